@@ -1,0 +1,1 @@
+"""Runtimes: each runs one model format."""

@@ -1,0 +1,1 @@
+"""What everybody may know: records, errors and the plugin contracts. Standard library and numpy only."""

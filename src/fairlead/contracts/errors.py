@@ -1,0 +1,145 @@
+"""Every error that Fairlead raises on purpose.
+
+::
+
+    FairleadError
+     |- InputError               the caller sent something wrong (the message names field, expected, found)
+     |   |- MalformedBody            bytes that do not parse; says where
+     |   |- InvalidTensor            name, datatype, shape, element count or value of a tensor
+     |   |- InvalidParameter         a request parameter
+     |   '- BodyTooLarge             over the body limit
+     |- NotFound                 no such endpoint, version or route
+     |- Refused                  the call was understood and not run; trying later may help
+     |   |- QueueFull                over a queue limit
+     |   '- Unavailable              not ready, draining, or a dependency is down
+     |- DeadlineExceeded         the caller's time is over
+     |- Cancelled                the caller hung up
+     |- ModelFailed              the model raised, or answered with a wrong shape
+     |- ModelError               a model that cannot be loaded
+     |   |- SourceNotFound           file, model, version, alias or run that is not there
+     |   |- UnknownFormat            bytes that no runtime reads
+     |   |- BrokenModel              truncated, unsupported opset, wrong signature
+     |   |- DigestMismatch           bytes that are not those that were packaged
+     |   '- Untrusted                running it would run code that nobody vouched for
+     |- RegistryError            the registry or its store
+     |   |- RegistryUnreachable      it does not answer
+     |   '- AliasMoved               compare-and-set lost the race
+     |- ParityFailed             a conversion that does not agree with its original
+     |- MissingExtra             a library that an extra installs
+     '- UsageError               wrong flags, settings or environment
+
+``code`` is stable: clients and scripts may match on it. Only the edges map a code to an HTTP status or an exit code.
+"""
+
+from __future__ import annotations
+
+
+class FairleadError(Exception):
+    """Root of the tree. ``str(error)`` is one sentence that names the field, the limit and the remedy."""
+
+    code = "internal"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which trying again makes sense; None where it does not."""
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class InputError(FairleadError):
+    code = "invalid_input"
+
+
+class MalformedBody(InputError):
+    code = "malformed_body"
+
+
+class InvalidTensor(InputError):
+    code = "invalid_tensor"
+
+
+class InvalidParameter(InputError):
+    code = "invalid_parameter"
+
+
+class BodyTooLarge(InputError):
+    code = "body_too_large"
+
+
+class NotFound(FairleadError):
+    code = "not_found"
+
+
+class Refused(FairleadError):
+    code = "refused"
+
+
+class QueueFull(Refused):
+    code = "queue_full"
+
+
+class Unavailable(Refused):
+    code = "unavailable"
+
+
+class DeadlineExceeded(FairleadError):
+    code = "deadline_exceeded"
+
+
+class Cancelled(FairleadError):
+    code = "cancelled"
+
+
+class ModelFailed(FairleadError):
+    code = "model_failed"
+
+
+class ModelError(FairleadError):
+    code = "model_error"
+
+
+class SourceNotFound(ModelError):
+    code = "source_not_found"
+
+
+class UnknownFormat(ModelError):
+    code = "unknown_format"
+
+
+class BrokenModel(ModelError):
+    code = "broken_model"
+
+
+class DigestMismatch(ModelError):
+    code = "digest_mismatch"
+
+
+class Untrusted(ModelError):
+    code = "untrusted"
+
+
+class RegistryError(FairleadError):
+    code = "registry_error"
+
+
+class RegistryUnreachable(RegistryError):
+    code = "registry_unreachable"
+
+
+class AliasMoved(RegistryError):
+    code = "alias_moved"
+
+
+class ParityFailed(FairleadError):
+    code = "parity_failed"
+
+
+class MissingExtra(FairleadError):
+    code = "missing_extra"
+
+
+class UsageError(FairleadError):
+    code = "usage"

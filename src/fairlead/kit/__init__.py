@@ -1,0 +1,1 @@
+"""How shared mechanics work: clock, ids, log, plugins, codec, settings. Knows no models."""

@@ -1,0 +1,1 @@
+"""Bytes to arrays and back: JSON, binary tensors and the Open Inference Protocol messages."""

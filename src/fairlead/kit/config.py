@@ -1,0 +1,81 @@
+"""Settings: frozen, typed, checked once. The only file that reads the environment.
+
+Every variable and its meaning is in ``docs/configuration.md``.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairlead.contracts.errors import UsageError
+
+_KNOWN = ("FAIRLEAD_HOME", "FAIRLEAD_TRACKING", "FAIRLEAD_STATE", "FAIRLEAD_DATA", "FAIRLEAD_REQUIRE_SERVICES")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where embedded state lives, and where the registry and the state store are.
+
+    ``root``: the folder of everything embedded (default ``.fairlead``).
+    ``tracking``: MLflow tracking URI.  ``state``: SQLAlchemy URL of the state store.
+    ``user``: the name written into histories.
+    """
+
+    root: Path
+    tracking: str
+    state: str
+    user: str
+
+    @property
+    def cache(self) -> Path:
+        """Downloaded artefacts, by content."""
+        return self.root / "cache"
+
+    @property
+    def trust(self) -> Path:
+        """Decisions about files that are in no registry."""
+        return self.root / "trust.json"
+
+
+def home(root: Path | None = None, tracking: str | None = None, environ: Mapping[str, str] | None = None) -> Home:
+    """Settings from flags first, then the environment, then embedded defaults.
+
+    Raises UsageError for an unknown ``FAIRLEAD_*`` variable, naming the nearest known one.
+    """
+    environ = os.environ if environ is None else environ
+    _refuse_unknown(environ)
+    base = Path(root or environ.get("FAIRLEAD_HOME") or ".fairlead").expanduser().absolute()
+    return Home(
+        root=base,
+        tracking=tracking
+        or environ.get("FAIRLEAD_TRACKING")
+        or environ.get("MLFLOW_TRACKING_URI")
+        or f"sqlite:///{base / 'mlflow.db'}",
+        state=environ.get("FAIRLEAD_STATE") or f"sqlite:///{base / 'state.db'}",
+        user=environ.get("USER") or environ.get("LOGNAME") or _login_name(),
+    )
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    for name in environ:
+        if name.startswith("FAIRLEAD_") and name not in _KNOWN:
+            raise UsageError(f"unknown environment variable {name}{nearest(name, _KNOWN)}")
+
+
+def nearest(word: str, known: tuple[str, ...] | list[str]) -> str:
+    """``; did you mean X?`` or nothing: the end of a sentence about an unknown name."""
+    import difflib  # noqa: PLC0415 - only on the way to an error
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

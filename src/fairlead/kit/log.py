@@ -1,0 +1,55 @@
+"""Structured logs: one event a line, key-values, JSON off a terminal. Importing configures nothing.
+
+Usage: ``log = logging.getLogger("fairlead.serve")`` and ``log.info("loaded", extra={"fields": {"endpoint": "churn"}})``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import TextIO
+
+import msgspec
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, event, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = {"time": _utc(record), "level": record.levelname.lower(), "logger": record.name}
+        event["event"] = record.getMessage()
+        event.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return _encode(event).decode()
+
+
+class Terminal(logging.Formatter):
+    """For eyes: ``12:03:04 loaded endpoint=churn version=3``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = "".join(f" {key}={value}" for key, value in getattr(record, "fields", {}).items())
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno <= logging.INFO else f" {record.levelname.lower()}:"
+        line = f"{clock}{level} {record.getMessage()}{fields}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure(stream: TextIO | None = None, level: int = logging.INFO, json: bool | None = None) -> None:
+    """Send the ``fairlead`` and ``uvicorn`` loggers to ``stream`` (stderr). ``json``: None asks whether it is a terminal."""
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Terminal() if (not json if json is not None else stream.isatty()) else JsonLines())
+    for name, at in (("fairlead", level), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(at)
+        logger.propagate = False
+
+
+def _utc(record: logging.LogRecord) -> str:
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{seconds}.{int(record.msecs):03d}Z"

@@ -1,0 +1,1 @@
+"""What a model is before it is served: source, format, signature, manifest, trust, parity, registry."""

@@ -1,0 +1,1 @@
+"""The request path: edges, the pipeline, the batcher and the executor."""

@@ -1,0 +1,1 @@
+"""Public fakes and check-suites for every plugin contract."""
