@@ -24,6 +24,8 @@
      |- RegistryError            the registry or its store
      |   |- RegistryUnreachable      it does not answer
      |   '- AliasMoved               compare-and-set lost the race
+     |- AddressInUse              host and port that another process has
+     |- StorageFull               no room, or no right, to write a file
      |- ParityFailed             a conversion that does not agree with its original
      |- MissingExtra             a library that an extra installs
      '- UsageError               wrong flags, settings or environment
@@ -131,6 +133,14 @@ class RegistryUnreachable(RegistryError):
 
 class AliasMoved(RegistryError):
     code = "alias_moved"
+
+
+class AddressInUse(FairleadError):
+    code = "address_in_use"
+
+
+class StorageFull(FairleadError):
+    code = "storage_full"
 
 
 class ParityFailed(FairleadError):

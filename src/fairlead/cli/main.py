@@ -1,0 +1,120 @@
+"""The ``fairlead`` command: a group is imported when it is used, so that ``--help`` stays quick."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+os.environ.setdefault("TYPER_USE_RICH", "0")  # plain help: rich would cost more than the rest of the start
+
+import click
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from fairlead import __version__
+from fairlead.cli.output import DONE, FAILED, WRONG_USE
+from fairlead.contracts.errors import FairleadError, UsageError
+from fairlead.kit import plugins
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("fairlead.cli.demo:demo", "Train, register, convert, check, serve and call a model: the main job, on real data."),
+    "serve": ("fairlead.cli.serve:serve", "Serve models: from a registry, a file, a folder or a Python class."),
+    "predict": ("fairlead.cli.predict:predict", "Send rows of a CSV or JSON file to a running endpoint."),
+    "models": ("fairlead.cli.models:app", "The model registry: log, list, show, alias, rollback, history, trust."),
+    "doctor": ("fairlead.cli.doctor:doctor", "Check a model or a running endpoint before users do."),
+}
+"""Command name to where it lives and what the list of commands says about it."""
+
+
+class _Lazy(TyperGroup):
+    """Knows every command by name and help line; imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if name not in COMMANDS:
+            return None
+        target, _ = COMMANDS[name]
+        found = plugins.attribute(target)
+        if isinstance(found, typer.Typer):
+            return get_command(found)
+        single = typer.Typer(add_completion=False)
+        single.command(name)(found)
+        return get_command(single)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+app = typer.Typer(
+    cls=_Lazy,
+    name="fairlead",
+    help="From a trained model to a live, watched endpoint that stays good.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"fairlead {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),  # noqa: FBT003
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # noqa: FBT003
+) -> None:
+    """From a trained model to a live, watched endpoint that stays good."""
+
+
+def main() -> None:
+    """Run the command line. Errors are one sentence and an exit code, never a traceback without --debug."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = get_command(app).main(arguments, prog_name="fairlead", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else DONE)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(WRONG_USE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(_tell(error, as_json="--json" in arguments))
+
+
+def _tell(error: Exception, *, as_json: bool) -> int:
+    """One sentence on standard error (one JSON document on standard output with --json) and the exit code."""
+    known = _known(error)
+    if as_json:
+        sys.stdout.write(json.dumps({"error": str(known), "code": known.code}) + "\n")
+    sys.stderr.write(f"fairlead: {known}\n")
+    return WRONG_USE if isinstance(known, UsageError) else FAILED
+
+
+def _known(error: Exception) -> FairleadError:
+    if isinstance(error, FairleadError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return plugins.missing(error, "this command")
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return FairleadError(f"{error.strerror}{where}")
+    first = (str(error).strip().splitlines() or [""])[0]
+    return FairleadError(f"unexpected {type(error).__name__}: {first}; run again with --debug for the traceback")
+
+

@@ -1,0 +1,39 @@
+"""What every command shares: the options, the way to print, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DONE, FAILED, WRONG_USE = 0, 1, 2
+"""Exit codes."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Folder of embedded state.", show_default="FAIRLEAD_HOME or .fairlead")
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option("--tracking", help="MLflow tracking URI.", show_default="MLFLOW_TRACKING_URI or SQLite in --home"),
+]
+
+
+def emit(data: Any, text: str, as_json: bool) -> None:
+    """Print ``data`` as JSON, or ``text``, to standard output."""
+    sys.stdout.write((json.dumps(data, indent=2, default=str) if as_json else text.rstrip()) + "\n")
+    sys.stdout.flush()
+
+
+def table(rows: list[dict[str, Any]], columns: list[str] | None = None, empty: str = "nothing to show") -> str:
+    """Rows as aligned plain text, column names above."""
+    if not rows:
+        return empty
+    names = columns or list(rows[0])
+    cells = [[str(row.get(name, "") if row.get(name) is not None else "") for name in names] for row in rows]
+    widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]
+    lines = [[name.upper() for name in names], *cells]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -1,0 +1,113 @@
+"""A call on its way: what was asked, by when, and the one outcome it will have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from fairlead.contracts.errors import Cancelled, FairleadError, ModelFailed
+from fairlead.contracts.types import Parameters, Reply, Tensors, Timing
+
+NEVER = float("inf")
+
+
+class Call:
+    """One request to one version of one endpoint.
+
+    ``rows``: what it counts for in a batch.  ``group``: calls of different groups never share a batch.
+    ``deadline`` and ``arrived``: monotonic seconds.  ``done`` is called exactly once, on the event loop, with the call.
+
+    The outcome is set once; whoever comes second finds ``finish`` returning False. The slot travels with the call, so
+    there is no table of waiting calls to fall out of step.
+    """
+
+    __slots__ = (
+        "_done",
+        "_pieces",
+        "_pending",
+        "arrived",
+        "compute",
+        "deadline",
+        "group",
+        "inputs",
+        "offset",
+        "outcome",
+        "parameters",
+        "ridden",
+        "rows",
+        "started",
+    )
+
+    def __init__(
+        self,
+        inputs: Tensors,
+        rows: int,
+        done: Callable[[Call], None],
+        *,
+        arrived: float,
+        deadline: float = NEVER,
+        parameters: Parameters | None = None,
+        group: Hashable = (),
+    ) -> None:
+        self.inputs = inputs
+        self.rows = rows
+        self.parameters: Parameters = parameters or {}
+        self.arrived = arrived
+        self.deadline = deadline
+        self.group = group
+        self.outcome: Reply | FairleadError | None = None
+        self.offset = 0
+        """Rows that already left the queue: more than zero only for a call that is split."""
+        self.started = 0.0
+        """When its first rows went to the model; 0.0 while it waits."""
+        self.compute = 0.0
+        """Seconds of model time, summed over its batches."""
+        self.ridden = 0
+        """Rows of the last batch it rode in."""
+        self._done = done
+        self._pieces: list[tuple[int, Tensors]] | None = None
+        self._pending = rows
+
+    @property
+    def finished(self) -> bool:
+        return self.outcome is not None
+
+    def finish(self, outcome: Reply | FairleadError) -> bool:
+        """Set the outcome and tell the edge. False when there already was one."""
+        if self.outcome is not None:
+            return False
+        self.outcome = outcome
+        self._pieces = None
+        self._done(self)
+        return True
+
+    def cancel(self) -> bool:
+        """The caller hung up: nothing of this call that has not started will run."""
+        return self.finish(Cancelled("the caller closed the connection before the answer was ready"))
+
+    def timing(self) -> Timing:
+        return Timing(queue=max(0.0, self.started - self.arrived), compute=self.compute, rows=self.ridden)
+
+    def give(self, start: int, rows: int, outputs: Tensors) -> Tensors | None:
+        """Take the outputs of rows ``start`` to ``start + rows``; the whole answer once all rows are there."""
+        if rows == self.rows:
+            return outputs
+        pieces = self._pieces = self._pieces if self._pieces is not None else []
+        pieces.append((start, outputs))
+        self._pending -= rows
+        if self._pending > 0:
+            return None
+        pieces.sort(key=lambda piece: piece[0])
+        return {name: _join(name, [piece[1] for piece in pieces]) for name in pieces[0][1]}
+
+
+def _join(name: str, pieces: list[Tensors]) -> np.ndarray[Any, Any]:
+    shapes = {piece[name].shape[1:] for piece in pieces}
+    if len(shapes) > 1:
+        raise ModelFailed(
+            f"output {name!r} changed its shape between the batches that one call was split into ({sorted(shapes)}); "
+            "send fewer rows at once"
+        )
+    return np.concatenate([piece[name] for piece in pieces])

@@ -1,0 +1,94 @@
+"""Which versions are live, and which one a call gets.
+
+One version of an endpoint answers calls that name none. Changing it is one assignment: calls that already resolved keep
+the version they have.
+"""
+
+from __future__ import annotations
+
+from fairlead.contracts.errors import NotFound, Unavailable
+from fairlead.kit.config import nearest
+from fairlead.serve.endpoint import Live
+
+
+class Catalog:
+    """Endpoint name to its live versions, in the order in which they were put."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, dict[str, Live]] = {}
+        self._current: dict[str, Live] = {}
+        self._expected: set[str] = set()
+
+    def expect(self, endpoint: str) -> None:
+        """An endpoint that is being loaded: until it is put, calls get 503 and the server is not ready."""
+        self._expected.add(endpoint)
+
+    def put(self, live: Live) -> None:
+        """Make a version live; the first one of an endpoint answers its calls."""
+        self._versions.setdefault(live.endpoint, {})[live.version] = live
+        self._current.setdefault(live.endpoint, live)
+        self._expected.discard(live.endpoint)
+
+    def switch(self, endpoint: str, version: str) -> None:
+        """Let ``version`` answer the calls that name none."""
+        self._current[endpoint] = self.resolve(endpoint, version)
+
+    def remove(self, endpoint: str, version: str) -> Live:
+        """Take a version out; the caller drains and closes it. The current version cannot be removed alone."""
+        live = self.resolve(endpoint, version)
+        if self._current[endpoint] is live and len(self._versions[endpoint]) > 1:
+            raise Unavailable(f"version {version} of {endpoint!r} answers its calls; switch to another version first")
+        del self._versions[endpoint][version]
+        if not self._versions[endpoint]:
+            del self._versions[endpoint], self._current[endpoint]
+        return live
+
+    def resolve(self, endpoint: str, version: str | None = None) -> Live:
+        """The version that a call gets. Raises NotFound naming what is live, Unavailable while it loads."""
+        live = self._current.get(endpoint)
+        if live is None:
+            raise self._absent(endpoint)
+        if version is None or version == live.version:
+            return live
+        try:
+            return self._versions[endpoint][version]
+        except KeyError:
+            known = ", ".join(self._versions[endpoint])
+            raise NotFound(f"endpoint {endpoint!r} has no version {version!r}; live versions: {known}") from None
+
+    def sole(self) -> Live:
+        """The version that answers where the path names no endpoint. Raises NotFound unless there is exactly one."""
+        if len(self._current) == 1 and not self._expected:
+            return next(iter(self._current.values()))
+        if not self._current:
+            raise Unavailable("no endpoint is live yet", retry_after=1)
+        raise NotFound(
+            f"this path names no endpoint and {len(self._current)} are live ({', '.join(self._current)}); "
+            "post to /serving-endpoints/NAME/invocations"
+        )
+
+    def endpoints(self) -> list[Live]:
+        """The answering version of each endpoint."""
+        return list(self._current.values())
+
+    def versions(self, endpoint: str) -> list[str]:
+        return list(self._versions.get(endpoint, ()))
+
+    def all(self) -> list[Live]:
+        return [live for versions in self._versions.values() for live in versions.values()]
+
+    @property
+    def loading(self) -> list[str]:
+        return sorted(self._expected)
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._current) and not self._expected
+
+    def _absent(self, endpoint: str) -> NotFound | Unavailable:
+        if endpoint in self._expected:
+            return Unavailable(f"endpoint {endpoint!r} is still loading", retry_after=1)
+        known = list(self._current)
+        return NotFound(
+            f"there is no endpoint {endpoint!r}{nearest(endpoint, known)} (live: {', '.join(known) or 'none'})"
+        )

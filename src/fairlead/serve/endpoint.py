@@ -1,0 +1,284 @@
+"""One live version of an endpoint: its queue, its executor and the thin loop that joins them.
+
+Everything here runs on the event loop; only ``executor.run`` runs elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fairlead.contracts.errors import DeadlineExceeded, FairleadError, ModelFailed, QueueFull, Unavailable
+from fairlead.contracts.runtime import LoadedModel
+from fairlead.contracts.sink import EndpointMeter
+from fairlead.contracts.types import Parameters, Reply, Signature, Tensors
+from fairlead.kit.clock import Clock
+from fairlead.serve.batcher import Batcher, Part, Policy
+from fairlead.serve.call import NEVER, Call
+from fairlead.serve.executor import Executor, InlineExecutor, Result, ThreadExecutor, run
+
+log = logging.getLogger("fairlead.serve")
+
+OVERRUN = 0.005
+"""Seconds: an inline batch that takes longer moves the endpoint to a thread for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """``inline``: start on the event loop.  ``workers``: batches that run at once in threads."""
+
+    inline: bool = False
+    workers: int = 1
+
+
+class Live:
+    """A loaded version that answers calls."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        version: str,
+        model: LoadedModel,
+        *,
+        policy: Policy,
+        placement: Placement,
+        meter: EndpointMeter,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        deadline: float = NEVER,
+        example: Tensors | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.endpoint = endpoint
+        self.version = version
+        self.model = model
+        self.signature: Signature = model.signature
+        self.deadline = deadline
+        """Seconds that a call has when its caller names none."""
+        self.example = example
+        self.notes = notes
+        self.meter = meter
+        self._clock = clock
+        self._loop = loop
+        self._workers = placement.workers
+        self._batcher = Batcher(policy)
+        self._executor: Executor = InlineExecutor() if placement.inline else self._threads()
+        self._running: dict[int, list[Part]] = {}
+        self._serial = 0
+        self._armed = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = NEVER
+        self._seconds_per_row = 0.0
+        self._closed = False
+        self._fixed_shapes = bool(self.signature.inputs) and all(
+            size >= 0 for spec in self.signature.inputs for size in spec.shape[1:]
+        )
+
+    @property
+    def policy(self) -> Policy:
+        return self._batcher.policy
+
+    @property
+    def inline(self) -> bool:
+        return self._executor.inline
+
+    @property
+    def busy(self) -> int:
+        """Calls that wait or run."""
+        return self._batcher.calls + sum(len(parts) for parts in self._running.values())
+
+    def call(
+        self,
+        inputs: Tensors,
+        parameters: Parameters,
+        done: Callable[[Call], None],
+        *,
+        arrived: float,
+        deadline: float | None = None,
+    ) -> Call:
+        """A call for this version. ``deadline``: absolute, monotonic; None takes the endpoint's."""
+        rows = 1
+        if self.signature.batched and inputs:
+            rows = next(iter(inputs.values())).shape[0]
+        return Call(
+            inputs,
+            rows,
+            done,
+            arrived=arrived,
+            deadline=arrived + self.deadline if deadline is None else deadline,
+            parameters=parameters,
+            group=self._group(inputs, parameters),
+        )
+
+    def submit(self, call: Call) -> None:
+        """Queue the call. Never raises: a refusal is the call's outcome."""
+        now = self._clock.now()
+        if self._closed:
+            call.finish(Unavailable(f"version {self.version} of {self.endpoint!r} is being unloaded", retry_after=1))
+        elif call.deadline <= now:
+            call.finish(_too_late(call, "before it was queued"))
+        elif call.rows == 0:
+            self._answer_nothing(call)
+        else:
+            try:
+                self._batcher.offer(call)
+            except QueueFull as error:
+                error.retry_after = max(1.0, self._batcher.rows * self._seconds_per_row)
+                call.finish(error)
+                return
+            if call.deadline < self._alarm_at:
+                self._watch(call.deadline, now)
+            self._arm()
+
+    def cancel(self, call: Call) -> None:
+        """The caller hung up."""
+        if call.cancel():
+            self._batcher.discard(call)
+
+    def close(self) -> None:
+        """Refuse what waits and let the model go. What runs is answered first by whoever drains."""
+        self._closed = True
+        for call in list(self._batcher.waiting()):
+            self._batcher.discard(call)
+            call.finish(Unavailable(f"version {self.version} of {self.endpoint!r} was unloaded; try again", retry_after=1))
+        if self._alarm:
+            self._alarm.cancel()
+        self._executor.close()
+        self.model.close()
+
+    def _group(self, inputs: Tensors, parameters: Parameters) -> Hashable:
+        if not self.signature.batched:
+            return object()
+        shapes = (
+            ()
+            if self._fixed_shapes
+            else tuple(sorted((name, array.shape[1:], array.dtype.str) for name, array in inputs.items()))
+        )
+        return (shapes, tuple(sorted(parameters.items(), key=str))) if parameters else shapes
+
+    def _answer_nothing(self, call: Call) -> None:
+        """Zero rows in, zero rows out: no model is asked."""
+        outputs = {
+            spec.name: _empty(spec.shape, spec.datatype.numpy) for spec in self.signature.outputs
+        }
+        call.finish(Reply(outputs, self.endpoint, self.version, call.timing()))
+
+    def _arm(self, delay: float = 0.0) -> None:
+        if self._armed or len(self._running) >= self._workers:
+            return
+        self._armed = True
+        if delay:
+            self._loop.call_later(delay, self._flush)
+        else:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Start the next batch, unless the policy holds it back or every worker is busy."""
+        self._armed = False
+        if self._closed:
+            return
+        while len(self._running) < self._workers:
+            wait = self._batcher.hold(self._clock.now())
+            if wait:
+                self._arm(wait)
+                return
+            parts = self._batcher.take()
+            if not parts:
+                return
+            self._start(parts)
+            if self._executor.inline:
+                break  # let the sockets have a turn
+        if self._batcher.calls:
+            self._arm()
+
+    def _start(self, parts: list[Part]) -> None:
+        self._serial += 1
+        serial = self._serial
+        now = self._clock.now()
+        for part in parts:
+            if not part.call.started:
+                part.call.started = now
+        self._running[serial] = parts
+        model, clock, batched = self.model, self._clock.now, self.signature.batched
+        self._executor.submit(lambda: run(model, parts, clock, batched), lambda results: self._finish(serial, results))
+
+    def _finish(self, serial: int, results: list[Result]) -> None:
+        parts = self._running.pop(serial)
+        if results:
+            longest = max(seconds for _, _, seconds, _ in results)
+            rows = sum(part.rows for part in parts)
+            self._seconds_per_row = 0.8 * self._seconds_per_row + 0.2 * longest / max(1, rows)
+            self.meter.batch(rows, len(parts), longest)
+            if longest > OVERRUN and self._executor.inline:
+                log.info("batches moved to a thread", extra={"fields": {"endpoint": self.endpoint, "seconds": longest}})
+                self._executor = self._threads()
+        for part, result, seconds, rows in results:
+            self._settle(part, result, seconds, rows)
+        for part in parts:  # left out by the executor: expired while it waited for a thread
+            if not part.call.finished and part.call.deadline <= self._clock.now():
+                self._fail(part.call, _too_late(part.call, "while it waited"))
+        if self._batcher.calls:
+            self._arm()
+
+    def _settle(self, part: Part, result: Tensors | FairleadError, seconds: float, rows: int) -> None:
+        call = part.call
+        call.compute += seconds
+        call.ridden = rows
+        if isinstance(result, FairleadError):
+            self._fail(call, result)
+            return
+        if call.finished:
+            return
+        try:
+            outputs = call.give(part.start, part.rows, result)
+        except ModelFailed as error:
+            self._fail(call, error)
+            return
+        if outputs is not None:
+            call.finish(Reply(outputs, self.endpoint, self.version, call.timing()))
+
+    def _fail(self, call: Call, error: FairleadError) -> None:
+        if call.finish(error):
+            self._batcher.discard(call)
+
+    def _watch(self, deadline: float, now: float) -> None:
+        """One timer an endpoint, at the earliest deadline it knows of."""
+        if self._alarm:
+            self._alarm.cancel()
+        self._alarm_at = deadline
+        self._alarm = self._loop.call_later(max(0.0, deadline - now), self._expire)
+
+    def _expire(self) -> None:
+        now = self._clock.now()
+        self._alarm, self._alarm_at = None, NEVER
+        earliest = NEVER
+        waiting = list(self._batcher.waiting())
+        running = [part.call for parts in self._running.values() for part in parts]
+        for call in waiting + running:
+            if call.finished:
+                continue
+            if call.deadline <= now:
+                self._fail(call, _too_late(call, "while it ran" if call.started else "while it waited"))
+            else:
+                earliest = min(earliest, call.deadline)
+        if earliest < NEVER:
+            self._watch(max(earliest, now + 0.001), now)
+
+    def _threads(self) -> ThreadExecutor:
+        return ThreadExecutor(self._loop.call_soon_threadsafe, self._workers, self.endpoint)
+
+
+def _too_late(call: Call, when: str) -> DeadlineExceeded:
+    allowed = (call.deadline - call.arrived) * 1000
+    return DeadlineExceeded(
+        f"the deadline of {allowed:.0f} ms passed {when}; allow more with x-request-timeout-ms or send fewer rows"
+    )
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> Any:
+    return np.empty((0, *(max(size, 0) for size in shape[1:])), dtype)

@@ -1,0 +1,131 @@
+"""Run one batch on a model: stack, predict, split, and keep a bad call from hurting its batch-mates.
+
+``run`` is a plain function, called inline or in a thread. Everything that touches a call's outcome happens afterwards,
+on the event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+
+from fairlead.contracts.errors import FairleadError, ModelFailed
+from fairlead.contracts.runtime import LoadedModel
+from fairlead.contracts.types import Tensors
+from fairlead.serve.batcher import Part
+
+log = logging.getLogger("fairlead.serve")
+
+Result = tuple[Part, Tensors | FairleadError, float, int]
+"""A part, its outputs or its error, the seconds its batch took in the model, and the rows of that batch."""
+
+
+def run(model: LoadedModel, parts: list[Part], now: Callable[[], float], batched: bool = True) -> list[Result]:
+    """Predict for all parts together; when that fails, by halves, until only the parts that fail alone fail.
+
+    Parts whose call has finished meanwhile, or whose deadline has passed, are left out: their rows never reach the
+    model. ``batched`` False: the model has no row dimension and each part is one whole call.
+    """
+    started = now()
+    parts = [part for part in parts if not part.call.finished and part.call.deadline > started]
+    if not parts:
+        return []
+    rows = sum(part.rows for part in parts)
+    try:
+        outputs = model.predict(_stack(parts), parts[0].call.parameters)
+        if batched:
+            _check_rows(outputs, rows)
+    except Exception as error:  # noqa: BLE001 - a model may raise anything
+        if len(parts) == 1:
+            return [(parts[0], _failure(error), now() - started, rows)]
+        middle = len(parts) // 2
+        return run(model, parts[:middle], now) + run(model, parts[middle:], now)
+    seconds = now() - started
+    if len(parts) == 1:
+        return [(parts[0], outputs, seconds, rows)]
+    results: list[Result] = []
+    at = 0
+    for part in parts:
+        end = at + part.rows
+        results.append((part, {name: array[at:end] for name, array in outputs.items()}, seconds, rows))
+        at = end
+    return results
+
+
+def _stack(parts: list[Part]) -> Tensors:
+    if len(parts) == 1:
+        part = parts[0]
+        if part.rows == part.call.rows:
+            return part.call.inputs
+        return {name: array[part.start : part.start + part.rows] for name, array in part.call.inputs.items()}
+    return {
+        name: np.concatenate([_rows(part, part.call.inputs[name]) for part in parts]) for name in parts[0].call.inputs
+    }
+
+
+def _rows(part: Part, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return array if part.rows == part.call.rows else array[part.start : part.start + part.rows]
+
+
+def _check_rows(outputs: Tensors, rows: int) -> None:
+    for name, array in outputs.items():
+        if array.ndim == 0 or array.shape[0] != rows:
+            raise ModelFailed(f"output {name!r} has shape {array.shape} for {rows} rows: the first dimension must be {rows}")
+
+
+def _failure(error: Exception) -> FairleadError:
+    """What the caller is told. The cause stays on the error, for the log."""
+    if isinstance(error, FairleadError):
+        return error
+    failed = ModelFailed(f"the model raised {type(error).__name__}; the cause is in the server's log under this request id")
+    failed.__cause__ = error
+    return failed
+
+
+class Executor(Protocol):
+    """Where a batch runs. ``done`` is called on the event loop with what ``work`` returned; ``work`` never raises."""
+
+    inline: bool
+
+    def submit(self, work: Callable[[], list[Result]], done: Callable[[list[Result]], None]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class InlineExecutor:
+    """On the event loop itself: for models whose batch takes less than a hand-over to a thread."""
+
+    inline = True
+
+    def submit(self, work: Callable[[], list[Result]], done: Callable[[list[Result]], None]) -> None:
+        done(work())
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class ThreadExecutor:
+    """In threads of its own, ``workers`` batches at once."""
+
+    inline = False
+
+    def __init__(self, call_soon_threadsafe: Callable[..., Any], workers: int, name: str) -> None:
+        self._call_soon = call_soon_threadsafe
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"fairlead-{name}")
+
+    def submit(self, work: Callable[[], list[Result]], done: Callable[[list[Result]], None]) -> None:
+        def task() -> None:
+            results = work()
+            try:
+                self._call_soon(done, results)
+            except RuntimeError:  # the loop is closed: nobody is left to be told
+                log.debug("batch ended after the loop closed")
+
+        self._pool.submit(task)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)

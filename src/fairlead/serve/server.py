@@ -1,0 +1,210 @@
+"""The life of a server: bind, load, ready, drain, close.
+
+On SIGTERM or SIGINT: not ready at once; every answer from then on says ``connection: close``; the listener takes what
+already queues and closes; calls in flight are answered; connections that fell silent are closed; exit. A second signal
+ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from fairlead.contracts.errors import AddressInUse, FairleadError, UsageError
+from fairlead.kit.clock import Clock
+from fairlead.serve.catalog import Catalog
+from fairlead.serve.endpoint import Live
+from fairlead.serve.pipeline import Pipeline
+from fairlead.serve.settings import ServerSettings
+
+log = logging.getLogger("fairlead.serve")
+
+LULL = 0.25
+"""Seconds without a request after which the clients are taken to have moved away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Brings one endpoint to life. ``load`` blocks (it runs in a thread) and returns how to make the version live."""
+
+    endpoint: str
+    load: Callable[[asyncio.AbstractEventLoop], Live]
+
+
+class Gate:
+    """ASGI wrapper that knows when the last request came, and tells clients to go while the server drains."""
+
+    def __init__(self, app: Any, clock: Clock) -> None:
+        self._app = app
+        self._clock = clock
+        self.draining = False
+        self.last_request = clock.now()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.last_request = self._clock.now()
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def closing(message: Any) -> None:
+            if self.draining and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, closing)
+
+
+class Server:
+    """Owns the socket, the signals and the order of things. ``on_ready`` is called with the bound port."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        catalog: Catalog,
+        pipeline: Pipeline,
+        app: Any,
+        loaders: Sequence[Loader],
+        clock: Clock,
+        on_ready: Callable[[int], None] = lambda port: None,
+    ) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.pipeline = pipeline
+        self.gate = Gate(app, clock)
+        self._loaders = loaders
+        self._clock = clock
+        self._on_ready = on_ready
+        self._stopping = asyncio.Event()
+        self._web: _Web | None = None
+
+    @property
+    def draining(self) -> bool:
+        return self.gate.draining
+
+    def stop(self) -> None:
+        """Begin to drain; a second time: stop at once."""
+        if self._stopping.is_set() and self._web:
+            self._web.should_exit = self._web.force_exit = True
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serve until stopped. Raises FairleadError when it cannot bind or a model does not load."""
+        loop = asyncio.get_running_loop()
+        listener = bind(self.settings.host, self.settings.port)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: somebody else owns the signals
+                loop.add_signal_handler(number, self.stop)
+        for loader in self._loaders:
+            self.catalog.expect(loader.endpoint)
+        self._web = _Web(self._config())
+        serving = loop.create_task(self._web.serve(sockets=[listener]))
+        stopping = loop.create_task(self._stopping.wait())
+        loading = loop.create_task(self._load(loop))
+        try:
+            await asyncio.wait((loading, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+            if loading.done():
+                loading.result()
+                self._on_ready(listener.getsockname()[1])
+                await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+            await self._drain(listener)
+        finally:
+            self._web.should_exit = True
+            await serving
+            for task in (stopping, loading):
+                task.cancel()
+            for live in self.catalog.all():
+                live.close()
+            listener.close()
+
+    async def _load(self, loop: asyncio.AbstractEventLoop) -> None:
+        for loader in self._loaders:
+            began = self._clock.now()
+            live = await loop.run_in_executor(None, loader.load, loop)
+            self.catalog.put(live)
+            log.info("loaded", extra={"fields": _loaded(live, self._clock.now() - began)})
+            for note in live.notes:
+                log.warning("note", extra={"fields": {"endpoint": live.endpoint, "note": note}})
+
+    async def _drain(self, listener: socket.socket) -> None:
+        """Refuse, drain, close: in that order, within the grace time."""
+        self.gate.draining = True
+        ends = self._clock.now() + self.settings.grace
+        log.info("draining", extra={"fields": {"in_flight": self.pipeline.in_flight}})
+        with contextlib.suppress(OSError):
+            listener.listen(0)  # nobody new queues; who already does is still taken in
+        await asyncio.sleep(0.05)
+        assert self._web is not None
+        for listening in self._web.servers:
+            listening.close()
+        while self._clock.now() < ends and not self._web.should_exit:
+            if not self.pipeline.in_flight and self._clock.now() - self.gate.last_request > LULL:
+                break
+            await asyncio.sleep(0.02)
+        if self.pipeline.in_flight:
+            log.warning("grace time is over", extra={"fields": {"abandoned": self.pipeline.in_flight}})
+            self._web.force_exit = True
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self.gate,
+            http="httptools",
+            loop="none",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=int(self.settings.keep_alive),
+            timeout_graceful_shutdown=max(1, int(self.settings.grace)),
+        )
+
+
+class _Web(uvicorn.Server):
+    """uvicorn without its signal handling: it would raise the signal again after shutdown and spoil the exit code."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket that does not listen yet. Raises AddressInUse, or UsageError for an address that is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise _bind_error(host, port, error) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _bind_error(host: str, port: int, error: OSError) -> FairleadError:
+    if error.errno == errno.EADDRINUSE:
+        return AddressInUse(f"{host}:{port} is in use by another process; stop it or choose another --port")
+    if error.errno == errno.EACCES:
+        return UsageError(f"no right to bind {host}:{port}; choose a --port above 1023")
+    return UsageError(f"cannot bind {host}:{port}: {error.strerror or error}; is --host an address of this machine?")
+
+
+def _loaded(live: Live, seconds: float) -> dict[str, Any]:
+    return {
+        "endpoint": live.endpoint,
+        "version": live.version,
+        "platform": live.model.traits.platform,
+        "seconds": round(seconds, 3),
+        "batch_rows": live.policy.max_rows,
+        "coalesce": live.policy.coalesce,
+        "inline": live.inline,
+    }

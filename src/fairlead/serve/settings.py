@@ -1,0 +1,67 @@
+"""What a server and its endpoints are told. Frozen, checked once, each part gets its own piece."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from fairlead.contracts.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """``port`` 0 takes a free one.  ``max_body``: bytes.  ``grace``: seconds from SIGTERM to exit, at most."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    max_body: int = 64 * 1024 * 1024
+    grace: float = 25.0
+    keep_alive: float = 75.0
+
+    def __post_init__(self) -> None:
+        _between("port", self.port, 0, 65535)
+        _between("max body, bytes", self.max_body, 1, 2**40)
+        _between("grace, seconds", self.grace, 0, 3600)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSettings:
+    """``max_rows`` 0: what the measured curve says.  ``max_wait_ms`` 0: a batch never waits for company.
+
+    ``deadline_ms``: what a call has when it names no time of its own, and the most it may name.
+    ``threads``: intra-op threads of the runtime (0: the runtime decides).  ``workers``: batches at once.
+    """
+
+    max_rows: int = 0
+    max_wait_ms: float = 0.0
+    queue_rows: int = 16_384
+    queue_calls: int = 4_096
+    deadline_ms: float = 60_000.0
+    threads: int = 0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        _between("max rows", self.max_rows, 0, 1_000_000)
+        _between("max wait, ms", self.max_wait_ms, 0, 60_000)
+        _between("queue rows", self.queue_rows, 1, 100_000_000)
+        _between("queue calls", self.queue_calls, 1, 10_000_000)
+        _between("deadline, ms", self.deadline_ms, 1, 24 * 3600 * 1000)
+        _between("threads", self.threads, 0, 4096)
+        _between("workers", self.workers, 1, 256)
+
+
+def endpoint_name(name: str) -> str:
+    """The name if it can stand in a URL and a metric label. Raises UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"endpoint name {name!r} cannot be used: letters, digits, '.', '_' and '-', at most 128, "
+            "beginning with a letter or digit; give one with NAME=URI"
+        )
+    return name
+
+
+def _between(what: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"{what} is {value:g}; expected {least:g} to {most:g}")
