@@ -1,0 +1,1 @@
+"""The ``onnx`` runtime: any ONNX graph through onnxruntime."""
