@@ -1,0 +1,1 @@
+"""Protocol edges: bytes to calls and replies to bytes. They translate, nothing else."""
