@@ -198,7 +198,7 @@ def plan_of(signature: Signature) -> Plan:
 
 
 def validate(inputs: Tensors, signature: Signature) -> Tensors:
-    """The inputs as the model takes them: contiguous, of the signature's dtypes; the same arrays where they already are.
+    """The inputs as the model takes them: contiguous arrays of the signature's dtypes, copied only where they are not.
 
     Raises InvalidTensor that names the tensor, what was expected and what was found.
     """

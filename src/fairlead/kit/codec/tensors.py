@@ -86,6 +86,24 @@ def from_json(
     return build(values, datatype, shape, name)
 
 
+def from_values(values: Any, datatype: DataType, name: str, null: Any = Null.REFUSE) -> Array:
+    """Decoded JSON values, nested or one, as an array of the shape they have. Raises InvalidTensor as ``from_json``."""
+    shape: list[int] = []
+    level = values
+    while isinstance(level, list):
+        shape.append(len(level))
+        level = level[0] if level else None
+    flat = _flat(values, shape, name) if shape else [values]
+    if not set(map(type, flat)) <= _PLAIN[datatype]:
+        flat = _walk(flat, datatype, (len(flat),), name, null)
+    try:
+        with np.errstate(over="raise"):
+            return build(flat, datatype, shape, name)
+    except FloatingPointError:
+        _walk(flat, datatype, (len(flat),), name, null)
+        raise
+
+
 def build(values: list[Any], datatype: DataType, shape: Sequence[int], name: str) -> Array:
     """A flat list of checked values as an array of ``shape``."""
     if datatype is DataType.BYTES:
@@ -240,6 +258,14 @@ def _is_integer(value: Any) -> bool:
 _ACCEPTS: Final[dict[DataType, Callable[[Any], bool]]] = {
     name: _is_number if name.is_float else _is_integer for name in DataType
 } | {DataType.BOOL: lambda value: isinstance(value, bool), DataType.BYTES: lambda value: isinstance(value, str)}
+
+
+_PLAIN: Final[dict[DataType, set[type]]] = {
+    **{name: {float, int} if name.is_float else {int} for name in DataType},
+    DataType.BOOL: {bool},
+    DataType.BYTES: {str},
+}
+"""Python types of JSON values that need no second look."""
 
 
 def json_kind(value: Any) -> str:
