@@ -71,7 +71,7 @@ class Slot:
         if self.free:
             return shape[1:] == self.tail and len(shape) > 0
         return len(shape) == len(self.shape) and all(
-            want in (-1, have) for want, have in zip(self.shape, shape, strict=True)
+            want == have or (want == -1 and have >= 0) for want, have in zip(self.shape, shape, strict=True)
         )
 
     def admit(self, array: Array) -> Array:
@@ -179,8 +179,6 @@ class Plan:
                 rows, first = count, name
             elif count != rows:
                 raise InvalidTensor(f"tensor {name!r}: expected {rows} rows as in {first!r}, found {count}")
-        if rows == 0:
-            raise InvalidTensor(f"tensor {first!r}: expected at least one row, found none")
         return rows
 
 

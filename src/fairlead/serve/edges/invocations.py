@@ -34,7 +34,7 @@ _ERROR_CODES: Final = {
 }
 
 
-class InvocationsEdge:
+class Invocations:
     """The edge of ``/invocations``."""
 
     def read(self, body: bytes, headers: Mapping[bytes, bytes], signature: Signature) -> Request:
@@ -65,9 +65,6 @@ class InvocationsEdge:
         name = _ERROR_CODES.get(error.code) or ("BAD_REQUEST" if status == 400 else "INTERNAL_ERROR")
         body = {"error_code": name, "message": error.message, "code": error.code, "request_id": request_id}
         return Answer(status, json_headers(), json.encode(body))
-
-
-Invocations: Final = InvocationsEdge()
 
 
 def _split(frame: Any, signature: Signature) -> Tensors:

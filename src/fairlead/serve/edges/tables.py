@@ -26,9 +26,8 @@ from fairlead.serve.validate import Plan, Slot, listed, plan_of
 
 Array = np.ndarray[Any, Any]
 
-BLANKS: Final = frozenset(
-    "|NA|N/A|n/a|NaN|nan|-NaN|-nan|NULL|null|None|<NA>|#N/A|#NA|#N/A N/A|1.#IND|1.#QNAN|-1.#IND|-1.#QNAN".split("|")
-)
+_PANDAS: Final = ("NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>", "#N/A", "#NA")
+BLANKS: Final = frozenset(("", *_PANDAS, "#N/A N/A", "1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN"))
 """Cells of a CSV file that pandas, and with it MLflow's server, reads as missing."""
 
 _ABSENT: Final = None
@@ -42,7 +41,7 @@ def from_rows(rows: Any, signature: Signature, field: str) -> Tensors:
     if not isinstance(rows, list):
         raise MalformedBody(f"{field} is a list of rows, found {json_kind(rows)}")
     if not rows:
-        raise InvalidTensor(f"{field} has no rows; send at least one")
+        return no_rows(signature)
     if isinstance(rows[0], dict):
         return from_columns(_transpose(rows, field), signature)
     plan = plan_of(signature)
@@ -66,8 +65,8 @@ def from_matrix(rows: Any, names: Any, signature: Signature, field: str) -> Tens
     plan = plan_of(signature)
     if not (isinstance(rows, list) and all(isinstance(row, list) for row in rows)):
         raise MalformedBody(f"{field} is a list of rows, each a list of cells")
-    if not rows:
-        raise InvalidTensor(f"{field} has no rows; send at least one")
+    if not rows and names is None:
+        return no_rows(signature)
     if not signature.tabular and plan.only is not None and (names is None or list(names) != [plan.only.name]):
         return _bare(rows, plan, field)
     return _tensors(by_position(rows, list(plan.slots) if names is None else names, field), plan)
@@ -79,8 +78,8 @@ def from_csv(text: str, signature: Signature) -> Tensors:
         lines = [line for line in csv.reader(io.StringIO(text), strict=True) if line]
     except csv.Error as error:
         raise MalformedBody(f"CSV is malformed: {error}") from None
-    if len(lines) < 2:
-        raise InvalidTensor("the CSV has no rows; send a header line and at least one row")
+    if not lines:
+        raise InvalidTensor("the CSV is empty; send a header line and rows")
     header, rows = lines[0], lines[1:]
     plan = plan_of(signature)
     if not signature.tabular and plan.only is not None:
@@ -117,7 +116,15 @@ def by_position(rows: Sequence[Sequence[Any]], names: Any, field: str) -> dict[s
             raise InvalidTensor(
                 f"{field}: row {index} has {found} values, expected {width} ({listed(dict.fromkeys(names))})"
             )
+    if not rows:
+        return {name: [] for name in names}
     return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def no_rows(signature: Signature) -> Tensors:
+    """A call of zero rows."""
+    plan = plan_of(signature)
+    return {name: np.empty((0, *(max(size, 0) for size in slot.tail)), slot.dtype) for name, slot in plan.slots.items()}
 
 
 def _transpose(rows: list[Any], field: str) -> dict[str, list[Any]]:
@@ -133,6 +140,8 @@ def _transpose(rows: list[Any], field: str) -> dict[str, list[Any]]:
 
 def _bare(values: list[Any], plan: Plan, field: str) -> Tensors:
     """Rows without names, for the one tensor that the model takes."""
+    if not values:
+        return no_rows(plan.signature)
     if plan.only is None:
         raise InvalidTensor(f"{field}: the model takes several inputs ({listed(plan.slots)}); send each by its name")
     return _tensors({plan.only.name: values}, plan)

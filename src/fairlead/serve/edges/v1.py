@@ -18,7 +18,7 @@ from fairlead.serve.validate import parameters
 _FIELDS: Final = ("instances", "inputs", "parameters", "signature_name")
 
 
-class V1Edge:
+class V1:
     """The edge of ``/v1/models/{endpoint}:predict``.
 
     ``instances`` is rows: objects by column, lists by position, or plain values. ``inputs`` is columns: an object of
@@ -46,9 +46,6 @@ class V1Edge:
     def refuse(self, error: FairleadError, request_id: str) -> Answer:
         body = {"error": error.message, "code": error.code, "request_id": request_id}
         return Answer(status_of(error.code), json_headers(), json.encode(body))
-
-
-V1: Final = V1Edge()
 
 
 def _inputs(message: dict[str, Any], signature: Signature) -> Tensors:

@@ -69,7 +69,7 @@ class _Raw:
         return self.outputs.get(name, self.default)
 
 
-class V2Edge:
+class V2:
     """The edge of ``/v2/models/{endpoint}/infer``."""
 
     def read(self, body: bytes, headers: Mapping[bytes, bytes], signature: Signature) -> Request:
@@ -113,9 +113,6 @@ class V2Edge:
     def refuse(self, error: FairleadError, request_id: str) -> Answer:
         body = {"error": error.message, "code": error.code, "request_id": request_id}
         return Answer(status_of(error.code), json_headers(), json.encode(body))
-
-
-V2: Final = V2Edge()
 
 
 def _request(message: Any, inputs: Tensors, signature: Signature) -> Request:
@@ -179,7 +176,7 @@ def _flat_inputs(items: list[Any], plan: Plan) -> Tensors:
         count = math.prod(shape)
         if len(data) != count:
             raise InvalidTensor(tensors.wrong_count(item.name, shape, count, len(data)))
-        if item.datatype == slot.datatype and slot.plain and slot.fits(shape) and shape[0] > 0:
+        if item.datatype == slot.datatype and slot.plain and slot.fits(shape):
             given[item.name] = np.array(data, slot.dtype).reshape(shape)
         else:
             kind = v2.datatype(item.datatype, item.name)
