@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from fairlead.contracts.errors import DeadlineExceeded, FairleadError, ModelFailed, QueueFull, Unavailable
+from fairlead.contracts.errors import FairleadError, ModelFailed, QueueFull, Unavailable
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Parameters, Reply, Signature, Tensors
 from fairlead.kit.clock import Clock
 from fairlead.serve.batcher import Batcher, Part, Policy
 from fairlead.serve.call import NEVER, Call
+from fairlead.serve.deadlines import Alarm, too_late
 from fairlead.serve.executor import Executor, InlineExecutor, Result, ThreadExecutor, run
 
 log = logging.getLogger("fairlead.serve")
@@ -71,13 +71,10 @@ class Live:
         self._running: dict[int, list[Part]] = {}
         self._serial = 0
         self._armed = False
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = NEVER
+        self._alarm = Alarm(loop, clock, self._outstanding, self._fail)
         self._seconds_per_row = 0.0
         self._closed = False
-        self._fixed_shapes = bool(self.signature.inputs) and all(
-            size >= 0 for spec in self.signature.inputs for size in spec.shape[1:]
-        )
+        self._group = grouping(self.signature)
 
     @property
     def policy(self) -> Policy:
@@ -121,7 +118,7 @@ class Live:
         if self._closed:
             call.finish(Unavailable(f"version {self.version} of {self.endpoint!r} is being unloaded", retry_after=1))
         elif call.deadline <= now:
-            call.finish(_too_late(call, "before it was queued"))
+            call.finish(too_late(call, "before it was queued"))
         elif call.rows == 0:
             self._answer_nothing(call)
         else:
@@ -131,8 +128,7 @@ class Live:
                 error.retry_after = max(1.0, self._batcher.rows * self._seconds_per_row)
                 call.finish(error)
                 return
-            if call.deadline < self._alarm_at:
-                self._watch(call.deadline, now)
+            self._alarm.watch(call.deadline, now)
             self._arm()
 
     def cancel(self, call: Call) -> None:
@@ -145,28 +141,16 @@ class Live:
         self._closed = True
         for call in list(self._batcher.waiting()):
             self._batcher.discard(call)
-            call.finish(Unavailable(f"version {self.version} of {self.endpoint!r} was unloaded; try again", retry_after=1))
-        if self._alarm:
-            self._alarm.cancel()
+            call.finish(
+                Unavailable(f"version {self.version} of {self.endpoint!r} was unloaded; try again", retry_after=1)
+            )
+        self._alarm.stop()
         self._executor.close()
         self.model.close()
 
-    def _group(self, inputs: Tensors, parameters: Parameters) -> Hashable:
-        if not self.signature.batched:
-            return object()
-        shapes = (
-            ()
-            if self._fixed_shapes
-            else tuple(sorted((name, array.shape[1:], array.dtype.str) for name, array in inputs.items()))
-        )
-        return (shapes, tuple(sorted(parameters.items(), key=str))) if parameters else shapes
-
     def _answer_nothing(self, call: Call) -> None:
         """Zero rows in, zero rows out: no model is asked."""
-        outputs = {
-            spec.name: _empty(spec.shape, spec.datatype.numpy) for spec in self.signature.outputs
-        }
-        call.finish(Reply(outputs, self.endpoint, self.version, call.timing()))
+        call.finish(Reply(_no_rows(self.signature), self.endpoint, self.version, call.timing()))
 
     def _arm(self, delay: float = 0.0) -> None:
         if self._armed or len(self._running) >= self._workers:
@@ -221,7 +205,7 @@ class Live:
             self._settle(part, result, seconds, rows)
         for part in parts:  # left out by the executor: expired while it waited for a thread
             if not part.call.finished and part.call.deadline <= self._clock.now():
-                self._fail(part.call, _too_late(part.call, "while it waited"))
+                self._fail(part.call, too_late(part.call, "while it waited"))
         if self._batcher.calls:
             self._arm()
 
@@ -246,39 +230,37 @@ class Live:
         if call.finish(error):
             self._batcher.discard(call)
 
-    def _watch(self, deadline: float, now: float) -> None:
-        """One timer an endpoint, at the earliest deadline it knows of."""
-        if self._alarm:
-            self._alarm.cancel()
-        self._alarm_at = deadline
-        self._alarm = self._loop.call_later(max(0.0, deadline - now), self._expire)
-
-    def _expire(self) -> None:
-        now = self._clock.now()
-        self._alarm, self._alarm_at = None, NEVER
-        earliest = NEVER
-        waiting = list(self._batcher.waiting())
-        running = [part.call for parts in self._running.values() for part in parts]
-        for call in waiting + running:
-            if call.finished:
-                continue
-            if call.deadline <= now:
-                self._fail(call, _too_late(call, "while it ran" if call.started else "while it waited"))
-            else:
-                earliest = min(earliest, call.deadline)
-        if earliest < NEVER:
-            self._watch(max(earliest, now + 0.001), now)
+    def _outstanding(self) -> Iterator[Call]:
+        yield from self._batcher.waiting()
+        for parts in self._running.values():
+            for part in parts:
+                yield part.call
 
     def _threads(self) -> ThreadExecutor:
         return ThreadExecutor(self._loop.call_soon_threadsafe, self._workers, self.endpoint)
 
 
-def _too_late(call: Call, when: str) -> DeadlineExceeded:
-    allowed = (call.deadline - call.arrived) * 1000
-    return DeadlineExceeded(
-        f"the deadline of {allowed:.0f} ms passed {when}; allow more with x-request-timeout-ms or send fewer rows"
-    )
+def grouping(signature: Signature) -> Callable[[Tensors, Parameters], Hashable]:
+    """Which calls may share a batch: same parameters, and same shape behind the rows where the signature is free.
+
+    Decided once a model: when every shape is fixed and a call has no parameters, its group is the empty tuple.
+    """
+    if not signature.batched:
+        return lambda _inputs, _parameters: object()
+    fixed = bool(signature.inputs) and all(size >= 0 for spec in signature.inputs for size in spec.shape[1:])
+
+    def shapes(inputs: Tensors) -> Hashable:
+        return tuple(sorted((name, array.shape[1:], array.dtype.str) for name, array in inputs.items()))
+
+    def group(inputs: Tensors, parameters: Parameters) -> Hashable:
+        free = () if fixed else shapes(inputs)
+        return (free, tuple(sorted(parameters.items(), key=str))) if parameters else free
+
+    return group
 
 
-def _empty(shape: tuple[int, ...], dtype: Any) -> Any:
-    return np.empty((0, *(max(size, 0) for size in shape[1:])), dtype)
+def _no_rows(signature: Signature) -> Tensors:
+    return {
+        spec.name: np.empty((0, *(max(size, 0) for size in spec.shape[1:])), spec.datatype.numpy)
+        for spec in signature.outputs
+    }

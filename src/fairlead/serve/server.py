@@ -74,7 +74,7 @@ class Server:
         app: Any,
         loaders: Sequence[Loader],
         clock: Clock,
-        on_ready: Callable[[int], None] = lambda port: None,
+        on_ready: Callable[[int], None] = lambda _port: None,
     ) -> None:
         self.settings = settings
         self.catalog = catalog
@@ -84,7 +84,7 @@ class Server:
         self._clock = clock
         self._on_ready = on_ready
         self._stopping = asyncio.Event()
-        self._web: _Web | None = None
+        self._web = _Web(self._config())
 
     @property
     def draining(self) -> bool:
@@ -92,7 +92,7 @@ class Server:
 
     def stop(self) -> None:
         """Begin to drain; a second time: stop at once."""
-        if self._stopping.is_set() and self._web:
+        if self._stopping.is_set():
             self._web.should_exit = self._web.force_exit = True
         self._stopping.set()
 
@@ -101,11 +101,12 @@ class Server:
         loop = asyncio.get_running_loop()
         listener = bind(self.settings.host, self.settings.port)
         for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: somebody else owns the signals
+            with contextlib.suppress(
+                ValueError, RuntimeError
+            ):  # not in the main thread: somebody else owns the signals
                 loop.add_signal_handler(number, self.stop)
         for loader in self._loaders:
             self.catalog.expect(loader.endpoint)
-        self._web = _Web(self._config())
         serving = loop.create_task(self._web.serve(sockets=[listener]))
         stopping = loop.create_task(self._stopping.wait())
         loading = loop.create_task(self._load(loop))
@@ -142,7 +143,6 @@ class Server:
         with contextlib.suppress(OSError):
             listener.listen(0)  # nobody new queues; who already does is still taken in
         await asyncio.sleep(0.05)
-        assert self._web is not None
         for listening in self._web.servers:
             listening.close()
         while self._clock.now() < ends and not self._web.should_exit:

@@ -72,7 +72,9 @@ def measure(model: LoadedModel, row: Tensors | None, limit: int, now: Callable[[
     except Exception as error:  # noqa: BLE001 - a model may raise anything
         if not rows:
             return Curve(problem=f"the model fails on its example row: {type(error).__name__}: {_first_line(error)}")
-        return Curve(tuple(rows), tuple(seconds), problem=f"the model fails on {size} rows at once: {_first_line(error)}")
+        return Curve(
+            tuple(rows), tuple(seconds), problem=f"the model fails on {size} rows at once: {_first_line(error)}"
+        )
     return Curve(tuple(rows), tuple(seconds))
 
 
@@ -84,7 +86,7 @@ def decide(curve: Curve, limit: int, *, batched: bool, chosen_rows: int = 0) -> 
     best = max(speed)
     measured_all = not curve.problem
     top = next(n for n, s in zip(curve.rows, speed, strict=True) if s >= FLAT * best)
-    pays = batched and measured_all and best >= PAYS * speed[0] and top > 1
+    pays = batched and best >= PAYS * speed[0] and top > 1
     largest = chosen_rows or (top if pays else limit if measured_all else curve.rows[-1])
     at = max(i for i, n in enumerate(curve.rows) if n <= max(largest, 1)) if pays else 0
     return Plan(max_rows=max(1, largest), coalesce=pays, inline=curve.seconds[at] <= INLINE)

@@ -1,0 +1,121 @@
+"""The demo's data: a real set that scikit-learn bundles, or any CSV with a target column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.datasets import load_breast_cancer
+from sklearn.model_selection import train_test_split
+
+from fairlead.contracts.errors import UsageError
+from fairlead.kit.config import nearest
+
+MISSING = "missing"
+"""The category that stands for a missing string: the model is fitted with it, the manifest tells the edges."""
+
+MANY = 20
+"""A numeric target with more distinct values than this is a quantity, not a class."""
+
+UNIQUE = 0.5
+"""A text column with more distinct values than this share of the rows says who a row is, not what it is like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """``train`` and ``held_out`` have the same columns; ``numeric`` and ``text`` name them. ``dropped``: and why."""
+
+    name: str
+    train: pd.DataFrame
+    held_out: pd.DataFrame
+    y_train: pd.Series
+    y_held_out: pd.Series
+    numeric: tuple[str, ...]
+    text: tuple[str, ...]
+    classes: tuple[object, ...]
+    dropped: dict[str, str]
+
+    @property
+    def classification(self) -> bool:
+        return bool(self.classes)
+
+
+def bundled() -> Data:
+    """Wisconsin breast cancer: 569 patients, 30 measurements, benign or malignant."""
+    loaded = load_breast_cancer(as_frame=True)
+    frame = loaded.data.rename(columns=lambda name: name.replace(" ", "_"))
+    diagnosis = loaded.target.map(dict(enumerate(loaded.target_names))).rename("diagnosis")
+    return split("tumour-classifier", frame, diagnosis, {})
+
+
+def from_csv(path: Path, target: str, identifier: str | None) -> Data:
+    """Read a CSV. Raises UsageError naming what is wrong with the file or the column names."""
+    try:
+        frame = pd.read_csv(path, na_values=[" "], skipinitialspace=True)
+    except FileNotFoundError:
+        raise UsageError(f"--data {path}: no such file") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UsageError(f"--data {path} does not read as CSV: {str(error).splitlines()[0]}") from None
+    for option, column in (("--target", target), ("--id", identifier)):
+        if column is not None and column not in frame.columns:
+            raise UsageError(f"{option} {column!r} is not a column of {path}{nearest(column, list(frame.columns))}")
+    frame = frame.dropna(subset=[target])
+    if len(frame) < 50:
+        raise UsageError(f"--data {path} has {len(frame)} rows with a {target!r}; the demo needs at least 50")
+    dropped = {identifier: "the identifier"} if identifier else {}
+    for column in frame.columns:
+        if column not in (target, identifier) and (reason := _useless(frame[column])):
+            dropped[column] = reason
+    features = frame.drop(columns=[target, *dropped])
+    if features.shape[1] == 0:
+        raise UsageError(f"--data {path} has no column to learn from beside {target!r}")
+    return split(_slug(path.stem), features, frame[target], dropped)
+
+
+def split(name: str, features: pd.DataFrame, target: pd.Series, dropped: dict[str, str]) -> Data:
+    """Type the columns, hold out a quarter (stratified where the target is a class)."""
+    numeric = tuple(c for c in features if pd.api.types.is_numeric_dtype(features[c]) and features[c].dtype != bool)
+    text = tuple(c for c in features if c not in numeric)
+    typed = pd.DataFrame(index=features.index)
+    for column in features:
+        if column in numeric:
+            # rounded to float32 so that thresholds learnt in float64 mean the same in the float32 graph
+            typed[column] = features[column].astype(np.float32).astype(np.float64)
+        else:
+            typed[column] = _strings(features[column])
+    quantity = pd.api.types.is_numeric_dtype(target) and target.nunique() > MANY
+    labels = target.astype(float) if quantity else target.map(_label)
+    counts = labels.value_counts()
+    if not quantity and (len(counts) < 2 or counts.min() < 4):
+        raise UsageError(f"target {target.name!r} needs at least two classes with four rows each; found {counts.to_dict()}")
+    train, held_out, y_train, y_held_out = train_test_split(
+        typed, labels, test_size=0.25, random_state=0, stratify=None if quantity else labels
+    )
+    classes = () if quantity else tuple(sorted(counts.index))
+    return Data(name, train, held_out, y_train, y_held_out, numeric, text, classes, dropped)
+
+
+def _useless(column: pd.Series) -> str:
+    if column.isna().all():
+        return "empty"
+    if not pd.api.types.is_numeric_dtype(column) and column.nunique() > max(MANY, UNIQUE * len(column)):
+        return "as good as unique: it says who a row is"
+    return ""
+
+
+def _strings(column: pd.Series) -> pd.Series:
+    return column.map(lambda value: MISSING if pd.isna(value) else str(value)).astype(object)
+
+
+def _label(value: object) -> object:
+    """Labels are strings or integers: what the protocol can carry back unchanged."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return int(value)
+    return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_) else str(value)
+
+
+def _slug(stem: str) -> str:
+    kept = "".join(c.lower() if c.isascii() and c.isalnum() else "-" for c in stem).strip("-")
+    return "-".join(part for part in kept.split("-") if part) or "model"

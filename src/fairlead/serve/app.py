@@ -1,0 +1,64 @@
+"""Routes, and nothing else: which path goes to which edge or page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from fairlead.contracts.sink import Sink
+from fairlead.serve.admin import Pages, not_allowed, not_found
+from fairlead.serve.edges.invocations import Invocations
+from fairlead.serve.edges.v1 import V1
+from fairlead.serve.edges.v2 import V2
+from fairlead.serve.http import Inference
+from fairlead.serve.pipeline import Pipeline
+
+
+@dataclass(slots=True)
+class Application:
+    """What the routes need. ``draining`` is set by whoever owns the server's life."""
+
+    pipeline: Pipeline
+    sink: Sink
+    max_body: int
+    draining: Callable[[], bool] = field(default=lambda: False)
+
+
+def build(application: Application) -> Starlette:
+    """The ASGI application."""
+    inference = Inference(application.pipeline, application.sink, application.max_body)
+    pages = Pages(application.pipeline.catalog, application.sink, lambda: application.draining())
+    v2 = inference.handler(V2(), "/v2/models/{endpoint}/infer")
+    v1 = inference.handler(V1(), "/v1/models/{endpoint}:predict")
+    invocations = inference.handler(Invocations(), "/invocations")
+    get, post = ["GET"], ["POST"]
+    routes = [
+        Route("/", pages.home, methods=get),
+        Route("/healthz", pages.alive, methods=get),
+        Route("/readyz", pages.ready, methods=get),
+        Route("/metrics", pages.metrics, methods=get),
+        Route("/docs", pages.docs, methods=get),
+        Route("/openapi.json", pages.openapi, methods=get),
+        Route("/v2", pages.server, methods=get),
+        Route("/v2/health/live", pages.alive, methods=get),
+        Route("/v2/health/ready", pages.ready, methods=get),
+        Route("/v2/repository/index", pages.index, methods=post),
+        Route("/v2/models/{endpoint}", pages.model, methods=get),
+        Route("/v2/models/{endpoint}/ready", pages.model_ready, methods=get),
+        Route("/v2/models/{endpoint}/infer", v2, methods=post),
+        Route("/v2/models/{endpoint}/versions/{version}", pages.model, methods=get),
+        Route("/v2/models/{endpoint}/versions/{version}/ready", pages.model_ready, methods=get),
+        Route("/v2/models/{endpoint}/versions/{version}/infer", v2, methods=post),
+        Route("/v1/models", pages.v1_models, methods=get),
+        Route("/v1/models/{endpoint}:predict", v1, methods=post),
+        Route("/v1/models/{endpoint}", pages.v1_model, methods=get),
+        Route("/invocations", invocations, methods=post),
+        Route("/serving-endpoints/{endpoint}/invocations", invocations, methods=post),
+        Route("/ping", pages.ready, methods=get),
+        Route("/health", pages.ready, methods=get),
+        Route("/version", pages.version, methods=get),
+    ]
+    return Starlette(routes=routes, exception_handlers={404: not_found, 405: not_allowed})
