@@ -1,0 +1,1 @@
+"""The ``sklearn`` runtime: fitted scikit-learn estimators from skops files, and from pickles that are trusted."""
