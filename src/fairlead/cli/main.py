@@ -9,9 +9,9 @@ from typing import Any
 
 os.environ.setdefault("TYPER_USE_RICH", "0")  # plain help: rich would cost more than the rest of the start
 
-import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 from typer.main import get_command
 
 from fairlead import __version__
@@ -20,7 +20,10 @@ from fairlead.contracts.errors import FairleadError, UsageError
 from fairlead.kit import plugins
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("fairlead.cli.demo:demo", "Train, register, convert, check, serve and call a model: the main job, on real data."),
+    "demo": (
+        "fairlead.cli.demo:demo",
+        "Train, register, convert, check, serve and call a model: the main job, on real data.",
+    ),
     "serve": ("fairlead.cli.serve:serve", "Serve models: from a registry, a file, a folder or a Python class."),
     "predict": ("fairlead.cli.predict:predict", "Send rows of a CSV or JSON file to a running endpoint."),
     "models": ("fairlead.cli.models:app", "The model registry: log, list, show, alias, rollback, history, trust."),
@@ -32,10 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class _Lazy(TyperGroup):
     """Knows every command by name and help line; imports one when it is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # noqa: ARG002 - typer's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+    def get_command(self, ctx: typer.Context, name: str) -> TyperCommand | TyperGroup | None:  # noqa: ARG002 - typer's signature
         if name not in COMMANDS:
             return None
         target, _ = COMMANDS[name]
@@ -46,7 +49,7 @@ class _Lazy(TyperGroup):
         single.command(name)(found)
         return get_command(single)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -69,8 +72,8 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),  # noqa: FBT003
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # noqa: FBT003
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
 ) -> None:
     """From a trained model to a live, watched endpoint that stays good."""
 
@@ -83,10 +86,10 @@ def main() -> None:
     try:
         code = get_command(app).main(arguments, prog_name="fairlead", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else DONE)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        getattr(error, "show", lambda: sys.stderr.write(f"{error}\n"))()
         sys.exit(WRONG_USE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -116,5 +119,3 @@ def _known(error: Exception) -> FairleadError:
         return FairleadError(f"{error.strerror}{where}")
     first = (str(error).strip().splitlines() or [""])[0]
     return FairleadError(f"unexpected {type(error).__name__}: {first}; run again with --debug for the traceback")
-
-

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.sink import Sink
-from fairlead.serve.admin import Pages, not_allowed, not_found
+from fairlead.serve.admin import Pages, refuse, unknown_route, wrong_method
 from fairlead.serve.edges.invocations import Invocations
 from fairlead.serve.edges.v1 import V1
 from fairlead.serve.edges.v2 import V2
@@ -26,11 +27,14 @@ class Application:
     max_body: int
     draining: Callable[[], bool] = field(default=lambda: False)
 
+    def is_draining(self) -> bool:
+        return self.draining()
+
 
 def build(application: Application) -> Starlette:
     """The ASGI application."""
     inference = Inference(application.pipeline, application.sink, application.max_body)
-    pages = Pages(application.pipeline.catalog, application.sink, lambda: application.draining())
+    pages = Pages(application.pipeline.catalog, application.sink, application.is_draining)
     v2 = inference.handler(V2(), "/v2/models/{endpoint}/infer")
     v1 = inference.handler(V1(), "/v1/models/{endpoint}:predict")
     invocations = inference.handler(Invocations(), "/invocations")
@@ -61,4 +65,8 @@ def build(application: Application) -> Starlette:
         Route("/health", pages.ready, methods=get),
         Route("/version", pages.version, methods=get),
     ]
-    return Starlette(routes=routes, exception_handlers={404: not_found, 405: not_allowed})
+    paths = [route.path for route in routes]
+    return Starlette(
+        routes=routes,
+        exception_handlers={404: unknown_route(paths), 405: wrong_method, FairleadError: refuse},
+    )

@@ -136,6 +136,9 @@ class Live:
         if call.cancel():
             self._batcher.discard(call)
 
+    def report_queue(self) -> None:
+        self.meter.queue(self._batcher.rows, self._batcher.calls)
+
     def close(self) -> None:
         """Refuse what waits and let the model go. What runs is answered first by whoever drains."""
         self._closed = True

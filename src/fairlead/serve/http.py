@@ -1,4 +1,4 @@
-"""HTTP on Starlette: take a request in under the limits, hand it to the pipeline, put the answer out. No policy here."""
+"""HTTP on Starlette: take a request in under the limits, hand it to the pipeline, put the answer out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -134,12 +133,6 @@ async def read_body(request: Request, limit: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def plain_error(error: FairleadError, status: int) -> Response:
-    """The error of a route that belongs to no inference protocol."""
-    body = msgspec.json.encode({"error": str(error), "code": error.code})
-    return Response(body, status, media_type="application/json")
-
-
 def _inflater(encoding: str) -> zlib._Decompress | None:
     match encoding.strip().lower():
         case "" | "identity":
@@ -153,7 +146,9 @@ def _inflater(encoding: str) -> zlib._Decompress | None:
 
 
 def _too_large(what: str, limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body has {what}; the limit is {limit} bytes (serve --max-body-mb): send fewer rows at once")
+    return BodyTooLarge(
+        f"the body has {what}; the limit is {limit} bytes (serve --max-body-mb): send fewer rows at once"
+    )
 
 
 async def _until_gone(request: Request) -> None:

@@ -1,0 +1,1 @@
+"""What we are measured beside: one small file a server."""

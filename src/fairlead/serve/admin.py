@@ -1,0 +1,135 @@
+"""Everything that is not inference: health, metadata, metrics, the docs page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from fairlead import __version__
+from fairlead.contracts.errors import FairleadError, NotFound
+from fairlead.contracts.sink import Sink
+from fairlead.kit.config import nearest
+from fairlead.serve import docs
+from fairlead.serve.catalog import Catalog
+from fairlead.serve.edges import metadata
+from fairlead.serve.edges.status import status_of
+from fairlead.serve.endpoint import Live
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Pages:
+    """Handlers over the catalog. ``draining`` tells whether the server is on its way out."""
+
+    def __init__(self, catalog: Catalog, sink: Sink, draining: Callable[[], bool]) -> None:
+        self._catalog = catalog
+        self._sink = sink
+        self._draining = draining
+        self._started = int(time.time())
+
+    async def home(self, _: Request) -> Response:
+        return RedirectResponse("/docs")
+
+    async def alive(self, _: Request) -> Response:
+        return _json(metadata.live())
+
+    async def ready(self, _: Request) -> Response:
+        """200 when every endpoint is live and the server is not draining, else 503 that says which are loading."""
+        flag = self._catalog.ready and not self._draining()
+        document = metadata.ready(flag)
+        if not flag:
+            document |= {"draining": self._draining(), "loading": self._catalog.loading}
+        return _json(document, 200 if flag else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        for live in self._catalog.all():
+            live.report_queue()
+        text, content_type = self._sink.render()
+        return Response(text, headers={"content-type": content_type})
+
+    async def docs(self, _: Request) -> Response:
+        return Response(docs.page(self._described()), media_type="text/html")
+
+    async def openapi(self, _: Request) -> Response:
+        return _json(docs.openapi(self._described()))
+
+    async def server(self, _: Request) -> Response:
+        return _json(metadata.server(__version__))
+
+    async def version(self, _: Request) -> Response:
+        return Response(__version__, media_type="text/plain")
+
+    async def model(self, request: Request) -> Response:
+        live = self._resolve(request)
+        versions = self._catalog.versions(live.endpoint)
+        return _json(metadata.model(live.endpoint, versions, live.model.traits.platform, live.signature))
+
+    async def model_ready(self, request: Request) -> Response:
+        try:
+            live = self._resolve(request)
+        except FairleadError as error:
+            if isinstance(error, NotFound):
+                raise
+            return _json(metadata.model_ready(request.path_params["endpoint"], False), 503)
+        ready = not self._draining()
+        return _json(metadata.model_ready(live.endpoint, ready), 200 if ready else 503)
+
+    async def v1_models(self, _: Request) -> Response:
+        return _json(metadata.v1_models([live.endpoint for live in self._catalog.endpoints()], self._started))
+
+    async def v1_model(self, request: Request) -> Response:
+        return _json(metadata.v1_model(self._resolve(request).endpoint, True, self._started))
+
+    async def index(self, _: Request) -> Response:
+        """Triton's repository index: every live version, and what still loads."""
+        known = [{"name": v.endpoint, "version": v.version, "state": "READY"} for v in self._catalog.all()]
+        return _json([*known, *({"name": name, "state": "LOADING"} for name in self._catalog.loading)])
+
+    def _resolve(self, request: Request) -> Live:
+        return self._catalog.resolve(request.path_params["endpoint"], request.path_params.get("version"))
+
+    def _described(self) -> list[docs.Described]:
+        return [
+            docs.Described(
+                name=live.endpoint,
+                version=live.version,
+                versions=tuple(self._catalog.versions(live.endpoint)),
+                platform=live.model.traits.platform,
+                signature=live.signature,
+                example=live.example,
+            )
+            for live in self._catalog.endpoints()
+        ]
+
+
+def refuse(_: Request, error: Exception) -> Response:
+    """A FairleadError of a route that belongs to no inference protocol."""
+    assert isinstance(error, FairleadError)  # noqa: S101 - registered for nothing else
+    return _json({"error": str(error), "code": error.code}, status_of(error.code))
+
+
+def unknown_route(routes: list[str]) -> Callable[[Request, Exception], Response]:
+    """404 for a path that no route has, naming the nearest one."""
+
+    def handle(request: Request, _: Exception) -> Response:
+        message = f"there is no route {request.url.path}{nearest(request.url.path, routes)} (see /docs)"
+        return _json({"error": message, "code": "not_found"}, 404)
+
+    return handle
+
+
+def wrong_method(request: Request, error: Exception) -> Response:
+    """405, with what is allowed."""
+    allowed = getattr(error, "headers", None) or {}
+    methods = allowed.get("Allow", "another method")
+    message = f"{request.url.path} does not take {request.method}; it takes {methods}"
+    return _json({"error": message, "code": "method_not_allowed"}, 405, allowed)
+
+
+def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(document), status, headers, media_type="application/json")
