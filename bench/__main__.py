@@ -1,8 +1,8 @@
 """W1 beside the floor and plain FastAPI, in one run: server on one core, load on another, every answer checked.
 
 usage: python -m bench [--seconds 4] [--rounds 3] [--connections 1,16,64]
-The rounds are interleaved (floor, FastAPI, Fairlead, floor, ...), so a drift of the machine hurts all alike; what counts
-is the ratio within a round, with its spread.
+The rounds are interleaved (floor, FastAPI, Fairlead, floor, ...), so a drift of the machine hurts all alike; what
+counts is the ratio within a round, with its spread.
 """
 
 from __future__ import annotations
@@ -64,7 +64,16 @@ def measure(command: list[str], env: dict[str, str], connections: list[int], sec
         found: dict[str, object] = {"start_seconds": time.perf_counter() - began}
         for count in connections:
             before = cpu_seconds(process.pid)
-            load = [sys.executable, "-m", "bench.load", str(port), str(count), str(seconds), str(folder), str(int(check))]
+            load = [
+                sys.executable,
+                "-m",
+                "bench.load",
+                str(port),
+                str(count),
+                str(seconds),
+                str(folder),
+                str(int(check)),
+            ]
             figures = json.loads(subprocess.run(pinned(load, 1), capture_output=True, text=True, check=True).stdout)
             answered = figures["requests_per_second"] * (seconds + min(1.0, seconds / 3))
             figures["cpu_us_per_request"] = 1e6 * (cpu_seconds(process.pid) - before) / max(1.0, answered)
@@ -121,22 +130,23 @@ def main() -> None:
     print(table(runs, connections))
 
 
+HEADER = ("W1", "connections", "requests/s", "p50 ms", "p99 ms", "CPU us a request", "ours over it", "wrong", "errors")
+
+
 def table(runs: dict[str, list[dict[str, object]]], connections: list[int]) -> str:
-    lines = [
-        "| W1 | connections | requests/s | p50 ms | p99 ms | CPU us a request | fairlead over it (spread) | wrong | errors |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    """Markdown: medians over the rounds, and the ratio of each round with its spread."""
+    lines = [f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|"]
     for name, rounds in runs.items():
         for count in connections:
             cells = [one[str(count)] for one in rounds]
             ours = [one[str(count)]["requests_per_second"] for one in runs["fairlead"]]
             ratios = [mine / cell["requests_per_second"] for mine, cell in zip(ours, cells, strict=True)]
             middle = {key: statistics.median(cell[key] for cell in cells) for key in cells[0]}
-            lines.append(
-                f"| {name} | {count} | {middle['requests_per_second']:,.0f} | {middle['p50_ms']:.2f} | {middle['p99_ms']:.2f} "
-                f"| {middle['cpu_us_per_request']:.0f} | {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) "
-                f"| {sum(cell['wrong'] for cell in cells)} | {sum(cell['errors'] for cell in cells)} |"
-            )
+            row = [name, str(count), f"{middle['requests_per_second']:,.0f}"]
+            row += [f"{middle['p50_ms']:.2f}", f"{middle['p99_ms']:.2f}", f"{middle['cpu_us_per_request']:.0f}"]
+            row += [f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"]
+            row += [str(sum(cell[key] for cell in cells)) for key in ("wrong", "errors")]
+            lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""W1: one row of 20 floats through 100 gradient-boosted trees as ONNX. The model takes some 7 us: W1 measures the server."""
+"""W1: one row of 20 floats through 100 gradient-boosted trees as ONNX; at some 7 us a row it measures the server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ def make(folder: Path) -> tuple[Path, list[bytes], np.ndarray]:
     expected = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"X": rows})[1]
     bodies = [
         json.dumps(
-            {"inputs": [{"name": "X", "shape": [1, 20], "datatype": "FP32", "data": [round(float(v), 4) for v in row]}]},
+            {
+                "inputs": [
+                    {"name": "X", "shape": [1, 20], "datatype": "FP32", "data": [round(float(v), 4) for v in row]}
+                ]
+            },
             separators=(",", ":"),
         ).encode()
         for row in rows

@@ -24,9 +24,10 @@ class Catalog:
         self._expected.add(endpoint)
 
     def put(self, live: Live) -> None:
-        """Make a version live; the first one of an endpoint answers its calls."""
+        """Make a version live; the first one of an endpoint answers its calls. The same version again replaces it."""
         self._versions.setdefault(live.endpoint, {})[live.version] = live
-        self._current.setdefault(live.endpoint, live)
+        if self._current.setdefault(live.endpoint, live).version == live.version:
+            self._current[live.endpoint] = live
         self._expected.discard(live.endpoint)
 
     def switch(self, endpoint: str, version: str) -> None:

@@ -1,0 +1,52 @@
+"""Settings are checked once, at the boundary."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairlead.contracts.errors import InvalidParameter, UsageError
+from fairlead.serve.pipeline import timeout_ms
+from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("port", 70000, "port is 70000; expected 0 to 65535"),
+        ("max_body", 0, "max body"),
+        ("grace", -1, "grace"),
+    ],
+)
+def test_server_limits(field: str, value: float, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        ServerSettings(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "field", ["max_rows", "max_wait_ms", "queue_rows", "queue_calls", "deadline_ms", "threads", "workers"]
+)
+def test_endpoint_limits(field: str) -> None:
+    with pytest.raises(UsageError, match=field.partition("_")[0]):
+        EndpointSettings(**{field: -1})
+
+
+@pytest.mark.parametrize("name", ["churn", "a", "Churn-1.2_x", "9lives"])
+def test_names_that_may_stand_in_a_url(name: str) -> None:
+    assert endpoint_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a/b", "a b", "a:predict", "ä", "x" * 129])
+def test_names_that_may_not(name: str) -> None:
+    with pytest.raises(UsageError, match="NAME=URI"):
+        endpoint_name(name)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "nan", "inf", "1e12", ""])
+def test_time_outs_that_are_refused(value: str) -> None:
+    with pytest.raises(InvalidParameter, match="x-request-timeout-ms"):
+        timeout_ms(value)
+
+
+def test_time_outs_that_are_taken() -> None:
+    assert timeout_ms("250") == 250.0
+    assert timeout_ms("0.5") == 0.5
