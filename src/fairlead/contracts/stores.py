@@ -1,4 +1,4 @@
-"""Plugin contracts: the model registry and the alias history. Entry-point group ``fairlead.stores``.
+"""Plugin contracts: the model registry, tracking and the alias history. Entry-point group ``fairlead.stores``.
 
 ``Registry`` is where versions live (MLflow, in process or over HTTP). ``AliasHistory`` is the append-only log of
 alias moves and the place where a compare-and-set is decided: MLflow has neither.
@@ -71,6 +71,25 @@ class Registry(Protocol):
 
     def log(self, folder: Path, model: str, *, run_id: str = "", description: str = "") -> Version:
         """Log an MLflow model folder (it has an ``MLmodel`` file) and register it as a new version of ``model``."""
+
+
+class Tracker(Protocol):
+    """Where training runs are kept: the registry's other half (in MLflow the same object)."""
+
+    def run(
+        self,
+        experiment: str,
+        name: str,
+        *,
+        params: Mapping[str, str | int | float | bool],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        files: Mapping[str, Path],
+    ) -> str:
+        """Keep one finished run and return its id. ``files``: path inside the run to the file that goes there.
+
+        Makes the experiment when it does not exist. A run that could not be kept whole is marked as failed.
+        """
 
 
 class AliasHistory(Protocol):

@@ -1,0 +1,1 @@
+"""The registry and run tracking on MLflow."""

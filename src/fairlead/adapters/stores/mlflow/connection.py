@@ -1,0 +1,145 @@
+"""Open an MLflow client without noise, races or long waits, and tell its failures as our errors.
+
+``import mlflow`` takes about two seconds however little of it is asked for (``mlflow/__init__`` imports everything),
+so nothing outside this folder imports it, and the folder is loaded only when a registry is needed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fairlead.contracts.errors import FairleadError, RegistryError, RegistryUnreachable, SourceNotFound, UsageError
+from fairlead.kit.files import locked
+
+# MLflow reads these while it is imported and at each request; what the user has set wins.
+for _name, _value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its default keeps asking a dead server for over four minutes
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import requests
+    import sqlalchemy
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+_GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE")
+_PROBE_SECONDS = 3
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client that has been answered once. A fresh SQLite file is made under a lock: MLflow's migrations race."""
+    _be_quiet()
+    if is_server(uri):
+        http_request(get_default_host_creds(uri), "/health", "GET", max_retries=0, timeout=_PROBE_SECONDS)
+        return MlflowClient(uri, uri)
+    database = sqlite_file(uri)
+    if database is None:
+        if uri.startswith("postgresql"):
+            _probe(uri)
+        return MlflowClient(uri, uri)
+    with locked(database.with_name(f"{database.name}.lock")):
+        if not database.exists() or database.stat().st_size == 0:
+            # Only the store takes an artifact root; the client would put artifacts under ./mlruns.
+            SqlAlchemyStore(uri, artifact_root(database).as_uri()).engine.dispose()
+        client = MlflowClient(uri, uri)
+        client.search_registered_models(max_results=1)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def is_server(uri: str) -> bool:
+    """True for a tracking server, False for stores that run in this process."""
+    return uri.startswith(("http://", "https://"))
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file behind ``uri``; None when it is something else."""
+    scheme, _, rest = uri.partition(":///")
+    return Path(rest.partition("?")[0]).absolute() if scheme.startswith("sqlite") and rest else None
+
+
+def artifact_root(database: Path) -> Path:
+    """Artifacts lie next to the database, wherever the process was started."""
+    return database.parent / "artifacts"
+
+
+@contextmanager
+def told(what: str, uri: str) -> Iterator[None]:
+    """Turn what MLflow and its stores raise into our errors; ``what`` begins the sentence."""
+    try:
+        yield
+    except MlflowException as error:
+        raise _translated(error, what, uri) from error
+    except (requests.exceptions.RequestException, ConnectionError, TimeoutError) as error:
+        raise RegistryUnreachable(_unreachable(uri, error), retry_after=5) from error
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise RegistryError(f"{what}: the registry database failed: {_first_line(error)}") from error
+    except OSError as error:
+        raise RegistryError(f"{what}: {error.strerror or error} ({error.filename or _safe(uri)})") from error
+
+
+def _probe(uri: str) -> None:
+    """MLflow tries a dead PostgreSQL server fifteen times, for over a minute."""
+    engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": _PROBE_SECONDS})
+    try:
+        engine.connect().close()
+    except sqlalchemy.exc.OperationalError as error:
+        raise RegistryUnreachable(_unreachable(uri, error), retry_after=5) from error
+    finally:
+        engine.dispose()
+
+
+def _be_quiet() -> None:
+    """MLflow and Alembic tell their own story on the console; ours is told by errors."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"mlflow\.")
+
+
+def _translated(error: MlflowException, what: str, uri: str) -> FairleadError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (requests.exceptions.ConnectionError, requests.exceptions.Timeout)):
+            return RegistryUnreachable(_unreachable(uri, cause), retry_after=5)
+        cause = cause.__cause__ or cause.__context__
+    said = _first_line(error)
+    if said.startswith("API request to"):  # an answer that is not MLflow's JSON
+        return RegistryError(f"{_safe(uri)} answers, but not as an MLflow server does: {said}; check --tracking")
+    if error.error_code in _GONE:
+        return SourceNotFound(f"{what} is not there: {said}; see `fairlead models list`")
+    if error.error_code in _REFUSED:
+        return UsageError(f"{what}: MLflow refuses it: {said}")
+    if error.error_code in ("TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED"):
+        return RegistryUnreachable(_unreachable(uri, error), retry_after=5)
+    return RegistryError(f"{what}: the registry at {_safe(uri)} failed: {said}")
+
+
+def _unreachable(uri: str, error: BaseException) -> str:
+    kind = "timed out" if "imeout" in type(error).__name__ else "does not answer"
+    return f"the registry at {_safe(uri)} {kind}; start it, or name another with --tracking or FAIRLEAD_TRACKING"
+
+
+def _safe(uri: str) -> str:
+    """Without the password."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:300].rstrip(".") if text else type(error).__name__
