@@ -1,0 +1,119 @@
+"""A real server on a real socket, in a thread of this process, with models that the test holds."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import uvloop
+
+from fairlead.adapters.sinks.prometheus import PrometheusSink
+from fairlead.contracts.runtime import LoadedModel
+from fairlead.kit.clock import SystemClock
+from fairlead.serve.app import Application, build
+from fairlead.serve.batcher import Policy
+from fairlead.serve.catalog import Catalog
+from fairlead.serve.endpoint import Live, Placement
+from fairlead.serve.pipeline import Pipeline
+from fairlead.serve.server import Loader, Server
+from fairlead.serve.settings import ServerSettings
+
+
+class Running:
+    """``port``: where it listens.  ``server``: to stop it.  ``error``: what ``run`` raised."""
+
+    def __init__(self, server: Server, pipeline: Pipeline) -> None:
+        self.server = server
+        self.pipeline = pipeline
+        self.port = 0
+        self.error: BaseException | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(self.server.stop)
+
+    def send(self, data: bytes, timeout: float = 10.0) -> socket.socket:
+        """A connection on which ``data`` has been sent."""
+        link = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+        link.sendall(data)
+        return link
+
+
+@contextmanager
+def running(
+    models: Mapping[str, LoadedModel],
+    *,
+    policy: Policy | None = None,
+    inline: bool = False,
+    deadline: float = 30.0,
+    max_body: int = 1 << 20,
+    grace: float = 5.0,
+) -> Iterator[Running]:
+    """Serve ``models`` until the block ends; the server must then end cleanly."""
+    clock, catalog, sink = SystemClock(), Catalog(), PrometheusSink()
+    pipeline = Pipeline(catalog, clock)
+
+    def loader(name: str, model: LoadedModel) -> Loader:
+        def load(loop: asyncio.AbstractEventLoop) -> Live:
+            return Live(
+                name,
+                "1",
+                model,
+                policy=policy or Policy(),
+                placement=Placement(inline),
+                meter=sink.endpoint(name, "1"),
+                clock=clock,
+                loop=loop,
+                deadline=deadline,
+            )
+
+        return Loader(name, load)
+
+    application = Application(pipeline, sink, max_body)
+    ready = threading.Event()
+    loaders = [loader(name, model) for name, model in models.items()]
+
+    async def serve() -> None:
+        made = Server(
+            ServerSettings(port=0, grace=grace), catalog, pipeline, build(application), loaders, clock, on_ready=at
+        )
+        found.server = made
+        found.loop = asyncio.get_running_loop()
+        application.draining = lambda: made.draining
+        await made.run()
+
+    def at(port: int) -> None:
+        found.port = port
+        ready.set()
+
+    def main() -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(serve())
+        except BaseException as error:
+            found.error = error
+        finally:
+            ready.set()
+
+    found = Running(None, pipeline)  # type: ignore[arg-type]
+    thread = threading.Thread(target=main, name="server")
+    thread.start()
+    try:
+        assert ready.wait(10), "the server did not become ready"
+        if found.error:
+            raise found.error
+        yield found
+    finally:
+        if thread.is_alive():
+            found.stop()
+        thread.join(15)
+        assert not thread.is_alive(), "the server did not stop"
+        assert found.error is None, found.error
