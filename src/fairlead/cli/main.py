@@ -10,7 +10,7 @@ from typing import Any
 os.environ.setdefault("TYPER_USE_RICH", "0")  # plain help: rich would cost more than the rest of the start
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 from typer.main import get_command
 
@@ -35,10 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class _Lazy(TyperGroup):
     """Knows every command by name and help line; imports one when it is called."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # noqa: ARG002 - typer's signature
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: typer.Context, name: str) -> TyperCommand | TyperGroup | None:  # noqa: ARG002 - typer's signature
+    def get_command(self, ctx: Any, name: str) -> Any:  # noqa: ARG002 - typer's signature
         if name not in COMMANDS:
             return None
         target, _ = COMMANDS[name]
@@ -49,7 +49,7 @@ class _Lazy(TyperGroup):
         single.command(name)(found)
         return get_command(single)
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParameter, MalformedBody
 from fairlead.contracts.sink import Sink
-from fairlead.contracts.types import Reply
+from fairlead.contracts.types import Parameters, Reply, Tensors
 from fairlead.kit.ids import request_id as fresh_id
 from fairlead.serve.edges.edge import Answer, Edge
 from fairlead.serve.endpoint import Live
@@ -74,8 +74,8 @@ class Inference:
         self,
         request: Request,
         live: Live,
-        inputs: dict[str, object],
-        parameters: dict[str, object],
+        inputs: Tensors,
+        parameters: Parameters,
         request_id: str,
         arrived: float,
         limit: float | None,
@@ -90,8 +90,8 @@ class Inference:
 
         call = self.pipeline.submit(
             live,
-            inputs,  # type: ignore[arg-type]
-            parameters,  # type: ignore[arg-type]
+            inputs,
+            parameters,
             done,
             request_id=request_id,
             arrived=arrived,

@@ -20,16 +20,22 @@ class PrometheusSink:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._requests = self._counter("requests", "Calls by outcome; code is ok or an error code.", (*_LABELS, "code"))
-        self._rows = self._counter("rows", "Rows answered.", _LABELS)
-        self._seconds = self._histogram("request_seconds", "From arrival to reply.", _SECONDS)
-        self._queue_seconds = self._histogram("queue_seconds", "From arrival to the model.", _SECONDS)
-        self._compute_seconds = self._histogram("compute_seconds", "In the model, for the batches a call rode in.", _SECONDS)
-        self._batch_rows = self._histogram("batch_rows", "Rows in a batch.", _ROWS)
-        self._batch_calls = self._histogram("batch_calls", "Calls in a batch.", _ROWS)
-        self._waiting = Gauge("fairlead_queue_rows", "Rows that wait.", _LABELS, registry=self.registry)
-        self._ready = Gauge("fairlead_endpoint_ready", "1 when the version answers calls.", _LABELS, registry=self.registry)
-        self._edge = self._counter("edge_errors", "Requests that failed before they had an endpoint.", ("route", "code"))
+        self.requests = self._counter("requests", "Calls by outcome; code is ok or an error code.", (*_LABELS, "code"))
+        self.rows = self._counter("rows", "Rows answered.", _LABELS)
+        self.seconds = self._histogram("request_seconds", "From arrival to reply.", _SECONDS)
+        self.queue_seconds = self._histogram("queue_seconds", "From arrival to the model.", _SECONDS)
+        self.compute_seconds = self._histogram(
+            "compute_seconds", "In the model, for the batches a call rode in.", _SECONDS
+        )
+        self.batch_rows = self._histogram("batch_rows", "Rows in a batch.", _ROWS)
+        self.batch_calls = self._histogram("batch_calls", "Calls in a batch.", _ROWS)
+        self.waiting = Gauge("fairlead_queue_rows", "Rows that wait.", _LABELS, registry=self.registry)
+        self._ready = Gauge(
+            "fairlead_endpoint_ready", "1 when the version answers calls.", _LABELS, registry=self.registry
+        )
+        self._edge = self._counter(
+            "edge_errors", "Requests that failed before they had an endpoint.", ("route", "code")
+        )
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
         return _Meter(self, endpoint, version)
@@ -56,15 +62,16 @@ class _Meter:
     def __init__(self, sink: PrometheusSink, endpoint: str, version: str) -> None:
         labels = (endpoint, version)
         self._codes: dict[str, Counter] = {}
-        self._code = lambda code: sink._requests.labels(*labels, code)  # noqa: SLF001 - the two are one thing
-        self._ok = self._code("ok")
-        self._rows = sink._rows.labels(*labels)  # noqa: SLF001
-        self._seconds = sink._seconds.labels(*labels)  # noqa: SLF001
-        self._queue_seconds = sink._queue_seconds.labels(*labels)  # noqa: SLF001
-        self._compute_seconds = sink._compute_seconds.labels(*labels)  # noqa: SLF001
-        self._batch_rows = sink._batch_rows.labels(*labels)  # noqa: SLF001
-        self._batch_calls = sink._batch_calls.labels(*labels)  # noqa: SLF001
-        self._waiting = sink._waiting.labels(*labels)  # noqa: SLF001
+        self._sink = sink
+        self._labels = labels
+        self._ok = sink.requests.labels(*labels, "ok")
+        self._rows = sink.rows.labels(*labels)
+        self._seconds = sink.seconds.labels(*labels)
+        self._queue_seconds = sink.queue_seconds.labels(*labels)
+        self._compute_seconds = sink.compute_seconds.labels(*labels)
+        self._batch_rows = sink.batch_rows.labels(*labels)
+        self._batch_calls = sink.batch_calls.labels(*labels)
+        self._waiting = sink.waiting.labels(*labels)
 
     def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:
         self._ok.inc()
@@ -76,7 +83,7 @@ class _Meter:
     def failed(self, code: str, seconds: float) -> None:
         counter = self._codes.get(code)
         if counter is None:
-            counter = self._codes[code] = self._code(code)
+            counter = self._codes[code] = self._sink.requests.labels(*self._labels, code)
         counter.inc()
         self._seconds.observe(seconds)
 
