@@ -77,7 +77,7 @@ class Slot:
     def admit(self, array: Array) -> Array:
         """The tensor as the model takes it; the same object where nothing is to change."""
         if array.dtype != self.dtype:
-            array = cast(array, self.datatype, self.name)
+            array = cast(self._gaps_filled(array), self.datatype, self.name)
         shape = array.shape
         if not self.fits(shape):
             if not (self.spec.column and len(shape) == 1):
@@ -88,6 +88,12 @@ class Slot:
         if not self.plain:
             array = self._values(array)
         return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+    def _gaps_filled(self, array: Array) -> Array:
+        """NaN says missing for an integer column too: a data frame has no other way."""
+        if array.dtype.kind != "f" or self.dtype.kind not in "iu" or self.null is Null.REFUSE:
+            return array
+        return np.where(np.isnan(array), self.null, array)
 
     def absent(self, rows: int) -> Array | None:
         """The column of an optional input that was not sent; None where nothing can stand for it."""
