@@ -1,0 +1,87 @@
+"""Write the generated parts of docs/: error codes, commands, metrics. ``--check`` only says whether they are current.
+
+A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from fairlead.cli.main import COMMANDS
+from fairlead.contracts import errors
+from fairlead.kit import plugins
+from fairlead.serve.edges.status import STATUS, status_of
+
+DOCS = Path(__file__).parent
+
+
+def error_codes() -> str:
+    """Every code of the error tree with its HTTP status and its place."""
+    rows = ["| code | HTTP | error | what it says |", "|---|---|---|---|"]
+    meanings = dict(re.findall(r"[|' ]-\s+(\w+)\s{2,}(.+)", inspect.getdoc(errors) or ""))
+    for name, found in vars(errors).items():
+        if inspect.isclass(found) and issubclass(found, errors.FairleadError):
+            status = str(status_of(found.code)) if found.code in STATUS else "-"
+            rows.append(f"| `{found.code}` | {status} | `{name}` | {meanings.get(name, 'an error of the server itself')} |")
+    return "\n".join(rows)
+
+
+def commands() -> str:
+    """The help text of every command."""
+    groups = [[], *([name] for name in COMMANDS)]
+    known = _help(["models"])
+    groups += [["models", name] for name in re.findall(r"^  (\w+)  ", known.partition("Commands:")[2], re.MULTILINE)]
+    return "\n\n".join(f"### `fairlead {' '.join(group)}`".rstrip("` ") + f"`\n\n```text\n{_help(group)}\n```" for group in groups)
+
+
+def _help(words: list[str]) -> str:
+    env = {**os.environ, "COLUMNS": "100", "TERM": "dumb"}
+    run = [sys.executable, "-m", "fairlead", *words, "--help"]
+    return subprocess.run(run, capture_output=True, text=True, check=True, env=env).stdout.rstrip()
+
+
+def metrics() -> str:
+    """Every metric of our own."""
+    sink = plugins.load("fairlead.sinks", "prometheus")()
+    rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
+    for metric in vars(sink).values():
+        described = getattr(metric, "describe", None)
+        if described is None or not hasattr(metric, "_labelnames"):
+            continue
+        (family,) = described()
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(rows)
+
+
+GENERATED = {"errors.md": ("errors", error_codes), "cli.md": ("commands", commands), "metrics.md": ("metrics", metrics)}
+
+
+def render(page: str) -> tuple[str, str]:
+    """The page as it is and as it should be."""
+    name, make = GENERATED[page]
+    text = (DOCS / page).read_text()
+    pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    return text, pattern.sub(lambda match: match[1] + make() + match[2], text)
+
+
+def main() -> None:
+    stale = []
+    for page in GENERATED:
+        now, wanted = render(page)
+        if now != wanted:
+            stale.append(page)
+            if "--check" not in sys.argv:
+                (DOCS / page).write_text(wanted)
+    if stale and "--check" in sys.argv:
+        sys.exit(f"stale: {', '.join(stale)}; run `make docs`")
+
+
+if __name__ == "__main__":
+    main()
