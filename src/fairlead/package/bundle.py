@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+from fairlead.contracts.errors import BrokenModel, DigestMismatch, UnknownFormat, Untrusted
 from fairlead.contracts.runtime import Artefact
-from fairlead.contracts.types import Tensors
+from fairlead.contracts.stores import Registry
+from fairlead.contracts.types import Signature, Tensors
+from fairlead.kit.config import Home
+from fairlead.package import examples, manifest, risks, signature, versions
+from fairlead.package.formats import Format, identify, sniff
 from fairlead.package.manifest import Manifest
+from fairlead.package.risks import Risk
+from fairlead.package.sources import Found, Kind, fetch, parse
+from fairlead.package.trust import TrustBook
+
+_READS = {"onnx": ("onnx",), "sklearn": ("skops", "pickle"), "mlflow": ("mlflow",)}
+"""Which formats our own runtimes read; a runtime that somebody else wrote reads what it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +39,164 @@ class Bundle:
     notes: tuple[str, ...] = ()
     manifest: Manifest | None = None
     example: Tensors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What will be loaded by which runtime. ``format``: what the bytes at ``path`` are."""
+
+    runtime: str
+    path: Path
+    format: Format
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Package:
+    """A fetched file or folder with what it says about itself."""
+
+    path: Path
+    manifest: Manifest | None = None
+    mlmodel: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def signature(self) -> Signature | None:
+        return self.manifest.signature if self.manifest else signature.from_mlmodel(self.mlmodel)
+
+
+class Opener:
+    """Resolve, verify, apply the trust policy. ``registry`` is asked for only when a source needs it."""
+
+    def __init__(self, home: Home, registry: Callable[[], Registry], trust: TrustBook) -> None:
+        self._home = home
+        self._registry = registry
+        self._trust = trust
+
+    @staticmethod
+    def default_name(uri: str) -> str:
+        """What an endpoint is called when nobody chose a name. Raises UsageError for what is no model URI."""
+        return parse(uri).name
+
+    def open(self, uri: str, *, trust_pickle: bool = False, runtime: str = "") -> Bundle:
+        """Find the model, verify its bytes and decide whether it may load.
+
+        ``trust_pickle`` vouches for this one time, and only for what is not a registered version: those have
+        ``fairlead models trust``. ``runtime`` overrides the choice. Raises ModelError, RegistryError or UsageError.
+        """
+        source = parse(uri)
+        if source.kind is Kind.CLASS:
+            artefact = Artefact(runtime or "python", target=source.target, trusted=True)
+            return Bundle(source.name, "1", uri, artefact, digest="")
+        found = fetch(source, self._registry, self._home)
+        package = _verified(found)
+        choice = _choose(package, runtime)
+        dangers = _risks(package, choice)
+        decision = None if trust_pickle and not source.registered else self._trust.admit(found, dangers)
+        vouched = bool(decision) or (trust_pickle and not source.registered)
+        skops = choice.format.name == "skops"
+        return Bundle(
+            name=source.name,
+            version=found.version.version if found.version else "1",
+            uri=uri,
+            artefact=Artefact(
+                choice.runtime,
+                path=choice.path,
+                signature=package.signature,
+                details={**choice.format.details, "content": choice.format.name, "mlmodel": package.mlmodel},
+                trusted=vouched,
+                trusted_types=risks.skops_types(choice.path) if vouched and skops else (),
+            ),
+            digest=found.digest,
+            notes=(*([choice.why] if choice.why else ()), *_notes(package, choice)),
+            manifest=package.manifest,
+            example=_example(package),
+        )
+
+
+def _verified(found: Found) -> _Package:
+    """Read the manifest and compare every byte with it, and the manifest with the registry's tag."""
+    path = found.path
+    if path is None:
+        raise UnknownFormat(f"{found.source.uri} has no files")
+    tag = found.version.tags.get(manifest.TAG) if found.version else None
+    packaged = manifest.read(path) if path.is_dir() else None
+    if tag and (packaged is None or manifest.file_digest(path / manifest.PATH) != tag):
+        state = "missing" if packaged is None else "not the one that was registered"
+        raise DigestMismatch(f"{found.source.handle}: its {manifest.PATH} is {state}; log the model again")
+    if packaged:
+        manifest.verify(path, packaged)
+    if not path.is_dir():
+        return _Package(path)
+    mlmodel = identify(path).details.get("mlmodel", {})
+    risks.check_paths(path, mlmodel)
+    return _Package(path, packaged, mlmodel)
+
+
+def _choose(package: _Package, runtime: str) -> _Choice:
+    """Runtime and file: what the user said, else the manifest, else the format and the MLmodel's flavors."""
+    packaged = package.manifest
+    if packaged and runtime in ("", packaged.runtime):
+        path = package.path if packaged.artefact == "." else manifest.inside(package.path, packaged.artefact)
+        return _agreeing(_Choice(packaged.runtime, path, identify(path), packaged.why))
+    if package.path.is_dir():
+        chosen = _from_flavors(package, runtime)
+        return _agreeing(chosen) if chosen.runtime in _READS else chosen
+    format_ = identify(package.path) if runtime else sniff(package.path)
+    return _agreeing(_Choice(runtime or format_.runtime, package.path, format_))
+
+
+def _from_flavors(package: _Package, runtime: str) -> _Choice:
+    """scikit-learn and ONNX have runtimes of their own, that need no pandas and check types; pyfunc reads the rest."""
+    folder, flavors = package.path, package.mlmodel.get("flavors", {})
+    if not flavors:
+        return _Choice(runtime, folder, sniff(folder) if not runtime else identify(folder))
+    sklearn, onnx = flavors.get("sklearn"), flavors.get("onnx")
+    if isinstance(sklearn, Mapping) and runtime in ("", "sklearn") and not sklearn.get("code"):
+        path = manifest.inside(folder, str(sklearn.get("pickled_model", "model.pkl")))
+        return _Choice("sklearn", path, identify(path))
+    if isinstance(onnx, Mapping) and runtime in ("", "onnx"):
+        path = manifest.inside(folder, str(onnx.get("data", "model.onnx")))
+        return _Choice("onnx", path, identify(path))
+    if runtime in ("sklearn", "onnx") or (not runtime and "python_function" not in flavors):
+        names = ", ".join(sorted(map(str, flavors)))
+        wanted = f"the runtime {runtime!r}" if runtime else "any runtime here"
+        raise UnknownFormat(f"{folder} has the flavors {names}, and none of them is for {wanted}; log it with pyfunc")
+    return _Choice(runtime or "mlflow", folder, identify(folder))
+
+
+def _agreeing(choice: _Choice) -> _Choice:
+    """Refuse a file that is not what its runtime reads, whoever claimed that it was."""
+    reads = _READS.get(choice.runtime)
+    if choice.runtime == "python":
+        raise BrokenModel(f"{choice.path}: the python runtime serves classes; give package.module:ClassName")
+    if reads and choice.format.name not in reads:
+        error = Untrusted if choice.format.name in ("pickle", "torch") else BrokenModel
+        raise error(
+            f"{choice.path} is {choice.format.title}, and the runtime {choice.runtime!r} chosen for it reads "
+            f"{' or '.join(reads)}; package the model again"
+        )
+    return choice
+
+
+def _risks(package: _Package, choice: _Choice) -> list[Risk]:
+    """Only what the chosen runtime reads can run: a pickle beside the ONNX file that serves is left alone."""
+    if choice.runtime == "onnx":
+        return []
+    if choice.path.is_dir():
+        return risks.of_folder(choice.path, package.mlmodel)
+    return risks.of_file(choice.path)
+
+
+def _notes(package: _Package, choice: _Choice) -> tuple[str, ...]:
+    """Versions matter to who runs the original libraries; an ONNX graph brings its own."""
+    if choice.runtime == "onnx" or not package.path.is_dir():
+        return ()
+    libraries, python = versions.recorded(package.path, package.mlmodel, package.manifest)
+    if choice.runtime == "sklearn":
+        libraries = {name: made for name, made in libraries.items() if name in ("scikit-learn", "numpy", "scipy")}
+    return versions.notes(libraries, python if choice.format.name != "skops" else "")
+
+
+def _example(package: _Package) -> Tensors | None:
+    described = package.signature
+    return examples.read(package.path, package.mlmodel, described) if described and package.path.is_dir() else None

@@ -1,0 +1,229 @@
+"""Where a model comes from: read what the user typed, and bring the bytes here.
+
+``models:/NAME@ALIAS``, ``models:/NAME/3``, ``models:/m-ID``, ``runs:/ID/PATH``, a file or folder, ``pkg.module:Class``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from fairlead.contracts.errors import ModelError, SourceNotFound, UsageError
+from fairlead.contracts.stores import Registry, Version
+from fairlead.kit.config import Home
+from fairlead.kit.files import locked
+from fairlead.package.formats import identify
+from fairlead.package.manifest import tree_digest
+
+_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)=(.*)", re.DOTALL)
+_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_LOGGED = re.compile(r"m-[0-9a-f]{32}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
+
+
+class Kind(StrEnum):
+    """What a source names."""
+
+    ALIAS = "alias"
+    VERSION = "version"
+    LOGGED = "logged"
+    RUN = "run"
+    PATH = "path"
+    CLASS = "class"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A parsed model URI. ``name``: what an endpoint is called when nobody chose a name.
+
+    ``model``: registered model.  ``pointer``: alias or version.  ``path``: file or folder.  ``target``: the class.
+    """
+
+    kind: Kind
+    uri: str
+    name: str
+    model: str = ""
+    pointer: str = ""
+    path: Path | None = None
+    target: str = ""
+
+    @property
+    def registered(self) -> bool:
+        """True for a version in the registry, named by number or by alias."""
+        return self.kind in (Kind.ALIAS, Kind.VERSION)
+
+    @property
+    def subject(self) -> str:
+        """What a decision is about: the same for every way to write one path."""
+        return str(self.path) if self.path else self.handle
+
+    @property
+    def handle(self) -> str:
+        """How commands name it: ``NAME@ALIAS``, ``NAME/VERSION``, or the URI."""
+        return f"{self.model}{'@' if self.kind is Kind.ALIAS else '/'}{self.pointer}" if self.registered else self.uri
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A source whose bytes are here. ``path`` is None (and ``digest`` empty) for a class."""
+
+    source: Source
+    path: Path | None = None
+    digest: str = ""
+    version: Version | None = None
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """``NAME=URI`` in its two parts; the name is empty when there is none. Raises UsageError for ``NAME=``."""
+    match = _NAMED.fullmatch(text)
+    if match is None:
+        return "", text
+    if not match[2]:
+        raise UsageError(f"{text!r} names an endpoint and no model; give {match[1]}=URI")
+    return match[1], match[2]
+
+
+def parse(uri: str) -> Source:
+    """Read a model URI. Touches nothing. Raises UsageError that says how to write it."""
+    if not uri.strip() or "\0" in uri:
+        raise UsageError("the model is empty; give a file, a folder, models:/NAME@ALIAS or package.module:Class")
+    if uri.startswith("models:/"):
+        return _registered(uri)
+    if uri.startswith("runs:/"):
+        return _run(uri)
+    if uri.startswith("file:/"):
+        return _path(uri, uri.removeprefix("file:").removeprefix("//"))
+    if match := _SCHEME.match(uri):
+        raise UsageError(f"{uri}: {match[1]}:/ is not read here; fetch the model to a file and give its path")
+    if _CLASS.fullmatch(uri):
+        return Source(Kind.CLASS, uri, _kebab(uri.rpartition(":")[2]), target=uri)
+    return _path(uri, uri)
+
+
+def handle(text: str) -> Source:
+    """What commands take: ``NAME@ALIAS`` and ``NAME/VERSION`` without the scheme too, where no such file exists."""
+    bare = re.fullmatch(r"(?![.~/])([^/:]+)(@[^/@:]+|/\d+)", text)
+    if bare and not Path(text).exists():
+        return parse(f"models:/{text}")
+    return parse(text)
+
+
+def fetch(source: Source, registry: Callable[[], Registry], home: Home) -> Found:
+    """Resolve ``source`` and bring its bytes here. ``registry`` is asked for only when it is needed.
+
+    Raises SourceNotFound, RegistryUnreachable, and ModelError when there is no room for the download.
+    """
+    if source.kind is Kind.CLASS:
+        return Found(source)
+    if source.path is not None:
+        path = _existing(source)
+        identify(path)  # a folder that is no model is not worth hashing: it may be somebody's home
+        return Found(source, path, tree_digest(path))
+    if not source.registered:
+        path, digest = _cached(source.uri, source.kind is not Kind.RUN, registry(), home)
+        return Found(source, path, digest)
+    store = registry()
+    version = (store.resolve if source.kind is Kind.ALIAS else store.version)(source.model, source.pointer)
+    path, digest = download(version, store, home)
+    return Found(source, path, digest, version)
+
+
+def download(version: Version, registry: Registry, home: Home) -> tuple[Path, str]:
+    """The artefact of a registered version, from the cache where it lies there unchanged, and its digest."""
+    uri = f"models:/{version.model}/{version.version}"
+    return _cached(uri, True, registry, home, f"{version.source}\n{version.created_ms}")
+
+
+def _cached(uri: str, fixed: bool, registry: Registry, home: Home, identity: str = "") -> tuple[Path, str]:
+    """``fixed``: what the URI names never changes, so bytes that are whole need not be fetched again."""
+    key = hashlib.sha256("\n".join((home.tracking, uri, identity)).encode()).hexdigest()[:32]
+    slot = home.cache / key
+    try:
+        with locked(home.cache / f"{key}.lock"):
+            if fixed and (kept := _kept(slot)):
+                return kept
+            return _download(uri, slot, registry)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space, or name another folder with --home" if full else "check the folder of --home"
+        raise ModelError(f"{uri} cannot be stored under {home.cache}: {error.strerror or error}; {remedy}") from error
+
+
+def _kept(slot: Path) -> tuple[Path, str] | None:
+    """What an earlier download left, if every byte is still there."""
+    try:
+        name, digest = (slot / "digest").read_text().split("\n")
+    except (OSError, ValueError):
+        return None
+    path = slot / "artefact" / name
+    return (path, digest) if path.exists() and tree_digest(path) == digest else None
+
+
+def _download(uri: str, slot: Path, registry: Registry) -> tuple[Path, str]:
+    """Into a folder beside the slot, which takes the slot's place when it is whole."""
+    fresh = Path(tempfile.mkdtemp(dir=slot.parent, prefix=".fetching-"))
+    try:
+        into = fresh / "artefact"
+        into.mkdir()
+        path = registry.download(uri, into)
+        for compiled in [*into.rglob("__pycache__")]:  # Python would run these without looking at their source
+            shutil.rmtree(compiled)
+        digest = tree_digest(path)
+        relative = path.relative_to(into)
+        (fresh / "digest").write_text(f"{relative}\n{digest}")
+        shutil.rmtree(slot, ignore_errors=True)
+        fresh.rename(slot)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    return slot / "artefact" / relative, digest
+
+
+def _registered(uri: str) -> Source:
+    rest = uri.removeprefix("models:/").strip("/")
+    if _LOGGED.fullmatch(rest):
+        return Source(Kind.LOGGED, uri, rest)
+    model, at, alias = rest.rpartition("@")
+    if at and model and alias and "/" not in rest:
+        return Source(Kind.ALIAS, uri, model, model=model, pointer=alias)
+    model, slash, version = rest.partition("/")
+    if slash and version.isascii() and version.isdigit():
+        return Source(Kind.VERSION, uri, model, model=model, pointer=version)
+    name = (model or "NAME").partition("@")[0] or "NAME"
+    raise UsageError(
+        f"{uri} does not say which version: name a version or an alias, models:/{name}/1 or models:/{name}@champion"
+    )
+
+
+def _run(uri: str) -> Source:
+    run, _, path = uri.removeprefix("runs:/").strip("/").partition("/")
+    if not run or not path or ".." in PurePosixPath(path).parts:
+        raise UsageError(
+            f"{uri} does not name a model of a run; write runs:/RUN_ID/PATH, for example runs:/{run}/model"
+        )
+    return Source(Kind.RUN, uri, PurePosixPath(path).stem)
+
+
+def _path(uri: str, text: str) -> Source:
+    path = Path(text).expanduser() if text.startswith("~") else Path(text)
+    return Source(Kind.PATH, uri, path.stem or path.absolute().stem, path=path.absolute())
+
+
+def _existing(source: Source) -> Path:
+    path = source.path
+    if path is None or not path.exists():
+        bare = "/" not in source.uri and "." not in source.uri
+        hint = f"; a registered model is models:/{source.uri}@champion" if bare else ""
+        raise SourceNotFound(f"{source.uri}: no such file or folder{hint}")
+    return path
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
