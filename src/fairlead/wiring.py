@@ -94,7 +94,7 @@ def server(
     targets: Sequence[Target],
     settings: ServerSettings,
     endpoints: EndpointSettings,
-    on_ready: Callable[[int, list[Live]], None] = lambda port, live: None,
+    on_ready: Callable[[int, list[Live]], None] = lambda _port, _live: None,
 ) -> Server:
     """A server for these models. Building it opens nothing: binding and loading happen when it runs."""
     clock, catalog, measurements = SystemClock(), Catalog(), sink()
@@ -120,7 +120,9 @@ def _named(targets: Sequence[Target]) -> list[Target]:
     for one in targets:
         name = one.name or endpoint_name(Opener.default_name(one.uri))
         if name in named:
-            raise UsageError(f"two models would be endpoint {name!r} ({named[name].uri}, {one.uri}); name one: NAME={one.uri}")
+            raise UsageError(
+                f"two models would be endpoint {name!r} ({named[name].uri}, {one.uri}); name one: NAME={one.uri}"
+            )
         named[name] = Target(one.uri, name, one.trust_pickle, one.runtime)
     return list(named.values())
 
@@ -152,7 +154,9 @@ def live_version(
         endpoint,
         bundle.version,
         model,
-        policy=Policy(plan.max_rows, settings.max_wait_ms / 1000, plan.coalesce, settings.queue_rows, settings.queue_calls),
+        policy=Policy(
+            plan.max_rows, settings.max_wait_ms / 1000, plan.coalesce, settings.queue_rows, settings.queue_calls
+        ),
         placement=Placement(plan.inline, settings.workers),
         meter=measurements.endpoint(endpoint, bundle.version),
         clock=clock,
@@ -161,5 +165,5 @@ def live_version(
         example=row,
         notes=notes,
     )
-    measurements.ready(endpoint, bundle.version, True)  # noqa: FBT003
+    measurements.ready(endpoint, bundle.version, True)
     return live

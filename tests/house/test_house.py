@@ -30,9 +30,8 @@ BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base
 LIGHT = {"fairlead", "typer", "click", "shellingham", "typing_extensions", "annotated_doc", "colorama"}
 """What `import fairlead` and `fairlead --help` may load beside the standard library."""
 
-WIRING = LIGHT | {
-    "numpy", "msgspec", "starlette", "uvicorn", "uvloop", "anyio", "sniffio", "idna", "httptools", "h11", "yaml", "_yaml"
-}  # fmt: skip
+WIRING = LIGHT | {"numpy", "msgspec", "starlette", "uvicorn", "uvloop", "anyio", "sniffio", "idna"}
+WIRING |= {"httptools", "h11", "yaml", "_yaml"}
 """What the composition root may load: every heavier library waits behind a plugin name."""
 
 

@@ -89,7 +89,9 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     except TyperException as error:
-        getattr(error, "show", lambda: sys.stderr.write(f"{error}\n"))()
+        show = getattr(error, "show", None)  # the message with its usage line
+        if show:
+            show()
         sys.exit(WRONG_USE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

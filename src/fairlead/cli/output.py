@@ -36,4 +36,6 @@ def table(rows: list[dict[str, Any]], columns: list[str] | None = None, empty: s
     cells = [[str(row.get(name, "") if row.get(name) is not None else "") for name in names] for row in rows]
     widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]
     lines = [[name.upper() for name in names], *cells]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

@@ -20,17 +20,26 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings
 
 
 def serve(
-    models: Annotated[list[str], typer.Argument(help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, pkg.module:Predictor")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, pkg.module:Predictor"
+        ),
+    ],
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
     home: HomeOption = None,
     tracking: TrackingOption = None,
     runtime: Annotated[str, typer.Option(help="Run with this runtime instead of the one the package chose.")] = "",
-    trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Unpickle files given on this command line: they can run any code.")] = False,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Unpickle files given on this command line: they can run any code.")
+    ] = False,
     max_rows: Annotated[int, typer.Option(help="Most rows in a batch; 0: as the measured curve says.")] = 0,
     max_wait_ms: Annotated[float, typer.Option(help="Longest that a batch waits for company; 0: never.")] = 0.0,
     queue_rows: Annotated[int, typer.Option(help="Most rows that may wait; more get 429.")] = 16_384,
-    deadline_ms: Annotated[float, typer.Option(help="Time for a call that names none in x-request-timeout-ms.")] = 60_000.0,
+    deadline_ms: Annotated[
+        float, typer.Option(help="Time for a call that names none in x-request-timeout-ms.")
+    ] = 60_000.0,
     threads: Annotated[int, typer.Option(help="Intra-op threads of the runtime; 0: the runtime decides.")] = 0,
     max_body_mb: Annotated[float, typer.Option(help="Largest request body, MiB.")] = 64.0,
     grace: Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")] = 25.0,
@@ -45,7 +54,9 @@ def serve(
         read_home(home, tracking),
         [wiring.target(model, trust_pickle=trust_pickle, runtime=runtime) for model in models],
         ServerSettings(host=host, port=port, max_body=int(max_body_mb * 2**20), grace=grace),
-        EndpointSettings(max_rows=max_rows, max_wait_ms=max_wait_ms, queue_rows=queue_rows, deadline_ms=deadline_ms, threads=threads),
+        EndpointSettings(
+            max_rows=max_rows, max_wait_ms=max_wait_ms, queue_rows=queue_rows, deadline_ms=deadline_ms, threads=threads
+        ),
         on_ready=lambda bound, live: _announce(host, bound, live),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -54,7 +65,9 @@ def serve(
 
 def _announce(host: str, port: int, endpoints: list[Live]) -> None:
     """On a terminal: where things are. Off it the log says enough."""
-    logging.getLogger("fairlead.serve").info("ready", extra={"fields": {"url": f"http://{host}:{port}", "endpoints": len(endpoints)}})
+    logging.getLogger("fairlead.serve").info(
+        "ready", extra={"fields": {"url": f"http://{host}:{port}", "endpoints": len(endpoints)}}
+    )
     if sys.stderr.isatty():
         names = ", ".join(f"{live.endpoint} (version {live.version})" for live in endpoints)
         sys.stderr.write(f"\n  {names}\n  http://{host}:{port}/docs    Ctrl-C stops\n\n")

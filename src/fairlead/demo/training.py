@@ -95,8 +95,3 @@ def _save(display: RocCurveDisplay | ConfusionMatrixDisplay | PredictionErrorDis
     plt.close(display.figure_)
     return path
 
-
-def percentile(sorted_values: np.ndarray[tuple[int], np.dtype[np.float64]], share: float) -> float:
-    """Nearest-rank percentile of sorted values: the smallest with at least ``share`` of them at or below it."""
-    rank = max(1, int(np.ceil(share * len(sorted_values))))
-    return float(sorted_values[rank - 1])

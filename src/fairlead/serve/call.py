@@ -25,8 +25,8 @@ class Call:
 
     __slots__ = (
         "_done",
-        "_pieces",
         "_pending",
+        "_pieces",
         "arrived",
         "compute",
         "deadline",

@@ -74,14 +74,18 @@ def _rows(part: Part, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _check_rows(outputs: Tensors, rows: int) -> None:
     for name, array in outputs.items():
         if array.ndim == 0 or array.shape[0] != rows:
-            raise ModelFailed(f"output {name!r} has shape {array.shape} for {rows} rows: the first dimension must be {rows}")
+            raise ModelFailed(
+                f"output {name!r} has shape {array.shape} for {rows} rows: the first dimension must be {rows}"
+            )
 
 
 def _failure(error: Exception) -> FairleadError:
     """What the caller is told. The cause stays on the error, for the log."""
     if isinstance(error, FairleadError):
         return error
-    failed = ModelFailed(f"the model raised {type(error).__name__}; the cause is in the server's log under this request id")
+    failed = ModelFailed(
+        f"the model raised {type(error).__name__}; the cause is in the server's log under this request id"
+    )
     failed.__cause__ = error
     return failed
 

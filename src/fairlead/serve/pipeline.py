@@ -72,7 +72,7 @@ def timeout_ms(value: str) -> float:
         milliseconds = -1.0
     if not 0 < milliseconds <= MAX_TIMEOUT_MS:
         raise InvalidParameter(
-            f"x-request-timeout-ms is {value[:40]!r}; expected a number of milliseconds above 0 and up to {MAX_TIMEOUT_MS}"
+            f"x-request-timeout-ms is {value[:40]!r}; expected milliseconds, above 0 and up to {MAX_TIMEOUT_MS}"
         )
     return milliseconds
 
