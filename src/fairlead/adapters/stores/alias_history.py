@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,8 @@ _FIELDS = tuple(column for column in _MOVES.columns if column.name != "id")
 
 
 class SqlAliasHistory:
-    """AliasHistory over a SQLAlchemy URL; ``postgresql://`` means psycopg 3. Nothing is opened before the first call.
+    """AliasHistory over a SQLAlchemy URL; ``postgresql://`` means psycopg 3. Nothing is opened before the first
+    call, and no connection stays open between calls.
 
     One lock per model and alias holds over processes (PostgreSQL: over machines): an advisory transaction lock, or
     SQLite's own write lock, which is wider than needed and held for as long as one registry call takes.
@@ -46,6 +48,7 @@ class SqlAliasHistory:
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: sa.Engine | None = None
+        self._opening = threading.Lock()
 
     def append(self, move: AliasMove, apply: Callable[[], None], current: Callable[[], str]) -> None:
         with self._told(), self._opened().connect() as connection:  # leaving without a commit rolls back
@@ -63,16 +66,11 @@ class SqlAliasHistory:
         with self._told(), self._opened().connect() as connection:
             return [AliasMove(**row) for row in connection.execute(query).mappings()]
 
-    def close(self) -> None:
-        """Give the connections back. The next call opens new ones."""
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
-
     def _opened(self) -> sa.Engine:
-        if self._engine is None:
-            self._engine = _open(self._url)
-        return self._engine
+        with self._opening:
+            if self._engine is None:
+                self._engine = _open(self._url)
+            return self._engine
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -100,7 +98,7 @@ def _open(url: str) -> sa.Engine:
 
 def _postgres(url: sa.URL) -> sa.Engine:
     try:
-        engine = sa.create_engine(url, connect_args={"connect_timeout": _CONNECT_SECONDS}, pool_pre_ping=True)
+        engine = sa.create_engine(url, connect_args={"connect_timeout": _CONNECT_SECONDS}, poolclass=sa.NullPool)
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"{url.drivername} needs the library {error.name!r}: pip install 'fairlead[postgres]'"
@@ -113,7 +111,9 @@ def _postgres(url: sa.URL) -> sa.Engine:
 
 def _sqlite(url: sa.URL, file: Path) -> sa.Engine:
     # Transactions are begun by hand: the driver's own BEGIN takes no write lock.
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None})
+    engine = sa.create_engine(
+        url, connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None}, poolclass=sa.NullPool
+    )
     with locked(file.with_name(f"{file.name}.lock")), engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         _TABLES.create_all(connection)

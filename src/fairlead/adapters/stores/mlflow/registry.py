@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class MlflowRegistry:
     def __init__(self, tracking_uri: str) -> None:
         self._uri = tracking_uri
         self._opened: MlflowClient | None = None
+        self._opening = threading.Lock()
 
     def models(self) -> list[str]:
         with told("the registry", self._uri):
@@ -131,9 +133,10 @@ class MlflowRegistry:
 
     @property
     def _client(self) -> MlflowClient:
-        if self._opened is None:
-            self._opened = connect(self._uri)
-        return self._opened
+        with self._opening:
+            if self._opened is None:
+                self._opened = connect(self._uri)
+            return self._opened
 
     def _location(self, uri: str) -> str:
         """Where the bytes of ``models:/NAME/VERSION``, ``models:/m-ID`` or ``runs:/ID/PATH`` lie."""
