@@ -9,21 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
 from fairlead import __version__
 from fairlead.contracts.types import DataType, Missing, TensorSpec
 from fairlead.kit.codec import json
+from fairlead.kit.codec.tensors import Null
 from fairlead.serve import examples
 from fairlead.serve.examples import Described as Described
 from fairlead.serve.openapi import openapi as openapi
+from fairlead.serve.validate import stand_in
 
 _HERE: Final = Path(__file__).parent
 _PAGE: Final = Template((_HERE / "docs.html").read_text(encoding="utf-8"))
 _CSS: Final = (_HERE / "docs.css").read_text(encoding="utf-8")
 _JS: Final = (_HERE / "docs.js").read_text(encoding="utf-8")
-_KIND: Final = {DataType.BYTES: "string", DataType.BOOL: "boolean"}
 
 
 def page(endpoints: Sequence[Described], base: str = "http://127.0.0.1:8080") -> bytes:
@@ -40,7 +42,7 @@ def page(endpoints: Sequence[Described], base: str = "http://127.0.0.1:8080") ->
         )
     sections = "\n".join(_section(described, index, base) for index, described in enumerate(endpoints))
     text = _PAGE.substitute(
-        title=f"{', '.join(names) or 'No endpoints'} - Fairlead",
+        title=html.escape(f"{', '.join(names) or 'No endpoints'} - Fairlead"),
         server_version=__version__,
         css=_CSS,
         js=_JS,
@@ -59,7 +61,9 @@ def _section(described: Described, index: int, base: str) -> str:
         for version in described.versions or (described.version,)
     )
     platform = f'<span class="tag">{html.escape(described.platform)}</span>' if described.platform else ""
-    tables = _table("Inputs", signature.inputs) + _table("Outputs", signature.outputs, outputs=True)
+    predicted = signature.prediction or tuple(spec.name for spec in signature.outputs)
+    tables = _table("Inputs", "Missing values", [(spec, _missing(spec)) for spec in signature.inputs])
+    tables += _table("Outputs", "Answered by", [(spec, _protocols(spec, predicted)) for spec in signature.outputs])
     return f"""<article class="endpoint" id="e{index}" data-base="{html.escape(base)}">
 <header><h2>{html.escape(described.name)}</h2>{versions}{platform}</header>
 <section class="signature">{tables}</section>
@@ -67,19 +71,24 @@ def _section(described: Described, index: int, base: str) -> str:
 </article>"""
 
 
-def _table(title: str, specs: Sequence[TensorSpec], *, outputs: bool = False) -> str:
+def _table(title: str, last: str, specs: Sequence[tuple[TensorSpec, str]]) -> str:
+    """Inputs or outputs; ``last`` heads the column of notes."""
     if not specs:
         return f'<div><h3>{title}</h3><p class="absent">The model does not say.</p></div>'
-    last = "" if outputs else "<th>Missing values</th>"
     rows = "".join(
         f'<tr><td class="name">{html.escape(spec.name)}</td><td class="kind">{spec.datatype.value}</td>'
-        f'<td class="size">{_shape(spec)}</td>{"" if outputs else f"<td class=note>{_missing(spec)}</td>"}</tr>'
-        for spec in specs
+        f'<td class="size">{_shape(spec)}</td><td class="note">{note}</td></tr>'
+        for spec, note in specs
     )
     return (
         f"<div><h3>{title}<small>{len(specs)}</small></h3><div class=scroll tabindex=0><table>"
-        f"<thead><tr><th>Name</th><th>Type</th><th>Shape</th>{last}</tr></thead><tbody>{rows}</tbody></table></div></div>"
+        f"<thead><tr><th>Name</th><th>Type</th><th>Shape</th><th>{last}</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div></div>"
     )
+
+
+def _protocols(spec: TensorSpec, predicted: Sequence[str]) -> str:
+    return "V2, V1, MLflow" if spec.name in predicted else "V2"
 
 
 def _shape(spec: TensorSpec) -> str:
@@ -103,15 +112,15 @@ def _missing(spec: TensorSpec) -> str:
         case Missing.VALUE:
             text = f"become <code>{html.escape(str(spec.missing_value))}</code>"
         case _:
-            text = "null refused, NaN passes" if spec.datatype.is_float and spec.required else "refused"
-            if not spec.required:
+            text = "null refused, NaN passes" if spec.datatype.is_float else "refused"
+            if stand_in(spec) is not Null.REFUSE:
                 text = "allowed"
     return text if spec.required else f"optional; {text}"
 
 
 def _calls(described: Described, key: str, base: str) -> str:
     """Tabs: each protocol with its curl and its form, then Python."""
-    name = described.name
+    name = quote(described.name)
     routes = [
         ("Open Inference V2", f"/v2/models/{name}/infer", examples.v2),
         ("KServe V1", f"/v1/models/{name}:predict", examples.v1),
@@ -204,7 +213,7 @@ def _python(described: Described, base: str) -> str:
             made = (
                 f"np.zeros({array.shape}, {kind!r})"
                 if examples.large(described)
-                else f"np.array({_literal(array.tolist())}, {kind!r})"
+                else f"np.array({_literal(examples.plain(array, spec.name))}, {kind!r})"
             )
             parts.append(f"{spec.name!r}: {made}")
         data = parts[0].partition(": ")[2] if len(parts) == 1 else "{" + ", ".join(parts) + "}"

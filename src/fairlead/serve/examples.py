@@ -15,6 +15,7 @@ from fairlead.serve.validate import stand_in
 
 Array = np.ndarray[Any, Any]
 
+_SHORT: Final = (np.float16, np.float32)
 LARGE: Final = 2_000
 """Values; a row with more is shown as raw zeros instead of JSON."""
 
@@ -62,7 +63,7 @@ def v2(described: Described) -> dict[str, Any]:
             "name": spec.name,
             "shape": list(array.shape),
             "datatype": spec.datatype.value,
-            "data": tensors.to_json(array, spec.name),
+            "data": _flat(array, spec.name),
         }
         for spec, array in _paired(described)
     ]
@@ -93,10 +94,21 @@ def _paired(described: Described) -> list[tuple[TensorSpec, Array]]:
     return [(spec, arrays[spec.name]) for spec in described.signature.inputs]
 
 
-def _nested(spec: TensorSpec, array: Array) -> Any:
+def plain(array: Array, name: str) -> Any:
+    """Nested lists of JSON values."""
     flat = np.empty(array.size, object)
-    flat[:] = tensors.to_json(array, spec.name)
-    values = flat.reshape(array.shape).tolist()
+    flat[:] = _flat(array, name)
+    return flat.reshape(array.shape).tolist()
+
+
+def _flat(array: Array, name: str) -> list[Any]:
+    """JSON values; short floats as short as their own precision needs."""
+    values = tensors.to_json(array, name)
+    return [float(str(value)) for value in array.ravel()] if array.dtype in _SHORT else values
+
+
+def _nested(spec: TensorSpec, array: Array) -> Any:
+    values = plain(array, spec.name)
     first = values[0] if array.ndim else values
     return first[0] if spec.column and isinstance(first, list) else first
 

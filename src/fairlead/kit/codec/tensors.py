@@ -45,6 +45,7 @@ _LITTLE: Final = {name: name.numpy.newbyteorder("<") for name in DataType if nam
 _NAMES: Final = {name.numpy: name.value for name in DataType if name not in (DataType.BYTES, DataType.BF16)}
 _SPACE: Final = b" \t\r\n"
 _OPEN: Final = ord("[")
+_MOST_DIMENSIONS: Final = 32
 
 
 FP32Number = Annotated[float, msgspec.Meta(ge=-_FP32_MAX, le=_FP32_MAX)]
@@ -64,8 +65,10 @@ def from_json(
     ``null`` is what JSON null becomes (default: it is refused). Raises InvalidTensor that names the tensor: ragged
     rows, wrong count, an element of another type or out of range.
     """
-    expected = _count(shape, name)
+    expected = count(shape, name)
     raw = bytes(data)
+    if expected == 0 and raw and not raw.translate(None, b"[]," + _SPACE):
+        return np.empty(shape, datatype.numpy)
     depth = _depth(raw)
     if depth == 0:
         raise InvalidTensor(f"tensor {name!r}: data is an array, found {json_kind(json.decode(json.ANY, raw))}")
@@ -82,7 +85,7 @@ def from_json(
         if depth > 1:
             values = _flat(values, shape, name)
     if len(values) != expected:
-        raise InvalidTensor(wrong_count(name, shape, expected, len(values)))
+        raise wrong_count(shape, len(values), name)
     return build(values, datatype, shape, name)
 
 
@@ -117,8 +120,18 @@ def build(values: list[Any], datatype: DataType, shape: Sequence[int], name: str
     return array.reshape(shape)
 
 
-def wrong_count(name: str, shape: Sequence[int], expected: int, found: int) -> str:
-    return f"tensor {name!r}: shape {list(shape)} needs {expected} values, found {found}"
+def count(shape: Sequence[int], name: str) -> int:
+    """How many values a shape holds. Raises InvalidTensor where it is no shape."""
+    if len(shape) > _MOST_DIMENSIONS:
+        raise InvalidTensor(f"tensor {name!r}: a shape has at most {_MOST_DIMENSIONS} dimensions, found {len(shape)}")
+    if shape and min(shape) < 0:
+        raise InvalidTensor(f"tensor {name!r}: a shape has no negative dimension, found {list(shape)}")
+    return math.prod(shape)
+
+
+def wrong_count(shape: Sequence[int], found: int, name: str) -> InvalidTensor:
+    """The refusal of ``found`` values for a shape that holds another number of them."""
+    return InvalidTensor(f"tensor {name!r}: shape {list(shape)} needs {count(shape, name)} values, found {found}")
 
 
 def to_json(array: Array, name: str) -> list[Any]:
@@ -137,7 +150,7 @@ def from_binary(data: memoryview, datatype: DataType, shape: Sequence[int], name
 
     Raises InvalidTensor that names the tensor, with the byte counts expected and found.
     """
-    expected = _count(shape, name)
+    expected = count(shape, name)
     if datatype is DataType.BYTES:
         return _strings(data, expected, shape, name)
     dtype = _LITTLE[datatype]
@@ -174,12 +187,6 @@ def missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _count(shape: Sequence[int], name: str) -> int:
-    if shape and min(shape) < 0:
-        raise InvalidTensor(f"tensor {name!r}: a shape has no negative dimension, found {list(shape)}")
-    return math.prod(shape)
-
-
 def _depth(raw: bytes) -> int:
     """How many arrays open before the first value."""
     depth = 0
@@ -191,7 +198,7 @@ def _depth(raw: bytes) -> int:
     return depth
 
 
-@functools.cache
+@functools.lru_cache(maxsize=512)
 def _decoder(datatype: DataType, depth: int) -> msgspec.json.Decoder[Any]:
     kind: Any
     if datatype is DataType.BYTES:

@@ -1,8 +1,9 @@
 """MLflow's scoring protocol: what ``mlflow models serve`` takes and gives, with our checks.
 
 Exactly one of ``dataframe_split``, ``dataframe_records``, ``instances`` and ``inputs``, with ``params`` beside it, or
-``text/csv``. Replies are what pyfunc would return: ``Signature.prediction`` names those outputs. Two things differ on
-purpose: an unknown column is refused, where MLflow drops it, and a fraction is never cut to an integer.
+``text/csv``. Replies are what pyfunc would return: ``Signature.prediction`` names those outputs. Three things differ on
+purpose: an unknown column is refused, where MLflow drops it; a fraction is never cut to an integer; a number in a
+string column becomes its text.
 """
 
 from __future__ import annotations

@@ -173,9 +173,8 @@ def _flat_inputs(items: list[Any], plan: Plan) -> Tensors:
         data, shape = item.data, item.shape
         if data is None:
             raise _no_data(item)
-        count = math.prod(shape)
-        if len(data) != count:
-            raise InvalidTensor(tensors.wrong_count(item.name, shape, count, len(data)))
+        if len(data) != math.prod(shape):
+            raise tensors.wrong_count(shape, len(data), item.name)
         if item.datatype == slot.datatype and slot.plain and slot.fits(shape):
             given[item.name] = np.array(data, slot.dtype).reshape(shape)
         else:
