@@ -68,12 +68,16 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """``agrees``: every difference is within ``limits``.  ``reasons``: one sentence for each that is not."""
+    """``agrees``: every difference is within ``limits``.  ``reasons``: one sentence for each that is not.
+
+    ``refused``: the sets of rows that both models refuse.
+    """
 
     agrees: bool
     reasons: tuple[str, ...]
     limits: Limits
     differences: tuple[Difference, ...]
+    refused: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and the manifest."""
@@ -98,6 +102,7 @@ def compare(
     limits = limits or Limits()
     differences: list[Difference] = []
     reasons: list[str] = []
+    refused: list[str] = []
     for case, rows in cases.items():
         count = len(next(iter(rows.values())))
         if not count:
@@ -105,7 +110,9 @@ def compare(
         expected, refusal = _attempt(original, rows)
         found, failure = _attempt(converted, rows)
         if expected is None:
-            if found is not None:
+            if found is None:
+                refused.append(case)
+            else:
                 reasons.append(f"{case}: the original refuses these rows ({refusal}), the converted model answers them")
             continue
         alone, failure_alone = _attempt(lambda some: _one_by_one(converted, some), rows)
@@ -122,7 +129,7 @@ def compare(
             reasons += _reasons(difference, limits)
     if not differences and not reasons:
         reasons.append("there were no rows to compare")
-    return ParityReport(not reasons, tuple(reasons), limits, tuple(differences))
+    return ParityReport(not reasons, tuple(reasons), limits, tuple(differences), tuple(refused))
 
 
 def _attempt(predict: Predict, rows: Tensors) -> tuple[Tensors | None, str]:

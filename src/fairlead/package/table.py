@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fairlead.contracts.errors import MalformedBody, SourceNotFound
-from fairlead.contracts.types import DataType, Tensors
+from fairlead.contracts.types import DataType, Tensors, TensorSpec
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,17})")
 _NUMBER = re.compile(r"[+-]?(inf|nan|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)", re.IGNORECASE)
@@ -52,6 +52,14 @@ def from_rows(
     columns = zip(*rows[1:], strict=True) if len(rows) > 1 else iter([()] * len(names))
     wanted = types or {}
     return {name: column(list(values), wanted.get(name), name) for name, values in zip(names, columns, strict=True)}
+
+
+def specs(columns: Tensors) -> tuple[TensorSpec, ...]:
+    """One input for each array: a column where its shape is [rows, 1], a tensor with free rows otherwise."""
+    return tuple(
+        TensorSpec(name, DataType.of(array.dtype), (-1, *array.shape[1:]), column=array.shape[1:] == (1,))
+        for name, array in columns.items()
+    )
 
 
 def column(values: Sequence[str], datatype: DataType | None = None, name: str = "") -> np.ndarray[Any, Any]:

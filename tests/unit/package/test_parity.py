@@ -131,7 +131,9 @@ def test_rows_that_both_refuse_are_no_disagreement() -> None:
             raise ValueError("negative")
         return original(rows)
 
-    assert compare(picky, picky, {"held-out": ROWS, "unseen": {"x": -1 - ROWS["x"]}}).agrees
+    report = compare(picky, picky, {"held-out": ROWS, "unseen": {"x": -1 - ROWS["x"]}})
+    assert report.agrees
+    assert report.refused == ("unseen",)
 
 
 def test_missing_outputs_and_shapes_are_named() -> None:

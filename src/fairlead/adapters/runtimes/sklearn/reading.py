@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 
 from fairlead.contracts.errors import BrokenModel
 from fairlead.contracts.types import DataType, TensorSpec
@@ -63,6 +64,15 @@ def outputs(estimator: Any) -> _Specs:
 def takes_text(estimator: Any) -> bool:
     """True when the first step splits texts into words: it wants a list of strings, not a table."""
     return hasattr(_first(estimator), "build_analyzer")
+
+
+def label_is_likeliest(estimator: Any) -> bool:
+    """True when ``predict`` is known to be the class of the largest ``predict_proba``, so that one pass gives both."""
+    steps = getattr(estimator, "steps", None)
+    if steps:
+        return label_is_likeliest(steps[-1][1])
+    known = isinstance(estimator, (HistGradientBoostingClassifier, RandomForestClassifier, ExtraTreesClassifier))
+    return known and not isinstance(estimator.classes_, list)
 
 
 def _chances(name: str, classes: Any) -> TensorSpec:

@@ -37,7 +37,7 @@ class SklearnModel:
     """An estimator that takes columns (as a DataFrame), a matrix or texts, as it was fitted.
 
     The outputs are those that ``reading.outputs`` names; a public signature that names some of them gets those, in its
-    own types. ``predict_fn`` is the method that MLflow's pyfunc would call.
+    own types. ``predict_fn`` is the method that MLflow's pyfunc would call. ``estimator`` is the fitted object itself.
     """
 
     def __init__(self, estimator: Any, public: Signature | None, predict_fn: str = "predict") -> None:
@@ -47,8 +47,9 @@ class SklearnModel:
         inputs = public.inputs or reading.inputs(estimator)
         ours = {spec.name for spec in natural}
         known = bool(public.outputs) and {spec.name for spec in public.outputs} <= ours
-        self._estimator: Any = estimator
+        self.estimator: Any = estimator
         self._feed = _feeder(estimator, inputs)
+        self._one_pass = ours == {"label", "probabilities"} and reading.label_is_likeliest(estimator)
         self.signature = replace(
             public,
             inputs=inputs,
@@ -65,17 +66,20 @@ class SklearnModel:
         return {spec.name: _typed(answers[spec.name], spec) for spec in self.signature.outputs}
 
     def close(self) -> None:
-        self._estimator = _Closed()
+        self.estimator = _Closed()
 
     def _answers(self, inputs: Tensors) -> Tensors:
         fed = self._feed(inputs)
         results: dict[str, Any] = {}
+        if self._one_pass:
+            results["predict_proba"] = self.estimator.predict_proba(fed)
+            results["predict"] = self.estimator.classes_[results["predict_proba"].argmax(axis=1)]
         answers = {}
         for spec in self.signature.outputs:
             name, _, index = spec.name.partition("_")
             method = _METHOD[name]
             if method not in results:
-                results[method] = getattr(self._estimator, method)(fed)
+                results[method] = getattr(self.estimator, method)(fed)
             answers[spec.name] = _dense(results[method][int(index)] if index else results[method])
         return answers
 
