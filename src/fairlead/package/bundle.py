@@ -107,7 +107,7 @@ class Opener:
                 trusted_types=risks.skops_types(choice.path) if vouched and skops else (),
             ),
             digest=found.digest,
-            notes=(*([choice.why] if choice.why else ()), *_notes(package, choice)),
+            notes=_notes(package, choice),
             manifest=package.manifest,
             example=_example(package),
         )
@@ -188,13 +188,14 @@ def _risks(package: _Package, choice: _Choice) -> list[Risk]:
 
 
 def _notes(package: _Package, choice: _Choice) -> tuple[str, ...]:
-    """Versions matter to who runs the original libraries; an ONNX graph brings its own."""
+    """Why the original serves, and whose versions differ. An ONNX graph needs no library of those that made it."""
     if choice.runtime == "onnx" or not package.path.is_dir():
         return ()
     libraries, python = versions.recorded(package.path, package.mlmodel, package.manifest)
     if choice.runtime == "sklearn":
         libraries = {name: made for name, made in libraries.items() if name in ("scikit-learn", "numpy", "scipy")}
-    return versions.notes(libraries, python if choice.format.name != "skops" else "")
+    differing = versions.notes(libraries, python if choice.format.name != "skops" else "")
+    return (choice.why, *differing) if choice.why else differing
 
 
 def _example(package: _Package) -> Tensors | None:

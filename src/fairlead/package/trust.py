@@ -82,7 +82,7 @@ class TrustBook:
         decision = self.decision(found)
         if decision or not risks:
             return decision
-        raise Untrusted(f"{found.source.handle}: {_told(risks)}{self._earlier(found)}; {_remedy(found)}")
+        raise Untrusted(f"{_told(found, risks)}{self._earlier(found)}; {_remedy(found)}")
 
     def _earlier(self, found: Found) -> str:
         earlier = _from_tag(found.version) or next(
@@ -118,8 +118,11 @@ def _from_tag(version: Version | None) -> Decision | None:
         return None
 
 
-def _told(risks: Sequence[Risk]) -> str:
-    first = f"{risks[0].file} {risks[0].why}"
+def _told(found: Found, risks: Sequence[Risk]) -> str:
+    whole = found.path is not None and found.path.is_file()
+    first = (
+        f"{found.source.handle} {risks[0].why}" if whole else f"{found.source.handle}: {risks[0].file} {risks[0].why}"
+    )
     return first if len(risks) == 1 else f"{first} (and {len(risks) - 1} more)"
 
 
