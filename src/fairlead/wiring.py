@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.runtime import LoadedModel, RuntimeOptions
 from fairlead.contracts.sink import Sink
-from fairlead.contracts.stores import AliasHistory, Registry
+from fairlead.contracts.stores import AliasHistory, Registry, Tracker
 from fairlead.kit import plugins
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
@@ -51,6 +51,12 @@ def target(text: str, *, trust_pickle: bool = False, runtime: str = "") -> Targe
 def registry(home: Home) -> Registry:
     """The model registry behind ``home.tracking``."""
     found: Registry = plugins.load("fairlead.stores", "mlflow")(home.tracking)
+    return found
+
+
+def tracker(home: Home) -> Tracker:
+    """Where training runs are kept; MLflow is both."""
+    found: Tracker = registry(home)  # type: ignore[assignment]  # the MLflow store keeps both contracts
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TYPER_USE_RICH", "0")  # plain help: rich would cost more than the rest of the start
@@ -80,6 +81,7 @@ def root(
 
 def main() -> None:
     """Run the command line. Errors are one sentence and an exit code, never a traceback without --debug."""
+    sys.path.append(str(Path.cwd()))  # pkg.module:Predictor beside the user; last, so that it shadows no library
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

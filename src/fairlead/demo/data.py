@@ -76,20 +76,19 @@ def from_csv(path: Path, target: str, identifier: str | None) -> Data:
 
 def split(name: str, features: pd.DataFrame, target: pd.Series, dropped: dict[str, str]) -> Data:
     """Type the columns, hold out a quarter (stratified where the target is a class)."""
-    numeric = tuple(c for c in features if pd.api.types.is_numeric_dtype(features[c]) and features[c].dtype != bool)
-    text = tuple(c for c in features if c not in numeric)
-    typed = pd.DataFrame(index=features.index)
-    for column in features:
-        if column in numeric:
-            # rounded to float32 so that thresholds learnt in float64 mean the same in the float32 graph
-            typed[column] = features[column].astype(np.float32).astype(np.float64)
-        else:
-            typed[column] = _strings(features[column])
+    columns = [str(name) for name in features.columns]
+    numeric = tuple(name for name in columns if _is_number(features[name]))
+    text = tuple(name for name in columns if name not in numeric)
+    typed = features.copy()
+    for column in columns:
+        typed[column] = features[column].astype(float) if column in numeric else _strings(features[column])
     quantity = pd.api.types.is_numeric_dtype(target) and target.nunique() > MANY
     labels = target.astype(float) if quantity else target.map(_label)
     counts = labels.value_counts()
     if not quantity and (len(counts) < 2 or counts.min() < 4):
-        raise UsageError(f"target {target.name!r} needs at least two classes with four rows each; found {counts.to_dict()}")
+        raise UsageError(
+            f"target {target.name!r} needs at least two classes with four rows each; found {counts.to_dict()}"
+        )
     train, held_out, y_train, y_held_out = train_test_split(
         typed, labels, test_size=0.25, random_state=0, stratify=None if quantity else labels
     )
@@ -105,8 +104,12 @@ def _useless(column: pd.Series) -> str:
     return ""
 
 
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
 def _strings(column: pd.Series) -> pd.Series:
-    return column.map(lambda value: MISSING if pd.isna(value) else str(value)).astype(object)
+    return column.astype(object).where(column.notna(), MISSING).astype(str).astype(object)
 
 
 def _label(value: object) -> object:

@@ -1,23 +1,43 @@
-"""Live traffic for the demo: held-out rows, one a call, every answer checked."""
+"""Live traffic for the demo: held-out rows, one a call, every answer checked.
+
+Runs as a process of its own (``python -m fairlead.demo.traffic``): callers and server share no interpreter, and the
+latencies are those that a user would see.
+"""
 
 from __future__ import annotations
 
+import http.client
 import itertools
+import json
+import math
+import subprocess
+import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-import numpy as np
+from fairlead.contracts.errors import FairleadError
 
-from fairlead.client import Client
-from fairlead.contracts.types import Tensors
+CALLERS = 2
 
-CALLERS = 4
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``bodies``: one JSON request each.  ``expected``: the prediction that each must be answered with."""
+
+    url: str
+    path: str
+    bodies: list[str]
+    expected: list[Any]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Latencies in milliseconds by nearest rank. ``wrong``: answers that were not what the checked model gives."""
+    """Latencies in milliseconds by nearest rank. ``wrong``: answers that were not what the original model gives."""
 
     calls: int
     seconds: float
@@ -41,56 +61,74 @@ class _Tally:
     errors: list[str] = field(default_factory=list)
 
 
-def send(url: str, endpoint: str, rows: Tensors, expected: Tensors, output: str, seconds: float) -> Measured:
-    """Call ``endpoint`` with one row at a time for ``seconds`` and compare ``output`` with ``expected``."""
-    count = len(next(iter(rows.values())))
+def send(plan: Plan, scratch: Path) -> Measured:
+    """Send the traffic from another process and bring back what it saw. Raises FairleadError when it fails."""
+    file = scratch / "traffic.json"
+    file.write_text(json.dumps(asdict(plan)))
+    command = [sys.executable, "-m", "fairlead.demo.traffic", str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
+    if ran.returncode:
+        raise FairleadError(f"the traffic could not be sent: {(ran.stderr.strip().splitlines() or ['no reason'])[-1]}")
+    return Measured(**json.loads(ran.stdout))
+
+
+def call(plan: Plan) -> Measured:
+    """Send the traffic from this process."""
     turns = itertools.count()
     tally = _Tally()
     began = time.perf_counter()
-    ends = began + seconds
-
-    def caller() -> None:
-        with Client(url) as client:
-            while (start := time.perf_counter()) < ends:
-                at = next(turns) % count
-                try:
-                    answer = client.predict(endpoint, {name: array[at : at + 1] for name, array in rows.items()})
-                    right = _same(np.asarray(answer[output])[0], expected[output][at])
-                except Exception as error:  # noqa: BLE001 - whatever a caller sees is what the demo reports
-                    with tally.lock:
-                        tally.errors.append(str(error))
-                    continue
-                with tally.lock:
-                    tally.latencies.append(time.perf_counter() - start)
-                    tally.wrong += not right
-
-    threads = [threading.Thread(target=caller, name=f"caller-{i}", daemon=True) for i in range(CALLERS)]
+    threads = [
+        threading.Thread(target=_caller, args=(plan, turns, tally, began + plan.seconds)) for _ in range(CALLERS)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     taken = time.perf_counter() - began
-    latencies = np.sort(np.array(tally.latencies)) * 1000
-    return Measured(
-        calls=len(latencies),
-        seconds=taken,
-        p50_ms=nearest_rank(latencies, 0.50),
-        p95_ms=nearest_rank(latencies, 0.95),
-        p99_ms=nearest_rank(latencies, 0.99),
-        wrong=tally.wrong,
-        errors=len(tally.errors),
-        first_error=tally.errors[0] if tally.errors else "",
-    )
+    ordered = sorted(tally.latencies)
+    p50, p95, p99 = (1000 * nearest_rank(ordered, share) for share in (0.50, 0.95, 0.99))
+    first = tally.errors[0] if tally.errors else ""
+    return Measured(len(ordered), taken, p50, p95, p99, tally.wrong, len(tally.errors), first)
 
 
-def nearest_rank(ordered: np.ndarray[tuple[int], np.dtype[np.float64]], share: float) -> float:
+def nearest_rank(ordered: list[float], share: float) -> float:
     """The smallest value with at least ``share`` of the values at or below it; NaN when there is none."""
-    if not len(ordered):
-        return float("nan")
-    return float(ordered[max(1, int(np.ceil(share * len(ordered)))) - 1])
+    return ordered[max(1, math.ceil(share * len(ordered))) - 1] if ordered else math.nan
 
 
-def _same(given: object, wanted: object) -> bool:
-    if isinstance(wanted, float | np.floating):
-        return bool(np.isclose(float(given), float(wanted), rtol=1e-5, atol=1e-6))  # type: ignore[arg-type]
-    return str(given) == str(wanted)
+def _caller(plan: Plan, turns: itertools.count[int], tally: _Tally, ends: float) -> None:
+    where = urlsplit(plan.url)
+    link = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port, timeout=30)
+    headers = {"content-type": "application/json"}
+    while (start := time.perf_counter()) < ends:
+        at = next(turns) % len(plan.bodies)
+        try:
+            link.request("POST", plan.path, plan.bodies[at], headers)
+            response = link.getresponse()
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            link.close()
+            with tally.lock:
+                tally.errors.append(f"{type(error).__name__}: {error}")
+            continue
+        taken = time.perf_counter() - start
+        with tally.lock:
+            if response.status != http.client.OK:
+                tally.errors.append(text.decode(errors="replace"))
+                continue
+            tally.latencies.append(taken)
+            tally.wrong += not _same(json.loads(text)["predictions"][0], plan.expected[at])
+    link.close()
+
+
+def _same(given: Any, wanted: Any) -> bool:
+    """Equal labels; numbers within float32 of each other."""
+    if isinstance(given, dict):
+        given = given.get("label", given.get("prediction"))
+    if isinstance(wanted, float):
+        return isinstance(given, float | int) and math.isclose(given, wanted, rel_tol=1e-4, abs_tol=1e-4)
+    return bool(given == wanted)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(call(Plan(**json.loads(Path(sys.argv[1]).read_text()))))))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import (
@@ -26,7 +25,7 @@ from sklearn.preprocessing import OneHotEncoder
 from fairlead.demo.data import Data
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen first
+from matplotlib import pyplot as plt
 
 PARAMETERS = {"max_iter": 120, "learning_rate": 0.08, "max_leaf_nodes": 15, "random_state": 0}
 
@@ -69,7 +68,9 @@ def evaluate(pipeline: Pipeline, data: Data) -> dict[str, float]:
         metrics["roc_auc"] = float(roc_auc_score(data.y_held_out == positive, probability[:, 1]))
         metrics["brier"] = float(brier_score_loss(data.y_held_out == positive, probability[:, 1]))
     else:
-        metrics["roc_auc"] = float(roc_auc_score(data.y_held_out, probability, multi_class="ovr", labels=pipeline.classes_))
+        metrics["roc_auc"] = float(
+            roc_auc_score(data.y_held_out, probability, multi_class="ovr", labels=pipeline.classes_)
+        )
     return metrics
 
 
@@ -78,7 +79,8 @@ def plots(trained: Trained, data: Data, folder: Path) -> dict[str, Path]:
     drawn: dict[str, Path] = {}
     if not data.classification:
         drawn["held_out.png"] = _save(
-            PredictionErrorDisplay.from_estimator(trained.pipeline, data.held_out, data.y_held_out), folder / "held_out.png"
+            PredictionErrorDisplay.from_estimator(trained.pipeline, data.held_out, data.y_held_out),
+            folder / "held_out.png",
         )
         return drawn
     if len(data.classes) == 2:
@@ -94,4 +96,3 @@ def _save(display: RocCurveDisplay | ConfusionMatrixDisplay | PredictionErrorDis
     display.figure_.savefig(path, dpi=110)
     plt.close(display.figure_)
     return path
-

@@ -14,11 +14,13 @@ from fairlead import __version__
 from fairlead.contracts.errors import FairleadError, NotFound
 from fairlead.contracts.sink import Sink
 from fairlead.kit.config import nearest
-from fairlead.serve import docs
 from fairlead.serve.catalog import Catalog
+from fairlead.serve.docs import page
 from fairlead.serve.edges import metadata
 from fairlead.serve.edges.status import status_of
 from fairlead.serve.endpoint import Live
+from fairlead.serve.examples import Described
+from fairlead.serve.openapi import openapi
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -52,11 +54,11 @@ class Pages:
         text, content_type = self._sink.render()
         return Response(text, headers={"content-type": content_type})
 
-    async def docs(self, _: Request) -> Response:
-        return Response(docs.page(self._described()), media_type="text/html")
+    async def docs(self, request: Request) -> Response:
+        return Response(page(self._described(), str(request.base_url).rstrip("/")), media_type="text/html")
 
     async def openapi(self, _: Request) -> Response:
-        return _json(docs.openapi(self._described()))
+        return _json(openapi(self._described()))
 
     async def server(self, _: Request) -> Response:
         return _json(metadata.server(__version__))
@@ -93,9 +95,9 @@ class Pages:
     def _resolve(self, request: Request) -> Live:
         return self._catalog.resolve(request.path_params["endpoint"], request.path_params.get("version"))
 
-    def _described(self) -> list[docs.Described]:
+    def _described(self) -> list[Described]:
         return [
-            docs.Described(
+            Described(
                 name=live.endpoint,
                 version=live.version,
                 versions=tuple(self._catalog.versions(live.endpoint)),
