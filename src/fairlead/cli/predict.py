@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import sys
@@ -119,6 +120,8 @@ def _csv_rows(source: str, kinds: Row) -> Iterator[Any]:
                     }
         except csv.Error as error:
             raise MalformedBody(f"{source}, line {reader.line_num}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise MalformedBody(f"{source}: the file is not UTF-8") from error
 
 
 def _cell(cell: str, kind: Row | None, where: str) -> Any:
@@ -139,7 +142,7 @@ def _cell(cell: str, kind: Row | None, where: str) -> Any:
 def _json_rows(source: str) -> Iterator[Any]:
     """A list of rows, one object a line, or one object."""
     with _open(source) as file:
-        text = file.read().encode()
+        text = file.buffer.read().removeprefix(codecs.BOM_UTF8)
     try:
         found = json.decode(json.ANY, text)
     except MalformedBody as error:
@@ -231,7 +234,7 @@ class _Target:
         return self._path.with_name(self._path.name + ".partial")
 
 
-def _open(source: str) -> TextIO:
+def _open(source: str) -> io.TextIOWrapper:
     if source == "-":
         return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
     try:

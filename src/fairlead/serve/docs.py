@@ -122,7 +122,7 @@ def _calls(described: Described, key: str, base: str) -> str:
     """Tabs: each protocol with its curl and its form, then Python."""
     name = quote(described.name)
     routes = [
-        ("Open Inference V2", f"/v2/models/{name}/infer", examples.v2),
+        ("Open Inference", f"/v2/models/{name}/infer", examples.v2),
         ("KServe V1", f"/v1/models/{name}:predict", examples.v1),
         ("MLflow", f"/serving-endpoints/{name}/invocations", examples.invocations),
     ]
