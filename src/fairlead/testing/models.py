@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -115,3 +116,21 @@ class SlowModel(RecordingModel):
         if not self.release.wait(self.patience):
             raise TimeoutError("nobody released the slow model")
         return super().predict(inputs, parameters)
+
+
+class SumPredictor:
+    """A user's class as ``fairlead serve package.module:Class`` takes it: the sum of every row, times ``scale``."""
+
+    inputs = (("x", "FP64", [-1, 2]),)
+    outputs = (("y", "FP64", [-1]),)
+
+    def __init__(self) -> None:
+        self.scale = 1.0
+
+    def load(self, path: str | None) -> None:
+        """``path``: a text file with the scale; None for 1."""
+        if path is not None:
+            self.scale = float(Path(path).read_text())
+
+    def predict(self, inputs: Tensors) -> Tensors:
+        return {"y": inputs["x"].sum(axis=1) * self.scale}
