@@ -142,7 +142,7 @@ def _cell(cell: str, kind: Row | None, where: str) -> Any:
 def _json_rows(source: str) -> Iterator[Any]:
     """A list of rows, one object a line, or one object."""
     with _open(source) as file:
-        text = file.buffer.read().removeprefix(codecs.BOM_UTF8)
+        text = bytes(file.buffer.read()).removeprefix(codecs.BOM_UTF8)
     try:
         found = json.decode(json.ANY, text)
     except MalformedBody as error:

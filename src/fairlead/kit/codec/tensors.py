@@ -97,14 +97,15 @@ def from_values(values: Any, datatype: DataType, name: str, null: Any = Null.REF
         shape.append(len(level))
         level = level[0] if level else None
     flat = _flat(values, shape, name) if shape else [values]
-    if not set(map(type, flat)) <= _PLAIN[datatype]:
+    if not set(map(type, flat)) <= _PLAIN[datatype] or not in_range(flat, datatype):
         flat = _walk(flat, datatype, (len(flat),), name, null)
-    try:
-        with np.errstate(over="raise"):
-            return build(flat, datatype, shape, name)
-    except FloatingPointError:
-        _walk(flat, datatype, (len(flat),), name, null)
-        raise
+    return build(flat, datatype, shape, name)
+
+
+def in_range(values: list[Any], datatype: DataType) -> bool:
+    """Whether no number, of those that are numbers, would become infinite. NaN must not be among them."""
+    limit = LIMIT.get(datatype)
+    return limit is None or not values or (max(values) <= limit and min(values) >= -limit)
 
 
 def build(values: list[Any], datatype: DataType, shape: Sequence[int], name: str) -> Array:

@@ -8,6 +8,7 @@ string column becomes its text.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -109,6 +110,7 @@ _READERS: Final = {
 }
 
 
+@functools.lru_cache(maxsize=64)
 def _media(content_type: bytes) -> str:
     media, *extra = (part.strip().lower() for part in content_type.decode("latin-1").split(";"))
     if media not in ("application/json", "text/csv"):

@@ -149,16 +149,15 @@ def _bare(values: list[Any], plan: Plan, field: str) -> Tensors:
 
 def _tensors(columns: Mapping[str, Any], plan: Plan) -> Tensors:
     given: Tensors = {}
-    with np.errstate(over="raise"):
-        for name, values in columns.items():
-            slot = plan.slots.get(name)
-            if slot is None:
-                raise plan.unknown(name)
-            if slot.spec.column:
-                array = _column(values, slot)
-            else:
-                array = tensors.from_values(values, slot.datatype, name, slot.null)
-            given[name] = slot.admit(array)
+    for name, values in columns.items():
+        slot = plan.slots.get(name)
+        if slot is None:
+            raise plan.unknown(name)
+        if slot.spec.column:
+            array = _column(values, slot)
+        else:
+            array = tensors.from_values(values, slot.datatype, name, slot.null)
+        given[name] = slot.admit(array)
     return plan.finish(given)
 
 
@@ -170,14 +169,9 @@ def _column(values: Any, slot: Slot) -> Array:
     if kinds == {list} and all(len(cell) == 1 for cell in values):
         values = [cell[0] for cell in values]
         kinds = set(map(type, values))
-    if not kinds <= _AS_THEY_ARE[slot.datatype]:
+    if not kinds <= _AS_THEY_ARE[slot.datatype] or not tensors.in_range(values, slot.datatype):
         values = [_cell(value, slot, row) for row, value in enumerate(values)]
-    try:
-        return tensors.build(values, slot.datatype, (len(values), 1), slot.name)
-    except FloatingPointError:
-        raise InvalidTensor(
-            f"tensor {slot.name!r}: a value is out of range for {slot.datatype.value}: {max(values, key=abs)!r}"
-        ) from None
+    return tensors.build(values, slot.datatype, (len(values), 1), slot.name)
 
 
 _AS_THEY_ARE: Final[dict[DataType, set[type]]] = {
@@ -202,7 +196,9 @@ def _cell(value: Any, slot: Slot, row: int) -> Any:
         return bool(value)
     if isinstance(value, bool | int | float) and kind not in (DataType.BYTES, DataType.BOOL):
         if kind.is_float:
-            return value
+            if tensors.in_range([value], kind):
+                return value
+            raise InvalidTensor(f"tensor {slot.name!r}: {value!r} in row {row} is out of range for {kind.value}")
         if not isinstance(value, float) or value.is_integer():
             return int(value)
     raise InvalidTensor(f"tensor {slot.name!r}: expected {kind.value}, found {json_kind(value)} in row {row}")
