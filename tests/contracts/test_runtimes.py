@@ -1,0 +1,145 @@
+"""The runtime check-suite over every runtime that is installed. One without a sample here fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import skops.io
+from onnx import TensorProto, helper
+from sklearn.linear_model import LogisticRegression
+
+from fairlead.contracts.errors import BrokenModel
+from fairlead.contracts.runtime import Artefact, LoadedModel, Runtime, RuntimeOptions, Traits
+from fairlead.contracts.types import DataType, Signature, Tensors, TensorSpec
+from fairlead.kit import plugins
+from fairlead.testing import runtime_suite
+from fairlead.testing.models import TWO_COLUMNS, EchoModel, Model
+from fairlead.testing.runtime_suite import Sample
+
+ROWS: Tensors = {"x": np.array([[0.0, 1.0], [2.0, -3.0], [0.5, 0.25], [9.0, 9.0]])}
+
+
+def onnx_sample(folder: Path) -> Sample:
+    path = folder / "model.onnx"
+    x = helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["rows", 2])
+    y = helper.make_tensor_value_info("y", TensorProto.DOUBLE, ["rows", 2])
+    graph = helper.make_graph([helper.make_node("Exp", ["x"], ["y"])], "g", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), str(path))
+    broken = folder / "broken.onnx"
+    broken.write_bytes(path.read_bytes()[:-20])
+    return Sample(Artefact("onnx", path), ROWS, Artefact("onnx", broken))
+
+
+def estimator() -> LogisticRegression:
+    return LogisticRegression().fit(ROWS["x"], ["low", "low", "low", "high"])
+
+
+def sklearn_sample(folder: Path) -> Sample:
+    path = folder / "model.skops"
+    skops.io.dump(estimator(), path)
+    broken = folder / "broken.skops"
+    broken.write_bytes(path.read_bytes()[:200])
+    return Sample(Artefact("sklearn", path), {"input": ROWS["x"]}, Artefact("sklearn", broken))
+
+
+def python_sample(folder: Path) -> Sample:
+    target = "fairlead.testing.models:SumPredictor"
+    return Sample(Artefact("python", target=target), ROWS, Artefact("python", target="fairlead.testing.models:Nobody"))
+
+
+def mlflow_sample(folder: Path) -> Sample:
+    signature = Signature(
+        inputs=(TensorSpec("input", DataType.FP64, (-1, 2)),),
+        outputs=(TensorSpec("output", DataType.BYTES, (-1,)),),
+        tensor=True,
+    )
+    path = plugins.load("fairlead.converters", "sklearn-mlflow")().convert(estimator(), signature, folder / "model")
+    empty = folder / "empty"
+    empty.mkdir()
+    artefact = Artefact("mlflow", path, signature=signature, trusted=True)
+    return Sample(artefact, {"input": ROWS["x"]}, Artefact("mlflow", empty, trusted=True))
+
+
+SAMPLES: dict[str, Callable[[Path], Sample]] = {
+    "onnx": onnx_sample,
+    "sklearn": sklearn_sample,
+    "python": python_sample,
+    "mlflow": mlflow_sample,
+}
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sample]:
+    return {name: make(tmp_path_factory.mktemp(name)) for name, make in SAMPLES.items()}
+
+
+@pytest.mark.parametrize("check", runtime_suite.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", plugins.names("fairlead.runtimes"))
+def test_runtime(name: str, check: Callable[[Runtime, Sample], None], samples: dict[str, Sample]) -> None:
+    assert name in samples, f"the runtime {name!r} has no sample: add one to SAMPLES"
+    check(plugins.load("fairlead.runtimes", name)(), samples[name])
+
+
+class Fake:
+    """A runtime that loads what it was given, to see that the suite can fail."""
+
+    def __init__(self, make: Callable[[], LoadedModel]) -> None:
+        self.make = make
+
+    def load(self, artefact: Artefact, options: RuntimeOptions) -> LoadedModel:
+        if artefact.target or artefact.path:
+            raise BrokenModel("there is no such model")
+        return self.make()
+
+
+SAMPLE = Sample(Artefact("fake"), ROWS, Artefact("fake", target="wrong"))
+
+
+def changes_its_input(inputs: Tensors) -> Tensors:
+    inputs["x"] *= 2
+    return {"y": inputs["x"].copy()}
+
+
+def drifting() -> Callable[[Tensors], Tensors]:
+    calls = iter(range(1000))
+    return lambda inputs: {"y": inputs["x"] + next(calls)}
+
+
+class Reusing(EchoModel):
+    buffer = np.zeros((4, 2))
+
+    def _echo(self, inputs: Tensors) -> Tensors:
+        self.buffer[: len(inputs["x"])] = inputs["x"]
+        return {"y": self.buffer[: len(inputs["x"])]}
+
+
+NO_OUTPUTS = Signature(TWO_COLUMNS.inputs)
+THREE_ROWS_AT_MOST = Traits(max_rows=3, platform="a_b")
+
+CULPRITS: dict[str, Callable[[], LoadedModel]] = {
+    "signature_is_complete": lambda: EchoModel(NO_OUTPUTS),
+    "answers_fit_the_signature": lambda: Model(lambda inputs: {"y": inputs["x"].astype(np.float32)}),
+    "inputs_are_left_alone": lambda: Model(changes_its_input),
+    "read_only_inputs_work": lambda: Model(changes_its_input),
+    "answers_are_not_used_again": Reusing,
+    "is_deterministic": lambda: Model(drifting()),
+    "one_by_one_equals_many": lambda: Model(lambda inputs: {"y": inputs["x"] - inputs["x"].mean(axis=0)}),
+    "threads_do_not_mix": lambda: Model(drifting(), traits=Traits(releases_gil=True, platform="a_b")),
+    "max_rows_is_true": lambda: Model(lambda inputs: {"y": inputs["x"][:2].copy()}, traits=THREE_ROWS_AT_MOST),
+    "close_is_final_and_repeatable": EchoModel,
+    "wrong_artefacts_are_refused": EchoModel,
+}
+
+
+@pytest.mark.parametrize("check", runtime_suite.CHECKS, ids=lambda check: check.__name__)
+def test_every_check_can_fail(check: Callable[[Runtime, Sample], None]) -> None:
+    runtime: Runtime = Fake(CULPRITS[check.__name__])
+    sample = SAMPLE
+    if check is runtime_suite.wrong_artefacts_are_refused:
+        sample = Sample(SAMPLE.artefact, ROWS, wrong=Artefact("fake"))
+    with pytest.raises((AssertionError, ValueError)):
+        check(runtime, sample)
