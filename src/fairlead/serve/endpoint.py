@@ -84,11 +84,6 @@ class Live:
     def inline(self) -> bool:
         return self._executor.inline
 
-    @property
-    def busy(self) -> int:
-        """Calls that wait or run."""
-        return self._batcher.calls + sum(len(parts) for parts in self._running.values())
-
     def call(
         self,
         inputs: Tensors,
