@@ -119,6 +119,10 @@ TENSORS = [
         "2 rows",
         "found 1",
     ),
+    v2("shared memory", "matrix", [x([1, 3], None, parameters={"shared_memory_region": "r"})], TENSOR, "shared memory"),
+    v2("no data, any kind", "words", [{"name": "text", "shape": [1], "datatype": "BYTES"}], TENSOR, "neither data"),
+    v2("nested, too few", "matrix", [x([2, 3], [[1, 2, 3]])], TENSOR, "'x'", "data has 1", "says 2"),
+    v2("strings, too few", "words", [x([2], ["a"], "BYTES", "text")], TENSOR, "'text'", "needs 2", "found 1"),
     v2("unknown output", "matrix", [GOOD], TENSOR, "'lable'", "label", outputs=[{"name": "lable"}]),
 ]
 PARAMETERS = [
@@ -192,6 +196,7 @@ V1 = [
     v1("v1 neither", "table", {}, MALFORMED, "instances", "neither"),
     v1("v1 both", "table", {"instances": [], "inputs": []}, MALFORMED, "both"),
     v1("v1 unknown", "table", {"instance": []}, MALFORMED, "'instance'", "instances"),
+    v1("v1 parameters", "table", {"instances": [], "parameters": 3}, MALFORMED, "parameters", "3"),
     v1("v1 rows", "table", {"instances": 3}, MALFORMED, "instances", "3"),
     v1("v1 unknown column", "table", {"instances": [{**ROW, "incme": 1}]}, TENSOR, "'incme'", "income"),
     v1("v1 missing column", "table", {"instances": [{"age": 1}]}, TENSOR, "'income'"),
@@ -249,6 +254,8 @@ MLFLOW = [
         "twice",
     ),
     mlflow("split names", "table", {"dataframe_split": {"columns": [1], "data": [[1]]}}, MALFORMED, "columns"),
+    mlflow("split rows", "table", {"dataframe_split": {"data": [1]}}, MALFORMED, "dataframe_split", "cells"),
+    mlflow("out of range", "single", {"dataframe_records": [{"v": 1e39}]}, TENSOR, "'v'", "row 0", "out of range"),
     mlflow("records object", "table", {"dataframe_records": ROW}, MALFORMED, "dataframe_records"),
     mlflow("records list", "table", {"dataframe_records": [[1]]}, MALFORMED, "dataframe_records"),
     mlflow("unequal columns", "table", {"inputs": {**{k: [v] for k, v in ROW.items()}, "age": [1, 2]}}, TENSOR, "rows"),

@@ -34,5 +34,8 @@ TABLE = Signature(
 )
 """A table with every kind of column."""
 
-SIGNATURES = {"matrix": MATRIX, "strict": STRICT, "words": WORDS, "table": TABLE}
+SINGLE = Signature((column("v", DataType.FP32, missing=Missing.NAN),), OUTPUTS)
+"""One column of short floats."""
+
+SIGNATURES = {"matrix": MATRIX, "strict": STRICT, "words": WORDS, "table": TABLE, "single": SINGLE}
 """Endpoint name -> signature, for suites that serve them."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import MATRIX, TABLE, column
+from samples import MATRIX, STRICT, TABLE, column
 
 from fairlead.contracts.errors import InvalidParameter, InvalidTensor
-from fairlead.contracts.types import DataType, Missing, Signature, TensorSpec
+from fairlead.contracts.types import DataType, Missing, ParamSpec, Signature, TensorSpec
 from fairlead.serve.validate import parameters, plan_of, validate
 
 
@@ -180,3 +180,35 @@ def test_parameters() -> None:
     for bad in ({"threshold": True}, {"mode": 3}, {"free": None}, {"free": {}}):
         with pytest.raises(InvalidParameter, match=f"'{next(iter(bad))}'"):
             parameters(bad, TABLE)
+
+
+def test_parameters_with_a_kind() -> None:
+    specs = (
+        ParamSpec("flag", DataType.BOOL),
+        ParamSpec("many", DataType.FP64, shape=(-1,)),
+        ParamSpec("k", DataType.INT64),
+    )
+    signature = Signature((), params=specs)
+    assert parameters({"flag": True, "many": 0.5, "k": 3}, signature) == {"flag": True, "many": 0.5, "k": 3}
+    for bad in ({"flag": 1}, {"many": [0.5]}, {"k": 1.5}):
+        with pytest.raises(InvalidParameter, match=f"'{next(iter(bad))}'"):
+            parameters(bad, signature)
+
+
+def test_strings_of_numpy_s_own_kind() -> None:
+    assert validate({"t": np.array(["a", "b"])}, one(DataType.BYTES))["t"].tolist() == ["a", "b"]
+
+
+def test_an_optional_float_takes_gaps() -> None:
+    signature = Signature((column("a", DataType.INT64), column("b", DataType.FP64, required=False)))
+    assert math.isnan(validate({"a": np.array([1])}, signature)["b"][0, 0])
+
+
+def test_a_model_that_forbids_gaps_takes_whole_rows() -> None:
+    array = np.ones((1, 3), np.float32)
+    assert validate({"x": array}, STRICT)["x"] is array
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(InvalidTensor, match="unknown input 'y'; the model takes x"):
+        validate({"y": np.ones((1, 3))}, MATRIX)
