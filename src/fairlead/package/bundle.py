@@ -151,10 +151,10 @@ def _from_flavors(package: _Package, runtime: str) -> _Choice:
     if not flavors:
         return _Choice(runtime, folder, sniff(folder) if not runtime else identify(folder))
     sklearn, onnx = flavors.get("sklearn"), flavors.get("onnx")
-    if isinstance(sklearn, Mapping) and runtime in ("", "sklearn") and not sklearn.get("code"):
+    if sklearn is not None and runtime in ("", "sklearn") and not sklearn.get("code"):
         path = manifest.inside(folder, str(sklearn.get("pickled_model", "model.pkl")))
         return _Choice("sklearn", path, identify(path))
-    if isinstance(onnx, Mapping) and runtime in ("", "onnx"):
+    if onnx is not None and runtime in ("", "onnx"):
         path = manifest.inside(folder, str(onnx.get("data", "model.onnx")))
         return _Choice("onnx", path, identify(path))
     if runtime in ("sklearn", "onnx") or (not runtime and "python_function" not in flavors):

@@ -24,7 +24,7 @@ class Format:
     """``name``: ours.  ``runtime``: the plugin that reads it, empty when none here does.  ``title``: for sentences.
 
     ``details``: facts found on the way: ``opsets``, ``ir_version`` and ``producer`` of an ONNX file, ``mlmodel`` (the
-    document) of an MLflow folder.
+    document, whose flavors are dictionaries) of an MLflow folder.
     """
 
     name: str
@@ -221,6 +221,7 @@ def _mlmodel(path: Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BrokenModel(f"{path} is not readable YAML ({first}); log the model again") from error
-    if not isinstance(document, dict) or not isinstance(document.get("flavors"), dict):
+    flavors = document.get("flavors") if isinstance(document, dict) else None
+    if not isinstance(flavors, dict) or not all(isinstance(flavor, dict) for flavor in flavors.values()):
         raise BrokenModel(f"{path} names no flavors; log the model again")
-    return document
+    return dict(document)

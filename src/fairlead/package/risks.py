@@ -59,9 +59,7 @@ def skops_types(path: Path) -> tuple[str, ...]:
 
 
 def _declared(mlmodel: Mapping[str, Any]) -> Iterator[Risk]:
-    flavors = mlmodel.get("flavors", {})
-    pyfunc = flavors.get("python_function", {})
-    loader = str(pyfunc.get("loader_module", "")) if isinstance(pyfunc, Mapping) else ""
+    loader = str(mlmodel.get("flavors", {}).get("python_function", {}).get("loader_module", ""))
     for name, value in _flavor_items(mlmodel):
         if name == "code" and value:
             yield Risk(str(value), "is code that comes with the model and runs when it is loaded")
@@ -91,10 +89,8 @@ def _content(path: Path) -> str:
 
 
 def _flavor_items(mlmodel: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    flavors = mlmodel.get("flavors", {})
-    for flavor in flavors.values() if isinstance(flavors, Mapping) else ():
-        if isinstance(flavor, Mapping):
-            yield from ((str(name), value) for name, value in flavor.items())
+    for flavor in mlmodel.get("flavors", {}).values():
+        yield from ((str(name), value) for name, value in flavor.items())
 
 
 def _types(root: Any) -> Iterator[str]:

@@ -212,7 +212,10 @@ def _run(uri: str) -> Source:
 
 
 def _path(uri: str, text: str) -> Source:
-    path = Path(text).expanduser() if text.startswith("~") else Path(text)
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{uri}: {error}; write the path without ~") from error
     return Source(Kind.PATH, uri, path.stem or path.absolute().stem, path=path.absolute())
 
 

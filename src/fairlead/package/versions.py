@@ -50,10 +50,9 @@ def recorded(folder: Path, mlmodel: Mapping[str, Any], manifest: Manifest | None
     libraries: dict[str, str] = dict(_PIN.findall(_requirements(folder)))
     for flavor in flavors.values():
         for key, library in _FLAVOR_KEYS.items():
-            if isinstance(flavor, Mapping) and isinstance(flavor.get(key), str):
+            if isinstance(flavor.get(key), str):
                 libraries[library] = flavor[key]
-    pyfunc = flavors.get("python_function", {})
-    made_python = str(pyfunc.get("python_version", "")) if isinstance(pyfunc, Mapping) else ""
+    made_python = str(flavors.get("python_function", {}).get("python_version", ""))
     if manifest:
         libraries |= {name: str(number) for name, number in manifest.libraries.items()}
         made_python = manifest.python or made_python
