@@ -15,7 +15,6 @@ from typing import Any
 import onnx
 import skl2onnx
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
-from sklearn.base import is_classifier
 
 from fairlead.contracts.errors import BrokenModel
 from fairlead.contracts.types import DataType, Signature, Tensors, TensorSpec
@@ -39,7 +38,7 @@ class SklearnToOnnx:
                     model,
                     initial_types=[(spec.name, _tensor(spec)) for spec in signature.inputs],
                     target_opset={**_OPSET, "": min(_OPSET[""], skl2onnx.__max_supported_opset__)},
-                    options={id(model): {"zipmap": False}} if is_classifier(model) else None,
+                    options={id(model): {"zipmap": False}} if hasattr(model, "classes_") else None,
                 )
         except Exception as error:  # skl2onnx raises whatever its converters raise
             step = _step(model, error.__traceback__)

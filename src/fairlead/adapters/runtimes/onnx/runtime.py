@@ -7,7 +7,7 @@ every core without asking, because loading them twice costs more than the answer
 **Providers.** The CPU unless named: ``cuda`` and ``CUDAExecutionProvider`` are the same. One that this build of
 onnxruntime lacks, or that does not come up, is an error: never a silent fall back to the CPU.
 
-**Batches.** A graph is batched when the first dimension of every input is free and a trial at load (two made-up rows,
+**Batches.** A graph is batched when the first dimension of every input is free and a trial at load (made-up rows,
 alone and together) gives the same answers; a graph whose every first dimension is 1 takes one row a run. Anything else
 (scalar inputs, state tensors) is run call by call, as it is.
 """

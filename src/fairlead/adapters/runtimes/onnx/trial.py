@@ -1,4 +1,4 @@
-"""Does the first dimension of a graph count rows? Run two made-up rows, alone and together, and see."""
+"""Does the first dimension of a graph count rows? Run made-up rows, alone and together, and see."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Trial:
             started = time.perf_counter()
             _answers(graph, (0,))
             seconds = time.perf_counter() - started
-            together = firsts == {(-1,)} and _independent(first, _answers(graph, (1,)), _answers(graph, (0, 1)))
+            together = firsts == {(-1,)} and _independent(first, _answers(graph, (1,)), _answers(graph, (1, 0, 1)))
         except Exception:  # noqa: BLE001 - made-up values may be outside what the graph takes: believe what it declares
             return cls(frozen or declared == {(-1,)}, int(frozen))
         batched = frozen or together
@@ -68,17 +68,17 @@ def _made_up(spec: TensorSpec, rows: tuple[int, ...]) -> _Array:
     return np.full(shape, "" if spec.datatype is DataType.BYTES else 0, dtype)
 
 
-def _independent(first: list[_Array], second: list[_Array], both: list[_Array]) -> bool:
-    """Two rows together answer what they answer alone."""
-    for one, other, pair in zip(first, second, both, strict=True):
-        if pair.ndim == 0 or (len(one), len(other), len(pair)) != (1, 1, 2):
+def _independent(first: list[_Array], second: list[_Array], together: list[_Array]) -> bool:
+    """The second, first and second row together answer what they answer alone."""
+    for one, other, three in zip(first, second, together, strict=True):
+        if three.ndim == 0 or (len(one), len(other), len(three)) != (1, 1, 3):
             return False
-        alone = np.concatenate([one, other])
+        alone = np.concatenate([other, one, other])
         if alone.dtype.kind != "f":
-            same = np.array_equal(alone, pair)
+            same = np.array_equal(alone, three)
         else:
             scale = float(np.nanmax(np.abs(alone), initial=1e-6))
-            same = np.allclose(alone, pair, rtol=0, atol=_MIXING * scale, equal_nan=True)
+            same = np.allclose(alone, three, rtol=0, atol=_MIXING * scale, equal_nan=True)
         if not same:
             return False
     return True

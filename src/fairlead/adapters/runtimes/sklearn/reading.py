@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 
 from fairlead.contracts.errors import BrokenModel
@@ -43,7 +42,7 @@ def outputs(estimator: Any) -> _Specs:
     regressor of several targets, a cluster number) is for a trial to find out. Raises BrokenModel for an estimator that
     does none of these.
     """
-    if is_classifier(estimator) and hasattr(estimator, "classes_"):
+    if hasattr(estimator, "classes_") and hasattr(estimator, "predict"):
         classes = estimator.classes_
         if not isinstance(classes, list):
             label = TensorSpec("label", _datatype(classes), (-1,))

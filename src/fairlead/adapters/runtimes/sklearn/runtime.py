@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from fairlead.adapters.runtimes.sklearn import reading
 from fairlead.adapters.runtimes.sklearn.files import read
@@ -29,6 +31,12 @@ class SklearnRuntime:
     def load(self, artefact: Artefact, options: RuntimeOptions) -> SklearnModel:  # noqa: ARG002 - it takes no options
         """Raises Untrusted for types or pickles nobody vouched for, BrokenModel for what is no fitted estimator."""
         estimator = read(artefact)
+        try:
+            check_is_fitted(estimator)
+        except NotFittedError:
+            raise BrokenModel(f"the {type(estimator).__name__} is not fitted; fit it, then save it") from None
+        except TypeError:
+            raise BrokenModel(f"a {type(estimator).__name__} is no estimator; save a fitted scikit-learn one") from None
         python_function = artefact.details.get("mlmodel", {}).get("flavors", {}).get("python_function", {})
         return SklearnModel(estimator, artefact.signature, str(python_function.get("predict_fn", "predict")))
 
