@@ -29,15 +29,15 @@ test: $(STAMP)dev  ## every test that can run on this machine
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(STAMP)dev  ## format, lint, types, import contracts, house rules
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench docs
+	$(BIN)/ruff check src tests bench docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/house
 
 format: $(STAMP)dev  ## format and sort in place
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench docs
+	$(BIN)/ruff check --fix src tests bench docs
 
 bench: $(STAMP)dev  ## side by side with plain FastAPI and the floors
 	$(BIN)/python -m bench $(ARGS)

@@ -27,7 +27,9 @@ def error_codes() -> str:
     for name, found in vars(errors).items():
         if inspect.isclass(found) and issubclass(found, errors.FairleadError):
             status = str(status_of(found.code)) if found.code in STATUS else "-"
-            rows.append(f"| `{found.code}` | {status} | `{name}` | {meanings.get(name, 'an error of the server itself')} |")
+            rows.append(
+                f"| `{found.code}` | {status} | `{name}` | {meanings.get(name, 'an error of the server itself')} |"
+            )
     return "\n".join(rows)
 
 
@@ -36,11 +38,13 @@ def commands() -> str:
     groups = [[], *([name] for name in COMMANDS)]
     known = _help(["models"])
     groups += [["models", name] for name in re.findall(r"^  (\w+)  ", known.partition("Commands:")[2], re.MULTILINE)]
-    return "\n\n".join(f"### `fairlead {' '.join(group)}`".rstrip("` ") + f"`\n\n```text\n{_help(group)}\n```" for group in groups)
+    return "\n\n".join(
+        f"### `fairlead {' '.join(group)}`".rstrip("` ") + f"`\n\n```text\n{_help(group)}\n```" for group in groups
+    )
 
 
 def _help(words: list[str]) -> str:
-    env = {**os.environ, "COLUMNS": "100", "TERM": "dumb"}
+    env = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "TERM": "dumb"}
     run = [sys.executable, "-m", "fairlead", *words, "--help"]
     return subprocess.run(run, capture_output=True, text=True, check=True, env=env).stdout.rstrip()
 
@@ -67,8 +71,11 @@ def render(page: str) -> tuple[str, str]:
     """The page as it is and as it should be."""
     name, make = GENERATED[page]
     text = (DOCS / page).read_text()
-    pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-    return text, pattern.sub(lambda match: match[1] + make() + match[2], text)
+    pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    wanted, count = pattern.subn(lambda match: f"{match[1]}{make()}\n{match[2]}", text)
+    if count != 1:
+        sys.exit(f"{page} has no generated part {name!r}")
+    return text, wanted
 
 
 def main() -> None:

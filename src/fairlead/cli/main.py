@@ -101,7 +101,14 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        sys.exit(_tell(error, as_json="--json" in arguments))
+        sys.exit(_tell(error, as_json=_wants_json(arguments)))
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether the answer is for a machine. `predict --json FILE` is its input; there it is `--format json`."""
+    if arguments[:1] == ["predict"]:
+        return "json" in arguments and "--format" in arguments or "--format=json" in arguments
+    return "--json" in arguments
 
 
 def _tell(error: Exception, *, as_json: bool) -> int:
