@@ -82,3 +82,13 @@ def test_a_broken_skops_file(tmp_path: Path) -> None:
         archive.writestr("schema.json", "{")
     with pytest.raises(BrokenModel, match="broken"):
         risks.skops_types(tmp_path / "m.skops")
+
+
+def test_every_type_that_skops_asks_about_is_named(tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io")
+    functions = pytest.importorskip("sklearn.preprocessing")
+    holder = functions.FunctionTransformer(json.dumps, kw_args={"cls": json.JSONEncoder, "path": Path("x")})
+    skops.dump(holder, tmp_path / "m.skops")
+    asked = set(skops.get_untrusted_types(file=tmp_path / "m.skops"))
+    assert asked
+    assert asked <= set(risks.skops_types(tmp_path / "m.skops"))

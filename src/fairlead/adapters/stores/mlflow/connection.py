@@ -87,7 +87,7 @@ def told(what: str, uri: str) -> Iterator[None]:
     except MlflowException as error:
         raise _translated(error, what, uri) from error
     except (requests.exceptions.RequestException, ConnectionError, TimeoutError) as error:
-        raise RegistryUnreachable(_unreachable(uri, error), retry_after=5) from error
+        raise RegistryUnreachable(_unreachable(uri), retry_after=5) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise RegistryError(f"{what}: the registry database failed: {_first_line(error)}") from error
     except OSError as error:
@@ -100,7 +100,7 @@ def _probe(uri: str) -> None:
     try:
         engine.connect().close()
     except sqlalchemy.exc.OperationalError as error:
-        raise RegistryUnreachable(_unreachable(uri, error), retry_after=5) from error
+        raise RegistryUnreachable(_unreachable(uri), retry_after=5) from error
     finally:
         engine.dispose()
 
@@ -116,7 +116,7 @@ def _translated(error: MlflowException, what: str, uri: str) -> FairleadError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, (requests.exceptions.ConnectionError, requests.exceptions.Timeout)):
-            return RegistryUnreachable(_unreachable(uri, cause), retry_after=5)
+            return RegistryUnreachable(_unreachable(uri), retry_after=5)
         cause = cause.__cause__ or cause.__context__
     said = _first_line(error)
     if said.startswith("API request to"):  # an answer that is not MLflow's JSON
@@ -126,13 +126,14 @@ def _translated(error: MlflowException, what: str, uri: str) -> FairleadError:
     if error.error_code in _REFUSED:
         return UsageError(f"{what}: MLflow refuses it: {said}")
     if error.error_code in ("TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED"):
-        return RegistryUnreachable(_unreachable(uri, error), retry_after=5)
+        return RegistryUnreachable(_unreachable(uri), retry_after=5)
     return RegistryError(f"{what}: the registry at {_safe(uri)} failed: {said}")
 
 
-def _unreachable(uri: str, error: BaseException) -> str:
-    kind = "timed out" if "imeout" in type(error).__name__ else "does not answer"
-    return f"the registry at {_safe(uri)} {kind}; start it, or name another with --tracking or FAIRLEAD_TRACKING"
+def _unreachable(uri: str) -> str:
+    return (
+        f"the registry at {_safe(uri)} does not answer; start it, or name another with --tracking or FAIRLEAD_TRACKING"
+    )
 
 
 def _safe(uri: str) -> str:

@@ -15,9 +15,9 @@ from fairlead.adapters.stores.mlflow.connection import connect, is_server, told
 # isort: split
 # The connection sets MLflow's environment, so it comes first.
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelOutput
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from fairlead.contracts.errors import BrokenModel, SourceNotFound, UsageError
 from fairlead.contracts.stores import Version
@@ -85,8 +85,11 @@ class MlflowRegistry:
         with told(f"the artefact of {uri}", self._uri):
             into.mkdir(parents=True, exist_ok=True)
             location = self._location(uri)
-            repository = get_artifact_repository(location, tracking_uri=self._uri, registry_uri=self._uri)
-            path = Path(repository.download_artifacts("", dst_path=str(into)))
+            path = Path(
+                download_artifacts(
+                    artifact_uri=location, dst_path=str(into), tracking_uri=self._uri, registry_uri=self._uri
+                )
+            )
             if path.is_dir() and not any(path.iterdir()):
                 raise SourceNotFound(f"{uri}: nothing lies at {location}; the run or model has no such artefact")
         return path
