@@ -8,19 +8,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow.sklearn
 import numpy as np
 import pandas as pd
 import skops.io
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, ParamSchema, Schema
-from mlflow.types import DataType as ColumnType
-from mlflow.types import ParamSpec as Param
-from mlflow.types import TensorSpec as Tensor
 
 from fairlead.contracts.errors import BrokenModel
 from fairlead.contracts.types import DataType, Signature, Tensors, TensorSpec
 from fairlead.kit.sentences import cause
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # mlflow warns of its own type hints when it is imported
+    import mlflow.sklearn
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, Schema
+    from mlflow.types import DataType as ColumnType
+    from mlflow.types import ParamSpec as Param
+    from mlflow.types import TensorSpec as Tensor
 
 _LIBRARIES = ("scikit-learn", "skops", "numpy", "scipy", "pandas", "mlflow-skinny")
 _METHOD = {"label": "predict", "prediction": "predict", "probabilities": "predict_proba"}

@@ -10,7 +10,6 @@ import threading
 import warnings
 from typing import Any
 
-import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 
@@ -18,6 +17,10 @@ from fairlead.contracts.errors import BrokenModel, MissingExtra, ModelFailed, Un
 from fairlead.contracts.runtime import Artefact, RuntimeOptions, Traits
 from fairlead.contracts.types import DataType, Parameters, Signature, Tensors, TensorSpec
 from fairlead.kit.sentences import cause
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # mlflow warns of its own type hints when it is imported
+    import mlflow.pyfunc
 
 _PLAIN_LOADERS = ("mlflow.onnx", "mlflow.catboost")
 """Loaders of formats that hold no code: the rest unpickle, or believe a list of types in the folder itself."""
