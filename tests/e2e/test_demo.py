@@ -27,7 +27,7 @@ def write_csv(path: Path, rows: int = 400) -> Path:
 
 
 @pytest.mark.slow
-def test_the_demo_on_bundled_data_and_again(run) -> None:  # type: ignore[no-untyped-def]
+def test_the_demo_on_bundled_data_and_again(run) -> None:
     for version in ("1", "2"):
         result = run("demo", "--exit", "--json", "--port", "0", "--seconds", "0.5")
         assert result.returncode == 0, result.stderr
@@ -44,7 +44,7 @@ def test_the_demo_on_bundled_data_and_again(run) -> None:  # type: ignore[no-unt
 
 
 @pytest.mark.slow
-def test_the_demo_on_a_table_with_holes_and_its_curl_line(start, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_demo_on_a_table_with_holes(start, run, tmp_path: Path) -> None:
     table = write_csv(tmp_path / "leavers.csv")
     result = run(
         "demo", "--data", str(table), "--target", "left", "--id", "id", "--exit", "--json", "--port", "0", "--seconds", "1"
@@ -69,13 +69,13 @@ def test_the_demo_on_a_table_with_holes_and_its_curl_line(start, run, tmp_path: 
     assert process.stop() == 0
 
 
-def test_wrong_use_is_told_before_the_work(run) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_use_is_told_before_the_work(run) -> None:
     result = run("demo", "--data", "x.csv")
     assert result.returncode == 2, result.stderr
     assert result.stderr == "fairlead: --data and --target go together: the file, and the column to predict\n"
 
 
-def test_a_port_that_is_taken_is_told_before_the_work(start, run, doubler: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_port_that_is_taken_is_told_before_the_work(start, run, doubler: Path) -> None:
     port = start("serve", str(doubler), "--port", "0").url().rpartition(":")[2]
     result = run("demo", "--exit", "--port", port)
     assert result.returncode == 1

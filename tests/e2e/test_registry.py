@@ -90,9 +90,7 @@ def payloads(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_pickled_model_is_refused_trusted_with_the_command_it_names_and_served(  # type: ignore[no-untyped-def]
-    mlflow_home, start, run
-) -> None:
+def test_a_pickled_model_is_refused_trusted_with_the_command_it_names_and_served(mlflow_home, start, run) -> None:
     table = frame()
     model = pipeline(HistGradientBoostingClassifier(max_iter=30)).fit(table, target(table))
     log(mlflow_home, model, table, "churn", serialization_format="cloudpickle")
@@ -119,7 +117,7 @@ def test_a_pickled_model_is_refused_trusted_with_the_command_it_names_and_served
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_every_payload_gives_what_pyfunc_gives(mlflow_home, start) -> None:  # type: ignore[no-untyped-def]
+def test_every_payload_gives_what_pyfunc_gives(mlflow_home, start) -> None:
     """On the original runtime: labels equal, numbers to 1e-6."""
     table = frame()
     amount = (table["charges"] * table["tenure"]).to_numpy()
@@ -145,7 +143,7 @@ def test_every_payload_gives_what_pyfunc_gives(mlflow_home, start) -> None:  # t
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_onnx_made_by_fairlead_gives_what_pyfunc_gives(mlflow_home, start, run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_onnx_made_by_fairlead_gives_what_pyfunc_gives(mlflow_home, start, run, tmp_path: Path) -> None:
     """On float32 ONNX: labels equal, numbers to 1e-5 relative."""
     import skops.io
 

@@ -30,7 +30,7 @@ class Predictor:
 """
 
 
-def test_serves_files_and_classes_together_and_ends_with_zero(start, doubler: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_serves_files_and_classes_and_ends_with_zero(start, doubler: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PREDICTOR)
     process = start("serve", f"twice={doubler}", "mine:Predictor", "--port", "0")
     with fairlead.Client(process.url()) as client:
@@ -43,7 +43,7 @@ def test_serves_files_and_classes_together_and_ends_with_zero(start, doubler: Pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_no_accepted_request_goes_without_an_answer(start, doubler: Path, number: int) -> None:  # type: ignore[no-untyped-def]
+def test_no_accepted_request_goes_without_an_answer(start, doubler: Path, number: int) -> None:
     """Eight callers on keep-alive connections, each as fast as it can, while the signal comes.
 
     A caller may find the door closed (no connection, or one that says close); it may never see a request that it sent on
@@ -99,7 +99,7 @@ def whole_answer(link: socket.socket) -> bytes:
     return answer
 
 
-def test_the_port_is_taken(start, run, doubler: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_port_is_taken(start, run, doubler: Path) -> None:
     port = start("serve", str(doubler), "--port", "0").url().rpartition(":")[2]
     result = run("serve", str(doubler), "--port", port)
     assert result.returncode == 1
@@ -108,7 +108,7 @@ def test_the_port_is_taken(start, run, doubler: Path) -> None:  # type: ignore[n
     )
 
 
-def test_what_cannot_be_served_is_one_sentence(run, doubler: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_served_is_one_sentence(run, doubler: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(doubler.read_bytes()[:60])
     (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
@@ -133,13 +133,13 @@ def test_what_cannot_be_served_is_one_sentence(run, doubler: Path, tmp_path: Pat
         assert result.returncode == code, (words, told)
 
 
-def test_a_wrong_variable_is_named(run, doubler: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_variable_is_named(run, doubler: Path) -> None:
     result = run("serve", str(doubler), FAIRLEAD_HOM="x")
     assert result.returncode == 2
     assert "unknown environment variable FAIRLEAD_HOM; did you mean FAIRLEAD_HOME?" in result.stderr
 
 
-def test_the_log_is_json_off_a_terminal(start, doubler: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_log_is_json_off_a_terminal(start, doubler: Path) -> None:
     process = start("serve", str(doubler), "--port", "0")
     with httpx.Client(base_url=process.url()) as client:
         client.get("/readyz")

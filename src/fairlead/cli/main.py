@@ -107,7 +107,7 @@ def main() -> None:
 def _wants_json(arguments: list[str]) -> bool:
     """Whether the answer is for a machine. `predict --json FILE` is its input; there it is `--format json`."""
     if arguments[:1] == ["predict"]:
-        return "json" in arguments and "--format" in arguments or "--format=json" in arguments
+        return "--format=json" in arguments or ("json" in arguments and "--format" in arguments)
     return "--json" in arguments
 
 

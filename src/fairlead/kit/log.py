@@ -1,6 +1,6 @@
 """Structured logs: one event a line, key-values, JSON off a terminal. Importing configures nothing.
 
-Usage: ``log = logging.getLogger("fairlead.serve")`` and ``log.info("loaded", extra={"fields": {"endpoint": "churn"}})``.
+Usage: ``logging.getLogger("fairlead.serve").info("loaded", extra={"fields": {"endpoint": "churn"}})``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Terminal(logging.Formatter):
 
 
 def configure(stream: TextIO | None = None, level: int = logging.INFO, json: bool | None = None) -> None:
-    """Send the ``fairlead`` and ``uvicorn`` loggers to ``stream`` (stderr). ``json``: None asks whether it is a terminal."""
+    """Send our logs and uvicorn's to ``stream`` (stderr). ``json``: None asks whether it is a terminal."""
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Terminal() if (not json if json is not None else stream.isatty()) else JsonLines())
