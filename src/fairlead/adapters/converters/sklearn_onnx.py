@@ -36,7 +36,7 @@ class SklearnToOnnx:
                 warnings.simplefilter("ignore")
                 graph = skl2onnx.convert_sklearn(
                     model,
-                    initial_types=[(spec.name, _tensor(spec)) for spec in signature.inputs],
+                    initial_types=_inputs(model, signature),
                     target_opset={**_OPSET, "": min(_OPSET[""], skl2onnx.__max_supported_opset__)},
                     options={id(model): {"zipmap": False}} if hasattr(model, "classes_") else None,
                 )
@@ -49,6 +49,22 @@ class SklearnToOnnx:
         path = into / "model.onnx"
         onnx.save(graph, str(path))
         return path
+
+
+def _inputs(model: Any, signature: Signature) -> list[tuple[str, Any]]:
+    """One tensor per column, or one matrix for a model that does not tell columns apart (the runtime lays them side
+    by side, in the order of the signature)."""
+    specs = signature.inputs
+    numbers = all(spec.datatype is not DataType.BYTES for spec in specs)
+    if signature.tabular and numbers and len(specs) > 1 and not hasattr(_first(model), "transformers_"):
+        name = "columns" if "columns" not in {spec.name for spec in specs} else "matrix of columns"
+        return [(name, FloatTensorType([None, len(specs)]))]
+    return [(spec.name, _tensor(spec)) for spec in specs]
+
+
+def _first(model: Any) -> Any:
+    steps = getattr(model, "steps", None)
+    return _first(steps[0][1]) if steps else model
 
 
 def _tensor(spec: TensorSpec) -> Any:
