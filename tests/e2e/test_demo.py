@@ -47,8 +47,20 @@ def test_the_demo_on_bundled_data_and_again(run) -> None:
 def test_the_demo_on_a_table_with_holes(start, run, tmp_path: Path) -> None:
     table = write_csv(tmp_path / "leavers.csv")
     result = run(
-        "demo", "--data", str(table), "--target", "left", "--id", "id", "--exit", "--json", "--port", "0", "--seconds", "1"
-    )  # fmt: skip
+        "demo",
+        "--data",
+        str(table),
+        "--target",
+        "left",
+        "--id",
+        "id",
+        "--exit",
+        "--json",
+        "--port",
+        "0",
+        "--seconds",
+        "1",
+    )
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["data"]["dropped"] == {"id": "the identifier"}

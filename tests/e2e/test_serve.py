@@ -46,8 +46,8 @@ def test_serves_files_and_classes_and_ends_with_zero(start, doubler: Path, tmp_p
 def test_no_accepted_request_goes_without_an_answer(start, doubler: Path, number: int) -> None:
     """Eight callers on keep-alive connections, each as fast as it can, while the signal comes.
 
-    A caller may find the door closed (no connection, or one that says close); it may never see a request that it sent on
-    an open connection vanish.
+    A caller may find the door closed (no connection, or one that says close); it may never see a request vanish that it
+    sent on an open connection.
     """
     process = start("serve", str(doubler), "--port", "0")
     url = process.url()
