@@ -27,8 +27,11 @@ _COLUMN = {
 def from_mlmodel(document: Mapping[str, Any]) -> Signature | None:
     """The signature that an ``MLmodel`` document carries.
 
-    Columns become one [-1, 1] input each; an output column is [-1]. None when there is no signature, or when an input
-    has a type that no tensor can carry (MLflow's array, object, map, any). Raises BrokenModel when it does not parse.
+    Columns become one [-1, 1] input each; an output column is [-1]. Null in a column of floats is NaN, as pyfunc reads
+    it; what stands for a missing string only who fitted the model knows, so there null is refused.
+
+    None when there is no signature, or when an input has a type that no tensor can carry (MLflow's array, object, map,
+    any). Raises BrokenModel when it does not parse.
     """
     raw = document.get("signature")
     if not isinstance(raw, Mapping):
@@ -95,7 +98,8 @@ def _spec(entry: Mapping[str, Any], index: int, count: int, default_name: str) -
         return None
     if default_name == "output":
         return TensorSpec(name, column, (-1,), required=required)
-    return TensorSpec(name, column, (-1, 1), column=True, required=required)
+    missing = Missing.NAN if column.is_float else Missing.UNKNOWN
+    return TensorSpec(name, column, (-1, 1), column=True, required=required, missing=missing)
 
 
 def _is_one_unnamed_tensor(entries: list[Any]) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fairlead.adapters.converters.sklearn_mlflow import SklearnToMlflow
 from fairlead.adapters.converters.sklearn_onnx import SklearnToOnnx
 from fairlead.contracts.errors import BrokenModel
 from fairlead.contracts.runtime import Artefact, RuntimeOptions
-from fairlead.contracts.types import DataType, Signature, Tensors, TensorSpec
+from fairlead.contracts.types import DataType, Missing, Signature, Tensors, TensorSpec
 from fairlead.kit import plugins
 from fairlead.package import examples
 from fairlead.package.signature import from_mlmodel
@@ -37,6 +38,14 @@ COLOUR = np.array(["red", "blue"] * 10, object)
 ROWS: Tensors = {"size": SIZE.reshape(-1, 1), "colour": COLOUR.reshape(-1, 1)}
 FRAME = pd.DataFrame({"size": SIZE, "colour": pd.Series(COLOUR, dtype=object)})
 LABEL = np.where(SIZE > 0.3, "big", "small")
+
+
+def as_mlflow_says(signature: Signature) -> tuple[TensorSpec, ...]:
+    """An MLmodel cannot say what stands for a missing value, but that columns of floats have NaN."""
+    return tuple(
+        replace(spec, missing=Missing.NAN) if spec.column and spec.datatype.is_float else spec
+        for spec in signature.inputs
+    )
 
 
 def pipeline(*text_steps: Any) -> Any:
@@ -87,7 +96,7 @@ def test_a_pipeline_becomes_an_mlflow_folder(tmp_path: Path) -> None:
     document = yaml.safe_load((folder / "MLmodel").read_text())
     found = from_mlmodel(document)
     assert found is not None
-    assert found.inputs == SIGNATURE.inputs
+    assert found.inputs == as_mlflow_says(SIGNATURE)
     assert document["flavors"]["sklearn"]["serialization_format"] == "skops"
     assert all("==" in line for line in (folder / "requirements.txt").read_text().splitlines())
     example = examples.read(folder, document, SIGNATURE)
@@ -113,7 +122,7 @@ def test_an_onnx_file_becomes_an_mlflow_folder(tmp_path: Path, table: bool) -> N
     document = yaml.safe_load((folder / "MLmodel").read_text())
     found = from_mlmodel(document)
     assert found is not None
-    assert found.inputs == signature.inputs
+    assert found.inputs == as_mlflow_says(signature)
     assert (folder / "model.onnx").read_bytes() == b"any bytes"
     json.loads((folder / "input_example.json").read_text(), parse_constant=pytest.fail)
     example = examples.read(folder, document, signature)
