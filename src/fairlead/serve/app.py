@@ -14,7 +14,8 @@ from fairlead.serve.admin import Pages, refuse, unknown_route, wrong_method
 from fairlead.serve.edges.invocations import Invocations
 from fairlead.serve.edges.v1 import V1
 from fairlead.serve.edges.v2 import V2
-from fairlead.serve.http import Inference
+from fairlead.serve.front import Front
+from fairlead.serve.http import inference
 from fairlead.serve.pipeline import Pipeline
 
 
@@ -33,11 +34,11 @@ class Application:
 
 def build(application: Application) -> Starlette:
     """The ASGI application."""
-    inference = Inference(application.pipeline, application.sink, application.max_body)
+    front = Front(application.pipeline, application.sink, application.max_body)
     pages = Pages(application.pipeline.catalog, application.sink, application.is_draining)
-    v2 = inference.handler(V2(), "/v2/models/{endpoint}/infer")
-    v1 = inference.handler(V1(), "/v1/models/{endpoint}:predict")
-    invocations = inference.handler(Invocations(), "/invocations")
+    v2 = inference(front, V2(), "/v2/models/{endpoint}/infer")
+    v1 = inference(front, V1(), "/v1/models/{endpoint}:predict")
+    invocations = inference(front, Invocations(), "/invocations")
     get, post = ["GET"], ["POST"]
     routes = [
         Route("/", pages.home, methods=get),
