@@ -47,7 +47,7 @@ def pipeline(model: Any) -> Pipeline:
 def mlflow_home(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """MLflow pointed at the database that ``fairlead`` will use."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # mlflow writes both for its child processes; this restores them
     home = Path(environment["FAIRLEAD_HOME"])
     home.mkdir()
     with warnings.catch_warnings():
@@ -60,6 +60,8 @@ def mlflow_home(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest
         experiment = mlflow.create_experiment("theirs", artifact_location=(home / "artifacts").as_uri())
         mlflow.set_experiment(experiment_id=experiment)
         yield mlflow
+        mlflow.set_tracking_uri("")
+        mlflow.set_registry_uri("")
 
 
 def log(mlflow: Any, model: Pipeline, table: pd.DataFrame, name: str, **options: Any) -> None:
