@@ -68,7 +68,8 @@ class Moves:
         """Point ``alias`` back at the version it had before the newest move that no rollback has undone.
 
         Each rollback undoes one move, as an editor's undo does: after 1, 2, 3 the first rollback gives 2 and the
-        second 1, not 3 again. A move made after a rollback starts anew. Raises SourceNotFound when nothing is left to undo.
+        second 1, not 3 again. A move made after a rollback starts anew. Raises SourceNotFound when nothing is left to
+        undo.
         """
         before = self._noticed(model, alias)
         undone = _last_standing(self._history.moves(model, alias))
