@@ -79,13 +79,15 @@ def _pickles(folder: Path) -> Iterator[Risk]:
 
 def _content(path: Path) -> str:
     """Why the bytes of a file may run code; empty when they do not."""
-    if zipfile.is_zipfile(path):
-        try:
-            inner = pickles_in_zip(path)
-        except zipfile.BadZipFile:
-            return "is a zip archive that cannot be looked into"
-        return f"holds the pickle {inner[0]}, and loading it runs whatever code it holds" if inner else ""
-    return "is a pickle, and loading it runs whatever code it holds" if is_pickle(path) else ""
+    if is_pickle(path):
+        return "is a pickle, and loading it runs whatever code it holds"
+    if not zipfile.is_zipfile(path):
+        return ""
+    try:
+        inner = pickles_in_zip(path)
+    except zipfile.BadZipFile:
+        return "is a zip archive that cannot be looked into"
+    return f"holds the pickle {inner[0]}, and loading it runs whatever code it holds" if inner else ""
 
 
 def _flavor_items(mlmodel: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

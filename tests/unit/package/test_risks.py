@@ -40,6 +40,23 @@ def test_pickles_in_zips_are_found(tmp_path: Path) -> None:
     assert "holds the pickle" in risks.of_file(tmp_path / "model.pth")[0].why
 
 
+def test_a_pickle_with_a_harmless_zip_behind_it_is_a_pickle(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(pickle.dumps([1]))
+    with zipfile.ZipFile(tmp_path / "m", "a") as archive:
+        archive.writestr("schema.json", "{}")
+    assert zipfile.is_zipfile(tmp_path / "m")
+    assert "is a pickle" in risks.of_file(tmp_path / "m")[0].why
+
+
+def test_a_zip_that_cannot_be_read_is_a_risk(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "m", "w") as archive:
+        archive.writestr("a", b"x" * 100)
+    broken = bytearray((tmp_path / "m").read_bytes())
+    broken[0:4] = b"nope"
+    (tmp_path / "m").write_bytes(broken)
+    assert "cannot be looked into" in risks.of_file(tmp_path / "m")[0].why
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [
