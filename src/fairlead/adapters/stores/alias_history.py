@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fairlead.contracts.errors import AliasMoved, MissingExtra, RegistryError, UsageError
+from fairlead.contracts.errors import AliasMoved, MissingExtra, RegistryError, RegistryUnreachable, UsageError
 from fairlead.contracts.stores import AliasMove
 from fairlead.kit.files import locked
 
@@ -78,7 +78,9 @@ class SqlAliasHistory:
             yield
         except sa.exc.SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            raise RegistryError(f"the alias history at {_safe(self._url)} failed: {reason}") from error
+            lost = isinstance(error, sa.exc.OperationalError) and self._url.startswith("postgresql")
+            kind = RegistryUnreachable if lost else RegistryError
+            raise kind(f"the alias history at {_safe(self._url)} failed: {reason}") from error
         except OSError as error:
             raise RegistryError(f"the alias history at {_safe(self._url)}: {error.strerror or error}") from error
 
