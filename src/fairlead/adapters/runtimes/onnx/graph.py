@@ -85,6 +85,9 @@ def _session(path: Path, threads: int, providers: list[str]) -> onnxruntime.Infe
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # idle threads would eat the event loop's core
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no base class

@@ -2,7 +2,8 @@
 
 **Threads.** One intra-op thread where a run of one row takes under a millisecond (waking a second thread costs more
 than it brings), every core this process may use otherwise; ``RuntimeOptions.threads`` overrules. Files over 64 MiB get
-every core without asking, because loading them twice costs more than the answer is worth.
+every core without asking, because loading them twice costs more than the answer is worth. Idle threads do not spin:
+measured on ResNet-18 that costs 1.5 % and leaves the core between two calls to the event loop.
 
 **Providers.** The CPU unless named: ``cuda`` and ``CUDAExecutionProvider`` are the same. One that this build of
 onnxruntime lacks, or that does not come up, is an error: never a silent fall back to the CPU.
