@@ -46,22 +46,21 @@ def pipeline(model: Any) -> Pipeline:
 @pytest.fixture
 def mlflow_home(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """MLflow pointed at the database that ``fairlead`` will use."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        monkeypatch.setenv(name, "")  # mlflow writes both for its child processes; this restores them
     home = Path(environment["FAIRLEAD_HOME"])
     home.mkdir()
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, uri)  # mlflow writes both for its child processes; this takes them back
+    monkeypatch.chdir(home)  # MLflow keeps the default experiment's files where its database was first opened
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow
 
-        uri = f"sqlite:///{home / 'mlflow.db'}"
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         experiment = mlflow.create_experiment("theirs", artifact_location=(home / "artifacts").as_uri())
         mlflow.set_experiment(experiment_id=experiment)
         yield mlflow
-        mlflow.set_tracking_uri("")
-        mlflow.set_registry_uri("")
 
 
 def log(mlflow: Any, model: Pipeline, table: pd.DataFrame, name: str, **options: Any) -> None:
