@@ -23,7 +23,9 @@ from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live, Placement
+from fairlead.serve.front import Front
 from fairlead.serve.pipeline import Pipeline
+from fairlead.serve.protocol import protocol
 from fairlead.serve.server import Loader, Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
 
@@ -106,7 +108,7 @@ def server(
     clock, catalog, measurements = SystemClock(), Catalog(), sink()
     pipeline = Pipeline(catalog, clock)
     loaders = [_loader(home, one, endpoints, measurements, clock) for one in _named(targets)]
-    application = Application(pipeline, measurements, settings.max_body)
+    application = Application(Front(pipeline, measurements, settings.max_body))
     running = Server(
         settings,
         catalog,
@@ -115,6 +117,7 @@ def server(
         loaders,
         clock,
         on_ready=lambda port: on_ready(port, catalog.endpoints()),
+        protocol=functools.partial(protocol, application.front),
     )
     application.draining = lambda: running.draining
     return running

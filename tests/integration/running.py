@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import uvloop
 
@@ -17,7 +19,9 @@ from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live, Placement
+from fairlead.serve.front import Front
 from fairlead.serve.pipeline import Pipeline
+from fairlead.serve.protocol import protocol
 from fairlead.serve.server import Loader, Server
 from fairlead.serve.settings import ServerSettings
 
@@ -56,6 +60,7 @@ def running(
     deadline: float = 30.0,
     max_body: int = 1 << 20,
     grace: float = 5.0,
+    **limits: Any,
 ) -> Iterator[Running]:
     """Serve ``models`` until the block ends; the server must then end cleanly."""
     clock, catalog, sink = SystemClock(), Catalog(), PrometheusSink()
@@ -77,13 +82,20 @@ def running(
 
         return Loader(name, load)
 
-    application = Application(pipeline, sink, max_body)
+    application = Application(Front(pipeline, sink, max_body))
     ready = threading.Event()
     loaders = [loader(name, model) for name, model in models.items()]
 
     async def serve() -> None:
         made = Server(
-            ServerSettings(port=0, grace=grace), catalog, pipeline, build(application), loaders, clock, on_ready=at
+            ServerSettings(port=0, max_body=max_body, grace=grace, **limits),
+            catalog,
+            pipeline,
+            build(application),
+            loaders,
+            clock,
+            protocol=functools.partial(protocol, application.front),
+            on_ready=at,
         )
         found.server = made
         found.loop = asyncio.get_running_loop()

@@ -25,8 +25,9 @@ from fairlead.kit.config import Home
 from fairlead.package.pack import Packed, pack
 from fairlead.package.registry import publish
 from fairlead.serve import examples
+from fairlead.serve.door import bind
 from fairlead.serve.endpoint import Live
-from fairlead.serve.server import Server, bind
+from fairlead.serve.server import Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 
 Say = Callable[[str], None]

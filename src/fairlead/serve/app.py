@@ -9,23 +9,17 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from fairlead.contracts.errors import FairleadError
-from fairlead.contracts.sink import Sink
 from fairlead.serve.admin import Pages, refuse, unknown_route, wrong_method
-from fairlead.serve.edges.invocations import Invocations
-from fairlead.serve.edges.v1 import V1
-from fairlead.serve.edges.v2 import V2
 from fairlead.serve.front import Front
 from fairlead.serve.http import inference
-from fairlead.serve.pipeline import Pipeline
+from fairlead.serve.routes import INFERENCE
 
 
 @dataclass(slots=True)
 class Application:
     """What the routes need. ``draining`` is set by whoever owns the server's life."""
 
-    pipeline: Pipeline
-    sink: Sink
-    max_body: int
+    front: Front
     draining: Callable[[], bool] = field(default=lambda: False)
 
     def is_draining(self) -> bool:
@@ -34,13 +28,12 @@ class Application:
 
 def build(application: Application) -> Starlette:
     """The ASGI application."""
-    front = Front(application.pipeline, application.sink, application.max_body)
-    pages = Pages(application.pipeline.catalog, application.sink, application.is_draining)
-    v2 = inference(front, V2(), "/v2/models/{endpoint}/infer")
-    v1 = inference(front, V1(), "/v1/models/{endpoint}:predict")
-    invocations = inference(front, Invocations(), "/invocations")
+    front = application.front
+    pages = Pages(front.pipeline.catalog, front.sink, application.is_draining)
     get, post = ["GET"], ["POST"]
-    routes = [
+    # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
+    routes = [Route(one.pattern, inference(front, one.edge, one.pattern), methods=post) for one in INFERENCE]
+    routes += [
         Route("/", pages.home, methods=get),
         Route("/healthz", pages.alive, methods=get),
         Route("/readyz", pages.ready, methods=get),
@@ -53,15 +46,10 @@ def build(application: Application) -> Starlette:
         Route("/v2/repository/index", pages.index, methods=post),
         Route("/v2/models/{endpoint}", pages.model, methods=get),
         Route("/v2/models/{endpoint}/ready", pages.model_ready, methods=get),
-        Route("/v2/models/{endpoint}/infer", v2, methods=post),
         Route("/v2/models/{endpoint}/versions/{version}", pages.model, methods=get),
         Route("/v2/models/{endpoint}/versions/{version}/ready", pages.model_ready, methods=get),
-        Route("/v2/models/{endpoint}/versions/{version}/infer", v2, methods=post),
         Route("/v1/models", pages.v1_models, methods=get),
-        Route("/v1/models/{endpoint}:predict", v1, methods=post),
         Route("/v1/models/{endpoint}", pages.v1_model, methods=get),
-        Route("/invocations", invocations, methods=post),
-        Route("/serving-endpoints/{endpoint}/invocations", invocations, methods=post),
         Route("/ping", pages.ready, methods=get),
         Route("/health", pages.ready, methods=get),
         Route("/version", pages.version, methods=get),

@@ -1,15 +1,14 @@
 """The life of a server: bind, load, ready, drain, close.
 
-On SIGTERM or SIGINT: not ready at once; every answer from then on says ``connection: close``; the listener takes what
-already queues and closes; calls in flight are answered; connections that fell silent are closed; exit. A second signal
-ends it at once.
+On SIGTERM or SIGINT: not ready at once; every answer from then on says ``connection: close``; nobody new is let in, who
+queues at the door is; calls in flight are answered; connections that fell silent are closed; exit. A second signal ends
+it at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
 import socket
@@ -19,14 +18,20 @@ from typing import Any
 
 import uvicorn
 
-from fairlead.contracts.errors import AddressInUse, FairleadError, UsageError
 from fairlead.kit.clock import Clock
 from fairlead.serve.catalog import Catalog
+from fairlead.serve.door import bind, shut
 from fairlead.serve.endpoint import Live
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.settings import ServerSettings
 
 log = logging.getLogger("fairlead.serve")
+
+LOOK = 1.0
+"""Seconds between two looks at the connections."""
+
+SETTLE = 0.05
+"""Seconds to accept who waits at the door, where it cannot be shut first."""
 
 LULL = 0.25
 """Seconds without a request after which the clients are taken to have moved away."""
@@ -40,6 +45,10 @@ class Loader:
     load: Callable[[asyncio.AbstractEventLoop], Live]
 
 
+Protocol = Callable[[ServerSettings, Callable[[], bool], Callable[[], None]], type[asyncio.Protocol]]
+"""Makes the protocol class from: the settings, whether the server drains, and what to tell of a request."""
+
+
 class Gate:
     """ASGI wrapper that knows when the last request came, and tells clients to go while the server drains."""
 
@@ -49,8 +58,11 @@ class Gate:
         self.draining = False
         self.last_request = clock.now()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    def touch(self) -> None:
         self.last_request = self._clock.now()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.touch()
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -74,6 +86,7 @@ class Server:
         app: Any,
         loaders: Sequence[Loader],
         clock: Clock,
+        protocol: Protocol,
         on_ready: Callable[[int], None] = lambda _port: None,
     ) -> None:
         self.settings = settings
@@ -84,7 +97,7 @@ class Server:
         self._clock = clock
         self._on_ready = on_ready
         self._stopping = asyncio.Event()
-        self._web = _Web(self._config())
+        self._web = _Web(self._config(protocol(settings, lambda: self.draining, self.gate.touch)))
 
     @property
     def draining(self) -> bool:
@@ -110,6 +123,7 @@ class Server:
         serving = loop.create_task(self._web.serve(sockets=[listener]))
         stopping = loop.create_task(self._stopping.wait())
         loading = loop.create_task(self._load(loop))
+        looking = loop.create_task(self._look())
         try:
             await asyncio.wait((loading, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
@@ -120,10 +134,12 @@ class Server:
         finally:
             self._web.should_exit = True
             await serving
-            for task in (stopping, loading):
+            for task in (stopping, loading, looking):
                 task.cancel()
             for live in self.catalog.all():
                 live.close()
+            for connection in list(self._web.server_state.connections):
+                connection.transport.abort()  # what outlasted the grace time
             listener.close()
 
     async def _load(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -140,30 +156,41 @@ class Server:
         self.gate.draining = True
         ends = self._clock.now() + self.settings.grace
         log.info("draining", extra={"fields": {"in_flight": self.pipeline.in_flight}})
-        with contextlib.suppress(OSError):
-            listener.listen(0)  # nobody new queues; who already does is still taken in
-        await asyncio.sleep(0.05)
-        for listening in self._web.servers:
-            listening.close()
+        if not shut(listener):
+            await asyncio.sleep(SETTLE)  # take in who waits; who comes later than that finds the port closed
+            self._close_door()
         while self._clock.now() < ends and not self._web.should_exit:
             if not self.pipeline.in_flight and self._clock.now() - self.gate.last_request > LULL:
                 break
             await asyncio.sleep(0.02)
+        self._close_door()
         if self.pipeline.in_flight:
             log.warning("grace time is over", extra={"fields": {"abandoned": self.pipeline.in_flight}})
             self._web.force_exit = True
 
-    def _config(self) -> uvicorn.Config:
+    def _close_door(self) -> None:
+        for listening in self._web.servers:
+            listening.close()
+
+    async def _look(self) -> None:
+        """Once a second: close the connections that keep the server waiting."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK)
+            now = loop.time()
+            for connection in list(self._web.server_state.connections):
+                connection.look(now)  # type: ignore[union-attr]  # uvicorn's type; ours is serve.connection
+
+    def _config(self, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
         return uvicorn.Config(
             self.gate,
-            http="httptools",
+            http=protocol,
             loop="none",
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=int(self.settings.keep_alive),
             timeout_graceful_shutdown=max(1, int(self.settings.grace)),
         )
 
@@ -174,28 +201,6 @@ class _Web(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet. Raises AddressInUse, or UsageError for an address that is not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise _bind_error(host, port, error) from None
-    listener.setblocking(False)
-    return listener
-
-
-def _bind_error(host: str, port: int, error: OSError) -> FairleadError:
-    if error.errno == errno.EADDRINUSE:
-        return AddressInUse(f"{host}:{port} is in use by another process; stop it or choose another --port")
-    if error.errno == errno.EACCES:
-        return UsageError(f"no right to bind {host}:{port}; choose a --port above 1023")
-    return UsageError(f"cannot bind {host}:{port}: {error.strerror or error}; is --host an address of this machine?")
 
 
 def _loaded(live: Live, seconds: float) -> dict[str, Any]:

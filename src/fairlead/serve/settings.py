@@ -12,18 +12,29 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """``port`` 0 takes a free one.  ``max_body``: bytes.  ``grace``: seconds from SIGTERM to exit, at most."""
+    """``port`` 0 takes a free one.  ``max_body``, ``max_head``: bytes.  ``grace``: seconds from SIGTERM to exit.
+
+    ``keep_alive``: seconds that a connection may idle.  ``read_timeout``: seconds for a request's head, and between two
+    pieces of its body.  ``write_timeout``: seconds that a caller may take no byte of an answer.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     max_body: int = 64 * 1024 * 1024
     grace: float = 25.0
     keep_alive: float = 75.0
+    max_head: int = 64 * 1024
+    read_timeout: float = 30.0
+    write_timeout: float = 60.0
 
     def __post_init__(self) -> None:
         _between("port", self.port, 0, 65535)
         _between("max body, bytes", self.max_body, 1, 2**40)
+        _between("max head, bytes", self.max_head, 256, 2**24)
         _between("grace, seconds", self.grace, 0, 3600)
+        _between("keep alive, seconds", self.keep_alive, 0.1, 86_400)
+        _between("read timeout, seconds", self.read_timeout, 0.1, 86_400)
+        _between("write timeout, seconds", self.write_timeout, 0.1, 86_400)
 
 
 @dataclass(frozen=True, slots=True)
