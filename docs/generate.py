@@ -52,15 +52,15 @@ def _help(words: list[str]) -> str:
 def metrics() -> str:
     """Every metric of our own."""
     sink = plugins.load("fairlead.sinks", "prometheus")()
+    sink.endpoint("churn", "1").failed("queue_full", 0.0)
+    sink.edge_error("/invocations", "not_found")
+    sink.ready("churn", "1", True)
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
-    for metric in vars(sink).values():
-        described = getattr(metric, "describe", None)
-        if described is None or not hasattr(metric, "_labelnames"):
-            continue
-        (family,) = described()
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    for family in sink.registry.collect():
+        if family.name.startswith("fairlead_"):
+            suffix = "_total" if family.type == "counter" else ""
+            labels = ", ".join(f"`{name}`" for name in family.samples[0].labels if name != "le")
+            rows.append(f"| `{family.name}{suffix}` | {family.type} | {labels} | {family.documentation} |")
     return "\n".join(rows)
 
 

@@ -7,9 +7,9 @@ Arrays: a tensor is a numpy array in row-major order. BYTES tensors are object a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -136,8 +136,7 @@ class Signature:
         return bool(self.inputs) and all(spec.column for spec in self.inputs)
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """What happened to a call, in seconds. ``rows`` is the size of the (last) batch it rode in."""
 
     queue: float = 0.0
@@ -145,12 +144,11 @@ class Timing:
     rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The answer to one call: all rows of the call, in its own order."""
 
     outputs: Tensors
     endpoint: str
     version: str
-    timing: Timing = field(default_factory=Timing)
+    timing: Timing = Timing()
     degraded: str = ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fairlead.contracts.errors import QueueFull
 from fairlead.serve.call import Call
@@ -31,8 +32,7 @@ class Policy:
     queue_calls: int = 4_096
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """Rows ``start`` to ``start + rows`` of a call."""
 
     call: Call

@@ -66,7 +66,7 @@ class Call:
         """Seconds of model time, summed over its batches."""
         self.ridden = 0
         """Rows of the last batch it rode in."""
-        self._done = done
+        self._done: Callable[[Call], None] | None = done
         self._pieces: list[tuple[int, Tensors]] | None = None
         self._pending = rows
 
@@ -80,7 +80,9 @@ class Call:
             return False
         self.outcome = outcome
         self._pieces = None
-        self._done(self)
+        done, self._done = self._done, None  # it holds the call: nothing is left for the garbage collector
+        if done is not None:
+            done(self)
         return True
 
     def cancel(self) -> bool:

@@ -24,9 +24,6 @@ from fairlead.serve.executor import Executor, InlineExecutor, Result, ThreadExec
 
 log = logging.getLogger("fairlead.serve")
 
-OVERRUN = 0.005
-"""Seconds: an inline batch that takes longer moves the endpoint to a thread for good."""
-
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -196,7 +193,7 @@ class Live:
             rows = sum(part.rows for part in parts)
             self._seconds_per_row = 0.8 * self._seconds_per_row + 0.2 * longest / max(1, rows)
             self.meter.batch(rows, len(parts), longest)
-            if longest > OVERRUN and self._executor.inline:
+            if self._executor.outgrown(longest):
                 log.info("batches moved to a thread", extra={"fields": {"endpoint": self.endpoint, "seconds": longest}})
                 self._executor = self._threads()
         for part, result, seconds, rows in results:

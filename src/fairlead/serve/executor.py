@@ -90,12 +90,23 @@ def _failure(error: Exception) -> FairleadError:
     return failed
 
 
+OVERRUN = 0.005
+"""Seconds that an inline batch may take on the event loop."""
+
+PATIENCE = 3.0
+"""Overruns after which batches no longer run inline; every batch in time takes a tenth of one back, so that a machine
+that was busy for a moment does not decide."""
+
+
 class Executor(Protocol):
     """Where a batch runs. ``done`` is called on the event loop with what ``work`` returned; ``work`` never raises."""
 
     inline: bool
 
     def submit(self, work: Callable[[], list[Result]], done: Callable[[list[Result]], None]) -> None: ...
+
+    def outgrown(self, seconds: float) -> bool:
+        """Told what each batch took: True once batches should run elsewhere."""
 
     def close(self) -> None: ...
 
@@ -104,6 +115,16 @@ class InlineExecutor:
     """On the event loop itself: for models whose batch takes less than a hand-over to a thread."""
 
     inline = True
+
+    def __init__(self) -> None:
+        self._overruns = 0.0
+
+    def outgrown(self, seconds: float) -> bool:
+        if seconds <= OVERRUN:
+            self._overruns = max(0.0, self._overruns - 0.1)
+            return False
+        self._overruns += 1
+        return self._overruns >= PATIENCE
 
     def submit(self, work: Callable[[], list[Result]], done: Callable[[list[Result]], None]) -> None:
         done(work())
@@ -130,6 +151,9 @@ class ThreadExecutor:
                 log.debug("batch ended after the loop closed")
 
         self._pool.submit(task)
+
+    def outgrown(self, seconds: float) -> bool:  # noqa: ARG002 - a thread is where slow batches belong
+        return False
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

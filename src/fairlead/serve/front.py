@@ -6,7 +6,8 @@ A front brings the headers and the body and puts the answer out; what a caller s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairlead.contracts.errors import FairleadError
@@ -20,8 +21,6 @@ from fairlead.serve.pipeline import Pipeline, timeout_ms
 
 log = logging.getLogger("fairlead.serve")
 
-Respond = Callable[[Answer], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Front:
@@ -32,10 +31,13 @@ class Front:
     max_body: int
 
 
-class Exchange:
-    """One request. ``route`` is the pattern, for the metrics; ``headers`` have lower-case names."""
+class Exchange(ABC):
+    """One request; a front subclasses it with how it answers.
 
-    __slots__ = ("_call", "_front", "arrived", "edge", "headers", "live", "request_id", "route")
+    ``route`` is the pattern, for the metrics; ``headers`` have lower-case names.
+    """
+
+    __slots__ = ("_asked", "_call", "_front", "_request_id", "arrived", "edge", "headers", "live", "route")
 
     def __init__(self, front: Front, edge: Edge, route: str, headers: Mapping[bytes, bytes]) -> None:
         self._front = front
@@ -43,55 +45,66 @@ class Exchange:
         self.route = route
         self.headers = headers
         self.arrived = front.pipeline.clock.now()
-        self.request_id = _request_id(headers.get(b"x-request-id"))
         self.live: Live | None = None
+        self._request_id = ""
         self._call: Call | None = None
+
+    @abstractmethod
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """Put the one answer out. ``head``: its header lines, content-length among them, each ended by CRLF."""
+
+    @property
+    def request_id(self) -> str:
+        """The caller's own id where it can be echoed, else a fresh one."""
+        if not self._request_id:
+            self._request_id = _request_id(self.headers.get(b"x-request-id"))
+        return self._request_id
 
     def resolve(self, endpoint: str | None, version: str | None) -> None:
         """Find the version that answers. Raises NotFound or Unavailable."""
         catalog = self._front.pipeline.catalog
         self.live = catalog.sole() if endpoint is None else catalog.resolve(endpoint, version)
 
-    def submit(self, body: bytes, respond: Respond) -> None:
-        """Read the body and send the call down the line; ``respond`` gets the one answer, maybe before this returns."""
+    def submit(self, body: bytes) -> None:
+        """Read the body and send the call down the line; ``respond`` is called once, maybe before this returns."""
         live = self.live
         assert live is not None  # noqa: S101 - resolve comes first
         try:
             given = self.headers.get(b"x-request-timeout-ms")
-            limit = None if given is None else timeout_ms(given.decode("latin-1"))
+            deadline = self.arrived + live.deadline
+            if given is not None:
+                deadline = min(deadline, self.arrived + timeout_ms(given.decode("latin-1")) / 1000)
             asked = self.edge.read(body, self.headers, live.signature)
         except Exception as error:  # noqa: BLE001 - told to the caller and, when it is not ours, to the log
-            respond(self.refuse(error))
+            self.refuse(error)
             return
+        self._asked = asked
+        self._call = live.call(asked.inputs, asked.parameters, self._done, arrived=self.arrived, deadline=deadline)
+        self._front.pipeline.submit(live, self._call)
 
-        def done(outcome: Reply | FairleadError) -> None:
-            if not isinstance(outcome, Reply):
-                respond(self._refused(outcome))
-                return
-            try:
-                answer = self.edge.write(outcome, asked, live.signature)
-            except Exception as error:  # noqa: BLE001 - as above
-                respond(self.refuse(error))
-            else:
-                respond(Answer(answer.status, self._framed(answer, _told(outcome)), answer.body))
-
-        self._call = self._front.pipeline.submit(
-            live,
-            asked.inputs,
-            asked.parameters,
-            done,
-            request_id=self.request_id,
-            arrived=self.arrived,
-            timeout_ms=limit,
-        )
+    def _done(self, call: Call) -> None:
+        """The call has its outcome: measure it, write it, hand it out."""
+        live, outcome = self.live, call.outcome
+        assert live is not None  # noqa: S101 - as above
+        self._front.pipeline.emit(live, call, self.request_id)
+        if not isinstance(outcome, Reply):
+            if outcome is not None:
+                self._refused(outcome)
+            return
+        try:
+            answer = self.edge.write(outcome, self._asked, live.signature)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.refuse(error)
+        else:
+            self._put(answer, _told(outcome))
 
     def cancel(self) -> None:
         """The caller hung up."""
         if self._call is not None and self.live is not None:
             self.live.cancel(self._call)
 
-    def refuse(self, error: Exception) -> Answer:
-        """The answer to a request that did not become a call; an error that is not ours goes to the log."""
+    def refuse(self, error: Exception) -> None:
+        """Answer a request that did not become a call; an error that is not ours goes to the log."""
         if not isinstance(error, FairleadError):
             fields = {"route": self.route, "request_id": self.request_id}
             log.error("request failed", exc_info=error, extra={"fields": fields})
@@ -100,16 +113,22 @@ class Exchange:
             self._front.sink.edge_error(self.route, error.code)
         else:
             self.live.meter.failed(error.code, self._front.pipeline.clock.now() - self.arrived)
-        return self._refused(error)
+        self._refused(error)
 
-    def _refused(self, error: FairleadError) -> Answer:
-        answer = self.edge.refuse(error, self.request_id)
-        more = [] if error.retry_after is None else [(b"retry-after", b"%d" % max(1, round(error.retry_after)))]
-        return Answer(answer.status, self._framed(answer, more), answer.body)
+    def _refused(self, error: FairleadError) -> None:
+        after = error.retry_after
+        more = b"" if after is None else b"retry-after: %d\r\n" % max(1, round(after))
+        self._put(self.edge.refuse(error, self.request_id), more)
 
-    def _framed(self, answer: Answer, more: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        length = (b"content-length", b"%d" % len(answer.body))
-        return [length, *answer.headers, *more, (b"x-request-id", self.request_id.encode())]
+    def _put(self, answer: Answer, more: bytes) -> None:
+        """Answer with the headers that every answer has."""
+        status, headers, body = answer
+        (name, value), *others = headers
+        for pair in others:
+            more += b"%b: %b\r\n" % pair
+        length, identity = len(body), self.request_id.encode()
+        head = b"content-length: %d\r\n%b: %b\r\n%bx-request-id: %b\r\n" % (length, name, value, more, identity)
+        self.respond(status, head, body)
 
 
 def _request_id(given: bytes | None) -> str:
@@ -121,11 +140,7 @@ def _request_id(given: bytes | None) -> str:
     return fresh_id()
 
 
-def _told(reply: Reply) -> list[tuple[bytes, bytes]]:
-    timing = reply.timing
-    shown = b'queue;dur=%.3f, compute;dur=%.3f, batch;desc="%d rows"' % (
-        timing.queue * 1000,
-        timing.compute * 1000,
-        timing.rows,
-    )
-    return [(b"server-timing", shown), (b"fairlead-version", reply.version.encode())]
+def _told(reply: Reply) -> bytes:
+    queue, compute, rows = reply.timing
+    shown = f'{queue * 1000:.3f}, compute;dur={compute * 1000:.3f}, batch;desc="{rows} rows"'
+    return f"server-timing: queue;dur={shown}\r\nfairlead-version: {reply.version}\r\n".encode()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParameter, MalformedBody
-from fairlead.serve.edges.edge import Answer, Edge
+from fairlead.serve.edges.edge import Edge
 from fairlead.serve.front import Exchange, Front
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -23,41 +23,51 @@ def inference(front: Front, edge: Edge, route: str) -> Handler:
     """The handler of an inference route."""
 
     async def handle(request: Request) -> Response:
-        exchange = Exchange(front, edge, route, dict(request.headers.raw))
+        exchange = Waited(front, edge, route, dict(request.headers.raw))
         try:
             exchange.resolve(request.path_params.get("endpoint"), request.path_params.get("version"))
             body = await read_body(request, front.max_body)
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         except FairleadError as error:
-            return _response(exchange.refuse(error))
-        return _response(await _answer(exchange, body, request))
+            exchange.refuse(error)
+        else:
+            exchange.submit(body)
+        return await exchange.answer(request)
 
     return handle
 
 
-async def _answer(exchange: Exchange, body: bytes, request: Request) -> Answer:
-    """Submit and wait; a client that hangs up cancels its call."""
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[Answer] = loop.create_future()
+class Waited(Exchange):
+    """An exchange whose answer a coroutine waits for."""
 
-    def respond(answer: Answer) -> None:
-        if not answered.done():
-            answered.set_result(answer)
+    __slots__ = ("_answered",)
 
-    exchange.submit(body, respond)
-    if answered.done():
-        return answered.result()
-    gone = loop.create_task(_until_gone(request))
-    try:
-        await asyncio.wait((answered, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not answered.done():
-            exchange.cancel()
-        return await answered
-    finally:
-        gone.cancel()
-        with suppress(asyncio.CancelledError):
-            await gone
+    def __init__(self, front: Front, edge: Edge, route: str, headers: Mapping[bytes, bytes]) -> None:
+        super().__init__(front, edge, route, headers)
+        self._answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        if not self._answered.done():
+            response = Response(body, status)
+            names_and_values = (line.partition(b": ") for line in head.splitlines())
+            response.raw_headers = [(name, value) for name, _, value in names_and_values]
+            self._answered.set_result(response)
+
+    async def answer(self, request: Request) -> Response:
+        """The answer; a client that hangs up meanwhile cancels the call."""
+        if self._answered.done():
+            return self._answered.result()
+        gone = asyncio.get_running_loop().create_task(_until_gone(request))
+        try:
+            await asyncio.wait((self._answered, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not self._answered.done():
+                self.cancel()
+            return await self._answered
+        finally:
+            gone.cancel()
+            with suppress(asyncio.CancelledError):
+                await gone
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -106,9 +116,3 @@ async def _until_gone(request: Request) -> None:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             return
-
-
-def _response(answer: Answer) -> Response:
-    response = Response(answer.body, answer.status)
-    response.raw_headers = answer.headers
-    return response

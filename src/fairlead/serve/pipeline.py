@@ -7,10 +7,9 @@ edge's ``done`` there is no task and no await: the batcher's flush answers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from fairlead.contracts.errors import FairleadError, InvalidParameter, ModelFailed
-from fairlead.contracts.types import Parameters, Reply, Tensors
+from fairlead.contracts.types import Reply
 from fairlead.kit.clock import Clock
 from fairlead.serve.call import Call
 from fairlead.serve.catalog import Catalog
@@ -30,38 +29,23 @@ class Pipeline:
         self.in_flight = 0
         """Calls submitted and not answered yet."""
 
-    def submit(
-        self,
-        live: Live,
-        inputs: Tensors,
-        parameters: Parameters,
-        done: Callable[[Reply | FairleadError], None],
-        *,
-        request_id: str,
-        arrived: float,
-        timeout_ms: float | None = None,
-    ) -> Call:
-        """Send a call down the line; ``done`` gets its one outcome, on the event loop, maybe before this returns."""
-
-        def emit(call: Call) -> None:
-            self.in_flight -= 1
-            outcome = call.outcome
-            seconds = self.clock.now() - arrived
-            if isinstance(outcome, Reply):
-                timing = outcome.timing
-                live.meter.answered(seconds, call.rows, timing.queue, timing.compute)
-                done(outcome)
-            elif outcome is not None:
-                live.meter.failed(outcome.code, seconds)
-                if isinstance(outcome, ModelFailed):
-                    _log_failure(live, outcome, request_id)
-                done(outcome)
-
+    def submit(self, live: Live, call: Call) -> None:
+        """Send a call down the line; its ``done`` gets the outcome, on the event loop, maybe before this returns."""
         self.in_flight += 1
-        deadline = None if timeout_ms is None else min(arrived + timeout_ms / 1000, arrived + live.deadline)
-        call = live.call(inputs, parameters, emit, arrived=arrived, deadline=deadline)
         live.submit(call)
-        return call
+
+    def emit(self, live: Live, call: Call, request_id: str) -> None:
+        """Measure a call that has its outcome; called once by the edge that made it, before it answers."""
+        self.in_flight -= 1
+        outcome = call.outcome
+        seconds = self.clock.now() - call.arrived
+        if type(outcome) is Reply:
+            timing = outcome.timing
+            live.meter.answered(seconds, call.rows, timing.queue, timing.compute)
+        elif isinstance(outcome, FairleadError):
+            live.meter.failed(outcome.code, seconds)
+            if isinstance(outcome, ModelFailed):
+                _log_failure(live, outcome, request_id)
 
 
 def timeout_ms(value: str) -> float:

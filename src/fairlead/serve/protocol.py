@@ -5,19 +5,21 @@ request has the plain shape: a known inference route, POST, HTTP/1.1, keep-alive
 body encoding, no expectation. Every other request goes the long way, through Starlette, on the same connection:
 pipelined, chunked, compressed and closing requests are therefore handled in one place, and in order. Both ways make
 their answers with the same ``Exchange``.
+
+A head that was parsed before is not parsed again: clients on a kept connection send the same bytes up to the body, and
+the parser has already said what they mean. It is asked again for anything else, and it only ever sees whole messages.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.serve.connection import Connection
-from fairlead.serve.edges.edge import Answer
 from fairlead.serve.front import Exchange, Front
 from fairlead.serve.routes import Target, match
 from fairlead.serve.settings import ServerSettings
@@ -25,21 +27,39 @@ from fairlead.serve.settings import ServerSettings
 _LONG_WAY: Final = frozenset({b"expect", b"transfer-encoding", b"content-encoding", b"upgrade", b"connection"})
 """Headers that send a request the long way."""
 
+_EACH_ITS_OWN: Final = frozenset({b"x-request-id", b"traceparent"})
+"""Headers that make a head not worth remembering."""
+
 TARGETS_KEPT: Final = 1024
 """Paths whose target is remembered; more are matched each time."""
 
+HEADS_KEPT: Final = 512
+HEAD_KEPT: Final = 2048
+"""Heads that are remembered, and the most bytes of one; when there are more, all are forgotten."""
 
-class Fast:
-    """Stands where uvicorn has its cycle of one request and one response; it reads these attributes of it.
+_BLANK: Final = b"\r\n\r\n"
 
-    ``disconnected``: the answer, if one comes, is not written.
+
+class Plain(NamedTuple):
+    """What a head says that may go the short way. ``length``: bytes of the body."""
+
+    target: Target
+    headers: dict[bytes, bytes]
+    length: int
+
+
+class Fast(Exchange):
+    """An exchange that stands where uvicorn has its cycle of one request and one response.
+
+    uvicorn reads ``disconnected``, ``keep_alive``, ``message_event`` and ``response_complete`` of it.
     """
 
-    __slots__ = ("_link", "body", "disconnected", "exchange", "keep_alive", "response_complete")
+    __slots__ = ("_link", "body", "disconnected", "keep_alive", "response_complete")
 
-    def __init__(self, link: InferenceProtocol, exchange: Exchange) -> None:
+    def __init__(self, link: InferenceProtocol, plain: Plain) -> None:
+        route = plain.target.route
+        super().__init__(link.front, route.edge, route.pattern, plain.headers)
         self._link = link
-        self.exchange = exchange
         self.body: bytes | bytearray = b""
         self.keep_alive = True
         self.response_complete = False
@@ -52,22 +72,35 @@ class Fast:
     def set(self) -> None:
         """What uvicorn calls to wake a task whose connection was lost."""
         if self.disconnected and not self.response_complete:
-            self.exchange.cancel()
+            self.cancel()
 
-    def __call__(self, answer: Answer) -> None:
+    def gather(self, piece: bytes) -> None:
+        """One more piece of the body."""
+        if not self.body:
+            self.body = piece
+        else:
+            if type(self.body) is bytes:
+                self.body = bytearray(self.body)
+            self.body += piece
+
+    def take(self) -> bytes:
+        """The body, whole."""
+        body, self.body = self.body, b""
+        return bytes(body)
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Write the one answer; a caller who is gone gets none."""
         self.response_complete = True
         link = self._link
-        if self.disconnected or link.transport.is_closing():
+        transport = link.transport
+        if self.disconnected or transport.is_closing():
             return
         closing = not self.keep_alive or link.draining()
-        lines = [STATUS_LINE[answer.status]]
-        for name, value in (*link.server_state.default_headers, *answer.headers):
-            lines += (name, b": ", value, b"\r\n")
-        lines += (b"connection: close\r\n\r\n" if closing else b"\r\n", answer.body)
-        link.transport.write(b"".join(lines))
+        always = [b"%b: %b\r\n" % pair for pair in link.server_state.default_headers]
+        end = b"connection: close\r\n\r\n" if closing else b"\r\n"
+        transport.write(b"".join((STATUS_LINE[status], *always, head, end, body)))
         if closing:
-            link.transport.close()
+            transport.close()
         link.on_response_complete()
 
 
@@ -76,50 +109,92 @@ class InferenceProtocol(Connection):
 
     front: Front
     draining: Callable[[], bool]
-    touched: Callable[[], None]
     targets: dict[bytes, Target]
+    heads: dict[bytes, Plain]
+
+    _wanted: int = 0
+    """Bytes still to come of the body whose head the parser was not asked about."""
+    _raw_head: bytes = b""
+    """The bytes of the head that the parser is given next, where they came whole."""
+
+    def data_received(self, data: bytes) -> None:
+        while data:
+            if self._wanted:
+                data = self._more(data)
+            elif self._in_head or self._in_body or self._refusal is not None or data[:5] != b"POST ":
+                super().data_received(data)
+                return
+            else:
+                end = data.find(_BLANK) + 4
+                head = data[:end] if end > 3 else b""
+                known = self.heads.get(head)
+                if known is None or self._answering() or self.flow.write_paused or not self._start(known):
+                    self._raw_head = head
+                    super().data_received(data)
+                    return
+                self._seen = self.loop.time()
+                whole = end + known.length
+                if len(data) < whole:
+                    self._wanted = known.length
+                    data = self._more(data[end:])
+                else:
+                    self._submit(data[end:whole])
+                    data = data[whole:]
+
+    def _more(self, data: bytes) -> bytes:
+        """Take what belongs to the body that is being read; the rest is given back."""
+        self._seen = self.loop.time()
+        piece = data[: self._wanted]
+        self._in_body = True
+        self._wanted -= len(piece)
+        self.cycle.gather(piece)
+        if not self._wanted:
+            self._submit(self.cycle.take())
+        return data[len(piece) :]
 
     def _take(self) -> None:
+        head, self._raw_head = self._raw_head, b""
         if not self.pipeline and not self._answering():
-            exchange = self._exchange()
-            if exchange is not None:
-                self.touched()
-                self.cycle = self.running = Fast(self, exchange)
+            plain = self._plain()
+            if plain is not None and self._start(plain):
+                self._remember(head, plain)
                 return
         super()._take()
 
     def on_body(self, body: bytes) -> None:
-        cycle = self.cycle
-        if type(cycle) is not Fast:
-            super().on_body(body)
-        elif not cycle.body:
-            cycle.body = body
+        if type(self.cycle) is Fast:
+            self.cycle.gather(body)
         else:
-            if type(cycle.body) is bytes:
-                cycle.body = bytearray(cycle.body)
-            cycle.body += body
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
-        cycle = self.cycle
-        if type(cycle) is not Fast:
+        if type(self.cycle) is Fast:
+            self._submit(self.cycle.take())
+        else:
             super().on_message_complete()
-            return
-        self._in_body = False
-        body, cycle.body = cycle.body, b""
-        cycle.exchange.submit(bytes(body), cycle)
 
-    def _exchange(self) -> Exchange | None:
-        """The exchange of a request that may go the short way, else None."""
-        target = self.targets.get(self.url) or self._target()
-        headers = self._plain_headers() if target else None
-        if target is None or headers is None:
-            return None
-        exchange = Exchange(self.front, target.route.edge, target.route.pattern, headers)
+    def _start(self, plain: Plain) -> bool:
+        """Begin the exchange of a request that goes the short way; False when it must go the long one."""
+        exchange = Fast(self, plain)
         try:
-            exchange.resolve(target.endpoint, target.version)
+            exchange.resolve(plain.target.endpoint, plain.target.version)
         except FairleadError:
-            return None  # the long way finds the same, and tells it
-        return exchange
+            return False  # the long way finds the same, and tells it
+        self.cycle = self.running = exchange
+        return True
+
+    def _submit(self, body: bytes) -> None:
+        self._in_body = False
+        self.cycle.submit(body)
+
+    def _remember(self, head: bytes, plain: Plain) -> None:
+        if not head or len(head) > HEAD_KEPT or not _EACH_ITS_OWN.isdisjoint(plain.headers):
+            return
+        if head.count(b"\n") != head.count(b"\r\n"):
+            return  # where lines end otherwise, the parser may see the head end elsewhere
+        if len(self.heads) >= HEADS_KEPT:
+            self.heads.clear()
+        self.heads[head] = plain
 
     def _target(self) -> Target | None:
         target = match(self.url)
@@ -127,9 +202,12 @@ class InferenceProtocol(Connection):
             self.targets[self.url] = target
         return target
 
-    def _plain_headers(self) -> dict[bytes, bytes] | None:
-        """The headers of a request that may go the short way, else None."""
-        if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1" or self.flow.write_paused:
+    def _plain(self) -> Plain | None:
+        """What the head says if the request may go the short way, else None."""
+        target = self.targets.get(self.url) or self._target()
+        if target is None or self.flow.write_paused:
+            return None
+        if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
             return None
         headers = dict(self.headers)
         if not _LONG_WAY.isdisjoint(headers):
@@ -139,19 +217,17 @@ class InferenceProtocol(Connection):
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > self.front.max_body:
             return None
-        return headers
+        return Plain(target, headers, int(length))
 
 
-def protocol(
-    front: Front, settings: ServerSettings, draining: Callable[[], bool], touched: Callable[[], None]
-) -> type[asyncio.Protocol]:
-    """The protocol class of one server. ``touched`` is told of every request that goes the short way."""
+def protocol(front: Front, settings: ServerSettings, draining: Callable[[], bool]) -> type[asyncio.Protocol]:
+    """The protocol class of one server."""
     parts: dict[str, Any] = {
         "front": front,
         "settings": settings,
         "sink": front.sink,
         "draining": staticmethod(draining),
-        "touched": staticmethod(touched),
         "targets": {},
+        "heads": {},
     }
     return type("ServerProtocol", (InferenceProtocol,), parts)

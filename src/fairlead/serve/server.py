@@ -45,24 +45,18 @@ class Loader:
     load: Callable[[asyncio.AbstractEventLoop], Live]
 
 
-Protocol = Callable[[ServerSettings, Callable[[], bool], Callable[[], None]], type[asyncio.Protocol]]
-"""Makes the protocol class from: the settings, whether the server drains, and what to tell of a request."""
+Protocol = Callable[[ServerSettings, Callable[[], bool]], type[asyncio.Protocol]]
+"""Makes the protocol class from the settings and whether the server drains."""
 
 
 class Gate:
-    """ASGI wrapper that knows when the last request came, and tells clients to go while the server drains."""
+    """ASGI wrapper that tells clients to go while the server drains."""
 
-    def __init__(self, app: Any, clock: Clock) -> None:
+    def __init__(self, app: Any) -> None:
         self._app = app
-        self._clock = clock
         self.draining = False
-        self.last_request = clock.now()
-
-    def touch(self) -> None:
-        self.last_request = self._clock.now()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.touch()
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -92,12 +86,12 @@ class Server:
         self.settings = settings
         self.catalog = catalog
         self.pipeline = pipeline
-        self.gate = Gate(app, clock)
+        self.gate = Gate(app)
         self._loaders = loaders
         self._clock = clock
         self._on_ready = on_ready
         self._stopping = asyncio.Event()
-        self._web = _Web(self._config(protocol(settings, lambda: self.draining, self.gate.touch)))
+        self._web = _Web(self._config(protocol(settings, lambda: self.gate.draining)))
 
     @property
     def draining(self) -> bool:
@@ -159,10 +153,13 @@ class Server:
         if not shut(listener):
             await asyncio.sleep(SETTLE)  # take in who waits; who comes later than that finds the port closed
             self._close_door()
+        answered, since = self._web.server_state.total_requests, self._clock.now()
         while self._clock.now() < ends and not self._web.should_exit:
-            if not self.pipeline.in_flight and self._clock.now() - self.gate.last_request > LULL:
-                break
             await asyncio.sleep(0.02)
+            if self.pipeline.in_flight or answered != self._web.server_state.total_requests:
+                answered, since = self._web.server_state.total_requests, self._clock.now()
+            elif self._clock.now() - since > LULL:
+                break
         self._close_door()
         if self.pipeline.in_flight:
             log.warning("grace time is over", extra={"fields": {"abandoned": self.pipeline.in_flight}})

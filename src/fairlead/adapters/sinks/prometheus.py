@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from fairlead.adapters.sinks.columns import Columns, Histogram
+
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _LABELS = ("endpoint", "version")
+
+_HISTOGRAMS: Final = (
+    ("request_seconds", "From arrival to reply.", _SECONDS),
+    ("queue_seconds", "From arrival to the model.", _SECONDS),
+    ("compute_seconds", "In the model, for the batches a call rode in.", _SECONDS),
+    ("batch_rows", "Rows in a batch.", _ROWS),
+    ("batch_calls", "Calls in a batch.", _ROWS),
+)
 
 
 class PrometheusSink:
@@ -20,25 +35,24 @@ class PrometheusSink:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.requests = self._counter("requests", "Calls by outcome; code is ok or an error code.", (*_LABELS, "code"))
-        self.rows = self._counter("rows", "Rows answered.", _LABELS)
-        self.seconds = self._histogram("request_seconds", "From arrival to reply.", _SECONDS)
-        self.queue_seconds = self._histogram("queue_seconds", "From arrival to the model.", _SECONDS)
-        self.compute_seconds = self._histogram(
-            "compute_seconds", "In the model, for the batches a call rode in.", _SECONDS
-        )
-        self.batch_rows = self._histogram("batch_rows", "Rows in a batch.", _ROWS)
-        self.batch_calls = self._histogram("batch_calls", "Calls in a batch.", _ROWS)
+        self._meters: dict[tuple[str, str], _Meter] = {}
+        self.registry.register(_Calls(self._meters))
         self.waiting = Gauge("fairlead_queue_rows", "Rows that wait.", _LABELS, registry=self.registry)
         self._ready = Gauge(
             "fairlead_endpoint_ready", "1 when the version answers calls.", _LABELS, registry=self.registry
         )
-        self._edge = self._counter(
-            "edge_errors", "Requests that failed before they had an endpoint.", ("route", "code")
+        self._edge = Counter(
+            "fairlead_edge_errors",
+            "Requests that failed before they had an endpoint.",
+            ("route", "code"),
+            registry=self.registry,
         )
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
-        return _Meter(self, endpoint, version)
+        key = (endpoint, version)
+        if key not in self._meters:
+            self._meters[key] = _Meter(self.waiting.labels(endpoint, version))
+        return self._meters[key]
 
     def edge_error(self, route: str, code: str) -> None:
         self._edge.labels(route, code).inc()
@@ -49,47 +63,71 @@ class PrometheusSink:
     def render(self) -> tuple[bytes, str]:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
-    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
-        return Counter(f"fairlead_{name}", text, labels, registry=self.registry)
-
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"fairlead_{name}", text, _LABELS, buckets=buckets, registry=self.registry)
-
 
 class _Meter:
-    """Labelled children of one version, looked up once."""
+    """One version of one endpoint."""
 
-    def __init__(self, sink: PrometheusSink, endpoint: str, version: str) -> None:
-        labels = (endpoint, version)
-        self._codes: dict[str, Counter] = {}
-        self._sink = sink
-        self._labels = labels
-        self._ok = sink.requests.labels(*labels, "ok")
-        self._rows = sink.rows.labels(*labels)
-        self._seconds = sink.seconds.labels(*labels)
-        self._queue_seconds = sink.queue_seconds.labels(*labels)
-        self._compute_seconds = sink.compute_seconds.labels(*labels)
-        self._batch_rows = sink.batch_rows.labels(*labels)
-        self._batch_calls = sink.batch_calls.labels(*labels)
-        self._waiting = sink.waiting.labels(*labels)
-
-    def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:
-        self._ok.inc()
-        self._rows.inc(rows)
-        self._seconds.observe(seconds)
-        self._queue_seconds.observe(queue)
-        self._compute_seconds.observe(compute)
+    def __init__(self, waiting: Gauge) -> None:
+        self.codes: dict[str, int] = {"ok": 0}
+        self.rows = 0
+        self.histograms = {name: Histogram(bounds) for name, _, bounds in _HISTOGRAMS}
+        self._waiting = waiting
+        self._calls = Columns(4, self._fold_calls)
+        self._batches = Columns(2, self._fold_batches)
+        self.answered = self._calls.put
+        """``seconds, rows, queue, compute``, as the contract says."""
 
     def failed(self, code: str, seconds: float) -> None:
-        counter = self._codes.get(code)
-        if counter is None:
-            counter = self._codes[code] = self._sink.requests.labels(*self._labels, code)
-        counter.inc()
-        self._seconds.observe(seconds)
+        self.codes[code] = self.codes.get(code, 0) + 1
+        self.histograms["request_seconds"].add(np.array([seconds]))
 
     def batch(self, rows: int, calls: int, seconds: float) -> None:  # noqa: ARG002 - the contract names it
-        self._batch_rows.observe(rows)
-        self._batch_calls.observe(calls)
+        self._batches.put(rows, calls)
 
     def queue(self, rows: int, calls: int) -> None:  # noqa: ARG002 - the contract names it
         self._waiting.set(rows)
+
+    def drain(self) -> None:
+        """Count what is still in the buffers."""
+        self._calls.drain()
+        self._batches.drain()
+
+    def _fold_calls(self, calls: np.ndarray[Any, Any]) -> None:
+        self.codes["ok"] += len(calls)
+        self.rows += int(calls[:, 1].sum())
+        for name, column in (("request_seconds", 0), ("queue_seconds", 2), ("compute_seconds", 3)):
+            self.histograms[name].add(calls[:, column])
+
+    def _fold_batches(self, batches: np.ndarray[Any, Any]) -> None:
+        self.histograms["batch_rows"].add(batches[:, 0])
+        self.histograms["batch_calls"].add(batches[:, 1])
+
+
+class _Calls:
+    """Shows the meters to prometheus_client."""
+
+    def __init__(self, meters: dict[tuple[str, str], _Meter]) -> None:
+        self._meters = meters
+
+    def collect(self) -> Iterator[Metric]:
+        for meter in self._meters.values():
+            meter.drain()
+        requests = CounterMetricFamily(
+            "fairlead_requests", "Calls by outcome; code is ok or an error code.", labels=(*_LABELS, "code")
+        )
+        rows = CounterMetricFamily("fairlead_rows", "Rows answered.", labels=_LABELS)
+        for labels, meter in self._meters.items():
+            for code, count in meter.codes.items():
+                requests.add_metric((*labels, code), count)
+            rows.add_metric(labels, meter.rows)
+        yield requests
+        yield rows
+        for name, text, _ in _HISTOGRAMS:
+            family = HistogramMetricFamily(f"fairlead_{name}", text, labels=_LABELS)
+            for labels, meter in self._meters.items():
+                histogram = meter.histograms[name]
+                bounds = [*(repr(float(bound)) for bound in histogram.bounds), "+Inf"]
+                family.add_metric(
+                    labels, list(zip(bounds, histogram.cumulative(), strict=True)), sum_value=histogram.sum
+                )
+            yield family

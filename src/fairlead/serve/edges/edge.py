@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.types import Reply, Signature, Tensors
@@ -31,8 +31,7 @@ class Request:
     memo: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """``headers``: lower-case names, content-type among them, content-length not."""
 
     status: int
