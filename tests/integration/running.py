@@ -12,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from fairlead.adapters.sinks.prometheus import PrometheusSink
+from fairlead.adapters.sinks.prometheus.sink import PrometheusSink
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.kit.clock import SystemClock
 from fairlead.serve.app import Application, build

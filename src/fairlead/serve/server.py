@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -122,6 +123,8 @@ class Server:
             await asyncio.wait((loading, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
                 loading.result()
+                gc.collect()
+                gc.freeze()  # what is loaded stays: the collector need not walk it while calls are served
                 self._on_ready(listener.getsockname()[1])
                 await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
             await self._drain(listener)
