@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -38,6 +39,7 @@ class Call:
         "ridden",
         "rows",
         "started",
+        "waiting",
     )
 
     def __init__(
@@ -66,6 +68,8 @@ class Call:
         """Seconds of model time, summed over its batches."""
         self.ridden = 0
         """Rows of the last batch it rode in."""
+        self.waiting: Future[None] | None = None
+        """What a stage before the queue waits for; cancelled when the call ends meanwhile."""
         self._done: Callable[[Call], None] | None = done
         self._pieces: list[tuple[int, Tensors]] | None = None
         self._pending = rows
@@ -80,6 +84,9 @@ class Call:
             return False
         self.outcome = outcome
         self._pieces = None
+        if self.waiting is not None:
+            self.waiting.cancel()
+            self.waiting = None
         done, self._done = self._done, None  # it holds the call: nothing is left for the garbage collector
         if done is not None:
             done(self)

@@ -151,7 +151,8 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._seen = self.loop.time()
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refusal is not None:

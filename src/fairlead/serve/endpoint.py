@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from fairlead.serve.batcher import Batcher, Part, Policy
 from fairlead.serve.call import NEVER, Call
 from fairlead.serve.deadlines import Alarm, too_late
 from fairlead.serve.executor import Executor, InlineExecutor, Result, ThreadExecutor, run
+from fairlead.serve.line import Stage, compiled
 
 log = logging.getLogger("fairlead.serve")
 
@@ -50,6 +51,7 @@ class Live:
         deadline: float = NEVER,
         example: Tensors | None = None,
         notes: tuple[str, ...] = (),
+        stages: Sequence[Stage] = (),
     ) -> None:
         self.endpoint = endpoint
         self.version = version
@@ -72,6 +74,8 @@ class Live:
         self._seconds_per_row = 0.0
         self._closed = False
         self._group = grouping(self.signature)
+        self.enter = compiled(stages, self.submit, loop, clock)
+        """Sends a call down the line of this version; never raises."""
 
     @property
     def policy(self) -> Policy:
@@ -111,8 +115,8 @@ class Live:
             call.finish(Unavailable(f"version {self.version} of {self.endpoint!r} is being unloaded", retry_after=1))
         elif call.deadline <= now:
             call.finish(too_late(call, "before it was queued"))
-        elif call.rows == 0:
-            self._answer_nothing(call)
+        elif call.rows == 0:  # no model is asked
+            call.finish(Reply(_no_rows(self.signature), self.endpoint, self.version, call.timing()))
         else:
             try:
                 self._batcher.offer(call)
@@ -142,10 +146,6 @@ class Live:
         self._alarm.stop()
         self._executor.close()
         self.model.close()
-
-    def _answer_nothing(self, call: Call) -> None:
-        """Zero rows in, zero rows out: no model is asked."""
-        call.finish(Reply(_no_rows(self.signature), self.endpoint, self.version, call.timing()))
 
     def _arm(self, delay: float = 0.0) -> None:
         if self._armed or len(self._running) >= self._workers:
@@ -198,7 +198,7 @@ class Live:
                 self._executor = self._threads()
         for part, result, seconds, rows in results:
             self._settle(part, result, seconds, rows)
-        for part in parts:  # left out by the executor: expired while it waited for a thread
+        for part in parts if len(results) < len(parts) else ():  # left out by the executor: expired meanwhile
             if not part.call.finished and part.call.deadline <= self._clock.now():
                 self._fail(part.call, too_late(part.call, "while it waited"))
         if self._batcher.calls:

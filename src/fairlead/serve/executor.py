@@ -63,12 +63,14 @@ def _stack(parts: list[Part]) -> Tensors:
             return part.call.inputs
         return {name: array[part.start : part.start + part.rows] for name, array in part.call.inputs.items()}
     return {
-        name: np.concatenate([_rows(part, part.call.inputs[name]) for part in parts]) for name in parts[0].call.inputs
+        name: np.concatenate(
+            [
+                call.inputs[name] if rows == call.rows else call.inputs[name][start : start + rows]
+                for call, start, rows in parts
+            ]
+        )
+        for name in parts[0].call.inputs
     }
-
-
-def _rows(part: Part, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return array if part.rows == part.call.rows else array[part.start : part.start + part.rows]
 
 
 def _check_rows(outputs: Tensors, rows: int) -> None:

@@ -32,7 +32,7 @@ class Pipeline:
     def submit(self, live: Live, call: Call) -> None:
         """Send a call down the line; its ``done`` gets the outcome, on the event loop, maybe before this returns."""
         self.in_flight += 1
-        live.submit(call)
+        live.enter(call)
 
     def emit(self, live: Live, call: Call, request_id: str) -> None:
         """Measure a call that has its outcome; called once by the edge that made it, before it answers."""

@@ -96,9 +96,8 @@ class Fast(Exchange):
         if self.disconnected or transport.is_closing():
             return
         closing = not self.keep_alive or link.draining()
-        always = [b"%b: %b\r\n" % pair for pair in link.server_state.default_headers]
         end = b"connection: close\r\n\r\n" if closing else b"\r\n"
-        transport.write(b"".join((STATUS_LINE[status], *always, head, end, body)))
+        transport.write(b"".join((STATUS_LINE[status], link.always(), head, end, body)))
         if closing:
             transport.close()
         link.on_response_complete()
@@ -111,6 +110,7 @@ class InferenceProtocol(Connection):
     draining: Callable[[], bool]
     targets: dict[bytes, Target]
     heads: dict[bytes, Plain]
+    always_of: list[Any]
 
     _wanted: int = 0
     """Bytes still to come of the body whose head the parser was not asked about."""
@@ -132,7 +132,6 @@ class InferenceProtocol(Connection):
                     self._raw_head = head
                     super().data_received(data)
                     return
-                self._seen = self.loop.time()
                 whole = end + known.length
                 if len(data) < whole:
                     self._wanted = known.length
@@ -140,6 +139,14 @@ class InferenceProtocol(Connection):
                 else:
                     self._submit(data[end:whole])
                     data = data[whole:]
+
+    def always(self) -> bytes:
+        """The lines of the headers that uvicorn adds to every answer; it makes a new list when they change."""
+        headers = self.server_state.default_headers
+        if headers is not self.always_of[0]:
+            self.always_of[:] = headers, b"".join(b"%b: %b\r\n" % pair for pair in headers)
+        lines: bytes = self.always_of[1]
+        return lines
 
     def _more(self, data: bytes) -> bytes:
         """Take what belongs to the body that is being read; the rest is given back."""
@@ -229,5 +236,6 @@ def protocol(front: Front, settings: ServerSettings, draining: Callable[[], bool
         "draining": staticmethod(draining),
         "targets": {},
         "heads": {},
+        "always_of": [None, b""],
     }
     return type("ServerProtocol", (InferenceProtocol,), parts)
