@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_SAID = (
+    *(os.strerror(number) for number in _NO_ROOM),
+    "database or disk is full",
+    "disk I/O error",
+    "attempt to write a readonly database",
+)
+
+
+def unwritable(error: BaseException | None) -> str:
+    """What a full or read-only disk said somewhere down the chain of ``error``; empty for every other error.
+
+    Libraries wrap it, and some keep only the words (SQLite, MLflow's downloads): so words count too.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror)
+        found = next((words for words in _SAID if words in str(error)), "")
+        if found:
+            return found
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 @contextlib.contextmanager

@@ -11,9 +11,17 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fairlead.contracts.errors import AliasMoved, MissingExtra, RegistryError, RegistryUnreachable, UsageError
+from fairlead.contracts.errors import (
+    AliasMoved,
+    FairleadError,
+    MissingExtra,
+    RegistryError,
+    RegistryUnreachable,
+    StorageFull,
+    UsageError,
+)
 from fairlead.contracts.stores import AliasMove
-from fairlead.kit.files import locked
+from fairlead.kit.files import locked, unwritable
 
 _BUSY_SECONDS = 30
 _CONNECT_SECONDS = 5
@@ -76,13 +84,19 @@ class SqlAliasHistory:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-            lost = isinstance(error, sa.exc.OperationalError) and self._url.startswith("postgresql")
-            kind = RegistryUnreachable if lost else RegistryError
-            raise kind(f"the alias history at {_safe(self._url)} failed: {reason}") from error
-        except OSError as error:
-            raise RegistryError(f"the alias history at {_safe(self._url)}: {error.strerror or error}") from error
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: sa.exc.SQLAlchemyError | OSError) -> FairleadError:
+        where = f"the alias history at {_safe(self._url)}"
+        server = self._url.startswith("postgresql")
+        if not server and (said := unwritable(error)):
+            return StorageFull(f"{where}: {said}; free some space, or name another folder with --home")
+        if isinstance(error, OSError):
+            return RegistryError(f"{where}: {error.strerror or error}")
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        lost = server and isinstance(error, sa.exc.OperationalError)
+        return (RegistryUnreachable if lost else RegistryError)(f"{where} failed: {reason}")
 
 
 def _open(url: str) -> sa.Engine:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from fairlead.adapters.stores.alias_history import SqlAliasHistory
-from fairlead.contracts.errors import RegistryError, RegistryUnreachable, UsageError
+from fairlead.contracts.errors import RegistryError, RegistryUnreachable, StorageFull, UsageError
 from fairlead.contracts.stores import AliasMove
 
 MOVE = AliasMove("churn", "champion", "", "1", "ada", "why", 1)
@@ -45,3 +47,14 @@ def test_a_dead_server_is_told_without_the_password() -> None:
         SqlAliasHistory("postgresql://ada:secret@127.0.0.1:1/state").moves("churn")
     assert "secret" not in str(error.value)
     assert "***@127.0.0.1" in str(error.value)
+
+
+def test_a_full_disk_is_told_as_one_and_nothing_has_moved(tmp_path: Path) -> None:
+    history = SqlAliasHistory(f"sqlite:///{tmp_path}/state.db")
+
+    def full() -> None:
+        raise sa.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("disk I/O error"))
+
+    with pytest.raises(StorageFull, match="disk I/O error; free some space"):
+        history.append(MOVE, full, lambda: "")
+    assert history.moves("churn") == []

@@ -14,8 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fairlead.contracts.errors import FairleadError, RegistryError, RegistryUnreachable, SourceNotFound, UsageError
-from fairlead.kit.files import locked
+from fairlead.contracts.errors import (
+    FairleadError,
+    RegistryError,
+    RegistryUnreachable,
+    SourceNotFound,
+    StorageFull,
+    UsageError,
+)
+from fairlead.kit.files import locked, unwritable
 
 # MLflow reads these while it is imported and at each request; what the user has set wins.
 for _name, _value in {
@@ -85,13 +92,15 @@ def told(what: str, uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise _translated(error, what, uri) from error
+        raise _full(error, what, uri) or _translated(error, what, uri) from error
     except (requests.exceptions.RequestException, ConnectionError, TimeoutError) as error:
         raise RegistryUnreachable(_unreachable(uri), retry_after=5) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise RegistryError(f"{what}: the registry database failed: {_first_line(error)}") from error
+        failed = RegistryError(f"{what}: the registry database failed: {_first_line(error)}")
+        raise _full(error, what, uri) or failed from error
     except OSError as error:
-        raise RegistryError(f"{what}: {error.strerror or error} ({error.filename or _safe(uri)})") from error
+        failed = RegistryError(f"{what}: {error.strerror or error} ({error.filename or _safe(uri)})")
+        raise _full(error, what, uri) or failed from error
 
 
 def _probe(uri: str) -> None:
@@ -106,10 +115,16 @@ def _probe(uri: str) -> None:
 
 
 def _be_quiet() -> None:
-    """MLflow and Alembic tell their own story on the console; ours is told by errors."""
+    """MLflow and Alembic tell their own story on the console, tracebacks too; ours is told by errors."""
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"mlflow\.")
+
+
+def _full(error: Exception, what: str, uri: str) -> FairleadError | None:
+    """The disk is ours when the stores run in this process; of a server's disk its own message tells."""
+    said = "" if is_server(uri) and isinstance(error, MlflowException) else unwritable(error)
+    return StorageFull(f"{what}: {said}; free some space, or name another folder with --home") if said else None
 
 
 def _translated(error: MlflowException, what: str, uri: str) -> FairleadError:
