@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from fairlead.cli.output import AsJson, HomeOption, TrackingOption
+from fairlead.cli.output import INTERRUPTED, AsJson, HomeOption, TrackingOption
 from fairlead.contracts.errors import UsageError
 from fairlead.demo.story import Asked, Story
 from fairlead.kit import log
@@ -47,12 +47,14 @@ def demo(
         (sys.stderr if as_json else sys.stdout).flush()
 
     asked = Asked(data, target, id_column, endpoint_name(name) if name else "", host, port, seconds, leave)
+    ended: list[bool] = []
     story = Story(read_home(home, tracking), asked, line)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
 
         def done() -> None:
-            if as_json:
+            ended.append(True)
+            if as_json and story.well:  # a failure becomes the one document, when it is raised below
                 sys.stdout.write(json.dumps(asdict(story.told), indent=2) + "\n")
                 sys.stdout.flush()
             if leave or not story.well:
@@ -62,4 +64,6 @@ def demo(
 
         server = story.prepare(done)
         runner.run(server.run())
+    if not ended:  # Ctrl-C before the traffic had been told: there is no result
+        raise typer.Exit(INTERRUPTED)
     story.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -16,9 +17,10 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from fairlead import __version__
-from fairlead.cli.output import DONE, FAILED, WRONG_USE
-from fairlead.contracts.errors import FairleadError, UsageError
+from fairlead.cli.output import DONE, FAILED, INTERRUPTED, WRONG_USE
+from fairlead.contracts.errors import FairleadError, StorageFull, UsageError
 from fairlead.kit import plugins
+from fairlead.kit.files import unwritable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
@@ -87,16 +89,19 @@ def main() -> None:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         code = get_command(app).main(arguments, prog_name="fairlead", standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else DONE)
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except TyperException as error:
         show = getattr(error, "show", None)  # the message with its usage line
         if show:
             show()
+        if _wants_json(arguments):
+            _document(UsageError(getattr(error, "message", "") or str(error)))
         sys.exit(WRONG_USE)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()
         sys.exit(FAILED)
     except Exception as error:
         if debug:
@@ -114,10 +119,25 @@ def _wants_json(arguments: list[str]) -> bool:
 def _tell(error: Exception, *, as_json: bool) -> int:
     """One sentence on standard error (one JSON document on standard output with --json) and the exit code."""
     known = _known(error)
-    if as_json:
-        sys.stdout.write(json.dumps({"error": str(known), "code": known.code}) + "\n")
     sys.stderr.write(f"fairlead: {known}\n")
+    if as_json:
+        _document(known)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _abandon_output()
     return WRONG_USE if isinstance(known, UsageError) else FAILED
+
+
+def _document(error: FairleadError) -> None:
+    """The error on standard output, where that still takes anything."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(json.dumps({"error": str(error), "code": error.code}) + "\n")
+
+
+def _abandon_output() -> None:
+    """Standard output takes no more (a closed pipe, a full disk): what is left in its buffer goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _known(error: Exception) -> FairleadError:
@@ -125,6 +145,8 @@ def _known(error: Exception) -> FairleadError:
         return error
     if isinstance(error, ModuleNotFoundError):
         return plugins.missing(error, "this command")
+    if said := unwritable(error):
+        return StorageFull(f"{said}; free some space, or write somewhere else")
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return FairleadError(f"{error.strerror}{where}")

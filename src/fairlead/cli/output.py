@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-DONE, FAILED, WRONG_USE = 0, 1, 2
-"""Exit codes."""
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes; the last is what a shell says of a command that Ctrl-C ended."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 HomeOption = Annotated[
