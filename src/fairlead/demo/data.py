@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,11 @@ MANY = 20
 
 UNIQUE = 0.5
 """A text column with more distinct values than this share of the rows says who a row is, not what it is like."""
+
+CATEGORIES = 200
+"""A text column with more distinct values than this (dates, places) would be as many columns, and minutes of work."""
+
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +59,19 @@ def bundled() -> Data:
 def from_csv(path: Path, target: str, identifier: str | None) -> Data:
     """Read a CSV. Raises UsageError naming what is wrong with the file or the column names."""
     try:
-        frame = pd.read_csv(path, na_values=[" "], skipinitialspace=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would lose cells
+            frame = pd.read_csv(path, na_values=[" "], skipinitialspace=True, index_col=False)
     except FileNotFoundError:
         raise UsageError(f"--data {path}: no such file") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserWarning) as error:
         raise UsageError(f"--data {path} does not read as CSV: {str(error).splitlines()[0]}") from None
     for option, column in (("--target", target), ("--id", identifier)):
         if column is not None and column not in frame.columns:
             raise UsageError(f"{option} {column!r} is not a column of {path}{nearest(column, list(frame.columns))}")
-    frame = frame.dropna(subset=[target])
+    if target == identifier:
+        raise UsageError(f"--target and --id both name {target!r}; a row is not named by what is predicted")
+    frame = frame.replace([np.inf, -np.inf], np.nan).dropna(subset=[target])  # JSON carries no infinity
     if len(frame) < 50:
         raise UsageError(f"--data {path} has {len(frame)} rows with a {target!r}; the demo needs at least 50")
     dropped = {identifier: "the identifier"} if identifier else {}
@@ -71,7 +81,7 @@ def from_csv(path: Path, target: str, identifier: str | None) -> Data:
     features = frame.drop(columns=[target, *dropped])
     if features.shape[1] == 0:
         raise UsageError(f"--data {path} has no column to learn from beside {target!r}")
-    return split(_slug(path.stem), features, frame[target], dropped)
+    return split(_slug(path.name.partition(".")[0]), features, frame[target], dropped)
 
 
 def split(name: str, features: pd.DataFrame, target: pd.Series, dropped: dict[str, str]) -> Data:
@@ -87,7 +97,7 @@ def split(name: str, features: pd.DataFrame, target: pd.Series, dropped: dict[st
     counts = labels.value_counts()
     if not quantity and (len(counts) < 2 or counts.min() < 4):
         raise UsageError(
-            f"target {target.name!r} needs at least two classes with four rows each; found {counts.to_dict()}"
+            f"target {target.name!r} needs at least two classes with four rows each; found {_counted(counts)}"
         )
     train, held_out, y_train, y_held_out = train_test_split(
         typed, labels, test_size=0.25, random_state=0, stratify=None if quantity else labels
@@ -99,9 +109,18 @@ def split(name: str, features: pd.DataFrame, target: pd.Series, dropped: dict[st
 def _useless(column: pd.Series) -> str:
     if column.isna().all():
         return "empty"
-    if not pd.api.types.is_numeric_dtype(column) and column.nunique() > max(MANY, UNIQUE * len(column)):
+    different = 0 if pd.api.types.is_numeric_dtype(column) else column.nunique()
+    if different > max(MANY, UNIQUE * len(column)):
         return "as good as unique: it says who a row is"
+    if different > CATEGORIES:
+        return f"{different} different values: too many to be categories"
     return ""
+
+
+def _counted(counts: pd.Series) -> str:
+    """``{'a': 60, 'b': 1}``, or the first few of many."""
+    shown = ", ".join(f"{label!r}: {rows}" for label, rows in counts.head(_SHOWN).items())
+    return f"{{{shown}}}" + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
 
 
 def _is_number(column: pd.Series) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from fairlead import wiring
+from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.stores import Version
 from fairlead.contracts.types import Tensors
 from fairlead.demo import data as datasets
@@ -191,6 +192,7 @@ class Story:
                     f"{seen.calls:,} calls from {traffic.CALLERS} callers, {seen.per_second:,.0f}/s, "
                     f"p50 {seen.p50_ms:.2f} ms, p95 {seen.p95_ms:.2f} ms, p99 {seen.p99_ms:.2f} ms; {checked}"
                 )
+            self._failure = FairleadError(seen.problem) if seen.problem else None
             self.told.seconds = time.perf_counter() - self._began
             self._try_it(url, live)
         except Exception as error:  # noqa: BLE001 - handed to the main thread, which tells it

@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 from fairlead.contracts.errors import FairleadError
 
 CALLERS = 2
+PATIENCE = 25
+"""Failures to connect in a row after which a caller gives up: the server is gone, with or without its demo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,17 @@ class Measured:
     wrong: int
     errors: int
     first_error: str = ""
+
+    @property
+    def problem(self) -> str:
+        """Why the traffic does not speak for the server; empty when every call was answered as it should be."""
+        if self.wrong:
+            return f"{self.wrong} of {self.calls} live answers are not what the original model says"
+        if self.errors or not self.calls:
+            return (
+                f"{self.errors} live calls failed and {self.calls} were answered; the first failure: {self.first_error}"
+            )
+        return ""
 
     @property
     def per_second(self) -> float:
@@ -100,17 +113,21 @@ def _caller(plan: Plan, turns: itertools.count[int], tally: _Tally, ends: float)
     where = urlsplit(plan.url)
     link = http.client.HTTPConnection(where.hostname or "127.0.0.1", where.port, timeout=30)
     headers = {"content-type": "application/json"}
-    while (start := time.perf_counter()) < ends:
+    lost = 0
+    while lost < PATIENCE and (start := time.perf_counter()) < ends:
         at = next(turns) % len(plan.bodies)
         try:
-            link.request("POST", plan.path, plan.bodies[at], headers)
+            link.request("POST", plan.path, plan.bodies[at].encode(), headers)  # a str would go out as Latin-1
             response = link.getresponse()
             text = response.read()
         except (OSError, http.client.HTTPException) as error:
             link.close()
             with tally.lock:
                 tally.errors.append(f"{type(error).__name__}: {error}")
+            lost += 1
+            time.sleep(0.02)
             continue
+        lost = 0
         taken = time.perf_counter() - start
         with tally.lock:
             if response.status != http.client.OK:

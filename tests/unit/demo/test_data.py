@@ -10,7 +10,6 @@ import pytest
 from fairlead.contracts.errors import UsageError
 from fairlead.demo import data
 from fairlead.demo.data import MISSING
-from fairlead.demo.traffic import nearest_rank
 
 
 def write(path: Path, header: str, lines: list[str]) -> Path:
@@ -70,6 +69,8 @@ def test_columns_that_are_not_there(table: Path, target: str, identifier: str | 
         (["1,a"] * 60 + ["1,b"], "at least two classes"),
         ([",a", ",b"] * 30, "no column to learn from"),
         (["1,a", "1,a,b,c,d"] * 30, "does not read as CSV"),
+        (["1,a,5", "1,b,5"] * 30, "does not read as CSV"),
+        ([f"1,k{i}" for i in range(60)], r"found {'k0': 1, .* and 55 more$"),
     ],
 )
 def test_tables_that_will_not_do(tmp_path: Path, lines: list[str], sentence: str) -> None:
@@ -77,15 +78,25 @@ def test_tables_that_will_not_do(tmp_path: Path, lines: list[str], sentence: str
         data.from_csv(write(tmp_path / "t.csv", "x,y", lines), "y", None)
 
 
+def test_infinite_numbers_are_missing_ones(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "x,y", [f"{'inf' if i % 9 == 0 else i},{i % 2}" for i in range(100)])
+    found = data.from_csv(path, "y", None)
+    assert found.train["x"].isna().any()
+    assert np.isfinite(found.train["x"].dropna()).all()
+
+
+def test_dates_are_no_categories(tmp_path: Path) -> None:
+    lines = [f"2024-{i % 12 + 1:02}-{i % 28 + 1:02} {i % 5:02}:00,{i},{i % 2}" for i in range(1000)]
+    found = data.from_csv(write(tmp_path / "t.csv.gz.csv", "day,x,y", lines), "y", None)
+    assert found.name == "t"
+    assert found.dropped == {"day": "420 different values: too many to be categories"}
+
+
+def test_the_target_does_not_name_the_rows(table: Path) -> None:
+    with pytest.raises(UsageError, match="both name 'y'"):
+        data.from_csv(table, "y", "y")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         data.from_csv(tmp_path / "absent.csv", "y", None)
-
-
-def test_percentiles_are_nearest_rank() -> None:
-    """99 calls at 50 ms and one at 5,000: the 99th percentile is 50, not something between."""
-    latencies = sorted([0.05] * 99 + [5.0])
-    assert nearest_rank(latencies, 0.99) == 0.05
-    assert nearest_rank(latencies, 1.0) == 5.0
-    assert nearest_rank([1.0, 2.0, 3.0], 0.5) == 2.0
-    assert np.isnan(nearest_rank([], 0.5))
