@@ -34,9 +34,10 @@ class SklearnToOnnx:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                inputs = _inputs(model, signature)
                 graph = skl2onnx.convert_sklearn(
                     model,
-                    initial_types=_inputs(model, signature),
+                    initial_types=inputs,
                     target_opset={**_OPSET, "": min(_OPSET[""], skl2onnx.__max_supported_opset__)},
                     options={id(model): {"zipmap": False}} if hasattr(model, "classes_") else None,
                 )
@@ -44,7 +45,7 @@ class SklearnToOnnx:
             step = _step(model, error.__traceback__)
             raise BrokenModel(f"{step} cannot be converted to ONNX: {cause(error)}") from error
         graph.ir_version = min(graph.ir_version, _IR)
-        _rename_outputs(graph, [spec.name for spec in signature.outputs])
+        _rename(graph, [name for name, _ in inputs], [spec.name for spec in signature.outputs])
         into.mkdir(parents=True, exist_ok=True)
         path = into / "model.onnx"
         onnx.save(graph, str(path))
@@ -72,18 +73,23 @@ def _tensor(spec: TensorSpec) -> Any:
     return StringTensorType(shape) if spec.datatype is DataType.BYTES else FloatTensorType(shape)
 
 
-def _rename_outputs(graph: Any, names: list[str]) -> None:
-    """Give the outputs the names of the signature, in order; where one is taken, the graph's own names stay."""
+def _rename(graph: Any, inputs: list[str], outputs: list[str]) -> None:
+    """Give inputs and outputs the names of the signature, in order; where one is taken, the graph's own names stay.
+
+    skl2onnx turns a column ``it's`` into ``it_s``; ONNX itself takes any name.
+    """
     nodes = graph.graph
     taken = {value.name for value in (*nodes.input, *nodes.initializer)}
     taken |= {name for node in nodes.node for name in (*node.input, *node.output)}
-    new = {value.name: name for value, name in zip(nodes.output, names, strict=False) if value.name != name}
-    if taken & set(new.values()):
-        return
+    new: dict[str, str] = {}
+    for values, names in ((nodes.input, inputs), (nodes.output, outputs)):
+        wanted = {value.name: name for value, name in zip(values, names, strict=False) if value.name != name}
+        if len(values) == len(names) and not (taken | set(new.values())) & set(wanted.values()):
+            new |= wanted
     for node in nodes.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]
-    for value in nodes.output:
+    for value in (*nodes.input, *nodes.output):
         value.name = new.get(value.name, value.name)
 
 

@@ -66,6 +66,22 @@ def test_a_pipeline_becomes_onnx_with_the_names_of_its_signature(tmp_path: Path)
     assert answer["probabilities"] == pytest.approx(model.predict_proba(FRAME), abs=1e-6)
 
 
+def test_columns_keep_names_that_no_identifier_has(tmp_path: Path) -> None:
+    names = ["it's", "a b", "Stra\u00dfe/1"]
+    signature = Signature(
+        inputs=tuple(TensorSpec(name, DataType.FP64, (-1, 1), column=True) for name in names),
+        outputs=(TensorSpec("prediction", DataType.FP64, (-1,)),),
+    )
+    frame = pd.DataFrame({name: SIZE**power for power, name in enumerate(names, 1)})
+    model = make_pipeline(make_column_transformer(("passthrough", names)), LinearRegression()).fit(frame, 2 * SIZE)
+    path = SklearnToOnnx().convert(model, signature, tmp_path)
+    loaded = plugins.load("fairlead.runtimes", "onnx")().load(
+        Artefact("onnx", path, signature=signature), RuntimeOptions()
+    )
+    rows = {name: frame[name].to_numpy().reshape(-1, 1) for name in names}
+    assert loaded.predict(rows, {})["prediction"] == pytest.approx(2 * SIZE, abs=1e-6)
+
+
 def test_a_column_named_like_an_output_does_no_harm(tmp_path: Path) -> None:
     signature = Signature(
         inputs=(TensorSpec("label", DataType.FP64, (-1, 1), column=True),),
