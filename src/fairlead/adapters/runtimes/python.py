@@ -51,7 +51,7 @@ class PythonRuntime:
             signature = _signature(predictor, artefact.signature, target)
         except FairleadError:
             raise
-        except Exception as error:  # user code may raise anything
+        except (Exception, SystemExit) as error:  # user code may raise anything
             raise BrokenModel(f"{target} failed to load: {cause(error)}") from error
         return PythonModel(predictor, signature)
 
@@ -75,7 +75,10 @@ class PythonModel:
             raise ModelFailed("the model was closed; load it again")
         own = {name: array.copy() for name, array in inputs.items()}
         extra = {"parameters": dict(parameters)} if self._takes_parameters else {}
-        answer = self._predictor.predict(own, **extra)
+        try:
+            answer = self._predictor.predict(own, **extra)
+        except SystemExit as error:  # it would end the server, and every other call with it
+            raise RuntimeError(f"predict left with SystemExit: {error}") from error
         return {name: self._array(name, value) for name, value in self._named(answer).items()}
 
     def close(self) -> None:
@@ -115,7 +118,7 @@ def _imported(target: str) -> Any:
         raise plugins.missing(error, target) from error
     except (FairleadError, MissingExtra) as error:
         raise BrokenModel(str(error)) from error
-    except Exception as error:  # importing a user's module runs the user's code
+    except (Exception, SystemExit) as error:  # importing a user's module runs the user's code
         raise BrokenModel(f"importing {target} failed: {cause(error)}") from error
 
 

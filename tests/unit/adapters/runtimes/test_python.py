@@ -101,6 +101,8 @@ def test_the_arrays_are_the_predictors_own(load: Load) -> None:
         ("class Predictor:\n def __init__(self, a): ...\n def predict(self, x): ...", "failed to load: TypeError"),
         ("class Predictor:\n def load(self, p): 1 / 0\n def predict(self, x): ...", "ZeroDivisionError"),
         ("class Predictor:\n inputs = [('x', 'FLOAT', [1])]\n def predict(self, x): ...", "must list"),
+        ("class Predictor:\n def load(self, p): raise SystemExit(3)\n def predict(self, x): ...", "SystemExit: 3"),
+        ("raise SystemExit(3)", "importing users_module:Predictor failed: SystemExit"),
         ("1 / 0", "importing users_module:Predictor failed: ZeroDivisionError"),
         ("Other = 1", "has no 'Predictor'"),
     ],
@@ -108,6 +110,12 @@ def test_the_arrays_are_the_predictors_own(load: Load) -> None:
 def test_what_is_no_predictor_is_refused(load: Load, source: str, said: str) -> None:
     with pytest.raises(BrokenModel, match=said):
         load(source)
+
+
+def test_a_predictor_cannot_end_the_server(load: Load) -> None:
+    model = load("class Predictor:\n def predict(self, inputs): raise SystemExit(3)")
+    with pytest.raises(RuntimeError, match="predict left with SystemExit: 3"):
+        model.predict(ROWS, {})
 
 
 def test_a_module_that_is_not_there(load: Load) -> None:
