@@ -16,7 +16,8 @@ from fairlead.package import examples, manifest, risks, signature, versions
 from fairlead.package.formats import Format, identify, sniff
 from fairlead.package.manifest import Manifest
 from fairlead.package.risks import Risk
-from fairlead.package.sources import Found, Kind, fetch, parse
+from fairlead.package.sources import Found, Kind, fetch, forget, parse
+from fairlead.package.trust import TAG as TRUST_TAG
 from fairlead.package.trust import TrustBook
 
 _READS = {"onnx": ("onnx",), "sklearn": ("skops", "pickle"), "mlflow": ("mlflow",)}
@@ -88,10 +89,15 @@ class Opener:
             artefact = Artefact(runtime or "python", target=source.target, trusted=True)
             return Bundle(source.name, "1", uri, artefact, digest="")
         found = fetch(source, self._registry, self._home)
-        package = _verified(found)
-        choice = _choose(package, runtime)
-        dangers = _risks(package, choice)
-        decision = None if trust_pickle and not source.registered else self._trust.admit(found, dangers)
+        try:
+            package = _verified(found)
+            choice = _choose(package, runtime)
+            dangers = _risks(package, choice)
+            decision = None if trust_pickle and not source.registered else self._trust.admit(found, dangers)
+        except (DigestMismatch, Untrusted) as error:
+            if isinstance(error, DigestMismatch) or (found.version and TRUST_TAG in found.version.tags):
+                forget(found, self._home)  # the registry may have the right bytes again by the next start
+            raise
         vouched = bool(decision) or (trust_pickle and not source.registered)
         skops = choice.format.name == "skops"
         return Bundle(

@@ -141,6 +141,14 @@ def download(version: Version, registry: Registry, home: Home) -> tuple[Path, st
     return _cached(uri, True, registry, home, f"{version.source}\n{version.created_ms}")
 
 
+def forget(found: Found, home: Home) -> None:
+    """Drop what the download of ``found`` left in the cache, so that the next one fetches: its bytes are wrong."""
+    if found.path is not None and found.source.path is None:
+        key = found.path.relative_to(home.cache).parts[0]
+        with locked(home.cache / f"{key}.lock"):
+            shutil.rmtree(home.cache / key, ignore_errors=True)
+
+
 def _cached(uri: str, fixed: bool, registry: Registry, home: Home, identity: str = "") -> tuple[Path, str]:
     """``fixed``: what the URI names never changes, so bytes that are whole need not be fetched again."""
     key = hashlib.sha256("\n".join((home.tracking, uri, identity)).encode()).hexdigest()[:32]

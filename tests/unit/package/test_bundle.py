@@ -265,6 +265,32 @@ def test_a_manifest_that_was_swapped_in_the_artefact_store_is_noticed(shelf: She
         Opener(Home(shelf.folder / "2", "memory:", "", "x"), lambda: shelf.registry, shelf.book).open("models:/churn/1")
 
 
+def test_wrong_bytes_do_not_stay_in_the_cache(shelf: Shelf) -> None:
+    folder = packaged(shelf, "onnx", "model.onnx", model_DOT_onnx=onnx_bytes())
+    publish(shelf.registry, folder, "churn")
+    files = {one.relative_to(folder).as_posix(): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+    shelf.registry.add("models:/churn/1", {**files, "model.onnx": b"half"})
+    with pytest.raises(DigestMismatch, match="fetch or package the model again"):
+        shelf.open("models:/churn/1")
+    shelf.registry.add("models:/churn/1", files)
+    assert shelf.open("models:/churn/1").version == "1"
+
+
+def test_bytes_other_than_the_trusted_ones_do_not_stay_in_the_cache(shelf: Shelf) -> None:
+    shelf.write(model_DOT_pkl=pickle.dumps([1]))
+    shelf.mlmodel(flavors={"python_function": PYFUNC, "sklearn": {"pickled_model": "model.pkl"}})
+    shelf.registry.log(shelf.folder, "churn")
+    shelf.trust("models:/churn/1")
+    (kept,) = (path for path in shelf.home.cache.rglob("model.pkl"))
+    files = {name: (shelf.folder / name).read_bytes() for name in ("MLmodel", "model.pkl")}
+    shelf.registry.add("models:/churn/1", {**files, "model.pkl": pickle.dumps([2])})
+    kept.write_bytes(b"touched, so that it is fetched again")
+    with pytest.raises(Untrusted, match="other bytes"):
+        shelf.open("models:/churn/1")
+    shelf.registry.add("models:/churn/1", files)
+    assert shelf.open("models:/churn/1").artefact.trusted
+
+
 def test_a_flag_does_not_vouch_for_a_registered_version(shelf: Shelf) -> None:
     shelf.write(model_DOT_pkl=pickle.dumps([1]))
     shelf.mlmodel(flavors={"python_function": PYFUNC, "sklearn": {"pickled_model": "model.pkl"}})
