@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -56,7 +58,7 @@ def predict(
         source = csv_file or json_file
         rows = _csv_rows(source, kinds) if csv_file else _json_rows(source)
         answered = 0
-        with _Target(output) as target:
+        with _Target(output, whole=chosen is Format.JSON) as target:
             write = _Writer(target, chosen)
             for start, batch in _chunks(rows, chunk):
                 write.rows(_lines(_ask(client, endpoint, version or None, batch, kinds, start)))
@@ -100,9 +102,14 @@ def _csv_rows(source: str, kinds: Row) -> Iterator[Any]:
     with _open(source) as file:
         reader = csv.reader(file, strict=True)
         try:
-            header = next(reader, [])
+            header = next((line for line in reader if line), [])
+            if not header:
+                raise MalformedBody(f"{source} is empty; its first line must name the columns")
             only = next(iter(kinds.values())) if len(kinds) == 1 else None
             bare = only is not None and list(only["shape"]) != [-1, 1] and header != [only["name"]]
+            twice = sorted({name for name in header if header.count(name) > 1})
+            if twice and not bare:
+                raise MalformedBody(f"{source} names the column {twice[0]!r} twice")
             for line in reader:
                 if not line:
                     continue
@@ -206,20 +213,31 @@ class _Writer:
 
 
 class _Target:
-    """Standard output, or a file that appears only when all of it is written."""
+    """Standard output, or a file that appears only when all of it is written.
 
-    def __init__(self, output: str) -> None:
+    ``whole``: standard output too gets all or nothing, since half a JSON document with an error behind it is none.
+    """
+
+    def __init__(self, output: str, *, whole: bool) -> None:
         self._path = Path(output) if output else None
+        self._whole = whole
         self._file: TextIO = sys.stdout
 
     def __enter__(self) -> TextIO:
         if self._path is not None:
             self._file = self._partial.open("w", encoding="utf-8", newline="")
+        elif self._whole:
+            self._file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="")
         return self._file
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._path is None:
-            self._file.flush()
+            if self._whole:
+                with self._file as kept:
+                    kept.seek(0)
+                    if kind is None:
+                        shutil.copyfileobj(kept, sys.stdout)
+            sys.stdout.flush()
             return
         self._file.close()
         if kind is None:

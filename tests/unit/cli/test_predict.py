@@ -130,6 +130,9 @@ def test_no_rows(server: Server) -> None:
         (("--csv", "-"), "age,income,city,member\n1,1,a,perhaps\n", InvalidTensor, "column 'member'.*BOOL"),
         (("--csv", "-"), 'age,income,city,member\n1,1,"a\n', MalformedBody, "line"),
         (("--csv", "-"), "age,income,city,member,who\n1,1,a,1,z\n", InvalidTensor, "rows 1 to 1: unknown input 'who'"),
+        (("--csv", "-"), "", MalformedBody, "- is empty; its first line must name the columns"),
+        (("--csv", "-"), "\n\n", MalformedBody, "is empty"),
+        (("--csv", "-"), "age,income,city,city\n1,1,a,b\n", MalformedBody, "names the column 'city' twice"),
         (("--json", "-"), "[1, 2", MalformedBody, "JSON is malformed"),
         (("--json", "-"), '{"a": 1}\n{"a": \n', MalformedBody, "line 2"),
         (("--json", "-"), "3", MalformedBody, "list of rows"),
@@ -146,6 +149,15 @@ def test_a_failure_leaves_no_file(server: Server, tmp_path: Path) -> None:
     with pytest.raises(InvalidTensor):
         run("table", "--csv", "-", "--chunk", "1", "--output", str(out), stdin=CSV + "x,1,a,1\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_no_half_document(server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text(CSV + "x,1,a,1\n")
+    with pytest.raises(InvalidTensor):
+        command.predict("table", csv_file=str(rows), chunk=1, form=command.Format.JSON)
+    assert server.calls
+    assert capsys.readouterr().out == ""
 
 
 def test_bytes_that_are_not_text(server: Server, tmp_path: Path) -> None:
