@@ -31,6 +31,7 @@ from fairlead.contracts.errors import (
     MalformedBody,
     NotFound,
     Unavailable,
+    UsageError,
 )
 from fairlead.contracts.types import Parameters, Tensors
 from fairlead.kit.codec import json, v2
@@ -38,6 +39,7 @@ from fairlead.kit.codec.frames import to_tensors
 
 Array = np.ndarray[Any, Any]
 _SECONDS: Final = 30.0
+_LONGEST: Final = 86_400.0
 
 
 class Prediction(Mapping[str, Array]):
@@ -95,6 +97,10 @@ class _Core:
     """What both clients share: requests out of data, predictions and errors out of responses. No I/O."""
 
     def __init__(self, url: str, timeout: float | None, headers: Mapping[str, str] | None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"the address {url!r} is no URL; give one like http://127.0.0.1:8080")
+        if timeout is not None and not 0 < timeout <= _LONGEST:
+            raise UsageError(f"the timeout is {timeout:g}; expected seconds, above 0 and up to {_LONGEST:g}")
         self.url = url.rstrip("/")
         self.timeout = timeout
         self.headers = dict(headers or {})

@@ -21,6 +21,7 @@ from fairlead.contracts.errors import (
     NotFound,
     QueueFull,
     Unavailable,
+    UsageError,
 )
 from fairlead.contracts.types import DataType, Missing, Reply, Signature, TensorSpec
 from fairlead.serve.edges import metadata
@@ -231,3 +232,18 @@ async def test_async_nobody_there() -> None:
         assert not await client.ready()
         with pytest.raises(Unavailable):
             await client.predict("m", [1])
+
+
+@pytest.mark.parametrize(
+    ("url", "timeout", "words"),
+    [
+        ("localhost:8080", 1, "'localhost:8080' is no URL; give one like http"),
+        ("", 1, "is no URL"),
+        ("http://x", 0, "timeout is 0; expected seconds, above 0"),
+        ("http://x", float("nan"), "timeout is nan"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_wrong_use_is_told_when_a_client_is_made(kind: type, url: str, timeout: float, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        kind(url, timeout=timeout)
