@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -194,6 +194,7 @@ def log(
         wiring.trust_book(settings).record(sources.fetch(version, lambda: store, settings), reason)
     if alias_name:
         wiring.moves(settings).move(name, alias_name, made.version, why=reason)
+        made = replace(made, aliases=(alias_name,))
     report = packed.report if packed else None
     chosen = packed.manifest.why if packed else ""
     pointer = f"@{alias_name}" if alias_name else f"/{made.version}"

@@ -52,7 +52,8 @@ def test_log_list_show_and_history(run: Run) -> None:
     code, out, _ = run("log", "model", "--name", "churn", "--alias", "champion", "--why", "the first")
     assert (code, out) == (0, "churn version 1 is champion\nfairlead serve models:/churn@champion\n")
     assert run("log", "model", "--name", "churn")[1] == "churn version 2\nfairlead serve models:/churn/2\n"
-    (row,) = as_json(run, "list")
+    assert as_json(run, "log", "model", "--name", "other", "--alias", "beta")["aliases"] == ["beta"]
+    row = next(row for row in as_json(run, "list") if row["model"] == "churn")
     assert (row["model"], row["latest"], row["aliases"], row["versions"]) == ("churn", "2", {"champion": "1"}, 2)
     assert "champion -> 1" in run("list")[1]
     assert [version["version"] for version in as_json(run, "show", "churn")] == ["2", "1"]
