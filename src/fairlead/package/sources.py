@@ -23,6 +23,7 @@ from fairlead.package.formats import identify
 from fairlead.package.manifest import tree_digest
 
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)=(.*)", re.DOTALL)
+_MARKED = re.compile(r"(models|runs|file):/|\.{0,2}/")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _LOGGED = re.compile(r"m-[0-9a-f]{32}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
@@ -84,7 +85,10 @@ def split_name(text: str) -> tuple[str, str]:
     """``NAME=URI`` in its two parts; the name is empty when there is none. Raises UsageError for ``NAME=``."""
     match = _NAMED.fullmatch(text)
     if match is None:
-        return "", text
+        name, equals, uri = text.partition(
+            "="
+        )  # a name that cannot be used is refused as one, not looked for as a file
+        return (name, uri) if equals and name and "/" not in name and _MARKED.match(uri) else ("", text)
     if not match[2]:
         raise UsageError(f"{text!r} names an endpoint and no model; give {match[1]}=URI")
     return match[1], match[2]
@@ -214,7 +218,7 @@ def _run(uri: str) -> Source:
     run, _, path = uri.removeprefix("runs:/").strip("/").partition("/")
     if not run or not path or ".." in PurePosixPath(path).parts:
         raise UsageError(
-            f"{uri} does not name a model of a run; write runs:/RUN_ID/PATH, for example runs:/{run}/model"
+            f"{uri} does not name a model of a run; write runs:/RUN_ID/PATH, for example runs:/{run or 'ID'}/model"
         )
     return Source(Kind.RUN, uri, PurePosixPath(path).stem)
 

@@ -107,7 +107,10 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     [
         ("churn=./churn.onnx", ("churn", "./churn.onnx")),
         ("digits=models:/digits@champion", ("digits", "models:/digits@champion")),
+        ("a b=models:/x@champion", ("a b", "models:/x@champion")),
+        ("=./x.onnx", ("", "=./x.onnx")),
         ("./a=b.onnx", ("", "./a=b.onnx")),
+        ("a b=c.onnx", ("", "a b=c.onnx")),
         ("models:/a=b@champion", ("", "models:/a=b@champion")),
         ("model.onnx", ("", "model.onnx")),
     ],
