@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -124,6 +126,9 @@ def test_what_cannot_be_served_is_one_sentence(run, doubler: Path, tmp_path: Pat
         ([str(doubler), "--host", "192.0.2.1"], 2, "cannot bind 192.0.2.1"),
         ([str(doubler), "--log-level", "loud"], 2, "expected debug, info, warning or error"),
         ([str(doubler), "--runtime", "nope"], 2, "no plugin named 'nope'"),
+        ([str(cut), "--runtime", "nope"], 2, "no plugin named 'nope'"),
+        ([str(doubler), "--max-body-mb", "inf"], 2, "max body, bytes is -1; expected 1 to"),
+        ([f"my model=models:/{doubler.stem}@champion"], 2, "endpoint name 'my model' cannot be used"),
     ]
     for words, code, sentence in cases:
         result = run("serve", *words, *([] if "--port" in words else ["--port", "0"]))
@@ -131,6 +136,24 @@ def test_what_cannot_be_served_is_one_sentence(run, doubler: Path, tmp_path: Pat
         assert len(told) == 1, (words, result.stderr)
         assert sentence in told[0], (words, told)
         assert result.returncode == code, (words, told)
+
+
+def test_where_is_what_as_one_document(environment: dict[str, str], doubler: Path) -> None:
+    command = [sys.executable, "-m", "fairlead", "serve", str(doubler), "--port", "0", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as process:
+        assert process.stdout
+        lines = iter(process.stdout)
+        told = next(lines)
+        while not told.endswith("\n}\n"):
+            told += next(lines)
+        document = json.loads(told)
+        assert httpx.get(document["url"] + "/readyz").status_code == 200
+        assert document["endpoints"] == [{"name": "doubler", "version": "1"}]
+        process.terminate()
+        assert process.stdout.read() == ""
+    assert process.returncode == 0
 
 
 def test_a_wrong_variable_is_named(run, doubler: Path) -> None:

@@ -14,6 +14,7 @@ from fairlead.cli.output import FAILED, AsJson, HomeOption, TrackingOption, emit
 from fairlead.client import Client
 from fairlead.contracts.errors import ModelError, UsageError
 from fairlead.contracts.types import Tensors
+from fairlead.kit import plugins
 from fairlead.kit.config import Home
 from fairlead.kit.config import home as read_home
 from fairlead.package.doctor import Finding, Level, examine, examine_endpoint
@@ -36,6 +37,8 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check a model or a running endpoint: exit code 0 when nothing fails, 1 when something does."""
+    if runtime:
+        plugins.known("fairlead.runtimes", runtime)
     if target.startswith(("http://", "https://")):
         findings = _endpoints(target)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 from typing import Annotated
 
@@ -11,9 +12,9 @@ import typer
 import uvloop
 
 from fairlead import wiring
-from fairlead.cli.output import HomeOption, TrackingOption
+from fairlead.cli.output import HomeOption, TrackingOption, emit
 from fairlead.contracts.errors import UsageError
-from fairlead.kit import log
+from fairlead.kit import log, plugins
 from fairlead.kit.config import home as read_home
 from fairlead.serve.endpoint import Live
 from fairlead.serve.settings import EndpointSettings, ServerSettings
@@ -44,30 +45,42 @@ def serve(
     max_body_mb: Annotated[float, typer.Option(help="Largest request body, MiB.")] = 64.0,
     grace: Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")] = 25.0,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
+    ] = False,
 ) -> None:
     """Serve models: Open Inference Protocol V2, KServe V1 and MLflow /invocations on one port."""
     level = logging.getLevelNamesMapping().get(log_level.upper())
     if level is None:
         raise UsageError(f"--log-level {log_level!r} is not known; expected debug, info, warning or error")
+    if runtime:
+        plugins.known("fairlead.runtimes", runtime)
     log.configure(level=level)
+    settings = ServerSettings(host=host, port=port, max_body=_bytes(max_body_mb), grace=grace)
     server = wiring.server(
         read_home(home, tracking),
         [wiring.target(model, trust_pickle=trust_pickle, runtime=runtime) for model in models],
-        ServerSettings(host=host, port=port, max_body=int(max_body_mb * 2**20), grace=grace),
+        settings,
         EndpointSettings(
             max_rows=max_rows, max_wait_ms=max_wait_ms, queue_rows=queue_rows, deadline_ms=deadline_ms, threads=threads
         ),
-        on_ready=lambda bound, live: _announce(host, bound, live),
+        on_ready=lambda bound, live: _announce(settings.url(bound), live, as_json),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.run())
 
 
-def _announce(host: str, port: int, endpoints: list[Live]) -> None:
+def _bytes(mebibytes: float) -> int:
+    """Whole bytes; what cannot be one (infinity, NaN) becomes a number that the settings refuse."""
+    return int(mebibytes * 2**20) if math.isfinite(mebibytes) else -1
+
+
+def _announce(url: str, endpoints: list[Live], as_json: bool) -> None:
     """On a terminal: where things are. Off it the log says enough."""
-    logging.getLogger("fairlead.serve").info(
-        "ready", extra={"fields": {"url": f"http://{host}:{port}", "endpoints": len(endpoints)}}
-    )
-    if sys.stderr.isatty():
+    logging.getLogger("fairlead.serve").info("ready", extra={"fields": {"url": url, "endpoints": len(endpoints)}})
+    if as_json:
+        live = [{"name": one.endpoint, "version": one.version} for one in endpoints]
+        emit({"url": url, "docs": f"{url}/docs", "endpoints": live}, "", as_json)
+    elif sys.stderr.isatty():
         names = ", ".join(f"{live.endpoint} (version {live.version})" for live in endpoints)
-        sys.stderr.write(f"\n  {names}\n  http://{host}:{port}/docs    Ctrl-C stops\n\n")
+        sys.stderr.write(f"\n  {names}\n  {url}/docs    Ctrl-C stops\n\n")

@@ -76,6 +76,8 @@ class Story:
         """Everything up to the server, which the caller runs. ``on_done`` is called once the traffic has been told."""
         asked = self._asked
         bind(asked.host, asked.port).close()  # a port that is taken is better told before the work than after
+        self._home.root.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=self._home.root).close()  # so is a folder in which nothing can be written
         with self._step("data") as done:
             data = datasets.from_csv(asked.data, asked.target, asked.identifier) if asked.data else datasets.bundled()
             done(self._describe(data))
@@ -150,10 +152,10 @@ class Story:
         return version
 
     def _server(self, version: Version, rows: Tensors, expected: list[Any], on_done: Callable[[], None]) -> Server:
-        asked = self._asked
+        settings = ServerSettings(host=self._asked.host, port=self._asked.port)
 
         def on_ready(port: int, live: list[Live]) -> None:
-            url = f"http://{asked.host}:{port}"
+            url = settings.url(port)
             thread = threading.Thread(target=self._traffic, args=(url, live[0], rows, expected, on_done), daemon=True)
             thread.start()
 
@@ -162,7 +164,7 @@ class Story:
         return wiring.server(
             self._home,
             [wiring.Target(uri)],
-            ServerSettings(host=asked.host, port=asked.port),
+            settings,
             EndpointSettings(),
             on_ready=on_ready,
         )

@@ -38,15 +38,20 @@ def names(group: str) -> list[str]:
     return sorted(_points(group))
 
 
+def known(group: str, name: str) -> EntryPoint:
+    """The entry point itself; what is behind it is not imported. Raises UsageError when no such plugin is installed."""
+    point = _points(group).get(name)
+    if point is None:
+        raise UsageError(f"no plugin named {name!r} in {group} (installed: {', '.join(names(group)) or 'none'})")
+    return point
+
+
 def load(group: str, name: str) -> Any:
     """The object behind an entry point.
 
     Raises UsageError when no such plugin is installed, MissingExtra when a library it needs is not.
     """
-    point = _points(group).get(name)
-    if point is None:
-        known = ", ".join(names(group)) or "none"
-        raise UsageError(f"no plugin named {name!r} in {group} (installed: {known})")
+    point = known(group, name)
     try:
         return point.load()
     except ModuleNotFoundError as error:

@@ -36,6 +36,10 @@ class ServerSettings:
         _between("read timeout, seconds", self.read_timeout, 0.1, 86_400)
         _between("write timeout, seconds", self.write_timeout, 0.1, 86_400)
 
+    def url(self, port: int) -> str:
+        """Where clients of this machine find the server that is bound to ``port``."""
+        return f"http://[{self.host}]:{port}" if ":" in self.host else f"http://{self.host}:{port}"
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:

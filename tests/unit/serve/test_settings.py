@@ -23,6 +23,13 @@ def test_server_limits(field: str, value: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "url"), [("127.0.0.1", "http://127.0.0.1:81"), ("::1", "http://[::1]:81"), ("box", "http://box:81")]
+)
+def test_the_address_that_clients_are_told(host: str, url: str) -> None:
+    assert ServerSettings(host=host).url(81) == url
+
+
+@pytest.mark.parametrize(
     "field", ["max_rows", "max_wait_ms", "queue_rows", "queue_calls", "deadline_ms", "threads", "workers"]
 )
 def test_endpoint_limits(field: str) -> None:
