@@ -87,6 +87,14 @@ def test_wrong_use_is_told_before_the_work(run) -> None:
     assert result.stderr == "fairlead: --data and --target go together: the file, and the column to predict\n"
 
 
+def test_a_home_that_takes_no_file_is_told_before_the_work(run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("demo", "--exit", "--port", "0", "--home", str(tmp_path / "file" / "home"))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("fairlead: Not a directory")
+
+
 def test_a_port_that_is_taken_is_told_before_the_work(start, run, doubler: Path) -> None:
     port = start("serve", str(doubler), "--port", "0").url().rpartition(":")[2]
     result = run("demo", "--exit", "--port", port)

@@ -44,11 +44,14 @@ class Home:
 def home(root: Path | None = None, tracking: str | None = None, environ: Mapping[str, str] | None = None) -> Home:
     """Settings from flags first, then the environment, then embedded defaults.
 
-    Raises UsageError for an unknown ``FAIRLEAD_*`` variable, naming the nearest known one.
+    Raises UsageError for an unknown ``FAIRLEAD_*`` variable, naming the nearest known one, and for a home that is a
+    file.
     """
     environ = os.environ if environ is None else environ
     _refuse_unknown(environ)
     base = Path(root or environ.get("FAIRLEAD_HOME") or ".fairlead").expanduser().absolute()
+    if base.is_file():
+        raise UsageError(f"the home {base} is a file; name a folder with --home or FAIRLEAD_HOME")
     return Home(
         root=base,
         tracking=tracking
