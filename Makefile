@@ -11,11 +11,11 @@ help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fairlead needs Python 3.11 or newer; call: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Fairlead needs Python 3.11 or newer; call: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
 
 $(STAMP)demo: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(STAMP)dev: pyproject.toml constraints.txt | $(VENV)/bin/python
@@ -23,7 +23,7 @@ $(STAMP)dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $(STAMP)demo $@
 
 demo: $(STAMP)demo  ## train, register, convert, serve; ARGS='--exit --json' and so on
-	$(BIN)/fairlead demo $(ARGS)
+	@$(BIN)/fairlead demo $(ARGS)
 
 test: $(STAMP)dev  ## every test that can run on this machine
 	$(BIN)/python -m pytest $(ARGS)
