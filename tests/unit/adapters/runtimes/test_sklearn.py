@@ -9,18 +9,19 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import skops.io
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
-from sklearn.svm import SVC
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer
+from sklearn.svm import SVC, SVR, NuSVC, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier
 
 from fairlead.adapters.runtimes.sklearn import reading
@@ -253,3 +254,63 @@ def test_a_crafted_neighbour_tree_is_refused(algorithm: str) -> None:
     estimator._tree.__setstate__(tuple(state))
     with pytest.raises(BrokenModel, match="Tree in the file points outside"):
         audit(estimator)
+
+
+@pytest.mark.parametrize("init", ["zero", None, LogisticRegression()])
+def test_crafted_stages_of_boosting_are_refused(init: Any) -> None:
+    """They would write behind the end of what ``init`` gave room for: the process dies."""
+    estimator = GradientBoostingClassifier(n_estimators=2, init=init).fit(X, np.arange(len(X)) % 3)
+    audit(estimator)
+    estimator.estimators_ = np.tile(estimator.estimators_, (1, 4))
+    with pytest.raises(BrokenModel, match="a GradientBoostingClassifier in the file points outside"):
+        audit(make_pipeline(estimator))
+
+
+def test_crafted_stages_inside_an_init_are_refused() -> None:
+    inner = GradientBoostingClassifier(n_estimators=2).fit(X, np.arange(len(X)) % 3)
+    outer = GradientBoostingClassifier(n_estimators=2, init=inner).fit(X, np.arange(len(X)) % 3)
+    audit(outer)
+    outer.init_.estimators_ = np.tile(outer.init_.estimators_, (1, 4))
+    with pytest.raises(BrokenModel):
+        audit(outer)
+
+
+@pytest.mark.parametrize("field", ["_t", "_c", "k"])
+def test_a_crafted_spline_is_refused(field: str) -> None:
+    estimator = SplineTransformer().fit(X)
+    audit(estimator)
+    spline = estimator.bsplines_[1]
+    vars(spline)[field] = {"_t": np.linspace(0, 1, 999), "_c": spline.c[:2], "k": -5}[field]
+    with pytest.raises(BrokenModel, match="a BSpline in the file"):
+        audit(estimator)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("_n_support", np.zeros(10_000, np.int32)),
+        ("_n_support", np.array([-5, 5], np.int32)),
+        ("_dual_coef_", np.ones((1, 1))),
+        ("_intercept_", np.ones(0)),
+        ("_probA", np.ones(0)),
+        ("support_vectors_", X[:, :1]),
+    ],
+)
+@pytest.mark.parametrize("kind", [SVC, SVR])
+def test_a_crafted_support_vector_machine_is_refused(kind: Any, field: str, value: Any) -> None:
+    estimator = kind().fit(X, Y)
+    audit(estimator)
+    if field == "_probA":
+        estimator._probB = np.ones(1)
+    setattr(estimator, field, value)
+    with pytest.raises(BrokenModel, match="in the file points outside"):
+        audit(estimator)
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "precomputed", "sparse"])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_honest_support_vector_machines_pass(kernel: str, classes: int) -> None:
+    rows: Any = X @ X.T if kernel == "precomputed" else scipy.sparse.csr_matrix(X) if kernel == "sparse" else X
+    for kind in (SVC, NuSVC, SVR, OneClassSVM):
+        own = {"nu": 0.1} if kind is NuSVC else {}
+        audit(kind(kernel="rbf" if kernel == "sparse" else kernel, **own).fit(rows, np.arange(len(X)) % classes))

@@ -1,7 +1,8 @@
 """Looks at what skops cannot: numbers in a file that scikit-learn uses as memory addresses without a check.
 
-skops verifies types only. A crafted tree whose child index lies outside its own nodes crashes the process at the first
-prediction (scikit-learn pull request 34558); one whose child index points back never ends.
+skops verifies types only, and much of scikit-learn's compiled code believes the sizes it is given. A crafted tree
+whose child index lies outside its own nodes crashes the process at the first prediction (scikit-learn pull request
+34558); one whose child index points back never ends.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from scipy.interpolate import BSpline
+from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.neighbors import BallTree, KDTree
+from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 from sklearn.tree._tree import Tree
 
 from fairlead.contracts.errors import BrokenModel
@@ -23,12 +27,22 @@ _Owner = Mapping[str, Any]
 
 
 def audit(estimator: Any) -> None:
-    """Raises BrokenModel when a tree or a sparse matrix inside ``estimator`` points outside itself."""
-    for part, owner in _parts(estimator):
-        for kind, sound in _CHECKS.items():
-            if isinstance(part, kind) and not sound(part, owner):
-                name = type(part).__name__
-                raise BrokenModel(f"a {name} in the file points outside its own data; save the model again")
+    """Raises BrokenModel when a tree, a sparse matrix or the like inside ``estimator`` points outside itself."""
+    parts = [*_parts(estimator)]
+    for checks in (_CHECKS, _TRIALS):  # a trial runs what all the checks have found sound
+        for part, owner in parts:
+            for kind, sound in checks.items():
+                if isinstance(part, kind) and not _holds(sound, part, owner):
+                    name = type(part).__name__
+                    raise BrokenModel(f"a {name} in the file points outside its own data; save the model again")
+
+
+def _holds(sound: Callable[[Any, _Owner], bool], part: Any, owner: _Owner) -> bool:
+    """A part that lacks what the check looks at, or has it in another type, is not sound either."""
+    try:
+        return sound(part, owner)
+    except Exception:  # noqa: BLE001 - a crafted file may break it in any way
+        return False
 
 
 def _parts(root: Any) -> Iterator[tuple[Any, _Owner]]:
@@ -114,6 +128,52 @@ def _sparse(matrix: Any, _owner: _Owner) -> bool:
     return True
 
 
+def _stages(model: Any, owner: _Owner) -> bool:
+    """Gradient boosting: its loop writes as many columns as a stage has trees into what ``init_`` gave room for."""
+    inner = (part for part, _ in _parts(model.init_) if isinstance(part, _BOOSTED))
+    if not all(_stages(part, owner) for part in inner):
+        return False
+    trees = model.estimators_
+    row = np.zeros((1, trees[0, 0].n_features_in_), np.float32)
+    return bool(trees.ndim == 2 and model._raw_predict_init(row).shape == (1, trees.shape[1]))
+
+
+def _spline(spline: Any, _owner: _Owner) -> bool:
+    """A B-spline: a coefficient for every span of its knots."""
+    knots, values, degree = np.asarray(spline.t), np.asarray(spline.c), spline.k
+    return bool(
+        isinstance(degree, int)
+        and 0 <= degree < len(knots)
+        and knots.ndim == 1
+        and len(values) >= len(knots) - degree - 1 > degree
+        and np.all(np.diff(knots) >= 0)
+    )
+
+
+def _vectors(machine: Any, _owner: _Owner) -> bool:
+    """A support vector machine: libsvm believes every count that it is given."""
+    vectors, support, weights = machine.support_vectors_, machine.support_, machine._dual_coef_
+    counts, chances = np.asarray(machine._n_support), (len(machine._probA), len(machine._probB))
+    classifies = isinstance(machine, (SVC, NuSVC))
+    classes = len(machine.classes_) if classifies else 2
+    pairs = classes * (classes - 1) // 2
+    dense = weights.data if scipy.sparse.issparse(weights) else weights
+    if machine.kernel == "precomputed" or callable(machine.kernel):
+        placed = bool(np.all((support >= 0) & (support < machine.shape_fit_[0])))
+    else:
+        placed = vectors.shape == (len(support), machine.n_features_in_)
+    return bool(
+        placed
+        and len(counts) == classes
+        and np.all(counts >= 0)
+        and (not classifies or counts.sum() == len(support))
+        and weights.shape == (classes - 1, len(support))
+        and dense.size == (classes - 1) * len(support)
+        and len(machine._intercept_) == pairs
+        and chances in ((0, 0), (pairs, pairs))
+    )
+
+
 _CHECKS: dict[type, Callable[[Any, _Owner], bool]] = {
     Tree: _tree,
     TreePredictor: _boosted,
@@ -121,4 +181,9 @@ _CHECKS: dict[type, Callable[[Any, _Owner], bool]] = {
     BallTree: _neighbours,
     scipy.sparse.csr_matrix: _sparse,
     scipy.sparse.csr_array: _sparse,
+    BSpline: _spline,
+    **dict.fromkeys((SVC, NuSVC, SVR, NuSVR, OneClassSVM), _vectors),
 }
+
+_BOOSTED = (GradientBoostingClassifier, GradientBoostingRegressor)
+_TRIALS: dict[type, Callable[[Any, _Owner], bool]] = dict.fromkeys(_BOOSTED, _stages)
