@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import numpy as np
 
-from fairlead.contracts.errors import InvalidTensor
+from fairlead.contracts.errors import InvalidTensor, MalformedBody
 from fairlead.contracts.types import DataType
 from fairlead.kit.codec import json
 
@@ -31,13 +31,16 @@ class Null(Enum):
     REFUSE = "refuse"
 
 
-_FP32_MAX: Final = 3.4028234663852886e38
+_FP32_MAX: Final = 3.4028235677973362e38
 LIMIT: Final[dict[DataType, float]] = {
-    DataType.FP16: 65504.0,
+    DataType.FP16: 65519.99999999999,
     DataType.BF16: 3.3895313892515355e38,
     DataType.FP32: _FP32_MAX,
 }
-"""The largest finite value of the floats that a JSON number may exceed."""
+"""The largest JSON number that rounds to a finite value (BF16: the largest value itself).
+
+It lies half a step above the largest value: ``3.4028235e38``, what most languages print for that float32, is it.
+"""
 
 _LITTLE: Final = {name: name.numpy.newbyteorder("<") for name in DataType if name is not DataType.BYTES} | {
     DataType.BF16: np.dtype("<u2")
@@ -46,6 +49,8 @@ _NAMES: Final = {name.numpy: name.value for name in DataType if name not in (Dat
 _SPACE: Final = b" \t\r\n"
 _OPEN: Final = ord("[")
 _MOST_DIMENSIONS: Final = 32
+_MOST_VALUES: Final = 2**56
+"""No machine holds more; numpy refuses shapes that promise it, even where another dimension is zero."""
 
 
 FP32Number = Annotated[float, msgspec.Meta(ge=-_FP32_MAX, le=_FP32_MAX)]
@@ -71,7 +76,7 @@ def from_json(
         return np.empty(shape, datatype.numpy)
     depth = _depth(raw)
     if depth == 0:
-        raise InvalidTensor(f"tensor {name!r}: data is an array, found {json_kind(json.decode(json.ANY, raw))}")
+        raise InvalidTensor(f"tensor {name!r}: data is an array, found {json_kind(_any(raw, name))}")
     if depth not in (1, len(shape)):
         raise InvalidTensor(
             f"tensor {name!r}: data nests {depth} deep, its shape {list(shape)} has {len(shape)} dimensions; "
@@ -80,7 +85,7 @@ def from_json(
     try:
         values = _decoder(datatype, depth).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        values = _walk(json.decode(json.ANY, raw), datatype, shape if depth > 1 else (expected,), name, null)
+        values = _walk(_any(raw, name), datatype, shape if depth > 1 else (expected,), name, null)
     else:
         if depth > 1:
             values = _flat(values, shape, name)
@@ -117,7 +122,7 @@ def build(values: list[Any], datatype: DataType, shape: Sequence[int], name: str
         try:
             array = np.array(values, datatype.numpy)
         except OverflowError:
-            raise InvalidTensor(_out_of_range(name, datatype, values)) from None
+            raise _beyond(name, datatype, values) from None
     return array.reshape(shape)
 
 
@@ -127,6 +132,8 @@ def count(shape: Sequence[int], name: str) -> int:
         raise InvalidTensor(f"tensor {name!r}: a shape has at most {_MOST_DIMENSIONS} dimensions, found {len(shape)}")
     if shape and min(shape) < 0:
         raise InvalidTensor(f"tensor {name!r}: a shape has no negative dimension, found {list(shape)}")
+    if math.prod(size for size in shape if size) > _MOST_VALUES:
+        raise InvalidTensor(f"tensor {name!r}: no machine holds the shape {_short(list(shape))}")
     return math.prod(shape)
 
 
@@ -249,7 +256,7 @@ def _walk(values: list[Any], datatype: DataType, shape: Sequence[int], name: str
                 f"tensor {name!r}: expected {datatype.value}, found {json_kind(value)} at value {index}"
             )
         elif datatype.is_float and not -limit <= value <= limit:
-            raise InvalidTensor(f"tensor {name!r}: value {index} ({value!r}) is out of range for {datatype.value}")
+            raise _out_of_range(name, datatype, index, value)
         else:
             result.append(value if datatype.is_float or not isinstance(value, float) else int(value))
     return result
@@ -289,10 +296,31 @@ def json_kind(value: Any) -> str:
     return f"{kind} {text}" if len(text) <= 40 else kind
 
 
-def _out_of_range(name: str, datatype: DataType, values: list[Any]) -> str:
-    info = np.iinfo(datatype.numpy)
-    index = next(i for i, value in enumerate(values) if not info.min <= value <= info.max)
-    return f"tensor {name!r}: value {index} ({values[index]}) is out of range for {datatype.value}"
+def _beyond(name: str, datatype: DataType, values: list[Any]) -> InvalidTensor:
+    """The refusal of the first value that numpy could not hold."""
+    least, most = -sys.float_info.max, sys.float_info.max
+    if not datatype.is_float:
+        least, most = np.iinfo(datatype.numpy).min, np.iinfo(datatype.numpy).max
+    index = next(i for i, value in enumerate(values) if not least <= value <= most)
+    return _out_of_range(name, datatype, index, values[index])
+
+
+def _out_of_range(name: str, datatype: DataType, index: int, value: Any) -> InvalidTensor:
+    return InvalidTensor(f"tensor {name!r}: value {index} ({_short(value)}) is out of range for {datatype.value}")
+
+
+def _short(value: Any) -> str:
+    """A value for a sentence: a number may have thousands of digits."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:40]}... ({len(text)} characters)"
+
+
+def _any(raw: bytes, name: str) -> Any:
+    """Any JSON. What only a closer look finds broken (a number over every range) is told with the tensor's name."""
+    try:
+        return json.decode(json.ANY, raw)
+    except MalformedBody as error:
+        raise InvalidTensor(f"tensor {name!r}: its data does not parse: {error}") from None
 
 
 def _text(value: Any, name: str) -> str | None:

@@ -224,6 +224,8 @@ def _parse(cell: str, slot: Slot, row: int) -> Any:
     try:
         if kind is DataType.BOOL:
             return _BOOLEANS[text.lower()]
+        if not _NUMBER.fullmatch(text):  # Python reads 1_000 and digits of other scripts too
+            raise ValueError(text)
         return float(text) if kind.is_float or not _INTEGER.fullmatch(text) else int(text)
     except (KeyError, ValueError):
         raise InvalidTensor(
@@ -232,6 +234,7 @@ def _parse(cell: str, slot: Slot, row: int) -> Any:
 
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+_NUMBER: Final = re.compile(r"[+-]?(inf(inity)?|nan|([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?)", re.IGNORECASE)
 _BOOLEANS: Final = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 

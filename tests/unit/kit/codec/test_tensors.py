@@ -136,6 +136,23 @@ def test_floats_never_become_infinite(name: DataType, text: str) -> None:
         tensors.from_json(f"[{text}]".encode(), name, (1,), "t")
 
 
+@pytest.mark.parametrize("name", [DataType.FP16, DataType.FP32])
+def test_a_number_that_rounds_to_the_largest_float_is_one(name: DataType) -> None:
+    largest = np.finfo(name.numpy).max
+    over = tensors.LIMIT[name]
+    text = f"[{largest!s}, {over!r}, -{over!r}]".encode()
+    assert tensors.from_json(text, name, (3,), "t").tolist() == [largest, largest, -largest]
+    with pytest.raises(InvalidTensor, match="out of range"):
+        tensors.from_json(f"[{math.nextafter(over, math.inf)!r}]".encode(), name, (1,), "t")
+
+
+@pytest.mark.parametrize("text", ["1e400", "1" + "0" * 5000])
+def test_a_number_over_every_range_is_told_with_its_tensor_and_in_short(text: str) -> None:
+    with pytest.raises(InvalidTensor, match="tensor 't'") as told:
+        tensors.from_json(f"[{text}]".encode(), DataType.FP64, (1,), "t")
+    assert len(str(told.value)) < 200
+
+
 def test_a_scalar_tensor() -> None:
     assert tensors.from_json(b"[5]", DataType.INT32, (), "t").shape == ()
 

@@ -13,6 +13,7 @@ from fairlead.contracts.errors import (
     Cancelled,
     DeadlineExceeded,
     FairleadError,
+    InvalidTensor,
     ModelFailed,
     NotFound,
     QueueFull,
@@ -228,3 +229,23 @@ def test_mlflow_s_error_codes(error: FairleadError, status: int, name: str) -> N
     assert answer.status == status
     assert json.loads(answer.body) == {"error_code": name, "message": "no", "code": error.code, "request_id": "r"}
     assert json.loads(V1().refuse(error, "r").body) == {"error": "no", "code": error.code, "request_id": "r"}
+
+
+@pytest.mark.parametrize("cell", ["1_000", "\u0663", "0x10", "1e", "+-1", "infinit"])
+def test_a_cell_is_a_number_only_where_other_readers_of_csv_say_so(cell: str) -> None:
+    text = f"age,income,city,member\n1,{cell},Oslo,true\n"
+    with pytest.raises(InvalidTensor, match="'income': expected FP64, found a string"):
+        Invocations().read(text.encode(), {b"content-type": b"text/csv"}, TABLE)
+
+
+@pytest.mark.parametrize("cell", ["1.", ".5", "-1E3", "+7", "inf", "-Infinity"])
+def test_every_way_to_write_a_number_is_read(cell: str) -> None:
+    text = f"age,income,city,member\n1,{cell},Oslo,true\n"
+    request = Invocations().read(text.encode(), {b"content-type": b"text/csv"}, TABLE)
+    assert request.inputs["income"].tolist() == [[float(cell)]]
+
+
+def test_a_number_over_every_range_is_the_callers_mistake() -> None:
+    body = json.dumps({"dataframe_records": [{**ROW, "income": 10**400}]}).encode()
+    with pytest.raises(InvalidTensor, match=r"'income': value 0 \(1000.*401 characters.*out of range for FP64"):
+        Invocations().read(body, {}, TABLE)

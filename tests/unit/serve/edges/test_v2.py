@@ -190,3 +190,34 @@ def test_refusals(error: FairleadError, status: int) -> None:
     answer = EDGE.refuse(error, "r-7")
     assert answer.status == status
     assert json.loads(answer.body) == {"error": str(error), "code": error.code, "request_id": "r-7"}
+
+
+@pytest.mark.parametrize(
+    ("model", "sent", "value"),
+    [
+        (DataType.FP64, "UINT64", 2**64 - 1),
+        (DataType.FP64, "INT64", 2**63 - 1),
+        (DataType.FP32, "FP64", 0.1),
+        (DataType.FP32, "FP32", 3.4028235e38),
+        (DataType.FP64, "FP64", -0.0),
+    ],
+)
+def test_a_float_model_takes_what_other_datatypes_hold(model: DataType, sent: str, value: float) -> None:
+    signature = Signature((TensorSpec("x", model, (-1,)),))
+    body = b'{"inputs":[{"name":"x","shape":[1],"datatype":"%b","data":[%b]}]}' % (sent.encode(), repr(value).encode())
+    array = EDGE.read(body, {}, signature).inputs["x"]
+    expected = np.array([value], model.numpy)
+    assert array.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("shape", [[0, 10**30], [0, 2**62], [10**30]])
+@pytest.mark.parametrize("datatype", [DataType.FP32, DataType.INT8, DataType.BYTES])
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_shape_that_no_machine_holds_is_the_callers_mistake(shape: list[int], datatype: DataType, raw: bool) -> None:
+    signature = Signature((TensorSpec("x", datatype, (-1,) * len(shape)),))
+    item = {"name": "x", "shape": shape, "datatype": datatype.value}
+    item |= {"parameters": {"binary_data_size": 0}} if raw else {"data": []}
+    body = json.dumps({"inputs": [item]}).encode()
+    headers = {b"inference-header-content-length": str(len(body)).encode()} if raw else {}
+    with pytest.raises(InvalidTensor, match="'x': no machine holds the shape"):
+        EDGE.read(body, headers, signature)
