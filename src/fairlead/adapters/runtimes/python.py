@@ -15,7 +15,7 @@
 ``predict`` may take ``parameters`` too: a mapping of the request's parameters. Further optional attributes:
 ``signature`` (a ``Signature``, instead of inputs and outputs), ``batched`` (True: calls may ride together),
 ``max_rows`` and ``releases_gil`` (see ``Traits``), and a method ``close``.
-The arrays are the predictor's own: it may change them.
+The arrays are the predictor's own: it may change them, and may answer with the same array every time.
 
 The module is imported from the Python path; putting the current folder on it is the command line's business.
 """
@@ -77,8 +77,8 @@ class PythonModel:
         extra = {"parameters": dict(parameters)} if self._takes_parameters else {}
         try:
             answer = self._predictor.predict(own, **extra)
-        except SystemExit as error:  # it would end the server, and every other call with it
-            raise RuntimeError(f"predict left with SystemExit: {error}") from error
+        except SystemExit as error:  # it would end the server, or the thread that others wait for
+            raise ModelFailed(f"predict left with {cause(error)}; let it raise another exception") from error
         return {name: self._array(name, value) for name, value in self._named(answer).items()}
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class PythonModel:
         datatype = spec.datatype if spec else DataType.of(array.dtype)
         if datatype is DataType.BYTES and array.dtype.kind != "O":
             return array.astype(str).astype(object)
-        return np.ascontiguousarray(array, datatype.numpy) if array.ndim else array.astype(datatype.numpy)
+        return np.array(array, datatype.numpy, order="C")  # a copy: the predictor may fill the same array next time
 
 
 def _numbered(count: int) -> tuple[str, ...]:

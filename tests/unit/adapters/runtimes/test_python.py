@@ -91,6 +91,35 @@ def test_the_arrays_are_the_predictors_own(load: Load) -> None:
     assert ROWS["x"].tolist() == [[1, 2], [3, 4]]
 
 
+def test_a_predictor_may_fill_the_same_array_every_time(load: Load) -> None:
+    """A call that is split keeps the answer to its first rows while the next ones run."""
+    model = load("""
+        import numpy as np
+        class Predictor:
+            outputs = [("y", "FP64", [-1, 2])]
+            def load(self, path):
+                self.room = np.zeros((8, 2))
+            def predict(self, inputs):
+                self.room[: len(inputs["x"])] = inputs["x"]
+                return {"y": self.room[: len(inputs["x"])]}
+    """)
+    first = model.predict(ROWS, {})["y"]
+    model.predict({"x": ROWS["x"] * 100}, {})
+    assert first.tolist() == ROWS["x"].tolist()
+
+
+def test_sys_exit_ends_a_call_and_not_the_server(load: Load) -> None:
+    model = load("""
+        class Predictor:
+            def predict(self, inputs):
+                raise SystemExit(3)
+    """)
+    with pytest.raises(ModelFailed, match="predict left with SystemExit: 3"):
+        model.predict(ROWS, {})
+    with pytest.raises(BrokenModel, match="importing users_module:Predictor failed: SystemExit: 4"):
+        load("raise SystemExit(4)")
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
