@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import bz2
 import io
 import lzma
@@ -10,7 +11,13 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
+
 _HEAD = 1 << 20
+_LONG = 1 << 18
+"""Nothing but a pickle is a pickle's opcodes for so many bytes."""
+_CALLS = {"REDUCE", "BUILD", "NEWOBJ", "NEWOBJ_EX"}
+_FINDS = {"GLOBAL", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"}
 _BAD_DATA = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
@@ -43,15 +50,32 @@ def _pickled(head: bytes) -> bool:
 
 
 def _is_object_array(head: bytes) -> bool:
-    return head.startswith(b"\x93NUMPY") and b"'|O" in head[:4096]
+    """A numpy file whose header, of whatever length and spelling, names Python objects: numpy unpickles them.
+
+    A header that numpy itself would not write counts as one: what it hides is not for us to find out.
+    """
+    if not head.startswith(b"\x93NUMPY"):
+        return False
+    start = 10 if head[6:7] == b"\x01" else 12
+    end = start + int.from_bytes(head[8:start], "little")
+    try:
+        described = ast.literal_eval(head[start:end].decode("utf-8" if head[6:7] == b"\x03" else "latin-1"))
+        return bool(np.lib.format.descr_to_dtype(described["descr"]).hasobject)
+    except Exception:  # noqa: BLE001 - a crafted header may break it in any way
+        return True
 
 
 def _old_protocol(head: bytes) -> bool:
-    """Protocols 0 and 1 have no magic number: walk the opcodes until one of them would call something."""
+    """Protocols 0 and 1 have no magic number: walk the opcodes until one of them would call something.
+
+    Bytes that are opcodes to the end of what was read are a pickle too: something else would not go on for so long.
+    """
     seen: set[str] = set()
     try:
-        for opcode, _, _ in pickletools.genops(io.BytesIO(head)):
-            if opcode.name in ("REDUCE", "BUILD", "NEWOBJ") and seen & {"GLOBAL", "STACK_GLOBAL"}:
+        for opcode, _, at in pickletools.genops(io.BytesIO(head)):
+            if at > _LONG:
+                return True
+            if opcode.name in _CALLS and seen & _FINDS:
                 return True
             if opcode.name in ("INST", "OBJ") and "MARK" in seen:
                 return True
@@ -64,12 +88,17 @@ def _old_protocol(head: bytes) -> bool:
 def _unpacked(head: bytes) -> bytes:
     """The beginning of what the bytes hold when they are compressed; empty when they are not."""
     try:
-        if head.startswith(b"\x1f\x8b") or (head[:1] == b"\x78" and head[1:2] in (b"\x01", b"\x5e", b"\x9c", b"\xda")):
+        if head.startswith(b"\x1f\x8b") or _is_zlib(head):
             return zlib.decompressobj(wbits=47).decompress(head, _HEAD)  # 47: zlib or gzip, by its header
         if head.startswith(b"BZh"):
             return bz2.BZ2Decompressor().decompress(head, _HEAD)
-        if head.startswith((b"\xfd7zXZ\x00", b"]\x00\x00")):
+        if head.startswith((b"\xfd7zXZ\x00", b"]\x00")):
             return lzma.LZMADecompressor().decompress(head, _HEAD)
     except _BAD_DATA:
         return b""
     return b""
+
+
+def _is_zlib(head: bytes) -> bool:
+    """The two bytes of a zlib header: method 8, a window of up to 32 KiB, a checksum."""
+    return len(head) > 2 and head[0] & 0x8F == 0x08 and int.from_bytes(head[:2], "big") % 31 == 0

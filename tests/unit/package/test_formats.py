@@ -125,6 +125,39 @@ def test_object_arrays_are_pickles(tmp_path: Path) -> None:
     assert not is_pickle(path)
 
 
+@pytest.mark.parametrize(
+    "dtype", ["O", [("a", "O")], [("x" * 5000, "f4"), ("b", "O")], [("a", [("b", "O")])], [("a", "O", (2,))]]
+)
+def test_object_arrays_of_every_spelling_are_pickles(tmp_path: Path, dtype: object) -> None:
+    path = tmp_path / "array.npy"
+    np.save(path, np.zeros(1, dtype), allow_pickle=True)  # type: ignore[call-overload]
+    assert is_pickle(path)
+    for spelling in (b"'O' ", b'"O" ', b"('O',)"):
+        path.write_bytes(path.read_bytes().replace(b"'|O'", spelling))
+        assert is_pickle(path)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["U5", [("O", "f4")], [("Object", "f4"), ("b", "i4", (2,))], [(("Title O", "a"), "f4")]]
+)
+def test_other_arrays_are_no_pickles(tmp_path: Path, dtype: object) -> None:
+    path = tmp_path / "array.npy"
+    np.save(path, np.zeros(1, dtype))  # type: ignore[call-overload]
+    assert not is_pickle(path)
+
+
+def test_a_pickle_behind_a_long_run_of_harmless_opcodes_is_one(tmp_path: Path) -> None:
+    assert is_pickle(file(tmp_path, b"N0" * 700_000 + pickle.dumps(Payload(), 0)))
+    assert not is_pickle(file(tmp_path, b"N0" * 100))
+
+
+def test_unusual_compression_hides_no_pickle(tmp_path: Path) -> None:
+    small = zlib.compressobj(9, zlib.DEFLATED, 9)
+    assert is_pickle(file(tmp_path, small.compress(pickle.dumps(Payload())) + small.flush()))
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 4097}]
+    assert is_pickle(file(tmp_path, lzma.compress(pickle.dumps(Payload()), lzma.FORMAT_ALONE, filters=filters)))
+
+
 def test_pickles_inside_a_zip(tmp_path: Path) -> None:
     path = zipped(tmp_path / "model.pt", "archive/version", **{"archive/data.pkl": pickle.dumps(Payload())})
     assert pickles_in_zip(path) == ["archive/data.pkl"]
