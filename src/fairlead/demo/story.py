@@ -23,6 +23,7 @@ from fairlead.demo import traffic, training
 from fairlead.demo.data import MISSING, Data
 from fairlead.kit.codec.json import encode
 from fairlead.kit.config import Home
+from fairlead.kit.sentences import without_secrets
 from fairlead.package.pack import Packed, pack
 from fairlead.package.registry import publish
 from fairlead.serve import examples
@@ -147,7 +148,7 @@ class Story:
             "run_id": run_id,
             "runtime": packed.manifest.runtime,
             "why": packed.manifest.why,
-            "tracking": self._home.tracking,
+            "tracking": without_secrets(self._home.tracking),
         }
         return version
 
@@ -244,7 +245,7 @@ def _described(live: Live, example: Tensors | None) -> examples.Described:
 
 
 def _where(home: Home) -> str:
-    return home.tracking.replace(f"{Path.cwd()}/", "")
+    return without_secrets(home.tracking).replace(f"{Path.cwd()}/", "")
 
 
 def _figures(metrics: dict[str, float]) -> str:

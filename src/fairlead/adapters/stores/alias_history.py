@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from fairlead.contracts.errors import (
 )
 from fairlead.contracts.stores import AliasMove
 from fairlead.kit.files import locked, unwritable
+from fairlead.kit.sentences import without_secrets
 
 _BUSY_SECONDS = 30
 _CONNECT_SECONDS = 5
@@ -88,7 +88,7 @@ class SqlAliasHistory:
             raise self._failed(error) from error
 
     def _failed(self, error: sa.exc.SQLAlchemyError | OSError) -> FairleadError:
-        where = f"the alias history at {_safe(self._url)}"
+        where = f"the alias history at {without_secrets(self._url)}"
         server = self._url.startswith("postgresql")
         if not server and (said := unwritable(error)):
             return StorageFull(f"{where}: {said}; free some space, or name another folder with --home")
@@ -104,12 +104,14 @@ def _open(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
-        raise UsageError(f"{_safe(url)} is no database URL; give sqlite:///FILE or postgresql://...") from error
+        raise UsageError(
+            f"{without_secrets(url)} is no database URL; give sqlite:///FILE or postgresql://..."
+        ) from error
     if parsed.get_backend_name() == "postgresql":
         return _postgres(parsed.set(drivername="postgresql+psycopg"))
     if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
         return _sqlite(parsed, Path(str(parsed.database)))
-    raise UsageError(f"{_safe(url)}: the alias history is kept in a SQLite file or in PostgreSQL")
+    raise UsageError(f"{without_secrets(url)}: the alias history is kept in a SQLite file or in PostgreSQL")
 
 
 def _postgres(url: sa.URL) -> sa.Engine:
@@ -154,8 +156,3 @@ def _check(move: AliasMove, found: str) -> None:
 
 def _named(version: str) -> str:
     return f"version {version}" if version else "nothing"
-
-
-def _safe(url: str) -> str:
-    """Without the password."""
-    return re.sub(r"//[^/@]*@", "//***@", url)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from fairlead.contracts.errors import (
     UsageError,
 )
 from fairlead.kit.files import locked, unwritable
+from fairlead.kit.sentences import without_secrets
 
 # MLflow reads these while it is imported and at each request; what the user has set wins.
 for _name, _value in {
@@ -99,7 +99,7 @@ def told(what: str, uri: str) -> Iterator[None]:
         failed = RegistryError(f"{what}: the registry database failed: {_first_line(error)}")
         raise _full(error, what, uri) or failed from error
     except OSError as error:
-        failed = RegistryError(f"{what}: {error.strerror or error} ({error.filename or _safe(uri)})")
+        failed = RegistryError(f"{what}: {error.strerror or error} ({error.filename or without_secrets(uri)})")
         raise _full(error, what, uri) or failed from error
 
 
@@ -135,25 +135,20 @@ def _translated(error: MlflowException, what: str, uri: str) -> FairleadError:
         cause = cause.__cause__ or cause.__context__
     said = _first_line(error)
     if said.startswith("API request to"):  # an answer that is not MLflow's JSON
-        return RegistryError(f"{_safe(uri)} answers, but not as an MLflow server does: {said}; check --tracking")
+        return RegistryError(
+            f"{without_secrets(uri)} answers, but not as an MLflow server does: {said}; check --tracking"
+        )
     if error.error_code in _GONE:
         return SourceNotFound(f"{what} is not there: {said}; see `fairlead models list`")
     if error.error_code in _REFUSED:
         return UsageError(f"{what}: MLflow refuses it: {said}")
     if error.error_code in ("TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED"):
         return RegistryUnreachable(_unreachable(uri), retry_after=5)
-    return RegistryError(f"{what}: the registry at {_safe(uri)} failed: {said}")
+    return RegistryError(f"{what}: the registry at {without_secrets(uri)} failed: {said}")
 
 
 def _unreachable(uri: str) -> str:
-    return (
-        f"the registry at {_safe(uri)} does not answer; start it, or name another with --tracking or FAIRLEAD_TRACKING"
-    )
-
-
-def _safe(uri: str) -> str:
-    """Without the password."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
+    return f"the registry at {without_secrets(uri)} does not answer; start it, or name another with --tracking or FAIRLEAD_TRACKING"
 
 
 def _first_line(error: BaseException) -> str:
