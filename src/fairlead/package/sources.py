@@ -179,7 +179,10 @@ def _kept(slot: Path) -> tuple[Path, str] | None:
 
 
 def _download(uri: str, slot: Path, registry: Registry) -> tuple[Path, str]:
-    """Into a folder beside the slot, which takes the slot's place when it is whole."""
+    """Into a folder beside the slot, which takes the slot's place when it is whole.
+
+    Bytes that lie there already stay where they are: another process may be loading them.
+    """
     fresh = Path(tempfile.mkdtemp(dir=slot.parent, prefix=".fetching-"))
     try:
         into = fresh / "artefact"
@@ -189,6 +192,10 @@ def _download(uri: str, slot: Path, registry: Registry) -> tuple[Path, str]:
             shutil.rmtree(compiled)
         digest = tree_digest(path)
         relative = path.relative_to(into)
+        kept = _kept(slot)
+        if kept and kept == (slot / "artefact" / relative, digest):
+            shutil.rmtree(fresh)
+            return kept
         (fresh / "digest").write_text(f"{relative}\n{digest}")
         shutil.rmtree(slot, ignore_errors=True)
         fresh.rename(slot)

@@ -194,6 +194,18 @@ def test_run_artefacts_may_change_and_are_fetched_each_time(home: Home, registry
     assert content(again.path)["data/weights"] == b"new"
 
 
+def test_run_artefacts_that_did_not_change_are_left_to_who_loads_them(home: Home, registry: MemoryRegistry) -> None:
+    registry.add("runs:/abc/model", MODEL)
+    first = fetch(parse("runs:/abc/model"), lambda: registry, home)
+    assert first.path is not None
+    before = (first.path / "data/weights").stat().st_ino
+    again = fetch(parse("runs:/abc/model"), lambda: registry, home)
+    assert (again.path, again.digest) == (first.path, first.digest)
+    assert (first.path / "data/weights").stat().st_ino == before
+    assert len(registry.downloads) == 2
+    assert [one.name for one in home.cache.iterdir() if one.name.startswith(".fetching")] == []
+
+
 def test_another_registry_does_not_share_the_cache(home: Home, registry: MemoryRegistry) -> None:
     fetch(parse("models:/churn/1"), lambda: registry, home)
     fetch(parse("models:/churn/1"), lambda: registry, Home(home.root, "other:", home.state, home.user))
