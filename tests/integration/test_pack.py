@@ -9,6 +9,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import skops.io
@@ -218,6 +219,28 @@ def test_an_onnx_file_takes_the_columns_of_its_example(tmp_path: Path, table: Pa
     assert packed.manifest.runtime == "onnx"
     assert packed.manifest.artefact == "model.onnx"
     assert_served_as_written(packed, {"features": X.astype(np.float32)})
+
+
+def test_an_onnx_file_brings_the_weights_that_lie_beside_it(tmp_path: Path) -> None:
+    made = pack(SUM, tmp_path / "first", name="sum", rows={"features": X})
+    graph = onnx.load(made.folder / "fairlead" / "model.onnx")
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([[1.0, 2.0, 4.0]], np.float32), "scale"))
+    (wide,) = (one.name for one in graph.graph.input)
+    for node in graph.graph.node:
+        node.input[:] = ["scaled" if name == wide else name for name in node.input]
+    graph.graph.node.insert(0, onnx.helper.make_node("Mul", [wide, "scale"], ["scaled"]))
+    (tmp_path / "there").mkdir()
+    onnx.save_model(
+        graph, tmp_path / "there" / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0
+    )
+    packed = pack_file(tmp_path / "there" / "m.onnx", tmp_path / "p", name="sum")
+    assert "m.bin" in packed.manifest.files
+    (tmp_path / "there" / "m.bin").unlink()
+    model = plugins.load("fairlead.runtimes", "onnx")().load(
+        Artefact("onnx", packed.folder / "model.onnx"), RuntimeOptions()
+    )
+    answer = model.predict({wide: X[:4].astype(np.float32)}, {})
+    assert next(iter(answer.values())).ravel() == pytest.approx(X[:4] @ [1, 2, 4], rel=1e-5)
 
 
 def test_wrong_use_is_told(tmp_path: Path, table: Path) -> None:

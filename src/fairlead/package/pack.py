@@ -6,6 +6,7 @@ The public signature is that of the original. Which runtime serves is decided he
 from __future__ import annotations
 
 import contextlib
+import mmap
 import platform
 import shutil
 import tempfile
@@ -26,6 +27,7 @@ from fairlead.package import manifest, probe, table
 from fairlead.package.formats import sniff
 from fairlead.package.manifest import Manifest
 from fairlead.package.parity import Limits, ParityReport, compare
+from fairlead.package.protobuf import external_files
 
 _LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "skops", "onnxruntime", "skl2onnx", "onnx")
 _EXAMPLE_ROWS = 5
@@ -132,7 +134,20 @@ def _pack_onnx(
         public = _load("onnx", path, Signature(table.specs(rows))).signature
     example = None if rows is None else {column: array[:_EXAMPLE_ROWS] for column, array in rows.items()}
     plugins.load("fairlead.converters", "onnx-mlflow")().convert(path, public, into, example)
+    _copy_weights(path, into)
     return _written(into, name, public, "onnx", "model.onnx", "The model is ONNX as it came.", None, clock)
+
+
+def _copy_weights(graph: Path, into: Path) -> None:
+    """What the graph keeps in files beside it. onnxruntime loaded it from there, so they are inside its folder."""
+    with graph.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        names = sorted(external_files(data))
+    for name in names:
+        source, target = manifest.inside(graph.parent, name), manifest.inside(into, name)
+        if target.exists():
+            raise BrokenModel(f"{graph} keeps weights in {name!r}, a name that the package needs; rename that file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
 
 
 def _twin(

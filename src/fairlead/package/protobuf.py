@@ -53,6 +53,44 @@ def onnx_header(data: Buffer) -> OnnxHeader | None:
     return header
 
 
+def external_files(data: Buffer) -> set[str]:
+    """Where the tensors of an ONNX ``ModelProto`` say that their values lie, relative to the file.
+
+    Raises ValueError for bytes that do not parse.
+    """
+    found: set[str] = set()
+    stack = [("model", 0, len(data))]
+    while stack:
+        kind, start, end = stack.pop()
+        for number, wire, begin, stop in _fields(data, start, end):
+            if wire != _BYTES:
+                continue
+            if kind == "tensor" and number == 13:
+                entry = {inner: bytes(data[a:b]).decode() for inner, _, a, b in _fields(data, begin, stop)}
+                if entry.get(1) == "location":
+                    found.add(entry.get(2, ""))
+            elif inside := _HOLDS.get((kind, number)):
+                stack.append((inside, begin, stop))
+    return found
+
+
+_HOLDS = {
+    ("model", 7): "graph",
+    ("model", 25): "function",
+    ("function", 7): "node",
+    ("graph", 1): "node",
+    ("graph", 5): "tensor",
+    ("graph", 15): "sparse tensor",
+    ("sparse tensor", 1): "tensor",
+    ("sparse tensor", 2): "tensor",
+    ("node", 5): "attribute",
+    **{("attribute", number): "tensor" for number in (5, 10)},
+    **{("attribute", number): "graph" for number in (6, 11)},
+    **{("attribute", number): "sparse tensor" for number in (22, 23)},
+}
+"""Which messages hold which, where a tensor may lie."""
+
+
 def _take(header: OnnxHeader, data: Buffer, number: int, start: int, end: int) -> None:
     if number == 1:
         header.ir_version = _varint(data, start, end)[0]

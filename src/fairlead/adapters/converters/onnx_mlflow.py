@@ -32,7 +32,7 @@ _COLUMN = {
 
 
 class OnnxToMlflow:
-    """Entry point ``onnx-mlflow``. ``into`` becomes the folder; weights beside the graph are not copied."""
+    """Entry point ``onnx-mlflow``. ``into`` becomes the folder; weights beside the graph are for the caller to copy."""
 
     def convert(self, model: Any, signature: Signature, into: Path, example: Tensors | None = None) -> Path:
         """``model``: path of the ``.onnx`` file. Raises BrokenModel when it cannot be read."""

@@ -148,7 +148,8 @@ def _translated(error: MlflowException, what: str, uri: str) -> FairleadError:
 
 
 def _unreachable(uri: str) -> str:
-    return f"the registry at {without_secrets(uri)} does not answer; start it, or name another with --tracking or FAIRLEAD_TRACKING"
+    shown = without_secrets(uri)
+    return f"the registry at {shown} does not answer; start it, or name another with --tracking or FAIRLEAD_TRACKING"
 
 
 def _first_line(error: BaseException) -> str:
