@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -79,6 +80,29 @@ def test_the_demo_on_a_table_with_holes(start, run, tmp_path: Path) -> None:
         }
         assert len(client.post("/invocations", json=holes).json()["predictions"]) == 2
     assert process.stop() == 0
+
+
+@pytest.mark.slow
+def test_the_demo_on_telco_churn(run) -> None:
+    """Real customers: mixed columns, blanks in TotalCharges. The numbers that a reader of the issue asks for."""
+    data = os.environ.get("FAIRLEAD_DATA")
+    if not data:
+        pytest.skip("FAIRLEAD_DATA is not set")
+    table = Path(data) / "telco-churn" / "telco-customer-churn.csv"
+    words = ["demo", "--data", str(table), "--target", "Churn", "--id", "customerID", "--port", "0"]
+    result = run(*words, "--exit", "--json", "--seconds", "0.5")
+    assert result.returncode == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["data"]["rows"] == 7043
+    assert 0.82 < told["metrics"]["roc_auc"] < 0.87
+    assert told["model"]["runtime"] == "onnx", told["model"]["why"]
+    cases = {(one["case"], one["output"]): one for one in told["parity"]["differences"]}
+    for case in ("held-out", "missing", "unseen"):
+        assert cases[case, "label"]["flips"] == 0
+        assert cases[case, "probabilities"]["p99"] <= cases[case, "probabilities"]["largest"] < 1e-5
+        assert cases[case, "probabilities"]["alone"] < 1e-5
+    assert 0 < told["traffic"]["p50_ms"] <= told["traffic"]["p99_ms"]
+    assert (told["traffic"]["wrong"], told["traffic"]["errors"]) == (0, 0)
 
 
 def test_wrong_use_is_told_before_the_work(run) -> None:
