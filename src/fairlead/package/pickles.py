@@ -73,7 +73,7 @@ def _old_protocol(head: bytes) -> bool:
     seen: set[str] = set()
     try:
         for opcode, _, at in pickletools.genops(io.BytesIO(head)):
-            if at > _LONG:
+            if (at or 0) > _LONG:
                 return True
             if opcode.name in _CALLS and seen & _FINDS:
                 return True
