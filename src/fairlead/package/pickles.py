@@ -7,6 +7,7 @@ import bz2
 import io
 import lzma
 import pickletools
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -70,18 +71,24 @@ def _old_protocol(head: bytes) -> bool:
 
     Bytes that are opcodes to the end of what was read are a pickle too: something else would not go on for so long.
     """
-    seen: set[str] = set()
     try:
-        for opcode, _, at in pickletools.genops(io.BytesIO(head)):
-            if (at or 0) > _LONG:
-                return True
-            if opcode.name in _CALLS and seen & _FINDS:
-                return True
-            if opcode.name in ("INST", "OBJ") and "MARK" in seen:
-                return True
-            seen.add(opcode.name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in strings that Python will not read for ever
+            return _walk(head)
     except (ValueError, OverflowError, MemoryError, IndexError):
         return False
+
+
+def _walk(head: bytes) -> bool:
+    seen: set[str] = set()
+    for opcode, _, at in pickletools.genops(io.BytesIO(head)):
+        if (at or 0) > _LONG:
+            return True
+        if opcode.name in _CALLS and seen & _FINDS:
+            return True
+        if opcode.name in ("INST", "OBJ") and "MARK" in seen:
+            return True
+        seen.add(opcode.name)
     return False
 
 

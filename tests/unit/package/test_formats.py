@@ -151,6 +151,10 @@ def test_a_pickle_behind_a_long_run_of_harmless_opcodes_is_one(tmp_path: Path) -
     assert not is_pickle(file(tmp_path, b"N0" * 100))
 
 
+def test_a_strange_escape_in_a_string_is_no_warning(tmp_path: Path) -> None:
+    assert is_pickle(file(tmp_path, b"c__builtin__\nprint\n(S'\\400'\ntR."))
+
+
 def test_unusual_compression_hides_no_pickle(tmp_path: Path) -> None:
     small = zlib.compressobj(9, zlib.DEFLATED, 9)
     assert is_pickle(file(tmp_path, small.compress(pickle.dumps(Payload())) + small.flush()))
