@@ -109,6 +109,11 @@ class Call:
         if self._pending > 0:
             return None
         pieces.sort(key=lambda piece: piece[0])
+        names = {tuple(sorted(piece[1])) for piece in pieces}
+        if len(names) > 1:
+            raise ModelFailed(
+                f"the model gave other outputs for other batches of one call ({sorted(names)}); send fewer rows at once"
+            )
         return {name: _join(name, [piece[1] for piece in pieces]) for name in pieces[0][1]}
 
 

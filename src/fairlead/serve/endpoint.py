@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairlead.contracts.errors import FairleadError, ModelFailed, QueueFull, Unavailable
+from fairlead.contracts.errors import FairleadError, QueueFull, Unavailable
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Parameters, Reply, Signature, Tensors
@@ -20,7 +20,7 @@ from fairlead.kit.clock import Clock
 from fairlead.serve.batcher import Batcher, Part, Policy
 from fairlead.serve.call import NEVER, Call
 from fairlead.serve.deadlines import Alarm, too_late
-from fairlead.serve.executor import Executor, InlineExecutor, Result, ThreadExecutor, run
+from fairlead.serve.executor import Executor, InlineExecutor, Result, ThreadExecutor, failure, run
 from fairlead.serve.line import Stage, compiled
 
 log = logging.getLogger("fairlead.serve")
@@ -215,8 +215,8 @@ class Live:
             return
         try:
             outputs = call.give(part.start, part.rows, result)
-        except ModelFailed as error:
-            self._fail(call, error)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one answer is that call's alone
+            self._fail(call, failure(error))
             return
         if outputs is not None:
             call.finish(Reply(outputs, self.endpoint, self.version, call.timing()))
@@ -236,20 +236,25 @@ class Live:
 
 
 def grouping(signature: Signature) -> Callable[[Tensors, Parameters], Hashable]:
-    """Which calls may share a batch: same parameters, and same shape behind the rows where the signature is free.
+    """Which calls may share a batch: the same inputs, the same parameters, and the same shape behind the rows.
 
-    Decided once a model: when every shape is fixed and a call has no parameters, its group is the empty tuple.
+    Decided once a model: where every shape is fixed, no input may be left out and a call has no parameters, its group
+    is the empty tuple. ``true``, ``1`` and ``1.0`` are three parameters, though Python says that they are equal.
     """
     if not signature.batched:
         return lambda _inputs, _parameters: object()
-    fixed = bool(signature.inputs) and all(size >= 0 for spec in signature.inputs for size in spec.shape[1:])
+    fixed = bool(signature.inputs) and all(
+        spec.required and all(size >= 0 for size in spec.shape[1:]) for spec in signature.inputs
+    )
 
     def shapes(inputs: Tensors) -> Hashable:
         return tuple(sorted((name, array.shape[1:], array.dtype.str) for name, array in inputs.items()))
 
     def group(inputs: Tensors, parameters: Parameters) -> Hashable:
         free = () if fixed else shapes(inputs)
-        return (free, tuple(sorted(parameters.items(), key=str))) if parameters else free
+        if not parameters:
+            return free
+        return (free, tuple(sorted((name, type(value).__name__, value) for name, value in parameters.items())))
 
     return group
 

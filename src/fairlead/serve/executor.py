@@ -39,9 +39,9 @@ def run(model: LoadedModel, parts: list[Part], now: Callable[[], float], batched
         outputs = model.predict(_stack(parts), parts[0].call.parameters)
         if batched:
             _check_rows(outputs, rows)
-    except Exception as error:  # noqa: BLE001 - a model may raise anything
+    except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit too
         if len(parts) == 1:
-            return [(parts[0], _failure(error), now() - started, rows)]
+            return [(parts[0], failure(error), now() - started, rows)]
         middle = len(parts) // 2
         return run(model, parts[:middle], now) + run(model, parts[middle:], now)
     seconds = now() - started
@@ -81,7 +81,7 @@ def _check_rows(outputs: Tensors, rows: int) -> None:
             )
 
 
-def _failure(error: Exception) -> FairleadError:
+def failure(error: BaseException) -> FairleadError:
     """What the caller is told. The cause stays on the error, for the log."""
     if isinstance(error, FairleadError):
         return error

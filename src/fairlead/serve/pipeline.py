@@ -65,7 +65,7 @@ def _log_failure(live: Live, error: ModelFailed, request_id: str) -> None:
     cause = error.__cause__
     log.error(
         "model failed",
-        exc_info=cause if isinstance(cause, Exception) else None,
+        exc_info=cause,
         extra={
             "fields": {
                 "endpoint": live.endpoint,

@@ -347,3 +347,90 @@ async def test_closing_refuses_what_waits() -> None:
     await bench.settle()
     bench.check(0, 0.0)
     assert model.closed
+
+
+class Adder(Doubler):
+    """``x`` plus ``o``, which may be left out."""
+
+    signature = Signature(
+        (
+            TensorSpec("x", DataType.INT64, (-1, 1), column=True),
+            TensorSpec("o", DataType.INT64, (-1, 1), column=True, required=False),
+        ),
+        (TensorSpec("y", DataType.INT64, (-1, 1)),),
+    )
+
+    def predict(self, inputs: Tensors, parameters: Parameters) -> Tensors:
+        return {"y": inputs["x"] + inputs.get("o", np.zeros_like(inputs["x"]))}
+
+
+@pytest.mark.parametrize("first", ["with", "without"])
+async def test_a_column_that_one_call_leaves_out_is_not_lost_for_another(first: str) -> None:
+    bench = Bench(Adder(), Policy(), inline=True)
+    given = {"with": {"x": np.array([[1]]), "o": np.array([[100]])}, "without": {"x": np.array([[1]])}}
+    answers: dict[str, Any] = {}
+    for name in sorted(given, key=lambda name: name != first):
+        bench.live.submit(
+            bench.live.call(
+                given[name], {}, lambda call, name=name: answers.update({name: call.outcome}), arrived=SystemClock.now()
+            )
+        )
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert {name: reply.outputs["y"].tolist() for name, reply in answers.items()} == {"with": [[101]], "without": [[1]]}
+
+
+async def test_true_and_one_are_not_the_same_parameter() -> None:
+    class Names(Doubler):
+        def predict(self, inputs: Tensors, parameters: Parameters) -> Tensors:
+            return {"y": np.full_like(inputs["x"], len(type(parameters["flag"]).__name__))}
+
+    bench = Bench(Names(), Policy(), inline=True)
+    flags = (True, 1, 1.0)
+    for flag in flags:
+        bench.send(0.0, parameters={"flag": flag})
+    await bench.settle()
+    for number, flag in enumerate(flags):
+        (reply,) = bench.outcomes[number]
+        assert isinstance(reply, Reply)
+        assert reply.outputs["y"][0, 0] == len(type(flag).__name__)
+
+
+async def test_outputs_that_change_within_a_split_call_fail_that_call_alone() -> None:
+    class Moody(Doubler):
+        signature = Signature(SIGNATURE.inputs)
+
+        def predict(self, inputs: Tensors, parameters: Parameters) -> Tensors:
+            name = "y" if inputs["x"][0, 0] == 0 else "z"
+            return {name: inputs["x"] * 2}
+
+    bench = Bench(Moody(), Policy(max_rows=4), inline=False)
+    bench.send(*range(6))
+    bench.send(7.0)
+    await bench.settle()
+    (split,), (mate,) = bench.outcomes[0], bench.outcomes[1]
+    assert isinstance(split, ModelFailed)
+    assert "other outputs" in str(split)
+    assert isinstance(mate, Reply)
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+async def test_a_model_that_wants_to_end_the_process_fails_its_call(inline: bool, kind: type[BaseException]) -> None:
+    class Leaves(Doubler):
+        def predict(self, inputs: Tensors, parameters: Parameters) -> Tensors:
+            if (inputs["x"] == POISON).any():
+                raise kind
+            return super().predict(inputs, parameters)
+
+    bench = Bench(Leaves(), Policy(max_rows=4), inline=inline)
+    for value in (POISON, 1.0, 2.0):
+        bench.send(value)
+    await bench.settle()
+    bench.send(3.0)
+    await bench.settle()
+    (left,) = bench.outcomes[0]
+    assert isinstance(left, ModelFailed)
+    assert kind.__name__ in str(left)
+    for number, value in ((1, 1.0), (2, 2.0), (3, 3.0)):
+        bench.check(number, value)

@@ -141,12 +141,6 @@ def test_what_is_no_predictor_is_refused(load: Load, source: str, said: str) -> 
         load(source)
 
 
-def test_a_predictor_cannot_end_the_server(load: Load) -> None:
-    model = load("class Predictor:\n def predict(self, inputs): raise SystemExit(3)")
-    with pytest.raises(RuntimeError, match="predict left with SystemExit: 3"):
-        model.predict(ROWS, {})
-
-
 def test_a_module_that_is_not_there(load: Load) -> None:
     with pytest.raises(BrokenModel, match="no module named 'nowhere'"):
         load("", target="nowhere:Predictor")
