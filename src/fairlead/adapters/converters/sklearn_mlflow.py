@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import skops.io
 
-from fairlead.contracts.errors import BrokenModel
+from fairlead.contracts.errors import BrokenModel, StorageFull
 from fairlead.contracts.types import DataType, Signature, Tensors, TensorSpec
+from fairlead.kit.files import unwritable
 from fairlead.kit.sentences import cause
 
 with warnings.catch_warnings():
@@ -51,6 +52,8 @@ class SklearnToMlflow:
                     skops_trusted_types=skops.io.get_untrusted_types(data=skops.io.dumps(model)),
                 )
         except Exception as error:  # any part of a pipeline may refuse to be written
+            if said := unwritable(error):  # MLflow takes a full disk for a model that skops cannot write
+                raise StorageFull(f"a {type(model).__name__} cannot be saved: {said}; free some space") from error
             raise BrokenModel(f"a {type(model).__name__} cannot be saved as skops: {cause(error)}") from error
         finally:
             mlflow_log.setLevel(level)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from fairlead.adapters.converters.onnx_mlflow import OnnxToMlflow
 from fairlead.adapters.converters.sklearn_mlflow import SklearnToMlflow
 from fairlead.adapters.converters.sklearn_onnx import SklearnToOnnx
-from fairlead.contracts.errors import BrokenModel
+from fairlead.contracts.errors import BrokenModel, StorageFull
 from fairlead.contracts.runtime import Artefact, RuntimeOptions
 from fairlead.contracts.types import DataType, Missing, Signature, Tensors, TensorSpec
 from fairlead.kit import plugins
@@ -125,6 +126,18 @@ def test_what_skops_cannot_write_is_told(tmp_path: Path) -> None:
     signature = Signature((TensorSpec("input", DataType.FP64, (-1, 1)),))
     with pytest.raises(BrokenModel, match="a Pipeline cannot be saved as skops"):
         SklearnToMlflow().convert(model, signature, tmp_path / "model")
+
+
+def test_a_full_disk_is_not_taken_for_a_wrong_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("skops does not support custom functions") from error
+
+    monkeypatch.setattr("mlflow.sklearn.save_model", full)
+    with pytest.raises(StorageFull, match="No space left on device; free some space"):
+        SklearnToMlflow().convert(pipeline(), SIGNATURE, tmp_path / "model")
 
 
 @pytest.mark.parametrize("table", [True, False])
