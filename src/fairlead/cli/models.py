@@ -179,6 +179,8 @@ def log(
     as_json: AsJson = False,
 ) -> None:
     """Package a model, convert and compare it where that is possible, and register it as a new version."""
+    if alias_name:
+        registry.check_alias(alias_name)
     settings = read_home(home, tracking)
     store = wiring.registry(settings)
     reason = why or f"logged from {path.name}"

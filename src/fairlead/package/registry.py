@@ -7,6 +7,7 @@ moves the alias. A move that somebody made past Fairlead is seen at the next mov
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from fairlead.package import manifest
 
 OUTSIDE = "moved outside Fairlead"
 """``why`` of a move that was only seen; who made it is not known."""
+_ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_RESERVED = re.compile(r"v\d+|latest", re.IGNORECASE)
+
 ROLLBACK = "rollback"
 """``evidence`` of a rollback: it is what the next one looks for."""
 
@@ -105,6 +109,12 @@ class Moves:
         last = lines[-1].after if lines else ""
         same = self.current(model, alias) == seen.after and last == seen.before
         return seen.before if same else f"{last} (somebody else moved it)"
+
+
+def check_alias(alias: str) -> None:
+    """Refuse a name that MLflow would refuse, before something is logged for it. Raises UsageError."""
+    if not _ALIAS.fullmatch(alias) or _RESERVED.fullmatch(alias):
+        raise UsageError(f"alias {alias!r} cannot be used: letters, digits, '_' and '-', and neither v1 nor latest")
 
 
 def publish(registry: Registry, folder: Path, model: str, *, run_id: str = "", description: str = "") -> Version:

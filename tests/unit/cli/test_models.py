@@ -65,6 +65,15 @@ def test_log_list_show_and_history(run: Run) -> None:
     assert "the first" in run("history", "churn")[1]
 
 
+@pytest.mark.parametrize("alias", ["v2", "Latest", "best one", "a@b"])
+def test_an_alias_that_cannot_be_is_refused_before_anything_is_logged(
+    run: Run, registry: MemoryRegistry, alias: str
+) -> None:
+    code, _, said = run("log", "model", "--name", "churn", "--alias", alias)
+    assert code == 2, said
+    assert registry.models() == []
+
+
 def test_alias_and_rollback(run: Run) -> None:
     for _ in range(2):
         run("log", "model", "--name", "churn")
