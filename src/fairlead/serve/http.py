@@ -72,7 +72,7 @@ class Waited(Exchange):
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, inflated when it came compressed. Raises BodyTooLarge before it reads more than ``limit``."""
-    declared = request.headers.get("content-length", "")
+    declared = request.headers.get("content-length", "").strip().lstrip("0")  # the parser has seen to the rest
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(f"{declared} bytes", limit)
     encoding = request.headers.get("content-encoding", "")
