@@ -51,6 +51,11 @@ class Running:
         return link
 
 
+def long_way(*parts: Any) -> type[asyncio.Protocol]:
+    """The protocol class of a server that takes no request the short way."""
+    return type("LongWay", (protocol(*parts),), {"_plain": lambda _self: None})
+
+
 @contextmanager
 def running(
     models: Mapping[str, LoadedModel],
@@ -60,9 +65,13 @@ def running(
     deadline: float = 30.0,
     max_body: int = 1 << 20,
     grace: float = 5.0,
+    short_way: bool = True,
     **limits: Any,
 ) -> Iterator[Running]:
-    """Serve ``models`` until the block ends; the server must then end cleanly."""
+    """Serve ``models`` until the block ends; the server must then end cleanly.
+
+    ``short_way`` False: every request goes the long way. ``limits``: more of ``ServerSettings``.
+    """
     clock, catalog, sink = SystemClock(), Catalog(), PrometheusSink()
     pipeline = Pipeline(catalog, clock)
 
@@ -84,6 +93,7 @@ def running(
 
     application = Application(Front(pipeline, sink, max_body))
     ready = threading.Event()
+    made_protocol = protocol if short_way else long_way
     loaders = [loader(name, model) for name, model in models.items()]
 
     async def serve() -> None:
@@ -94,7 +104,7 @@ def running(
             build(application),
             loaders,
             clock,
-            protocol=functools.partial(protocol, application.front),
+            protocol=functools.partial(made_protocol, application.front),
             on_ready=at,
         )
         found.server = made

@@ -1,28 +1,30 @@
 """One HTTP connection: uvicorn's httptools protocol with what it leaves open closed.
 
 - **Order.** Broken bytes behind a request that is still being answered are told after that answer, not before it.
-- **Everybody is told.** A lost connection cancels every request on it, the pipelined ones too, not only the newest.
+- **Everybody is told.** A lost connection cancels every request on it, the pipelined ones too, not only the newest. Who
+  is refused can read why: the connection is closed when the caller has closed it, or a moment later.
 - **Bounds.** A request's head has a size and a time, a body must keep coming, an answer must be taken. A connection
   that keeps none of them is closed: ``look`` is called every second by the server, so there is no timer a request.
 
-What it relies on in uvicorn is listed in ``RELIES_ON`` and tested; the version range is pinned.
+What it relies on in uvicorn is listed in ``RELIES_ON`` and tested; the version range is pinned. How bytes come to the
+parser: ``reading``.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fairlead.contracts.sink import Sink
-from fairlead.serve.settings import ServerSettings
+from fairlead.serve.reading import Reading, Refusal
 
 RELIES_ON: Final = (
     "connection_lost",
     "connection_made",
     "data_received",
+    "eof_received",
     "on_body",
     "on_header",
     "on_headers_complete",
@@ -32,63 +34,36 @@ RELIES_ON: Final = (
     "on_url",
     "pause_writing",
     "resume_writing",
-    "send_400_response",
     "shutdown",
     "_start_asgi_task",
     "_unset_keepalive_if_required",
 )
 """Methods of uvicorn's protocol that are called or overridden."""
 
-MALFORMED: Final = (400, "malformed_request", "this is not a valid HTTP/1.1 request")
-HEAD_TOO_LARGE: Final = (431, "head_too_large", "the request line and headers have more than {limit} bytes")
 TOO_SLOW: Final = (408, "request_timeout", "the request did not arrive in full within {limit:g} seconds")
 
-Refusal = tuple[int, str, str]
-"""HTTP status, stable code, sentence."""
+LINGER: Final = 2.0
+"""Seconds for a refused caller to take the refusal and close."""
 
 
-class Connection(HttpToolsProtocol):
+class Connection(Reading):
     """See the module. ``running``: the cycle that is being answered; uvicorn knows only the newest one."""
 
-    settings: ServerSettings
     sink: Sink
 
-    cycle: Any
     running: Any = None
-    _refusal: Refusal | None = None
-    _head: int = 0
-    """Bytes of the head so far; only of a request whose head did not come whole."""
-    _in_head: bool = False
-    _in_body: bool = False
-    _began: float = 0.0
-    """When the request that is being read began."""
-    _seen: float = 0.0
-    """When bytes last came, or the last answer went out."""
-    _stuck: float = 0.0
-    """Since when the caller takes no bytes; 0.0 while it does."""
+    _unsent: int = 0
+    """Bytes of answers that waited for the caller at the last look."""
+    _moved: float = 0.0
+    """When the caller last took some, or nothing waited for it."""
+    _told: float = 0.0
+    """When the refusal went out; 0.0 before."""
 
     # From the transport.
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._seen = self.loop.time()
-
-    def data_received(self, data: bytes) -> None:
-        if self._refusal is not None:
-            return
-        self._seen = self.loop.time()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # answered as plain HTTP/1.1
-        except httptools.HttpParserError:
-            self._refuse(MALFORMED)
-            return
-        if self._in_head:
-            self._head += len(data)
-            if self._head > self.settings.max_head:
-                status, code, words = HEAD_TOO_LARGE
-                self._refuse((status, code, words.format(limit=self.settings.max_head)))
+        self._moved = self._seen
 
     def connection_lost(self, exc: Exception | None) -> None:
         cycles = [self.running, *(cycle for cycle, _ in self.pipeline)]
@@ -99,49 +74,15 @@ class Connection(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stuck = self.loop.time()
-
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stuck = 0.0
-
-    # From the parser.
-
-    def on_message_begin(self) -> None:
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-        self._in_head = True
-        self._head = 0
-        self._began = self._seen
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._in_body = True
-        self._take()
-
-    def _take(self) -> None:
-        """Start the request, or queue it behind the one that is being answered."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()  # makes the ASGI scope
-        self.url, self.headers, self.expect_100_continue = url, headers, expects
-        self.scope["headers"] = headers
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._in_body = False
-        super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words; ours are in the refusal
-        self._refuse(MALFORMED)
+        self._moved = self.loop.time()
 
     # From the cycles.
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self.running = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, _closing_unasked(app, cycle) if cycle.waiting_for_100_continue else app)
 
     def _unset_keepalive_if_required(self) -> None:
         """``look`` keeps the time instead."""
@@ -151,21 +92,30 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._seen = self.loop.time()
+        if self._in_head:
+            self._began = self._seen  # it could not have come sooner
         if self.flow.read_paused:
             self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refusal is not None:
             self._tell(self._refusal)
+        if self._held and not self.pipeline:
+            self._let_go()
 
     # From the server.
 
     def look(self, now: float) -> None:
         """Close the connection if it keeps the server waiting; called about once a second."""
         settings = self.settings
-        if self._stuck:
-            if now - self._stuck > settings.write_timeout:
-                self.transport.abort()
+        unsent = self.transport.get_write_buffer_size()
+        if unsent < self._unsent or not (unsent or self.flow.write_paused):
+            self._moved = now
+        self._unsent = unsent
+        if now - self._moved > settings.write_timeout or (self._told and now - self._told > LINGER):
+            self.transport.abort()
+        elif self._told or self.transport.is_closing():
+            return
         elif self._in_head or self._in_body:
             first = not self._answering() or (self._in_body and self.running is self.cycle)
             since = self._began if self._in_head else self._seen
@@ -179,10 +129,11 @@ class Connection(HttpToolsProtocol):
         return self.running is not None and not self.running.response_complete
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Refuse the request that is being read, in its turn, and read nothing more."""
+        """Refuse the request that is being read, in its turn; what still comes is dropped, not read."""
         self._refusal = refusal
+        if self.transport.is_closing():
+            return
         self.sink.edge_error("", refusal[1])
-        self.flow.pause_reading()
         if not self._in_body:
             if not self._answering():
                 self._tell(refusal)
@@ -203,4 +154,26 @@ class Connection(HttpToolsProtocol):
         body = msgspec.json.encode({"error": words, "code": code})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
-        self.transport.close()
+        if not self.transport.can_write_eof():  # TLS
+            self.transport.close()
+            return
+        self.transport.write_eof()  # and no more yet: closing on unread bytes would take the refusal away
+        self._told = self.loop.time()
+        self.flow.resume_reading()
+
+
+def _closing_unasked(app: Any, cycle: Any) -> Any:
+    """For a request that waits for ``100 Continue``: an answer without it closes the connection.
+
+    Nobody knows whether such a body will still come (RFC 9110, 10.1.1).
+    """
+
+    async def run(scope: Any, receive: Any, send: Any) -> None:
+        async def answer(message: Any) -> None:
+            if cycle.waiting_for_100_continue and cycle.more_body:
+                cycle.keep_alive = False
+            await send(message)
+
+        await app(scope, receive, answer)
+
+    return run

@@ -35,7 +35,10 @@ TARGETS_KEPT: Final = 1024
 
 HEADS_KEPT: Final = 512
 HEAD_KEPT: Final = 2048
-"""Heads that are remembered, and the most bytes of one; when there are more, all are forgotten."""
+"""Heads that are remembered, and the most bytes of one head or path; when there are more, all are forgotten."""
+
+DIGITS: Final = 20
+"""Most digits of a content-length that may go the short way; what has more has leading zeros."""
 
 _BLANK: Final = b"\r\n\r\n"
 
@@ -128,7 +131,10 @@ class InferenceProtocol(Connection):
                 end = data.find(_BLANK) + 4
                 head = data[:end] if end > 3 else b""
                 known = self.heads.get(head)
-                if known is None or self._answering() or self.flow.write_paused or not self._start(known):
+                if self._answering():
+                    super().data_received(data)
+                    return
+                if known is None or self.flow.write_paused or not self._start(known):
                     self._raw_head = head
                     super().data_received(data)
                     return
@@ -139,6 +145,8 @@ class InferenceProtocol(Connection):
                 else:
                     self._submit(data[end:whole])
                     data = data[whole:]
+                    if data and self.transport.is_closing():
+                        return
 
     def always(self) -> bytes:
         """The lines of the headers that uvicorn adds to every answer; it makes a new list when they change."""
@@ -170,12 +178,13 @@ class InferenceProtocol(Connection):
 
     def on_body(self, body: bytes) -> None:
         if type(self.cycle) is Fast:
+            self._barren = -self._piece
             self.cycle.gather(body)
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if type(self.cycle) is Fast:
+        if type(self.cycle) is Fast and self._in_body:
             self._submit(self.cycle.take())
         else:
             super().on_message_complete()
@@ -205,7 +214,7 @@ class InferenceProtocol(Connection):
 
     def _target(self) -> Target | None:
         target = match(self.url)
-        if target is not None and len(self.targets) < TARGETS_KEPT:
+        if target is not None and len(self.targets) < TARGETS_KEPT and len(self.url) <= HEAD_KEPT:
             self.targets[self.url] = target
         return target
 
@@ -214,15 +223,17 @@ class InferenceProtocol(Connection):
         target = self.targets.get(self.url) or self._target()
         if target is None or self.flow.write_paused:
             return None
-        if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
+        parser = self.parser
+        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
             return None
         headers = dict(self.headers)
         if not _LONG_WAY.isdisjoint(headers):
-            only_keep_alive = headers.get(b"connection", b"").lower() == b"keep-alive"
+            # The parser has seen every connection header, the mapping only the last.
+            only_keep_alive = headers.get(b"connection", b"").lower() == b"keep-alive" and parser.should_keep_alive()
             if not only_keep_alive or len(_LONG_WAY.intersection(headers)) > 1:
                 return None
         length = headers.get(b"content-length", b"")
-        if not length.isdigit() or int(length) > self.front.max_body:
+        if not length.isdigit() or len(length) > DIGITS or int(length) > self.front.max_body:
             return None
         return Plain(target, headers, int(length))
 
