@@ -44,6 +44,8 @@ def serve(
     threads: Annotated[int, typer.Option(help="Intra-op threads of the runtime; 0: the runtime decides.")] = 0,
     max_body_mb: Annotated[float, typer.Option(help="Largest request body, MiB.")] = 64.0,
     grace: Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")] = 25.0,
+    tls_cert: Annotated[str, typer.Option(help="Certificate (PEM), the chain behind it: serve HTTPS.")] = "",
+    tls_key: Annotated[str, typer.Option(help="Its key (PEM); empty: in the same file.")] = "",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
@@ -56,7 +58,9 @@ def serve(
     if runtime:
         plugins.known("fairlead.runtimes", runtime)
     log.configure(level=level)
-    settings = ServerSettings(host=host, port=port, max_body=_bytes(max_body_mb), grace=grace)
+    settings = ServerSettings(
+        host=host, port=port, max_body=_bytes(max_body_mb), grace=grace, tls_cert=tls_cert, tls_key=tls_key
+    )
     server = wiring.server(
         read_home(home, tracking),
         [wiring.target(model, trust_pickle=trust_pickle, runtime=runtime) for model in models],

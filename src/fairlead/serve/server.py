@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 
 from fairlead.kit.clock import Clock
+from fairlead.serve import tls
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.door import bind, shut
 from fairlead.serve.endpoint import Live
@@ -192,6 +193,7 @@ class Server:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=max(1, int(self.settings.grace)),
+            **tls.options(self.settings),
         )
 
 

@@ -16,6 +16,9 @@ class ServerSettings:
 
     ``keep_alive``: seconds that a connection may idle.  ``read_timeout``: seconds for a request's head, and between two
     pieces of its body.  ``write_timeout``: seconds that a caller may take no byte of an answer.
+
+    ``tls_cert``, ``tls_key``: PEM files; without a certificate the server speaks plain HTTP, and without a key the
+    certificate's file holds both.
     """
 
     host: str = "127.0.0.1"
@@ -26,6 +29,8 @@ class ServerSettings:
     max_head: int = 64 * 1024
     read_timeout: float = 30.0
     write_timeout: float = 60.0
+    tls_cert: str = ""
+    tls_key: str = ""
 
     def __post_init__(self) -> None:
         _between("port", self.port, 0, 65535)
@@ -35,10 +40,17 @@ class ServerSettings:
         _between("keep alive, seconds", self.keep_alive, 0.1, 86_400)
         _between("read timeout, seconds", self.read_timeout, 0.1, 86_400)
         _between("write timeout, seconds", self.write_timeout, 0.1, 86_400)
+        if self.tls_key and not self.tls_cert:
+            raise UsageError("a TLS key without a certificate: give --tls-cert too")
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls_cert else "http"
 
     def url(self, port: int) -> str:
         """Where clients of this machine find the server that is bound to ``port``."""
-        return f"http://[{self.host}]:{port}" if ":" in self.host else f"http://{self.host}:{port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,41 @@
+"""TLS: the certificate is looked at before anything is bound, so that what is wrong with it is one sentence."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+from fairlead.contracts.errors import UsageError
+from fairlead.serve.settings import ServerSettings
+
+
+def options(settings: ServerSettings) -> dict[str, Any]:
+    """What uvicorn is told; nothing without a certificate. Raises UsageError."""
+    cert, key = settings.tls_cert, settings.tls_key or settings.tls_cert
+    if not cert:
+        return {}
+    for path in {cert, key}:
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            raise UsageError(f"TLS: cannot read {path}: {error.strerror}") from None
+    asked = []
+
+    def passphrase() -> str:
+        asked.append(key)
+        return ""
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, passphrase)
+    except (ssl.SSLError, ValueError) as error:
+        raise UsageError(f"TLS: {_reason(error, cert, key, bool(asked))}") from None
+    return {"ssl_certfile": cert, "ssl_keyfile": key}
+
+
+def _reason(error: Exception, cert: str, key: str, encrypted: bool) -> str:
+    if encrypted:
+        return f"the key in {key} is encrypted; give one without a passphrase (openssl pkey -in {key} -out plain.pem)"
+    if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+        return f"the key in {key} does not belong to the certificate in {cert}"
+    return f"no certificate in {cert} or no key in {key}; both must be PEM (-----BEGIN ...)"
