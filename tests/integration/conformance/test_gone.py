@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from running import Running
@@ -22,18 +23,35 @@ def leave(request: pytest.FixtureRequest) -> Callable[[Wire], None]:
     return LEAVE[request.param]
 
 
-@pytest.fixture(params=[1, 64], ids=["alone", "batched"])
-def held(request: pytest.FixtureRequest, way: str) -> Iterator[Running]:
+SIZES = {"alone": 1, "batched": 64}
+
+
+@pytest.fixture(scope="module")
+def _servers_of_own() -> Iterator[dict[tuple[str, str], Running]]:
+    with ExitStack() as stack:
+        yield {
+            (way, size): stack.enter_context(serve(way, policy=Policy(max_rows=rows)))
+            for way in ("short", "long")
+            for size, rows in SIZES.items()
+        }
+
+
+@pytest.fixture(params=SIZES)
+def held(
+    request: pytest.FixtureRequest, way: str, _servers_of_own: dict[tuple[str, str], Running]
+) -> Iterator[Running]:
     """A server whose slow model stands still with one call inside."""
-    with serve(way, policy=Policy(max_rows=request.param)) as server:
-        first = Wire(server, post(1, path=SLOW))
-        assert slow(server).entered.wait(10)
+    server = _servers_of_own[way, request.param]
+    model = slow(server)
+    model.hold()
+    model.batches.clear()
+    with Wire(server, post(1, path=SLOW)) as first:
+        assert model.entered.wait(10)
         yield server
-        slow(server).release.set()
+        model.release.set()
         assert first.answer().is_for(1), "the one inside was harmed"
-        first.close()
-        until(lambda: server.pipeline.in_flight == 0)
-        until(lambda: links(server) == 0)
+    until(lambda: server.pipeline.in_flight == 0)
+    until(lambda: links(server) == 0)
 
 
 def links(server: Running) -> int:

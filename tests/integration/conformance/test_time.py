@@ -20,10 +20,16 @@ BODY = document(7)
 CHUNKED = post(7, b"transfer-encoding: chunked", size=False, body=b"20\r\n" + BODY[:32] + b"\r\n")
 
 
+@pytest.fixture(scope="module")
+def _brisk() -> Iterator[dict[str, Running]]:
+    limits = {"read_timeout": READ, "keep_alive": 60.0}
+    with serve("short", **limits) as short, serve("long", **limits) as long:
+        yield {"short": short, "long": long}
+
+
 @pytest.fixture
-def brisk(way: str) -> Iterator[Running]:
-    with serve(way, read_timeout=READ, keep_alive=60.0) as server:
-        yield server
+def brisk(_brisk: dict[str, Running], way: str) -> Running:
+    return _brisk[way]
 
 
 HALVES = {
