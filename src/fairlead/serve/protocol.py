@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from fairlead.contracts.errors import FairleadError
 from fairlead.serve.connection import Connection
 from fairlead.serve.front import Exchange, Front
+from fairlead.serve.reading import PIECE
 from fairlead.serve.routes import Target, match
 from fairlead.serve.settings import ServerSettings
 
@@ -243,6 +244,7 @@ def protocol(front: Front, settings: ServerSettings, draining: Callable[[], bool
     parts: dict[str, Any] = {
         "front": front,
         "settings": settings,
+        "piece": min(PIECE, settings.max_head),
         "sink": front.sink,
         "draining": staticmethod(draining),
         "targets": {},

@@ -25,7 +25,7 @@ MALFORMED: Final = (400, "malformed_request", "this is not a valid HTTP/1.1 requ
 HEAD_TOO_LARGE: Final = (431, "head_too_large", "the request line and headers have more than {limit} bytes")
 
 PIECE: Final = 16 * 1024
-"""Bytes that the parser is given at a time, at most."""
+"""Bytes that the parser is given at a time, unless heads must be shorter."""
 
 HELD: Final = 64 * 1024
 """Bytes that are held behind a request that waits; when there are more, reading pauses."""
@@ -49,6 +49,8 @@ class Reading(HttpToolsProtocol):
     """See the module. ``Connection`` says what becomes of a request (``_take``) and of a broken one (``_refuse``)."""
 
     settings: ServerSettings
+    piece: int
+    """Bytes that the parser is given at a time; never more than a head may have, so that most need no weighing."""
 
     flow: Flow
     cycle: Any
@@ -78,7 +80,7 @@ class Reading(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._seen = self.loop.time()
-        size = min(PIECE, self.settings.max_head)  # so that a head within one piece needs no weighing
+        size = self.piece
         while data and self._refusal is None:
             if self.pipeline:
                 self._hold(data)
@@ -93,12 +95,17 @@ class Reading(HttpToolsProtocol):
                 cause = error.__context__
                 self._refuse(cause.args[0] if isinstance(cause, Refused) else MALFORMED)
                 return
-            if self._in_head:
-                self._head += len(piece)
-            elif self._in_body:
-                self._barren += len(piece)
-            if max(self._head, self._barren) > self.settings.max_head:
-                self._refuse(self._too_large())
+            if self._in_head or self._in_body:
+                self._count()
+
+    def _count(self) -> None:
+        """The piece ended inside a request: count what it had of a head, or of nothing."""
+        if self._in_head:
+            self._head += self._piece
+        else:
+            self._barren += self._piece
+        if max(self._head, self._barren) > self.settings.max_head:
+            self._refuse(self._too_large())
 
     def _hold(self, data: bytes) -> None:
         self._held += data
