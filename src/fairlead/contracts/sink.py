@@ -5,6 +5,8 @@ Called on the event loop for every call: it must not block, raise or keep a refe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -24,8 +26,36 @@ class EndpointMeter(Protocol):
         """How much waits now."""
 
 
+class WorkersMeter(Protocol):
+    """Measures the worker processes of one server; kept by their supervisor."""
+
+    def live(self, workers: int) -> None:
+        """How many answer now."""
+
+    def restarted(self, reason: str) -> None:
+        """One was started in the place of another: ``crashed`` or ``rolled``."""
+
+    def silent(self, worker: str) -> None:
+        """One did not say in time what it measured, so that it was counted as it last said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one process measured: ``text`` as ``render`` or ``merge`` gave it there.
+
+    ``worker``: its name, for what cannot be added up.  ``gone``: it has ended, so that only what was counted holds.
+    """
+
+    worker: str
+    text: bytes
+    gone: bool = False
+
+
 class Sink(Protocol):
     def endpoint(self, endpoint: str, version: str) -> EndpointMeter: ...
+
+    def workers(self) -> WorkersMeter:
+        """The meter of this server's workers; the same one each time."""
 
     def edge_error(self, route: str, code: str) -> None:
         """A request that failed before it had an endpoint; ``route`` is the pattern, not the path."""
@@ -34,3 +64,6 @@ class Sink(Protocol):
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""
+
+    def merge(self, parts: Sequence[Part]) -> bytes:
+        """One exposition for several processes: what was counted is added up, of those that are gone too."""

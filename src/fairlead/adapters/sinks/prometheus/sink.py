@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,9 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
+from fairlead.adapters.sinks.prometheus.merge import merged
+from fairlead.adapters.sinks.prometheus.workers import Workers
+from fairlead.contracts.sink import Part
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -47,12 +50,18 @@ class PrometheusSink:
             ("route", "code"),
             registry=self.registry,
         )
+        self._workers: Workers | None = None
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
         key = (endpoint, version)
         if key not in self._meters:
             self._meters[key] = _Meter(self.waiting.labels(endpoint, version))
         return self._meters[key]
+
+    def workers(self) -> Workers:
+        if self._workers is None:  # a server of one process has none of these
+            self._workers = Workers(self.registry)
+        return self._workers
 
     def edge_error(self, route: str, code: str) -> None:
         self._edge.labels(route, code).inc()
@@ -62,6 +71,9 @@ class PrometheusSink:
 
     def render(self) -> tuple[bytes, str]:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+    def merge(self, parts: Sequence[Part]) -> bytes:
+        return merged(parts)
 
 
 class _Meter:
