@@ -24,14 +24,26 @@ from fairlead.serve.openapi import openapi
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+Exposition = Callable[[], Awaitable[tuple[bytes, str]]]
+"""Gives what was measured, and its content type."""
+
+
+def measured(catalog: Catalog, sink: Sink) -> tuple[bytes, str]:
+    """What this process measured."""
+    for live in catalog.all():
+        live.report_queue()
+    return sink.render()
+
 
 class Pages:
-    """Handlers over the catalog. ``draining`` tells whether the server is on its way out."""
+    """Handlers over the catalog. ``draining`` tells whether the server is on its way out; ``exposition`` gives the
+    metrics.
+    """
 
-    def __init__(self, catalog: Catalog, sink: Sink, draining: Callable[[], bool]) -> None:
+    def __init__(self, catalog: Catalog, draining: Callable[[], bool], exposition: Exposition) -> None:
         self._catalog = catalog
-        self._sink = sink
         self._draining = draining
+        self._exposition = exposition
         self._started = int(time.time())
 
     async def home(self, _: Request) -> Response:
@@ -49,9 +61,7 @@ class Pages:
         return _json(document, 200 if flag else 503)
 
     async def metrics(self, _: Request) -> Response:
-        for live in self._catalog.all():
-            live.report_queue()
-        text, content_type = self._sink.render()
+        text, content_type = await self._exposition()
         return Response(text, headers={"content-type": content_type})
 
     async def docs(self, request: Request) -> Response:

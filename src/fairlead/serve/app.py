@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from fairlead.contracts.errors import FairleadError
-from fairlead.serve.admin import Pages, refuse, unknown_route, wrong_method
+from fairlead.serve.admin import Exposition, Pages, measured, refuse, unknown_route, wrong_method
 from fairlead.serve.front import Front
 from fairlead.serve.http import inference
 from fairlead.serve.routes import INFERENCE
@@ -17,19 +17,26 @@ from fairlead.serve.routes import INFERENCE
 
 @dataclass(slots=True)
 class Application:
-    """What the routes need. ``draining`` is set by whoever owns the server's life."""
+    """What the routes need. ``draining`` is set by whoever owns the server's life, ``exposition`` by who knows of more
+    processes than this one.
+    """
 
     front: Front
+    exposition: Exposition | None = None
     draining: Callable[[], bool] = field(default=lambda: False)
 
     def is_draining(self) -> bool:
         return self.draining()
 
+    async def own(self) -> tuple[bytes, str]:
+        """The metrics of this process."""
+        return measured(self.front.pipeline.catalog, self.front.sink)
+
 
 def build(application: Application) -> Starlette:
     """The ASGI application."""
     front = application.front
-    pages = Pages(front.pipeline.catalog, front.sink, application.is_draining)
+    pages = Pages(front.pipeline.catalog, application.is_draining, application.exposition or application.own)
     get, post = ["GET"], ["POST"]
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
     routes = [Route(one.pattern, inference(front, one.edge, one.pattern), methods=post) for one in INFERENCE]

@@ -1,12 +1,18 @@
-"""The listening socket: how it is opened, and how it is shut without anybody being turned away who was let in."""
+"""Where a server's connections come from; and the listening socket: how it is opened, and how it is shut without
+anybody being turned away who was let in.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ctypes
 import errno
+import signal
 import socket
 import struct
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 from fairlead.contracts.errors import AddressInUse, FairleadError, UsageError
 
@@ -18,6 +24,76 @@ _DROP_SYN: Final = (
     (0x06, 0, 0, 0xFFFFFFFF),  # let it pass
 )
 """Classic BPF: what begins a connection is dropped, what belongs to one passes."""
+
+SETTLE: Final = 0.05
+"""Seconds to accept who waits at the door, where it cannot be shut first."""
+
+LULL: Final = 0.25
+"""Seconds without a request after which the clients are taken to have moved away."""
+
+Enter = Callable[[socket.socket], Awaitable[None]]
+"""Takes an accepted connection in."""
+
+
+class Door(Protocol):
+    """What a server knows of where its connections come from.
+
+    ``port``: where clients find it; 0 when somebody else listens.  ``lull``: seconds without a request after which a
+    draining server closes the connections that are left.
+    """
+
+    port: int
+    lull: float
+
+    def open(self, enter: Enter, stop: Callable[[], None]) -> list[socket.socket]:
+        """Begin; gives the sockets to listen on, if any. ``stop``: called to drain, and again to end at once.
+
+        Raises FairleadError.
+        """
+
+    async def shut(self) -> bool:
+        """Let nobody new in, while whoever queues still is; False when closing the listeners is the only way."""
+
+    def leave(self) -> None:
+        """Take nobody any more."""
+
+    def close(self) -> None:
+        """The server has ended."""
+
+
+class Listening:
+    """A door of our own: a socket that listens, and the signals of a process that stands alone."""
+
+    lull = LULL
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = host
+        self._listener: socket.socket | None = None
+        self.port = port
+
+    def open(self, enter: Enter, stop: Callable[[], None]) -> list[socket.socket]:  # noqa: ARG002 - uvicorn accepts
+        self._listener = bind(self._host, self.port)
+        self.port = self._listener.getsockname()[1]
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(
+                ValueError, RuntimeError
+            ):  # not in the main thread: somebody else owns the signals
+                loop.add_signal_handler(number, stop)
+        return [self._listener]
+
+    async def shut(self) -> bool:
+        if self._listener is not None and shut(self._listener):
+            return True
+        await asyncio.sleep(SETTLE)  # take in who waits; who comes later than that finds the port closed
+        return False
+
+    def leave(self) -> None:
+        """uvicorn closes what it listens on."""
+
+    def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
 
 
 def bind(host: str, port: int) -> socket.socket:

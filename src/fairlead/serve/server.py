@@ -1,8 +1,8 @@
-"""The life of a server: bind, load, ready, drain, close.
+"""The life of a server: open the door, load, ready, drain, close.
 
-On SIGTERM or SIGINT: not ready at once; every answer from then on says ``connection: close``; nobody new is let in, who
-queues at the door is; calls in flight are answered; connections that fell silent are closed; exit. A second signal ends
-it at once.
+On SIGTERM or SIGINT, or when the supervisor says so: not ready at once; every answer from then on says
+``connection: close``; nobody new is let in, who queues at the door is; calls in flight are answered; connections that
+fell silent are closed; exit. A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import socket
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import uvicorn
 from fairlead.kit.clock import Clock
 from fairlead.serve import tls
 from fairlead.serve.catalog import Catalog
-from fairlead.serve.door import bind, shut
+from fairlead.serve.door import LULL, Door, Listening
 from fairlead.serve.endpoint import Live
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.settings import ServerSettings
@@ -31,12 +30,6 @@ log = logging.getLogger("fairlead.serve")
 
 LOOK = 1.0
 """Seconds between two looks at the connections."""
-
-SETTLE = 0.05
-"""Seconds to accept who waits at the door, where it cannot be shut first."""
-
-LULL = 0.25
-"""Seconds without a request after which the clients are taken to have moved away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +65,10 @@ class Gate:
 
 
 class Server:
-    """Owns the socket, the signals and the order of things. ``on_ready`` is called with the bound port."""
+    """Owns the order of things. ``door``: where connections come from; without one it listens itself.
+
+    ``on_ready`` is called with the bound port.
+    """
 
     def __init__(
         self,
@@ -84,6 +80,7 @@ class Server:
         clock: Clock,
         protocol: Protocol,
         on_ready: Callable[[int], None] = lambda _port: None,
+        door: Door | None = None,
     ) -> None:
         self.settings = settings
         self.catalog = catalog
@@ -92,6 +89,7 @@ class Server:
         self._loaders = loaders
         self._clock = clock
         self._on_ready = on_ready
+        self._door = door or Listening(settings.host, settings.port)
         self._stopping = asyncio.Event()
         self._web = _Web(self._config(protocol(settings, lambda: self.gate.draining)))
 
@@ -108,15 +106,10 @@ class Server:
     async def run(self) -> None:
         """Serve until stopped. Raises FairleadError when it cannot bind or a model does not load."""
         loop = asyncio.get_running_loop()
-        listener = bind(self.settings.host, self.settings.port)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(
-                ValueError, RuntimeError
-            ):  # not in the main thread: somebody else owns the signals
-                loop.add_signal_handler(number, self.stop)
+        listeners = self._door.open(self._enter, self.stop)
         for loader in self._loaders:
             self.catalog.expect(loader.endpoint)
-        serving = loop.create_task(self._web.serve(sockets=[listener]))
+        serving = loop.create_task(self._web.serve(sockets=listeners))
         stopping = loop.create_task(self._stopping.wait())
         loading = loop.create_task(self._load(loop))
         looking = loop.create_task(self._look())
@@ -126,9 +119,9 @@ class Server:
                 loading.result()
                 gc.collect()
                 gc.freeze()  # what is loaded stays: the collector need not walk it while calls are served
-                self._on_ready(listener.getsockname()[1])
+                self._on_ready(self._door.port)
                 await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
-            await self._drain(listener)
+            await self._drain()
         finally:
             self._web.should_exit = True
             await serving
@@ -138,7 +131,19 @@ class Server:
                 live.close()
             for connection in list(self._web.server_state.connections):
                 connection.transport.abort()  # what outlasted the grace time
-            listener.close()
+            self._door.close()
+
+    async def _enter(self, connection: socket.socket) -> None:
+        """Take in a connection that somebody else accepted."""
+        web = self._web
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = web.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn
+                config=web.config, server_state=web.server_state, app_state=web.lifespan.state
+            )
+            return made
+
+        await asyncio.get_running_loop().connect_accepted_socket(protocol, connection, ssl=web.config.ssl)
 
     async def _load(self, loop: asyncio.AbstractEventLoop) -> None:
         for loader in self._loaders:
@@ -149,20 +154,19 @@ class Server:
             for note in live.notes:
                 log.warning("note", extra={"fields": {"endpoint": live.endpoint, "note": note}})
 
-    async def _drain(self, listener: socket.socket) -> None:
+    async def _drain(self) -> None:
         """Refuse, drain, close: in that order, within the grace time."""
         self.gate.draining = True
         ends = self._clock.now() + self.settings.grace
         log.info("draining", extra={"fields": {"in_flight": self.pipeline.in_flight}})
-        if not shut(listener):
-            await asyncio.sleep(SETTLE)  # take in who waits; who comes later than that finds the port closed
+        if not await self._door.shut():
             self._close_door()
         answered, since = self._web.server_state.total_requests, self._clock.now()
         while self._clock.now() < ends and not self._web.should_exit:
             await asyncio.sleep(0.02)
             if self.pipeline.in_flight or answered != self._web.server_state.total_requests:
                 answered, since = self._web.server_state.total_requests, self._clock.now()
-            elif self._clock.now() - since > LULL:
+            elif self._clock.now() - since > (self._door.lull if self._web.server_state.connections else LULL):
                 break
         self._close_door()
         if self.pipeline.in_flight:
@@ -170,6 +174,7 @@ class Server:
             self._web.force_exit = True
 
     def _close_door(self) -> None:
+        self._door.leave()
         for listening in self._web.servers:
             listening.close()
 
