@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,9 +26,12 @@ from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live, Placement
 from fairlead.serve.front import Front
 from fairlead.serve.pipeline import Pipeline
+from fairlead.serve.process import Command
 from fairlead.serve.protocol import protocol
 from fairlead.serve.server import Loader, Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
+from fairlead.serve.supervisor import Endpoints, Supervisor
+from fairlead.serve.worker import Worker
 
 LARGEST_BATCH = 64
 """Rows in a batch when neither the user nor the model sets a limit; the measured curve may choose fewer."""
@@ -105,22 +109,53 @@ def server(
     on_ready: Callable[[int, list[Live]], None] = lambda _port, _live: None,
 ) -> Server:
     """A server for these models. Building it opens nothing: binding and loading happen when it runs."""
-    clock, catalog, measurements = SystemClock(), Catalog(), sink()
-    pipeline = Pipeline(catalog, clock)
-    loaders = [_loader(home, one, endpoints, measurements, clock) for one in _named(targets)]
-    application = Application(Front(pipeline, measurements, settings.max_body))
+    catalog, measurements = Catalog(), sink()
+    application = Application(Front(Pipeline(catalog, SystemClock()), measurements, settings.max_body))
     running = Server(
         settings,
         catalog,
-        pipeline,
+        application.front.pipeline,
         build(application),
-        loaders,
-        clock,
+        _loaders(home, targets, endpoints, measurements),
+        SystemClock(),
         on_ready=lambda port: on_ready(port, catalog.endpoints()),
         protocol=functools.partial(protocol, application.front),
     )
     application.draining = lambda: running.draining
     return running
+
+
+def worker(
+    home: Home,
+    targets: Sequence[Target],
+    settings: ServerSettings,
+    endpoints: EndpointSettings,
+    link: socket.socket,
+    name: str,
+) -> Server:
+    """The same, whose connections come from a supervisor over ``link``. ``name``: the worker's place."""
+    catalog, measurements = Catalog(), sink()
+    door = Worker(link, name, catalog, measurements)
+    front = Front(Pipeline(catalog, SystemClock()), measurements, settings.max_body)
+    application = Application(front, door.exposition)
+    running = Server(
+        settings,
+        catalog,
+        front.pipeline,
+        build(application),
+        _loaders(home, targets, endpoints, measurements),
+        SystemClock(),
+        on_ready=lambda _: door.ready(),
+        protocol=lambda *given: door.counted(protocol(front, *given)),
+        door=door,
+    )
+    application.draining = lambda: running.draining
+    return running
+
+
+def supervisor(settings: ServerSettings, command: Command, on_ready: Callable[[int, Endpoints], None]) -> Supervisor:
+    """What stands in front of ``settings.workers`` processes, each started by ``command``. It loads no model."""
+    return Supervisor(settings, command, sink(), SystemClock(), on_ready)
 
 
 def _named(targets: Sequence[Target]) -> list[Target]:
@@ -136,12 +171,15 @@ def _named(targets: Sequence[Target]) -> list[Target]:
     return list(named.values())
 
 
-def _loader(home: Home, one: Target, settings: EndpointSettings, measurements: Sink, clock: SystemClock) -> Loader:
-    def load(loop: asyncio.AbstractEventLoop) -> Live:
-        bundle = opener(home).open(one.uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
-        return live_version(one.name, bundle, settings, measurements, clock, loop)
+def _loaders(home: Home, targets: Sequence[Target], settings: EndpointSettings, measurements: Sink) -> list[Loader]:
+    def loader(one: Target) -> Loader:
+        def load(loop: asyncio.AbstractEventLoop) -> Live:
+            bundle = opener(home).open(one.uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
+            return live_version(one.name, bundle, settings, measurements, SystemClock(), loop)
 
-    return Loader(one.name, load)
+        return Loader(one.name, load)
+
+    return [loader(one) for one in _named(targets)]
 
 
 def live_version(

@@ -17,10 +17,9 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from fairlead import __version__
-from fairlead.cli.output import DONE, FAILED, INTERRUPTED, WRONG_USE
-from fairlead.contracts.errors import FairleadError, StorageFull, UsageError
+from fairlead.cli.output import DONE, FAILED, INTERRUPTED, WRONG_USE, as_ours
+from fairlead.contracts.errors import FairleadError, UsageError
 from fairlead.kit import plugins
-from fairlead.kit.files import unwritable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
@@ -118,7 +117,7 @@ def _wants_json(arguments: list[str]) -> bool:
 
 def _tell(error: Exception, *, as_json: bool) -> int:
     """One sentence on standard error (one JSON document on standard output with --json) and the exit code."""
-    known = _known(error)
+    known = as_ours(error)
     sys.stderr.write(f"fairlead: {known}\n")
     if as_json:
         _document(known)
@@ -138,17 +137,3 @@ def _document(error: FairleadError) -> None:
 def _abandon_output() -> None:
     """Standard output takes no more (a closed pipe, a full disk): what is left in its buffer goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _known(error: Exception) -> FairleadError:
-    if isinstance(error, FairleadError):
-        return error
-    if isinstance(error, ModuleNotFoundError):
-        return plugins.missing(error, "this command")
-    if said := unwritable(error):
-        return StorageFull(f"{said}; free some space, or write somewhere else")
-    if isinstance(error, OSError) and error.strerror:
-        where = f" ({error.filename})" if error.filename else ""
-        return FairleadError(f"{error.strerror}{where}")
-    first = (str(error).strip().splitlines() or [""])[0]
-    return FairleadError(f"unexpected {type(error).__name__}: {first}; run again with --debug for the traceback")

@@ -9,6 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from fairlead.contracts.errors import FairleadError, StorageFull
+from fairlead.kit import plugins
+from fairlead.kit.files import unwritable
+
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; the last is what a shell says of a command that Ctrl-C ended."""
 
@@ -39,3 +43,18 @@ def table(rows: list[dict[str, Any]], columns: list[str] | None = None, empty: s
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def as_ours(error: Exception) -> FairleadError:
+    """Any error as one of ours: a sentence and a code."""
+    if isinstance(error, FairleadError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return plugins.missing(error, "this command")
+    if said := unwritable(error):
+        return StorageFull(f"{said}; free some space, or write somewhere else")
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return FairleadError(f"{error.strerror}{where}")
+    first = (str(error).strip().splitlines() or [""])[0]
+    return FairleadError(f"unexpected {type(error).__name__}: {first}; run again with --debug for the traceback")

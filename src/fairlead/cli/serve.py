@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
+import socket
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 import uvloop
 
 from fairlead import wiring
-from fairlead.cli.output import HomeOption, TrackingOption, emit
+from fairlead.cli.output import FAILED, HomeOption, TrackingOption, as_ours, emit
 from fairlead.contracts.errors import UsageError
 from fairlead.kit import log, plugins
+from fairlead.kit.config import Home
 from fairlead.kit.config import home as read_home
-from fairlead.serve.endpoint import Live
+from fairlead.serve import worker
+from fairlead.serve.server import Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings
+from fairlead.serve.supervisor import Endpoints, Supervisor
 
 
 def serve(
@@ -29,6 +35,7 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
+    workers: Annotated[int, typer.Option(help="Processes that answer; each loads every model.")] = 1,
     home: HomeOption = None,
     tracking: TrackingOption = None,
     runtime: Annotated[str, typer.Option(help="Run with this runtime instead of the one the package chose.")] = "",
@@ -50,6 +57,7 @@ def serve(
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
     ] = False,
+    worker_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Serve models: Open Inference Protocol V2, KServe V1 and MLflow /invocations on one port."""
     level = logging.getLevelNamesMapping().get(log_level.upper())
@@ -59,17 +67,32 @@ def serve(
         plugins.known("fairlead.runtimes", runtime)
     log.configure(level=level)
     settings = ServerSettings(
-        host=host, port=port, max_body=_bytes(max_body_mb), grace=grace, tls_cert=tls_cert, tls_key=tls_key
+        host=host,
+        port=port,
+        max_body=_bytes(max_body_mb),
+        grace=grace,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        workers=workers,
     )
-    server = wiring.server(
+    asked = (
         read_home(home, tracking),
         [wiring.target(model, trust_pickle=trust_pickle, runtime=runtime) for model in models],
         settings,
         EndpointSettings(
             max_rows=max_rows, max_wait_ms=max_wait_ms, queue_rows=queue_rows, deadline_ms=deadline_ms, threads=threads
         ),
-        on_ready=lambda bound, live: _announce(settings.url(bound), live, as_json),
     )
+    announce = functools.partial(_announce, settings, as_json)
+    if worker_of:
+        _work(asked, level, *worker_of.split(":"))
+    elif workers > 1:
+        _run(wiring.supervisor(settings, _worker_command, announce))
+    else:
+        _run(wiring.server(*asked, lambda bound, live: announce(bound, [(one.endpoint, one.version) for one in live])))
+
+
+def _run(server: Server | Supervisor) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(server.run())
 
@@ -79,12 +102,37 @@ def _bytes(mebibytes: float) -> int:
     return int(mebibytes * 2**20) if math.isfinite(mebibytes) else -1
 
 
-def _announce(url: str, endpoints: list[Live], as_json: bool) -> None:
+def _worker_command(place: str, descriptor: int) -> list[str]:
+    """The command line that this process was given, for a worker of it."""
+    words = sys.argv[1:]
+    at = words.index("serve") + 1
+    start = [sys.executable, "-P", "-m", "fairlead"]  # -P: the user's folder must not shadow a library
+    return [*start, *words[:at], "--worker-of", f"{place}:{descriptor}", *words[at:]]
+
+
+def _work(
+    asked: tuple[Home, list[wiring.Target], ServerSettings, EndpointSettings], level: int, place: str, descriptor: str
+) -> None:
+    """Be one worker. What goes wrong is told to the supervisor, which tells the user."""
+    log.configure(level=level, worker=place)
+    with socket.socket(fileno=int(descriptor)) as link:
+        link.set_inheritable(False)
+        try:
+            _run(wiring.worker(*asked, link.dup(), place))
+        except Exception as error:  # noqa: BLE001 - the supervisor tells it
+            if "--debug" in sys.argv:
+                traceback.print_exc()
+            worker.report(link, as_ours(error))
+            raise typer.Exit(FAILED) from None
+
+
+def _announce(settings: ServerSettings, as_json: bool, port: int, endpoints: Endpoints) -> None:
     """On a terminal: where things are. Off it the log says enough."""
+    url = settings.url(port)
     logging.getLogger("fairlead.serve").info("ready", extra={"fields": {"url": url, "endpoints": len(endpoints)}})
     if as_json:
-        live = [{"name": one.endpoint, "version": one.version} for one in endpoints]
+        live = [{"name": endpoint, "version": version} for endpoint, version in endpoints]
         emit({"url": url, "docs": f"{url}/docs", "endpoints": live}, "", as_json)
     elif sys.stderr.isatty():
-        names = ", ".join(f"{live.endpoint} (version {live.version})" for live in endpoints)
+        names = ", ".join(f"{endpoint} (version {version})" for endpoint, version in endpoints)
         sys.stderr.write(f"\n  {names}\n  {url}/docs    Ctrl-C stops\n\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from typing import TextIO
 
 import msgspec
@@ -16,11 +17,16 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, event, then the fields."""
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, event, then the fields; ``always`` in every line."""
+
+    def __init__(self, always: Mapping[str, str]) -> None:
+        super().__init__()
+        self._always = always
 
     def format(self, record: logging.LogRecord) -> str:
         event = {"time": _utc(record), "level": record.levelname.lower(), "logger": record.name}
         event["event"] = record.getMessage()
+        event.update(self._always)
         event.update(getattr(record, "fields", {}))
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
@@ -38,11 +44,14 @@ class Terminal(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def configure(stream: TextIO | None = None, level: int = logging.INFO, json: bool | None = None) -> None:
-    """Send our logs and uvicorn's to ``stream`` (stderr). ``json``: None asks whether it is a terminal."""
+def configure(stream: TextIO | None = None, level: int = logging.INFO, json: bool | None = None, **always: str) -> None:
+    """Send our logs and uvicorn's to ``stream`` (stderr). ``json``: None asks whether it is a terminal.
+
+    ``always``: fields of every JSON line.
+    """
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Terminal() if (not json if json is not None else stream.isatty()) else JsonLines())
+    handler.setFormatter(Terminal() if (not json if json is not None else stream.isatty()) else JsonLines(always))
     for name, at in (("fairlead", level), ("uvicorn", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]

@@ -19,6 +19,7 @@ class ServerSettings:
 
     ``tls_cert``, ``tls_key``: PEM files; without a certificate the server speaks plain HTTP, and without a key the
     certificate's file holds both.
+    ``workers``: processes; with more than one a supervisor stands in front of them.
     """
 
     host: str = "127.0.0.1"
@@ -31,6 +32,7 @@ class ServerSettings:
     write_timeout: float = 60.0
     tls_cert: str = ""
     tls_key: str = ""
+    workers: int = 1
 
     def __post_init__(self) -> None:
         _between("port", self.port, 0, 65535)
@@ -40,6 +42,7 @@ class ServerSettings:
         _between("keep alive, seconds", self.keep_alive, 0.1, 86_400)
         _between("read timeout, seconds", self.read_timeout, 0.1, 86_400)
         _between("write timeout, seconds", self.write_timeout, 0.1, 86_400)
+        _between("workers", self.workers, 1, 256)
         if self.tls_key and not self.tls_cert:
             raise UsageError("a TLS key without a certificate: give --tls-cert too")
 

@@ -1,0 +1,198 @@
+"""The worker's side: a door through which the supervisor hands connections, and what all workers measured."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from fairlead.contracts.errors import FairleadError, Unavailable
+from fairlead.contracts.sink import Part, Sink
+from fairlead.serve.admin import measured
+from fairlead.serve.catalog import Catalog
+from fairlead.serve.channel import Channel
+from fairlead.serve.door import LULL, Enter
+from fairlead.serve.messages import (
+    Accepted,
+    Closed,
+    Collect,
+    Drain,
+    Failed,
+    Leaving,
+    Measure,
+    Measured,
+    Missed,
+    Ready,
+    Taken,
+    ToWorker,
+    Whole,
+    frame,
+)
+
+PUSH: Final = 0.5
+"""Seconds between two looks at whether the supervisor must be told what was measured."""
+
+ANSWER: Final = 3.0
+"""Seconds for the supervisor to say what the others measured; it gives them less than that."""
+
+LAST_WORD: Final = 2.0
+"""Seconds to tell the supervisor what was measured, at the end."""
+
+_OWN: Final = b"fairlead_"
+"""Prefix of what changes only when something happens."""
+
+
+class Worker:
+    """A ``Door``. ``link``: the socket to the supervisor.  ``name``: the worker's place, as the metrics show it."""
+
+    port = 0
+
+    def __init__(self, link: socket.socket, name: str, catalog: Catalog, sink: Sink) -> None:
+        self.lull = LULL
+        self._channel = Channel(link, ToWorker, self._received, self._alone)
+        self._name = name
+        self._catalog = catalog
+        self._sink = sink
+        self._enter: Enter | None = None
+        self._stop: Callable[[], None] | None = None
+        self._draining = self._left = False
+        self._ended = 0
+        """Connections that ended and were not told of yet."""
+        self._asked: dict[int, asyncio.Future[list[Part]]] = {}
+        self._number = 0
+        self._told: list[bytes] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # The door.
+
+    def open(self, enter: Enter, stop: Callable[[], None]) -> list[socket.socket]:
+        loop = asyncio.get_running_loop()
+        self._enter, self._stop = enter, stop
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a terminal sends them to all: they are the supervisor's to act on
+        loop.add_signal_handler(signal.SIGTERM, self._channel.send, Leaving())
+        self._channel.start(loop)
+        self._keep(self._report())
+        return []
+
+    def ready(self) -> None:
+        """Every model is loaded: connections may come."""
+        self._channel.send(Ready([(live.endpoint, live.version) for live in self._catalog.endpoints()]))
+
+    async def shut(self) -> bool:
+        return True
+
+    def leave(self) -> None:
+        self._left = True
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._channel.send(Measured(measured(self._catalog, self._sink)[0]))
+        self._channel.finish(LAST_WORD)
+
+    def counted(self, protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+        """The protocol class, telling when a connection ended."""
+
+        def connection_lost(connection: Any, exc: Exception | None) -> None:
+            protocol.connection_lost(connection, exc)
+            self._closed()
+
+        return type("WorkerProtocol", (protocol,), {"connection_lost": connection_lost})
+
+    # From the supervisor.
+
+    def _received(self, message: Any, connection: socket.socket | None) -> None:
+        match message:
+            case Accepted(number):
+                self._take(number, connection)
+            case Measure():
+                self._channel.send(Measured(measured(self._catalog, self._sink)[0]))
+            case Whole(number, parts):
+                future = self._asked.get(number)
+                if future is not None and not future.done():
+                    future.set_result([Part(part.worker, part.text, gone=part.gone) for part in parts])
+            case Drain(lull):
+                self.lull = lull
+                self._drain()
+
+    def _take(self, number: int, connection: socket.socket | None) -> None:
+        if connection is None or self._left:
+            if connection is not None:
+                connection.close()
+            self._channel.send(Missed(number))
+            return
+        self._channel.send(Taken(number))  # before anything is read: from here on nobody else can answer it
+        connection.setblocking(False)
+        self._keep(self._let_in(connection))
+
+    async def _let_in(self, connection: socket.socket) -> None:
+        assert self._enter is not None  # noqa: S101 - open comes first
+        try:
+            await self._enter(connection)
+        except OSError:  # gone before it was in
+            connection.close()
+            self._closed()
+
+    def _alone(self) -> None:
+        """The supervisor is gone."""
+        for future in self._asked.values():
+            if not future.done():
+                future.cancel()
+        self._drain()
+
+    def _drain(self) -> None:
+        if not self._draining and self._stop is not None:
+            self._draining = True
+            self._stop()
+
+    # To the supervisor.
+
+    def _closed(self) -> None:
+        self._ended += 1
+        if self._ended == 1:
+            asyncio.get_running_loop().call_soon(self._tell_closed)
+
+    def _tell_closed(self) -> None:
+        count, self._ended = self._ended, 0
+        self._channel.send(Closed(count))
+
+    async def _report(self) -> None:
+        """Say what was measured while something changes, so that little is lost with this process."""
+        while True:
+            await asyncio.sleep(PUSH)
+            text, _ = measured(self._catalog, self._sink)
+            own = [line for line in text.split(b"\n") if line.startswith(_OWN)]
+            if own != self._told:
+                self._told = own
+                self._channel.send(Measured(text))
+
+    async def exposition(self) -> tuple[bytes, str]:
+        """The metrics of all workers. Raises Unavailable when the supervisor does not say what the others measured."""
+        text, content_type = measured(self._catalog, self._sink)
+        self._number += 1
+        number = self._number
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        self._channel.send(Collect(number, text))
+        try:
+            await asyncio.wait((answer,), timeout=ANSWER)
+        finally:
+            del self._asked[number]
+        if not answer.done() or answer.cancelled():
+            raise Unavailable("the supervisor does not say what the other workers measured", retry_after=1)
+        parts = answer.result()
+        return self._sink.merge([*parts, Part(self._name, text, gone=self._draining)]), content_type
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def report(link: socket.socket, error: FairleadError) -> None:
+    """Tell the supervisor why this worker cannot serve."""
+    with contextlib.suppress(OSError):
+        link.sendall(frame(Failed(error.code, str(error))))
