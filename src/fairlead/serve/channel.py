@@ -15,7 +15,6 @@ from fairlead.serve.messages import Accepted, Message, Reader, frame
 
 _CHUNK: Final = 65536
 _DESCRIPTORS: Final = 16
-_CLOSE_ON_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 PENDING: Final = 64 * 1024 * 1024
 """Bytes that may wait for a reader that does not read; with more the channel counts as broken."""
@@ -54,6 +53,8 @@ class Channel:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         loop.add_reader(self._link.fileno(), self._read)
+        if self._waiting:
+            loop.add_writer(self._link.fileno(), self._resume)
 
     def send(self, message: Message, passed: socket.socket | None = None) -> None:
         """Send, or keep until there is room. A descriptor that is kept is sent later: leave ``passed`` open."""
@@ -120,13 +121,15 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            data, descriptors, flags, _ = socket.recv_fds(self._link, _CHUNK, _DESCRIPTORS, _CLOSE_ON_EXEC)
+            data, descriptors, flags, _ = socket.recv_fds(self._link, _CHUNK, _DESCRIPTORS)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self._end()
             return
-        self._passed.extend(descriptors)
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+            self._passed.append(descriptor)
         if flags & socket.MSG_CTRUNC:
             self._passed.append(None)  # no room for another open file: the connection did not come
         try:

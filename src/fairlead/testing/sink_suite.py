@@ -1,0 +1,104 @@
+"""What every sink must do, whoever wrote it.
+
+::
+
+    @pytest.mark.parametrize("check", sink_suite.CHECKS, ids=lambda check: check.__name__)
+    def test_my_sink(check):
+        check(MySink)
+
+A sink's exposition is its own; the checks look only at whether it changes and how it adds up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fairlead.contracts.sink import Part, Sink
+
+Make = Callable[[], Sink]
+
+
+def meters_are_made_once(make: Make) -> None:
+    sink = make()
+    _expect(sink.endpoint("churn", "1") is sink.endpoint("churn", "1"), "one meter a version")
+    _expect(sink.endpoint("churn", "1") is not sink.endpoint("churn", "2"), "another for another version")
+    _expect(sink.workers() is sink.workers(), "one meter for the workers")
+
+
+def sinks_do_not_mix(make: Make) -> None:
+    one, other = make(), make()
+    untouched = _told(other, 0)
+    _told(one, 3)
+    _expect(_steady(other) == untouched, "what one sink is told, another does not show")
+
+
+def rendering_twice_counts_nothing_twice(make: Make) -> None:
+    sink = make()
+    _expect(_told(sink, 3) == _steady(sink), "rendering changes nothing")
+
+
+def merging_one_changes_no_count(make: Make) -> None:
+    sink = make()
+    _told(sink, 3)
+    text = sink.render()[0]
+    once = sink.merge([Part("0", text)])
+    _expect(sink.merge([Part("", once, gone=True)]) == sink.merge([Part("0", text, gone=True)]), "merged again")
+
+
+def counts_of_two_are_those_of_one_that_saw_all(make: Make) -> None:
+    first, second, whole = make(), make(), make()
+    _told(first, 2)
+    _told(second, 5)
+    _told(whole, 2)
+    _told(whole, 5)
+    merged = whole.merge([Part("0", first.render()[0], gone=True), Part("1", second.render()[0], gone=True)])
+    _expect(merged == whole.merge([Part("0", whole.render()[0], gone=True)]), "counts are added up")
+
+
+def merging_in_steps_is_merging_at_once(make: Make) -> None:
+    sinks = [make() for _ in range(3)]
+    for index, sink in enumerate(sinks):
+        _told(sink, index + 1)
+    parts = [Part(str(index), sink.render()[0], gone=True) for index, sink in enumerate(sinks)]
+    merge = sinks[0].merge
+    stepwise = merge([Part("", merge(parts[:2]), gone=True), parts[2]])
+    _expect(stepwise == merge(parts), "the order of adding up does not matter")
+
+
+def nothing_merged_is_nothing(make: Make) -> None:
+    sink = make()
+    _expect(sink.merge([]) == sink.merge([Part("", b"", gone=True)]) == b"", "no part, no line")
+
+
+CHECKS = (
+    meters_are_made_once,
+    sinks_do_not_mix,
+    rendering_twice_counts_nothing_twice,
+    merging_one_changes_no_count,
+    counts_of_two_are_those_of_one_that_saw_all,
+    merging_in_steps_is_merging_at_once,
+    nothing_merged_is_nothing,
+)
+
+
+def _told(sink: Sink, calls: int) -> bytes:
+    """Tell it of some calls, in numbers that add up without rounding; what it shows of them."""
+    sink.ready("churn", "1", True)
+    meter = sink.endpoint("churn", "1")
+    for _ in range(calls):
+        meter.answered(0.5, 2, 0.25, 0.25)
+        meter.batch(4, 2, 0.25)
+        meter.failed("queue_full", 0.125)
+        meter.queue(0, 0)
+        sink.edge_error("/invocations", "not_found")
+    return _steady(sink)
+
+
+def _steady(sink: Sink) -> bytes:
+    """What it shows but for what changes by itself."""
+    return sink.merge([Part("0", sink.render()[0], gone=True)])
+
+
+def _expect(condition: bool, what: str) -> None:
+    if not condition:
+        raise AssertionError(what)

@@ -1,0 +1,90 @@
+"""A sink in memory, for tests; ``fairlead.testing.sink_suite`` holds for it too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from fairlead.contracts.sink import Part
+
+
+class MemoryMeter:
+    """What one version of one endpoint was told. ``outcomes``: calls by ``ok`` or error code."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.rows = 0
+        self.seconds: list[float] = []
+        self.batches: list[tuple[int, int]] = []
+        self.waiting = (0, 0)
+
+    def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:  # noqa: ARG002 - the contract
+        self.outcomes["ok"] += 1
+        self.rows += rows
+        self.seconds.append(seconds)
+
+    def failed(self, code: str, seconds: float) -> None:
+        self.outcomes[code] += 1
+        self.seconds.append(seconds)
+
+    def batch(self, rows: int, calls: int, seconds: float) -> None:  # noqa: ARG002 - the contract
+        self.batches.append((rows, calls))
+
+    def queue(self, rows: int, calls: int) -> None:
+        self.waiting = (rows, calls)
+
+
+class MemoryWorkersMeter:
+    """``now``: how many answer.  ``restarts``: by reason.  ``unheard``: who did not answer in time."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.restarts: Counter[str] = Counter()
+        self.unheard: list[str] = []
+
+    def live(self, workers: int) -> None:
+        self.now = workers
+
+    def restarted(self, reason: str) -> None:
+        self.restarts[reason] += 1
+
+    def silent(self, worker: str) -> None:
+        self.unheard.append(worker)
+
+
+class MemorySink:
+    """Keeps what it is told. Its exposition is ``name value`` for each count and ``!name value`` for the rest."""
+
+    def __init__(self) -> None:
+        self.meters: dict[tuple[str, str], MemoryMeter] = {}
+        self.edge_errors: Counter[tuple[str, str]] = Counter()
+        self.versions: dict[tuple[str, str], bool] = {}
+        self._workers = MemoryWorkersMeter()
+
+    def endpoint(self, endpoint: str, version: str) -> MemoryMeter:
+        return self.meters.setdefault((endpoint, version), MemoryMeter())
+
+    def workers(self) -> MemoryWorkersMeter:
+        return self._workers
+
+    def edge_error(self, route: str, code: str) -> None:
+        self.edge_errors[route, code] += 1
+
+    def ready(self, endpoint: str, version: str, ready: bool) -> None:
+        self.versions[endpoint, version] = ready
+
+    def render(self) -> tuple[bytes, str]:
+        counts = {f"edge:{route}:{code}": count for (route, code), count in self.edge_errors.items()}
+        for key, meter in self.meters.items():
+            counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
+            counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
+        return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"
+
+    def merge(self, parts: Sequence[Part]) -> bytes:
+        total: Counter[str] = Counter()
+        for part in parts:
+            for line in part.text.decode().splitlines():
+                name, _, count = line.rpartition(" ")
+                if not (part.gone and name.startswith("!")):
+                    total[name] += int(count)
+        return "".join(f"{name} {count}\n" for name, count in total.items()).encode()
