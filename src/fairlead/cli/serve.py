@@ -60,9 +60,7 @@ def serve(
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Serve models: Open Inference Protocol V2, KServe V1 and MLflow /invocations on one port."""
-    level = logging.getLevelNamesMapping().get(log_level.upper())
-    if level is None:
-        raise UsageError(f"--log-level {log_level!r} is not known; expected debug, info, warning or error")
+    level = _level(log_level)
     if runtime:
         plugins.known("fairlead.runtimes", runtime)
     log.configure(level=level)
@@ -90,6 +88,13 @@ def serve(
         _run(wiring.supervisor(settings, _worker_command, announce))
     else:
         _run(wiring.server(*asked, lambda bound, live: announce(bound, [(one.endpoint, one.version) for one in live])))
+
+
+def _level(name: str) -> int:
+    level = logging.getLevelNamesMapping().get(name.upper())
+    if level is None:
+        raise UsageError(f"--log-level {name!r} is not known; expected debug, info, warning or error")
+    return level
 
 
 def _run(server: Server | Supervisor) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from fairlead.adapters.sinks.merge import merged
-from fairlead.adapters.sinks.prometheus import PrometheusSink
+from fairlead.adapters.sinks.prometheus.merge import merged
+from fairlead.adapters.sinks.prometheus.sink import PrometheusSink
 from fairlead.contracts.sink import Part
 
 
