@@ -65,13 +65,7 @@ def serve(
         plugins.known("fairlead.runtimes", runtime)
     log.configure(level=level)
     settings = ServerSettings(
-        host=host,
-        port=port,
-        max_body=_bytes(max_body_mb),
-        grace=grace,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        workers=workers,
+        host, port, _bytes(max_body_mb), grace, workers=workers, tls_cert=tls_cert, tls_key=tls_key
     )
     asked = (
         read_home(home, tracking),
