@@ -55,6 +55,7 @@ def metrics() -> str:
     sink.endpoint("churn", "1").failed("queue_full", 0.0)
     sink.edge_error("/invocations", "not_found")
     sink.ready("churn", "1", True)
+    sink.workers().silent("0")
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
     for family in sink.registry.collect():
         if family.name.startswith("fairlead_"):

@@ -55,13 +55,15 @@ class Process:
         self._untaken: dict[int, socket.socket] = {}
         self._given = 0
         ours, theirs = socket.socketpair()
-        with theirs:
+        with contextlib.ExitStack() as until_started, theirs:
+            until_started.callback(ours.close)
             self._popen = subprocess.Popen(  # noqa: S603 - our own command line
                 command(self.name, theirs.fileno()),
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C is for the supervisor, which lets the workers drain
             )
+            until_started.pop_all()
         self.channel = Channel(
             ours,
             ToSupervisor,
@@ -115,6 +117,13 @@ class Process:
     def ended(self) -> bool:
         """Whether the process is no more."""
         return self._popen.poll() is not None
+
+    def lost(self) -> bool:
+        """Whether the process ended and its channel did not; ends the channel."""
+        lost = self.channel.open and self.ended()
+        if lost:
+            self.channel.close()
+        return lost
 
     async def buried(self) -> str:
         """Wait for the end of a process whose channel ended; how it ended."""

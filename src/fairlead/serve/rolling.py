@@ -39,7 +39,12 @@ class Rolling:
             old = place.worker
             if old is None or place.coming is not None:
                 continue  # being replaced as it is
-            new = self._start(place)
+            try:
+                new = self._start(place)
+            except OSError as error:  # no room for another process
+                fields = {"why": error.strerror}
+                log.error("rolling restart stopped", extra={"fields": fields})  # noqa: TRY400 - the system's fault
+                return False
             await new.settled.wait()
             if not new.was_ready:
                 log.error("rolling restart stopped", extra={"fields": {"why": "a new worker did not become ready"}})

@@ -39,17 +39,15 @@ LOOK: Final = 1.0
 Endpoints = list[tuple[str, str]]
 """Endpoint and version."""
 
+Announce = Callable[[int, Endpoints], None]
+"""Gets the port and what answers there."""
+
 
 class Supervisor:
     """Owns the port, the signals and the workers. ``on_ready`` is called once, with the port, when all are ready."""
 
     def __init__(
-        self,
-        settings: ServerSettings,
-        command: Command,
-        sink: Sink,
-        clock: Clock,
-        on_ready: Callable[[int, Endpoints], None] = lambda _port, _endpoints: None,
+        self, settings: ServerSettings, command: Command, sink: Sink, clock: Clock, on_ready: Announce
     ) -> None:
         self._settings = settings
         self._command = command
@@ -133,9 +131,15 @@ class Supervisor:
         return process
 
     def _start_again(self, place: Place) -> None:
-        if not self._stopping.is_set() and place.worker is None and place.coming is None:
-            self._meter.restarted("crashed")
+        if self._stopping.is_set() or place.worker is not None or place.coming is not None:
+            return
+        try:
             self._start(place)
+        except OSError as error:  # no room for another process
+            fields = {"error": error.strerror} | self._again(place)
+            log.error("worker not started", extra={"fields": fields})  # noqa: TRY400 - the system's fault
+        else:
+            self._meter.restarted("crashed")
 
     def _received(self, process: Process, message: Any) -> None:
         match message:
@@ -164,7 +168,9 @@ class Supervisor:
         place.restarts.ready()
         self._reception.join(process)
         if old is not None:
-            self._retire(old)
+            self._reception.leave(old)  # what it was given goes before the word to drain
+            old.drain(LINGER)
+            self._loop.call_later(self._settings.grace + MARGIN, old.kill)
         self._count()
         if not self._begun and all(one.worker for one in self._places) and not self._stopping.is_set():
             self._begun = True
@@ -176,12 +182,6 @@ class Supervisor:
         if place.worker is process and place.coming is None and not self._stopping.is_set():
             self._meter.restarted("rolled")
             self._start(place)
-
-    def _retire(self, process: Process) -> None:
-        """Give it nobody more; what it was given goes before the word to drain."""
-        self._reception.leave(process)
-        process.drain(LINGER)
-        self._loop.call_later(self._settings.grace + MARGIN, process.kill)
 
     def _silent(self, process: Process) -> None:
         """Its channel ended: it is gone, or as good as."""
@@ -195,38 +195,42 @@ class Supervisor:
     async def _bury(self, process: Process) -> None:
         how = await process.buried()
         del self._processes[process.number]
-        self._scrapes.ended(process)
         place = self._places[process.place]
         if place.coming is process:
             place.coming = None
         process.settled.set()
         process.over.set()
-        fields: dict[str, object] = {"worker": process.name, "pid": process.pid, "how": how}
-        if self._stopping.is_set():
-            return
+        try:
+            self._scrapes.ended(process)
+        finally:
+            if not self._stopping.is_set():
+                self._after(process, place, how)
+
+    def _after(self, process: Process, place: Place, how: str) -> None:
+        """A worker ended while the server goes on."""
+        fields = _told(process, how)
         if process.state is State.LEAVING:
             log.info("worker ended", extra={"fields": fields})
         elif not self._begun and not process.was_ready:
             self._error = raised(process.failure) if process.failure else FairleadError(_never_ready(how))
             self.stop()
+        elif place.worker is not None:  # it was to replace one that still answers
+            log.error("worker not replaced", extra={"fields": fields})
         else:
-            if process.failure is not None:
-                fields["error"] = process.failure.message
-            if place.worker is not None:  # it was to replace one that still answers
-                log.error("worker not replaced", extra={"fields": fields})
-                return
-            delay = place.restarts.crashed()
-            fields |= {"crashes": place.restarts.crashes, "again_in": delay}
-            log.error("worker crashed", extra={"fields": fields})
-            self._loop.call_later(delay, self._start_again, place)
+            log.error("worker crashed", extra={"fields": fields | self._again(place)})
+
+    def _again(self, place: Place) -> dict[str, object]:
+        """Start a worker in this place when it is time; says when."""
+        delay = place.restarts.crashed()
+        self._loop.call_later(delay, self._start_again, place)
+        return {"crashes": place.restarts.crashes, "again_in": delay}
 
     async def _look(self) -> None:
         """A worker's socket may outlive it in a child of its own."""
         while True:
             await asyncio.sleep(LOOK)
             for process in list(self._processes.values()):
-                if process.channel.open and process.ended():
-                    process.channel.close()
+                if process.lost():
                     self._silent(process)
 
     def _count(self) -> None:
@@ -236,6 +240,14 @@ class Supervisor:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _told(process: Process, how: str) -> dict[str, object]:
+    """How a worker ended, for the log."""
+    fields: dict[str, object] = {"worker": process.name, "pid": process.pid, "how": how}
+    if process.failure is not None:
+        fields["error"] = process.failure.message
+    return fields
 
 
 def _never_ready(how: str) -> str:
