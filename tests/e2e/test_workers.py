@@ -242,6 +242,19 @@ def test_without_a_live_worker_connections_wait(serve, connect) -> None:
     assert process.stop() == 0
 
 
+def test_a_connection_that_a_worker_never_took_goes_to_another(serve, connect) -> None:
+    process, port = serve(2)
+    hung = started(process)[0]
+    os.kill(hung, signal.SIGSTOP)
+    callers = [connect(port) for _ in range(6)]
+    for caller in callers:
+        caller.send()
+    time.sleep(0.3)
+    os.kill(hung, signal.SIGKILL)
+    assert hung not in {caller.receive() for caller in callers}
+    assert process.stop() == 0
+
+
 def test_metrics_are_those_of_all(serve, connect) -> None:
     process, port = serve(3)
     callers = [connect(port) for _ in range(6)]
