@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fairlead.contracts.errors import UsageError
+from fairlead.contracts.errors import Untrusted, UsageError
 from fairlead.contracts.runtime import LoadedModel, RuntimeOptions
 from fairlead.contracts.sink import Sink
 from fairlead.contracts.stores import AliasHistory, Registry, Tracker
@@ -17,8 +17,8 @@ from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
 from fairlead.package.bundle import Bundle, Opener
 from fairlead.package.registry import Moves
-from fairlead.package.sources import split_name
-from fairlead.package.trust import TrustBook
+from fairlead.package.sources import parse, split_name
+from fairlead.package.trust import TrustBook, remedy
 from fairlead.serve import tune
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
@@ -89,9 +89,12 @@ def opener(home: Home) -> Opener:
 
 
 def load_model(bundle: Bundle, threads: int = 0) -> LoadedModel:
-    """Hand the artefact to its runtime."""
+    """Hand the artefact to its runtime. Raises Untrusted that names the command to decide."""
     runtime = plugins.load("fairlead.runtimes", bundle.artefact.format)()
-    model: LoadedModel = runtime.load(bundle.artefact, RuntimeOptions(threads=threads))
+    try:
+        model: LoadedModel = runtime.load(bundle.artefact, RuntimeOptions(threads=threads))
+    except Untrusted as error:
+        raise Untrusted(f"{error}; {remedy(parse(bundle.uri))}") from error
     return model
 
 

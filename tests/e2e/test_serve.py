@@ -171,3 +171,14 @@ def test_the_log_is_json_off_a_terminal(start, doubler: Path) -> None:
     loaded = next(event for event in process.events if event["event"] == "loaded")
     assert loaded["endpoint"] == "doubler"
     assert loaded["inline"] is True
+
+
+def test_a_type_that_nobody_knows_is_refused_with_the_words_to_decide(run, tmp_path: Path) -> None:
+    code = "from sklearn.base import BaseEstimator\nclass Own(BaseEstimator):\n    def predict(self, x): return x\n"
+    (tmp_path / "own_estimator.py").write_text(code)
+    write = "import own_estimator, skops.io as sio; sio.dump(own_estimator.Own(), 'model.skops')"
+    subprocess.run([sys.executable, "-c", write], cwd=tmp_path, check=True)
+    result = run("serve", str(tmp_path / "model.skops"), "--port", "0")
+    assert result.returncode == 1
+    assert "own_estimator.Own, which is not on the list of harmless types" in result.stderr
+    assert "if you vouch for it, add --trust-pickle" in result.stderr

@@ -109,9 +109,11 @@ def _outputs(signature: Signature) -> Finding:
 
 
 def _rows(model: LoadedModel) -> Finding:
-    if model.traits.max_rows == 1:
+    rows = 1 if model.traits.max_rows == 1 else _frozen(model.signature)
+    if rows:
+        told = "one row" if rows == 1 else f"{rows} rows"
         message = (
-            "the graph is frozen to one row; export it with a dynamic first dimension, and calls can share a batch"
+            f"the graph is frozen to {told}; export it with a dynamic first dimension, and calls can share a batch"
         )
         return Finding(Level.FAIL, "batch", message)
     if not model.signature.batched:
@@ -119,6 +121,12 @@ def _rows(model: LoadedModel) -> Finding:
         return Finding(Level.WARN, "batch", message)
     limit = f", at most {model.traits.max_rows} at once" if model.traits.max_rows else ""
     return Finding(Level.OK, "batch", f"takes any number of rows{limit}")
+
+
+def _frozen(signature: Signature) -> int:
+    """The first dimension of every input, where it is one fixed number above 1 and nothing else; else 0."""
+    firsts = {spec.shape[0] if spec.shape else 0 for spec in (*signature.inputs, *signature.outputs)}
+    return max(0, *firsts) if len(firsts) == 1 and firsts != {1} else 0
 
 
 def _graph(details: Mapping[str, Any]) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from fairlead.kit.clock import Clock
 from fairlead.kit.config import Home
 from fairlead.kit.files import locked, write_whole
 from fairlead.package.risks import Risk
-from fairlead.package.sources import Found
+from fairlead.package.sources import Found, Source
 
 TAG = "fairlead.trust"
 """The version tag that holds a decision as JSON."""
@@ -82,7 +82,7 @@ class TrustBook:
         decision = self.decision(found)
         if decision or not risks:
             return decision
-        raise Untrusted(f"{_told(found, risks)}{self._earlier(found)}; {_remedy(found)}")
+        raise Untrusted(f"{_told(found, risks)}{self._earlier(found)}; {remedy(found.source)}")
 
     def _earlier(self, found: Found) -> str:
         earlier = _from_tag(found.version) or next(
@@ -126,7 +126,8 @@ def _told(found: Found, risks: Sequence[Risk]) -> str:
     return first if len(risks) == 1 else f"{first} (and {len(risks) - 1} more)"
 
 
-def _remedy(found: Found) -> str:
-    if found.source.path is not None:
+def remedy(source: Source) -> str:
+    """The one command that decides."""
+    if source.path is not None:
         return "if you vouch for it, add --trust-pickle"
-    return f'if you vouch for it: `fairlead models trust {shlex.quote(found.source.handle)} --why "..."`'
+    return f'if you vouch for it: `fairlead models trust {shlex.quote(source.handle)} --why "..."`'

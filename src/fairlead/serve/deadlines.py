@@ -64,5 +64,5 @@ class Alarm:
 def too_late(call: Call, when: str) -> DeadlineExceeded:
     allowed = (call.deadline - call.arrived) * 1000
     return DeadlineExceeded(
-        f"the deadline of {allowed:.0f} ms passed {when}; allow more with x-request-timeout-ms or send fewer rows"
+        f"the deadline of {allowed:.4g} ms passed {when}; allow more with x-request-timeout-ms or send fewer rows"
     )

@@ -86,7 +86,9 @@ async def read_body(request: Request, limit: int) -> bytes:
             raise MalformedBody(f"the body is not valid {encoding}: {error}") from None
         size += len(chunk)
         if size > limit:
-            raise _too_large("more than that" if inflate is None else "more than that once inflated", limit)
+            raise _too_large(
+                f"more than {limit} bytes" if inflate is None else f"more than {limit} bytes once inflated", limit
+            )
         chunks.append(chunk)
     if inflate and not inflate.eof:
         raise MalformedBody(f"the {encoding} body ends early")

@@ -39,6 +39,14 @@ def frozen() -> Model:
     return EchoModel(traits=Traits(max_rows=1, platform="a_b"))
 
 
+def frozen_to(rows: int) -> Model:
+    def fixed(spec: TensorSpec) -> TensorSpec:
+        return replace(spec, shape=(rows, *spec.shape[1:]))
+
+    inputs, outputs = (tuple(fixed(spec) for spec in specs) for specs in (TWO_COLUMNS.inputs, TWO_COLUMNS.outputs))
+    return EchoModel(Signature(inputs, outputs, batched=False))
+
+
 def answering(function: Callable[[np.ndarray[Any, Any]], Any]) -> Model:
     return Model(lambda inputs: {"y": function(inputs["x"])})
 
@@ -55,6 +63,7 @@ CALLS = iter(range(100))
     [
         (frozen(), "batch", Level.FAIL, "frozen to one row"),
         (EchoModel(replace(TWO_COLUMNS, batched=False)), "batch", Level.WARN, "one by one"),
+        (frozen_to(4), "batch", Level.FAIL, "frozen to 4 rows"),
         (EchoModel(Signature((), TWO_COLUMNS.outputs)), "signature", Level.WARN, "names no inputs"),
         (EchoModel(Signature(TWO_COLUMNS.inputs)), "outputs", Level.WARN, "names no outputs"),
         (Model(raising), "example", Level.FAIL, "fails on its own input example: ValueError: no"),

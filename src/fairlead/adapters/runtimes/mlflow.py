@@ -38,8 +38,7 @@ class MlflowRuntime:
         loader = str(flavor.get("loader_module", ""))
         if not artefact.trusted and (loader not in _PLAIN_LOADERS or "code" in flavor):
             raise Untrusted(
-                f"{path.name} is loaded by {loader or 'code of its own'}, which may run code that lies in the folder;"
-                " `fairlead models trust` records that you vouch for it"
+                f"{path.name} is loaded by {loader or 'code of its own'}, which may run code that lies in the folder"
             )
         try:
             with warnings.catch_warnings():

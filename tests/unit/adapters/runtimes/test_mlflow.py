@@ -94,7 +94,7 @@ def folder(path: Path, loader: str, **more: str) -> Artefact:
     ("loader", "more"), [("mlflow.sklearn", {}), ("own.code", {}), ("", {}), ("mlflow.onnx", {"code": "code"})]
 )
 def test_code_needs_somebody_who_vouches(tmp_path: Path, loader: str, more: dict[str, str]) -> None:
-    with pytest.raises(Untrusted, match="fairlead models trust"):
+    with pytest.raises(Untrusted, match="which may run code"):
         MlflowRuntime().load(folder(tmp_path, loader, **more), RuntimeOptions())
 
 

@@ -37,8 +37,7 @@ def _skops(path: Path, vouched: tuple[str, ...]) -> Any:
     except UntrustedTypesFoundException as error:
         unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - {*ALLOWED, *vouched})
         raise Untrusted(
-            f"{path.name} holds {', '.join(unknown[:5])}, which is not on the list of harmless types;"
-            " `fairlead models trust` records that you vouch for the model"
+            f"{path.name} holds {', '.join(unknown[:5])}, which is not on the list of harmless types"
         ) from error
     except FairleadError:
         raise
@@ -49,10 +48,7 @@ def _skops(path: Path, vouched: tuple[str, ...]) -> Any:
 
 def _pickle(path: Path, trusted: bool) -> Any:
     if not trusted:
-        raise Untrusted(
-            f"{path.name} is a pickle: loading it runs whatever code it holds;"
-            " `fairlead models trust` records that you vouch for it, --trust-pickle does so for one run"
-        )
+        raise Untrusted(f"{path.name} is a pickle: loading it runs whatever code it holds")
     try:
         return joblib.load(path)
     except ModuleNotFoundError as error:
