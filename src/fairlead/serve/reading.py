@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, Final
 
 import httptools
@@ -181,6 +182,6 @@ class Reading(HttpToolsProtocol):
         if self.pipeline:
             self.flow.resume_reading()  # uvicorn paused it, and then nobody would hear a caller hang up
 
+    @abstractmethod
     def _refuse(self, refusal: Refusal) -> None:
         """Refuse the request that is being read."""
-        raise NotImplementedError
