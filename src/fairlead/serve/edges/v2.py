@@ -95,24 +95,17 @@ class V2:
 
     def write(self, reply: Reply, request: Request, signature: Signature) -> Answer:
         raw = request.memo
-        if raw is None and request.outputs is None:
-            every = [
-                v2.ResponseOutput(name, tensors.datatype_of(array), array.shape, None, tensors.to_json(array, name))
-                for name, array in reply.outputs.items()
-            ]
-            body = json.encode(v2.InferResponse(reply.endpoint, every, reply.version, request.id))
-            return Answer(200, json_headers(), body)
         outputs = []
         blobs: list[bytes] = []
         for name in reply.outputs if request.outputs is None else request.outputs:
             array = reply.outputs[name]
-            if raw is not None and raw(name):
+            if raw is None or not raw(name):
+                kind_name = tensors.datatype_of(array)
+                outputs.append(v2.ResponseOutput(name, kind_name, array.shape, None, tensors.to_json(array, name)))
+            else:
                 kind = _output_type(name, array, signature)
                 blobs.append(tensors.to_binary(array, kind))
                 outputs.append(v2.ResponseOutput(name, kind.value, array.shape, {"binary_data_size": len(blobs[-1])}))
-            else:
-                kind_name = tensors.datatype_of(array)
-                outputs.append(v2.ResponseOutput(name, kind_name, array.shape, None, tensors.to_json(array, name)))
         head = json.encode(v2.InferResponse(reply.endpoint, outputs, reply.version, request.id))
         if not blobs:
             return Answer(200, json_headers(), head)
