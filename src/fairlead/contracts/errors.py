@@ -24,8 +24,13 @@
      |- RegistryError            the registry or its store
      |   |- RegistryUnreachable      it does not answer
      |   '- AliasMoved               compare-and-set lost the race
+     |- StateError               the state store
+     |   |- Conflict                 compare-and-set lost the race
+     |   |- LeaseLost                another process acts now
+     |   '- Busy                     one is under way already
      |- AddressInUse              host and port that another process has
      |- StorageFull               no room, or no right, to write a file
+     |- PipelineFailed           a user's training pipeline raised, or lacks a function
      |- ParityFailed             a conversion that does not agree with its original
      |- MissingExtra             a library that an extra installs
      '- UsageError               wrong flags, settings or environment
@@ -135,12 +140,32 @@ class AliasMoved(RegistryError):
     code = "alias_moved"
 
 
+class StateError(FairleadError):
+    code = "state_error"
+
+
+class Conflict(StateError):
+    code = "conflict"
+
+
+class LeaseLost(StateError):
+    code = "lease_lost"
+
+
+class Busy(StateError):
+    code = "busy"
+
+
 class AddressInUse(FairleadError):
     code = "address_in_use"
 
 
 class StorageFull(FairleadError):
     code = "storage_full"
+
+
+class PipelineFailed(FairleadError):
+    code = "pipeline_failed"
 
 
 class ParityFailed(FairleadError):

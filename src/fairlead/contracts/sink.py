@@ -62,6 +62,9 @@ class Sink(Protocol):
 
     def ready(self, endpoint: str, version: str, ready: bool) -> None: ...
 
+    def events(self, recorder: str, kept: int, dropped: int) -> None:
+        """Prediction events that a recorder took, and those that were dropped before it could. From any thread."""
+
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""
 

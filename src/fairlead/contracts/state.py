@@ -1,0 +1,119 @@
+"""Plugin contract: the state store, where the stages meet. Entry-point group ``fairlead.state``.
+
+Five shapes and no more: documents (compare-and-set), journals (append only), windows, labels and leases. What a body
+means is in ``contracts/plans.py``; bodies are JSON, so that two releases can read each other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fairlead.contracts.events import Accepted, Label, Window
+
+Body = dict[str, Any]
+"""JSON: strings, finite numbers, booleans, None, lists and dicts of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """``revision`` grows by one with every change; 0 is what is not there yet."""
+
+    kind: str
+    key: str
+    revision: int
+    body: Body
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a journal. ``number`` grows, over all journals of the store."""
+
+    kind: str
+    subject: str
+    number: int
+    at_ms: int
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to act, until it expires. ``token`` grows with every new holder: an older one is refused."""
+
+    name: str
+    owner: str
+    token: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLabel:
+    """A label as it is known now: the value that became known last, and when it did.
+
+    ``changes``: the values before it with the time at which each became known, oldest first; so the value known at any
+    time can be told.
+    """
+
+    label: Label
+    changes: tuple[tuple[int, float | str], ...] = ()
+
+
+class StateStore(Protocol):
+    """Safe for many processes and, on PostgreSQL, many machines; a fresh database may be opened by all at once.
+
+    Raises Unavailable when the database does not answer, StorageFull when it cannot be written, Conflict when a
+    compare-and-set lost, LeaseLost when ``fence`` is not the current lease (checked in the same transaction).
+    """
+
+    def get(self, kind: str, key: str) -> Document | None: ...
+
+    def all(self, kind: str) -> list[Document]:
+        """By key."""
+
+    def put(self, kind: str, key: str, body: Body, revision: int, *, fence: Lease | None = None) -> Document:
+        """Replace revision ``revision`` (0: create). Raises Conflict."""
+
+    def append(self, kind: str, subject: str, body: Body, *, fence: Lease | None = None) -> Entry: ...
+
+    def entries(
+        self, kind: str, subject: str = "", *, after: int = 0, since_ms: int = 0, limit: int = 0
+    ) -> list[Entry]:
+        """Oldest first; ``after``: a number; ``limit``: the newest so many."""
+
+    def put_windows(self, windows: Sequence[Window]) -> None:
+        """Keep each, in the place of an earlier one of the same endpoint, version, arm, worker and start."""
+
+    def windows(
+        self, endpoint: str, *, since_ms: int = 0, until_ms: int | None = None, version: str = ""
+    ) -> list[Window]:
+        """Oldest first, those that start in ``[since_ms, until_ms)``."""
+
+    def prune_windows(self, before_ms: int) -> int: ...
+
+    def label(self, labels: Sequence[Label]) -> Accepted:
+        """Durable when it returns. The same label again changes nothing; another value is a correction.
+
+        A value that became known before the present one joins the history and does not replace it: labels may come in
+        any order. All are kept or none. Raises InvalidParameter for a value that is not finite and the like.
+        """
+
+    def labels(
+        self, endpoint: str, *, since_ms: int = 0, until_ms: int | None = None, keys: Sequence[str] = ()
+    ) -> list[KnownLabel]:
+        """Those that became known or were corrected in ``[since_ms, until_ms)``, in the order in which they last did.
+
+        ``keys``: those only; none given means all.
+        """
+
+    def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
+        """Take a free or expired lease, or extend one's own; None while another holds it. The store's clock decides.
+
+        Raises UsageError for no time at all.
+        """
+
+    def release(self, lease: Lease) -> None:
+        """Let go early; nothing happens when it was lost."""
+
+    def close(self) -> None: ...

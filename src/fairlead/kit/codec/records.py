@@ -1,0 +1,39 @@
+"""Frozen records to JSON bodies and back: how the stages' plans are kept in the state store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from fairlead.contracts.errors import StateError
+
+T = TypeVar("T")
+
+
+def to_body(record: Any) -> dict[str, Any]:
+    """A dataclass as JSON builtins. Numbers that are not finite become None."""
+    body: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record))
+    return body
+
+
+def from_body(kind: type[T], body: dict[str, Any]) -> T:
+    """The record back. Unknown keys, of a newer release, are left out. Raises StateError."""
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        raise StateError(f"a stored {kind.__name__} cannot be read: {error}; it may be of another release") from error
+
+
+def pack(columns: Mapping[str, bytes]) -> bytes:
+    """Bytes by name as one string of bytes (MessagePack)."""
+    return msgspec.msgpack.encode(dict(columns))
+
+
+def unpack(data: bytes) -> dict[str, bytes]:
+    """What ``pack`` was given. Raises StateError."""
+    try:
+        return msgspec.msgpack.decode(data, type=dict[str, bytes])
+    except msgspec.DecodeError as error:
+        raise StateError(f"stored columns cannot be read: {error}; they may be of another release") from error
