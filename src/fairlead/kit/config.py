@@ -13,7 +13,14 @@ from pathlib import Path
 
 from fairlead.contracts.errors import UsageError
 
-_KNOWN = ("FAIRLEAD_HOME", "FAIRLEAD_TRACKING", "FAIRLEAD_STATE", "FAIRLEAD_DATA", "FAIRLEAD_REQUIRE_SERVICES")
+_KNOWN = (
+    "FAIRLEAD_HOME",
+    "FAIRLEAD_TRACKING",
+    "FAIRLEAD_STATE",
+    "FAIRLEAD_EVENTS",
+    "FAIRLEAD_DATA",
+    "FAIRLEAD_REQUIRE_SERVICES",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +29,14 @@ class Home:
 
     ``root``: the folder of everything embedded (default ``.fairlead``).
     ``tracking``: MLflow tracking URI.  ``state``: SQLAlchemy URL of the state store.
-    ``user``: the name written into histories.
+    ``user``: the name written into histories.  ``events``: folder or URL of the prediction events.
     """
 
     root: Path
     tracking: str
     state: str
     user: str
+    events: str = ""
 
     @property
     def cache(self) -> Path:
@@ -41,26 +49,49 @@ class Home:
         return self.root / "trust.json"
 
 
-def home(root: Path | None = None, tracking: str | None = None, environ: Mapping[str, str] | None = None) -> Home:
-    """Settings from flags first, then the environment, then embedded defaults.
+@dataclass(frozen=True, slots=True)
+class Located:
+    """What a spec says about where things are; empty: nothing."""
+
+    tracking: str = ""
+    state: str = ""
+    events: str = ""
+
+
+def home(
+    root: Path | None = None,
+    tracking: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    located: Located | None = None,
+) -> Home:
+    """Settings from flags first, then ``FAIRLEAD_*``, then the spec, then embedded defaults.
 
     Raises UsageError for an unknown ``FAIRLEAD_*`` variable, naming the nearest known one, and for a home that is a
     file.
     """
-    environ = os.environ if environ is None else environ
+    environ = variables() if environ is None else environ
+    located = located or Located()
     _refuse_unknown(environ)
     base = Path(root or environ.get("FAIRLEAD_HOME") or ".fairlead").expanduser().absolute()
     if base.is_file():
         raise UsageError(f"the home {base} is a file; name a folder with --home or FAIRLEAD_HOME")
+    events = environ.get("FAIRLEAD_EVENTS") or located.events or str(base / "events")
     return Home(
         root=base,
         tracking=tracking
         or environ.get("FAIRLEAD_TRACKING")
+        or located.tracking
         or environ.get("MLFLOW_TRACKING_URI")
         or f"sqlite:///{base / 'mlflow.db'}",
-        state=environ.get("FAIRLEAD_STATE") or f"sqlite:///{base / 'state.db'}",
+        state=environ.get("FAIRLEAD_STATE") or located.state or f"sqlite:///{base / 'state.db'}",
         user=environ.get("USER") or environ.get("LOGNAME") or _login_name(),
+        events=events if "://" in events else str(Path(events).expanduser().absolute()),
     )
+
+
+def variables() -> Mapping[str, str]:
+    """The environment."""
+    return os.environ
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

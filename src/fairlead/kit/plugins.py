@@ -5,9 +5,15 @@ A plugin whose library is missing gives one sentence that names the extra to ins
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import importlib
+import importlib.util
+import sys
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fairlead.contracts.errors import MissingExtra, UsageError
@@ -22,6 +28,11 @@ _EXTRA_OF = {
     "mlflow": "registry",
     "sqlalchemy": "registry",
     "alembic": "registry",
+    "pyarrow": "events",
+    "duckdb": "events",
+    "scipy": "monitor",
+    "pandera": "retrain",
+    "cronsim": "retrain",
     "psycopg": "postgres",
     "matplotlib": "demo",
 }
@@ -58,6 +69,11 @@ def load(group: str, name: str) -> Any:
         raise missing(error, f"{group.removeprefix('fairlead.').rstrip('s')} {name!r}") from error
 
 
+def installed(*libraries: str) -> bool:
+    """Whether all of these could be imported; none is."""
+    return all(importlib.util.find_spec(library) is not None for library in libraries)
+
+
 def attribute(target: str) -> Any:
     """``package.module:Name`` as the user typed it. Raises UsageError when it is not there."""
     module_name, _, name = target.partition(":")
@@ -71,6 +87,33 @@ def attribute(target: str) -> Any:
         return getattr(module, name)
     except AttributeError:
         raise UsageError(f"{target}: module {module_name!r} has no {name!r}") from None
+
+
+def module_from(path: Path) -> ModuleType:
+    """Run a Python file afresh and return its module. Files beside it can be imported while it runs.
+
+    It is kept in ``sys.modules`` under a name of its own, so that what it defines can be pickled. Raises UsageError
+    when there is no such file, and whatever the file raises.
+    """
+    path = path.absolute()
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file; name a Python file")
+    name = f"fairlead_file_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(path.parent))
+    return module
 
 
 def missing(error: ModuleNotFoundError, what: str) -> MissingExtra:
