@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
+from racing import fresh_schema, race
 
 from fairlead.adapters.stores.alias_history import SqlAliasHistory
-
-POSTGRES = os.environ.get("FAIRLEAD_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test")
 
 OPEN = """
 import json, sys
@@ -45,30 +38,6 @@ except AliasMoved:
 """
 
 
-def race(code: str, argument_lists: list[list[str]]) -> list[object]:
-    """Start one process for each argument list, let all go at once, and give what each printed."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for arguments in argument_lists
-    ]
-    for process in started:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", process.communicate()
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    ended = [process.communicate() for process in started]
-    assert [process.returncode for process in started] == [0] * len(started), [error for _, error in ended]
-    return [json.loads(out) for out, _ in ended]
-
-
 @pytest.mark.slow
 def test_four_processes_open_a_fresh_registry(tmp_path: Path) -> None:
     answers = race(OPEN, [[f"sqlite:///{tmp_path}/home/mlflow.db"]] * 4)
@@ -80,17 +49,8 @@ def fresh_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/state.db"
         return
-    schema = f"fairlead_{secrets.token_hex(4)}"
-    try:
-        with psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3) as connection:
-            connection.execute(f"CREATE SCHEMA {schema}")
-    except psycopg.OperationalError as error:
-        if os.environ.get("FAIRLEAD_REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip(f"no PostgreSQL at {POSTGRES}: {error}")
-    yield f"{POSTGRES}?options=-csearch_path%3D{schema}"
-    with psycopg.connect(POSTGRES, autocommit=True) as connection:
-        connection.execute(f"DROP SCHEMA {schema} CASCADE")
+    with fresh_schema() as url:
+        yield url
 
 
 @pytest.mark.slow
