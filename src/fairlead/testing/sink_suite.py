@@ -91,6 +91,7 @@ def _told(sink: Sink, calls: int) -> bytes:
         meter.failed("queue_full", 0.125)
         meter.queue(0, 0)
         sink.edge_error("/invocations", "not_found")
+        sink.events("parquet", 2, 1)
     return _steady(sink)
 
 

@@ -59,6 +59,8 @@ class MemorySink:
         self.meters: dict[tuple[str, str], MemoryMeter] = {}
         self.edge_errors: Counter[tuple[str, str]] = Counter()
         self.versions: dict[tuple[str, str], bool] = {}
+        self.kept: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
         self._workers = MemoryWorkersMeter()
 
     def endpoint(self, endpoint: str, version: str) -> MemoryMeter:
@@ -73,8 +75,13 @@ class MemorySink:
     def ready(self, endpoint: str, version: str, ready: bool) -> None:
         self.versions[endpoint, version] = ready
 
+    def events(self, recorder: str, kept: int, dropped: int) -> None:
+        self.kept[recorder] += kept
+        self.dropped[recorder] += dropped
+
     def render(self) -> tuple[bytes, str]:
         counts = {f"edge:{route}:{code}": count for (route, code), count in self.edge_errors.items()}
+        counts |= {f"events:{recorder}": count for recorder, count in self.kept.items()}
         for key, meter in self.meters.items():
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]

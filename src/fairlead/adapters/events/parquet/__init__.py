@@ -1,0 +1,1 @@
+"""Prediction events in Parquet files, in a folder or in S3."""
