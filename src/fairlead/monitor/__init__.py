@@ -1,0 +1,1 @@
+"""What watches: sketches, drift, labels, performance, alerts, the timeline."""

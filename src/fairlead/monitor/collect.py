@@ -1,0 +1,105 @@
+"""Folds what was recorded into windows, and puts them into the state store each second.
+
+It runs in a worker's writer thread. A window is put whole again and again while it is open, so a lost write costs
+nothing; while the store does not answer the windows wait here, and only so many of them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.events import Columns, Window
+from fairlead.contracts.state import StateStore
+from fairlead.kit.clock import Clock
+from fairlead.monitor.binning import Reference
+from fairlead.monitor.pairs import added, pairs
+from fairlead.monitor.sketches import Folder
+
+PUT_SECONDS: Final = 1.0
+
+LATE_WINDOWS: Final = 2
+"""A window closes so many lengths after its end: a slow call may still end in it."""
+
+References = Callable[[str, str], Reference | None]
+"""What an endpoint is watched against now, given a version that answers; all its versions are folded on its bins."""
+
+
+class Collector:
+    """A Recorder. ``worker``: this process's name in the windows.  ``length_ms``: of an endpoint's windows."""
+
+    def __init__(
+        self, state: StateStore, references: References, worker: str, length_ms: Callable[[str], int], clock: Clock
+    ) -> None:
+        self._state = state
+        self._references = references
+        self._worker = worker
+        self._length_ms = length_ms
+        self._clock = clock
+        self._folders: dict[tuple[str, str, str], Folder] = {}
+        self._pairs: dict[tuple[str, str, str, int], dict[str, float]] = defaultdict(dict)
+        self._watched: dict[tuple[str, str, str], str] = {}
+        self._retired: list[Folder] = []
+        self._renew = True
+        self._looked = self._put = -PUT_SECONDS
+        self._dirty = False
+        self.trouble = ""
+
+    def record(self, batch: Sequence[Columns]) -> None:
+        """Fold, and put when it is time. A store that does not answer is ``trouble``: nothing is lost by it yet."""
+        self._renew = self._clock.now() - self._looked >= PUT_SECONDS
+        folders = [self._folder(columns) for columns in batch]  # all before the first is folded: this may raise
+        if self._renew and batch:
+            self._looked = self._clock.now()
+        for columns, folder in zip(batch, folders, strict=True):
+            folder.add(columns)
+            if columns.arm == "shadow" and len(columns):
+                length = self._length_ms(columns.endpoint)
+                key = (columns.endpoint, columns.version, columns.arm, int(columns.at_ms[-1]) // length * length)
+                self._pairs[key] = added(self._pairs[key], pairs(columns))
+            self._dirty = True
+        if self._dirty and self._clock.now() - self._put >= PUT_SECONDS:
+            try:
+                self.close()
+            except FairleadError as error:
+                self.trouble = str(error)
+                self._put = self._clock.now()
+
+    def close(self) -> None:
+        """Put every open window; those that are over are forgotten then. Raises what the store raises."""
+        folders = [*self._retired, *self._folders.values()]
+        self._state.put_windows([self._whole(window) for folder in folders for window in folder.windows()])
+        self._retired.clear()
+        self._put = self._clock.now()
+        self._dirty = False
+        self.trouble = ""
+        now = self._clock.wall_ms()
+        for key, folder in self._folders.items():
+            over = now - LATE_WINDOWS * self._length_ms(key[0])
+            folder.close_before(over)
+            for pair in [pair for pair in self._pairs if pair[:3] == key and pair[3] < over]:
+                del self._pairs[pair]
+
+    def _folder(self, columns: Columns) -> Folder:
+        key = (columns.endpoint, columns.version, columns.arm)
+        folder = self._folders.get(key)
+        if folder is None or self._renew:
+            reference = self._references(columns.endpoint, columns.version)
+            known = reference.id if reference else ""
+            if folder is None or known != self._watched.get(key):
+                if folder is not None:
+                    self._retired.append(folder)
+                self._watched[key] = known
+                # Under a name of its own: what the retired one put must not be replaced.
+                name = f"{self._worker}-{known}" if known else self._worker
+                folder = Folder(reference, *key, name, self._length_ms(columns.endpoint))
+                self._folders[key] = folder
+        return folder
+
+    def _whole(self, window: Window) -> Window:
+        key = (window.endpoint, window.version, window.arm, window.start_ms)
+        found = self._pairs.get(key)
+        return replace(window, pairs=found) if found else window
