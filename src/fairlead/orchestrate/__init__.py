@@ -1,0 +1,1 @@
+"""What moves traffic: rollouts, their verdicts, the controller."""

@@ -1,0 +1,121 @@
+"""What a person does with rollouts: start one, and ask the controller to pause, resume, promote or abort it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fairlead.contracts.errors import Busy, Conflict, NotFound, UsageError
+from fairlead.contracts.state import Document, StateStore
+from fairlead.contracts.types import Signature
+from fairlead.kit.codec.records import from_body, to_body
+from fairlead.kit.ids import request_id
+from fairlead.orchestrate.compatible import compatible
+from fairlead.orchestrate.plan import Plan, Strategy, checked
+from fairlead.orchestrate.rollout import Phase, Rollout, Wish, begin
+from fairlead.orchestrate.rollout import ask as asked
+
+_TRIES = 5
+
+
+def start(
+    state: StateStore,
+    plan: Plan,
+    *,
+    who: str,
+    now_ms: int,
+    signature_of: Callable[[str, str], Signature | None],
+    alias_at: Callable[[str, str], str],
+) -> Rollout:
+    """Note a rollout for the controller to begin.
+
+    ``signature_of(model, version)`` raises SourceNotFound for a version that is not there; None: not known, not
+    compared.  ``alias_at(model, alias)``: the version it points at.  Raises UsageError for a plan that makes no sense,
+    an identical version, an incompatible signature or a champion that is none; Busy when one runs on the endpoint.
+    After an error nothing has changed.
+    """
+    checked(plan)
+    old, new = signature_of(plan.model, plan.champion), signature_of(plan.model, plan.candidate)
+    reasons = compatible(old, new) if old and new else []
+    if reasons and plan.strategy is not Strategy.BLUE_GREEN:
+        raise UsageError(
+            f"version {plan.candidate} of {plan.model!r} cannot answer the callers of {plan.champion}: "
+            f"{'; '.join(reasons)}; change it, or use strategy blue-green when the callers change with it"
+        )
+    if reasons and plan.shadow > 0:
+        raise UsageError(
+            f"version {plan.candidate} of {plan.model!r} cannot answer the same calls as {plan.champion} "
+            f"({'; '.join(reasons)}); leave shadow out"
+        )
+    if (now := alias_at(plan.model, plan.alias)) != plan.champion:
+        raise UsageError(f"{plan.alias} of {plan.model!r} is {now or 'nothing'} and not {plan.champion}; start from it")
+    return _claimed(state, plan, who, now_ms)
+
+
+def pause(state: StateStore, endpoint: str, *, who: str, why: str = "") -> Rollout:
+    """Hold the split where it is. Raises NotFound, UsageError (wrong phase)."""
+    return _ask(state, endpoint, Wish("pause", who, why))
+
+
+def resume(state: StateStore, endpoint: str, *, who: str, why: str = "") -> Rollout:
+    """Go on with the step that was paused; it begins anew. Raises NotFound, UsageError (wrong phase)."""
+    return _ask(state, endpoint, Wish("resume", who, why))
+
+
+def promote(state: StateStore, endpoint: str, *, who: str, why: str = "") -> Rollout:
+    """Promote now. Without a pass it is recorded as forced. Raises NotFound, UsageError (wrong phase)."""
+    return _ask(state, endpoint, Wish("promote", who, why))
+
+
+def abort(state: StateStore, endpoint: str, *, who: str, why: str = "") -> Rollout:
+    """Back to the champion, also when it was promoted and is still kept. Raises NotFound, UsageError (wrong phase)."""
+    return _ask(state, endpoint, Wish("abort", who, why))
+
+
+def rollouts(state: StateStore) -> list[Rollout]:
+    """All there ever were, newest first."""
+    found = [from_body(Rollout, document.body) for document in state.all("rollout")]
+    return sorted(found, key=lambda one: (one.started_ms, one.id), reverse=True)
+
+
+def running(state: StateStore, endpoint: str) -> Rollout:
+    """The one that runs on an endpoint. Raises NotFound."""
+    return from_body(Rollout, _running(state, endpoint).body)
+
+
+def _claimed(state: StateStore, plan: Plan, who: str, now_ms: int) -> Rollout:
+    """The rollout first, then the endpoint's pointer to it: the controller follows pointers only."""
+    claim = state.get("rollout-of", plan.endpoint)
+    running_id = str(claim.body.get("rollout", "")) if claim else ""
+    busy = f"a rollout runs on endpoint {plan.endpoint!r}"
+    if running_id and (there := state.get("rollout", running_id)) and not from_body(Rollout, there.body).ended:
+        raise Busy(f"{busy}: {running_id}; wait for its end, or abort it")
+    rollout, _ = begin(plan, f"{plan.endpoint}-{plan.candidate}-{request_id()}", who, now_ms)
+    document = state.put("rollout", rollout.id, to_body(rollout), 0)
+    try:
+        state.put("rollout-of", plan.endpoint, {"rollout": rollout.id}, claim.revision if claim else 0)
+    except Conflict:
+        late = replace(rollout, phase=Phase.ABORTED, pending=(), reason="another rollout was started first")
+        state.put("rollout", rollout.id, to_body(late), document.revision)
+        raise Busy(f"{busy}: it was started at the same moment; wait for its end, or abort it") from None
+    return rollout
+
+
+def _running(state: StateStore, endpoint: str) -> Document:
+    claim = state.get("rollout-of", endpoint)
+    found = state.get("rollout", str(claim.body["rollout"])) if claim and claim.body.get("rollout") else None
+    if found is None:
+        raise NotFound(f"no rollout runs on endpoint {endpoint!r}; `fairlead rollout list` shows those that ended")
+    return found
+
+
+def _ask(state: StateStore, endpoint: str, wish: Wish) -> Rollout:
+    for _ in range(_TRIES):
+        document = _running(state, endpoint)
+        rollout = asked(from_body(Rollout, document.body), wish)
+        try:
+            state.put("rollout", document.key, to_body(rollout), document.revision)
+        except Conflict:
+            continue  # the controller looked meanwhile
+        return rollout
+    raise Conflict(f"the rollout on {endpoint!r} changed {_TRIES} times meanwhile; {wish.what} it again")
