@@ -1,0 +1,1 @@
+"""Table checks: schemas that are inferred once and tested against."""

@@ -1,0 +1,1 @@
+"""What makes the next version: triggers, data tests, the pipeline, the gate."""
