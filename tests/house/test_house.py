@@ -119,7 +119,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_wiring_loads_no_plugin() -> None:
-    assert third_party("import fairlead.wiring") <= WIRING
+    assert third_party("import fairlead.wiring.serving") <= WIRING
 
 
 def test_no_machine_paths_or_registry_hosts() -> None:

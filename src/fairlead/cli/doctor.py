@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import typer
 
-from fairlead import wiring
 from fairlead.cli.output import FAILED, AsJson, HomeOption, TrackingOption, emit, table
 from fairlead.client import Client
 from fairlead.contracts.errors import ModelError, UsageError
@@ -19,6 +18,7 @@ from fairlead.kit.config import Home
 from fairlead.kit.config import home as read_home
 from fairlead.package.doctor import Finding, Level, examine, examine_endpoint
 from fairlead.serve import tune
+from fairlead.wiring import stores
 
 _LARGEST = 64
 
@@ -52,8 +52,8 @@ def doctor(
 
 def _model(uri: str, home: Home, runtime: str, trust_pickle: bool) -> list[Finding]:
     try:
-        bundle = wiring.opener(home).open(uri, trust_pickle=trust_pickle, runtime=runtime)
-        model = wiring.load_model(bundle)
+        bundle = stores.opener(home).open(uri, trust_pickle=trust_pickle, runtime=runtime)
+        model = stores.load_model(bundle)
     except ModelError as error:
         return [Finding(Level.FAIL, error.code, str(error))]
 

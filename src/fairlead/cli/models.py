@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from fairlead import wiring
 from fairlead.cli.output import AsJson, HomeOption, TrackingOption, emit, table
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.stores import AliasMove, Version
@@ -21,6 +20,7 @@ from fairlead.package import manifest, registry, risks, signature, sources
 from fairlead.package.formats import identify
 from fairlead.package.pack import Packed, pack_file
 from fairlead.package.trust import TAG as TRUST_TAG
+from fairlead.wiring import stores
 
 app = typer.Typer(
     name="models",
@@ -35,7 +35,7 @@ Why = Annotated[str, typer.Option("--why", help="The reason; it is kept with you
 @app.command("list")
 def list_models(home: HomeOption = None, tracking: TrackingOption = None, as_json: AsJson = False) -> None:
     """Every registered model with its newest version and its aliases."""
-    store = wiring.registry(read_home(home, tracking))
+    store = stores.registry(read_home(home, tracking))
     rows: list[dict[str, Any]] = []
     for name in store.models():
         found = store.versions(name)
@@ -63,7 +63,7 @@ def show(
 ) -> None:
     """The versions of a model; or one version: who vouched for it, its runtime and why, its signature."""
     settings = read_home(home, tracking)
-    store = wiring.registry(settings)
+    store = stores.registry(settings)
     bare = model.removeprefix("models:/")
     if "@" not in bare and "/" not in bare:
         found = store.versions(bare)
@@ -98,7 +98,7 @@ def alias(
     as_json: AsJson = False,
 ) -> None:
     """Point an alias at a version, by compare-and-set."""
-    _moved(wiring.moves(read_home(home, tracking)).move(model, name, version, expected=expect, why=why), as_json)
+    _moved(stores.moves(read_home(home, tracking)).move(model, name, version, expected=expect, why=why), as_json)
 
 
 @app.command()
@@ -111,7 +111,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Undo the newest move of an alias that was not undone yet; again: the one before it."""
-    _moved(wiring.moves(read_home(home, tracking)).rollback(model, name, why), as_json)
+    _moved(stores.moves(read_home(home, tracking)).rollback(model, name, why), as_json)
 
 
 @app.command()
@@ -123,7 +123,7 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """Every move of the model's aliases, oldest first, those made outside Fairlead too."""
-    lines = wiring.moves(read_home(home, tracking)).history(model, name)
+    lines = stores.moves(read_home(home, tracking)).history(model, name)
     rows = [
         {
             "when": _time(line.at_ms),
@@ -151,8 +151,8 @@ def trust(
     settings = read_home(home, tracking)
     if not revoke and not why.strip():
         raise UsageError('trusting a model needs a reason; add --why "..."')
-    found = sources.fetch(sources.handle(model), lambda: wiring.registry(settings), settings)
-    book = wiring.trust_book(settings)
+    found = sources.fetch(sources.handle(model), lambda: stores.registry(settings), settings)
+    book = stores.trust_book(settings)
     made = book.revoke(found) if revoke else book.record(found, why)
     act = "no longer trusted" if revoke else "trusted"
     emit(
@@ -182,7 +182,7 @@ def log(
     if alias_name:
         registry.check_alias(alias_name)
     settings = read_home(home, tracking)
-    store = wiring.registry(settings)
+    store = stores.registry(settings)
     reason = why or f"logged from {path.name}"
     with tempfile.TemporaryDirectory() as scratch:
         packed = (
@@ -193,9 +193,9 @@ def log(
         made = registry.publish(store, packed.folder if packed else path, name, description=why)
     if trust_pickle and (packed is None or packed.manifest.runtime != "onnx"):
         version = sources.parse(f"models:/{made.model}/{made.version}")
-        wiring.trust_book(settings).record(sources.fetch(version, lambda: store, settings), reason)
+        stores.trust_book(settings).record(sources.fetch(version, lambda: store, settings), reason)
     if alias_name:
-        wiring.moves(settings).move(name, alias_name, made.version, why=reason)
+        stores.moves(settings).move(name, alias_name, made.version, why=reason)
         made = replace(made, aliases=(alias_name,))
     report = packed.report if packed else None
     chosen = packed.manifest.why if packed else ""
@@ -208,8 +208,8 @@ def log(
 
 def _packed(settings: Home, path: Path, into: Path, name: str, example: Path | None, trust_pickle: bool) -> Packed:
     """Package one file; a pickle only when somebody vouched for it, now or earlier."""
-    found = sources.fetch(sources.parse(str(path)), lambda: wiring.registry(settings), settings)
-    trusted = trust_pickle or wiring.trust_book(settings).admit(found, risks.of_file(path)) is not None
+    found = sources.fetch(sources.parse(str(path)), lambda: stores.registry(settings), settings)
+    trusted = trust_pickle or stores.trust_book(settings).admit(found, risks.of_file(path)) is not None
     types = risks.skops_types(path) if trusted and identify(path).name == "skops" else ()
     return pack_file(path, into, name=name, example=example, trusted=trusted, trusted_types=types)
 

@@ -14,16 +14,15 @@ from typing import Annotated
 import typer
 import uvloop
 
-from fairlead import wiring
 from fairlead.cli.output import FAILED, HomeOption, TrackingOption, as_ours, emit
 from fairlead.contracts.errors import UsageError
 from fairlead.kit import log, plugins
-from fairlead.kit.config import Home
 from fairlead.kit.config import home as read_home
 from fairlead.serve import worker
 from fairlead.serve.server import Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.serve.supervisor import Endpoints, Supervisor
+from fairlead.wiring import serving
 
 
 def serve(
@@ -53,6 +52,9 @@ def serve(
     grace: Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")] = 25.0,
     tls_cert: Annotated[str, typer.Option(help="Certificate (PEM), the chain behind it: serve HTTPS.")] = "",
     tls_key: Annotated[str, typer.Option(help="Its key (PEM); empty: in the same file.")] = "",
+    record: Annotated[
+        bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
@@ -67,21 +69,22 @@ def serve(
     settings = ServerSettings(
         host, port, _bytes(max_body_mb), grace, workers=workers, tls_cert=tls_cert, tls_key=tls_key
     )
-    asked = (
+    asked = serving.Plan(
         read_home(home, tracking),
-        [wiring.target(model, trust_pickle=trust_pickle, runtime=runtime) for model in models],
+        [serving.target(model, trust_pickle=trust_pickle, runtime=runtime) for model in models],
         settings,
         EndpointSettings(
             max_rows=max_rows, max_wait_ms=max_wait_ms, queue_rows=queue_rows, deadline_ms=deadline_ms, threads=threads
         ),
+        record,
     )
     announce = functools.partial(_announce, settings, as_json)
     if worker_of:
         _work(asked, level, *worker_of.split(":"))
     elif workers > 1:
-        _run(wiring.supervisor(settings, _worker_command, announce))
+        _run(serving.supervisor(settings, _worker_command, announce))
     else:
-        _run(wiring.server(*asked, lambda bound, live: announce(bound, [(one.endpoint, one.version) for one in live])))
+        _run(serving.server(asked, lambda bound, live: announce(bound, [(one.endpoint, one.version) for one in live])))
 
 
 def _level(name: str) -> int:
@@ -109,15 +112,13 @@ def _worker_command(place: str, descriptor: int) -> list[str]:
     return [*start, *words[:at], "--worker-of", f"{place}:{descriptor}", *words[at:]]
 
 
-def _work(
-    asked: tuple[Home, list[wiring.Target], ServerSettings, EndpointSettings], level: int, place: str, descriptor: str
-) -> None:
+def _work(asked: serving.Plan, level: int, place: str, descriptor: str) -> None:
     """Be one worker. What goes wrong is told to the supervisor, which tells the user."""
     log.configure(level=level, worker=place)
     with socket.socket(fileno=int(descriptor)) as link:
         link.set_inheritable(False)
         try:
-            _run(wiring.worker(*asked, link.dup(), place))
+            _run(serving.worker(asked, link.dup(), place))
         except Exception as error:  # noqa: BLE001 - the supervisor tells it
             if "--debug" in sys.argv:
                 traceback.print_exc()

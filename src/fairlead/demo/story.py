@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fairlead import wiring
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.stores import Version
 from fairlead.contracts.types import Tensors
@@ -31,6 +30,7 @@ from fairlead.serve.door import bind
 from fairlead.serve.endpoint import Live
 from fairlead.serve.server import Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings
+from fairlead.wiring import serving, stores
 
 Say = Callable[[str], None]
 
@@ -129,7 +129,7 @@ class Story:
         return f"{rows:,} rows, {columns}, target {data.y_train.name} ({kind}){left}"
 
     def _register(self, data: Data, trained: training.Trained, packed: Packed, scratch: Path) -> Version:
-        registry, tracker = wiring.registry(self._home), wiring.tracker(self._home)
+        registry, tracker = stores.registry(self._home), stores.tracker(self._home)
         name = self._name(data)
         run_id = tracker.run(
             "fairlead-demo",
@@ -140,7 +140,7 @@ class Story:
             files=training.plots(trained, data, scratch),
         )
         version = publish(registry, packed.folder, name, run_id=run_id, description=packed.manifest.why)
-        wiring.moves(self._home).move(name, "champion", version.version, why="trained by fairlead demo")
+        stores.moves(self._home).move(name, "champion", version.version, why="trained by fairlead demo")
         self.told.model = {
             "name": name,
             "version": version.version,
@@ -162,13 +162,7 @@ class Story:
 
         uri = f"models:/{version.model}@champion"
         self.told.endpoint = {"uri": uri}
-        return wiring.server(
-            self._home,
-            [wiring.Target(uri)],
-            settings,
-            EndpointSettings(),
-            on_ready=on_ready,
-        )
+        return serving.server(serving.Plan(self._home, [serving.Target(uri)], settings, EndpointSettings()), on_ready)
 
     def _plan(self, url: str, live: Live, rows: Tensors, expected: list[Any]) -> traffic.Plan:
         bodies = []

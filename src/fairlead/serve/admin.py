@@ -40,10 +40,17 @@ class Pages:
     metrics.
     """
 
-    def __init__(self, catalog: Catalog, draining: Callable[[], bool], exposition: Exposition) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        draining: Callable[[], bool],
+        exposition: Exposition,
+        troubles: Callable[[], list[str]] = list,
+    ) -> None:
         self._catalog = catalog
         self._draining = draining
         self._exposition = exposition
+        self._troubles = troubles
         self._started = int(time.time())
 
     async def home(self, _: Request) -> Response:
@@ -56,6 +63,8 @@ class Pages:
         """200 when every endpoint is live and the server is not draining, else 503 that says which are loading."""
         flag = self._catalog.ready and not self._draining()
         document = metadata.ready(flag)
+        if troubles := self._troubles():
+            document |= {"troubles": troubles}
         if not flag:
             document |= {"draining": self._draining(), "loading": self._catalog.loading}
         return _json(document, 200 if flag else 503)

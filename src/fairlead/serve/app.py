@@ -9,24 +9,31 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.events import Accepted
 from fairlead.serve.admin import Exposition, Pages, measured, refuse, unknown_route, wrong_method
 from fairlead.serve.front import Front
-from fairlead.serve.http import inference
+from fairlead.serve.http import inference, labels
 from fairlead.serve.routes import INFERENCE
 
 
 @dataclass(slots=True)
 class Application:
     """What the routes need. ``draining`` is set by whoever owns the server's life, ``exposition`` by who knows of more
-    processes than this one.
+    processes than this one. ``troubles``: what does not work beside serving.  ``feedback``: keeps labels; None where
+    there is nothing to keep them in.
     """
 
     front: Front
     exposition: Exposition | None = None
     draining: Callable[[], bool] = field(default=lambda: False)
+    troubles: Callable[[], list[str]] = field(default=list)
+    feedback: Callable[[bytes], Accepted] | None = None
 
     def is_draining(self) -> bool:
         return self.draining()
+
+    def in_trouble(self) -> list[str]:
+        return self.troubles()
 
     async def own(self) -> tuple[bytes, str]:
         """The metrics of this process."""
@@ -36,7 +43,8 @@ class Application:
 def build(application: Application) -> Starlette:
     """The ASGI application."""
     front = application.front
-    pages = Pages(front.pipeline.catalog, application.is_draining, application.exposition or application.own)
+    exposition = application.exposition or application.own
+    pages = Pages(front.pipeline.catalog, application.is_draining, exposition, application.in_trouble)
     get, post = ["GET"], ["POST"]
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
     routes = [Route(one.pattern, inference(front, one.edge, one.pattern), methods=post) for one in INFERENCE]
@@ -57,6 +65,7 @@ def build(application: Application) -> Starlette:
         Route("/v2/models/{endpoint}/versions/{version}/ready", pages.model_ready, methods=get),
         Route("/v1/models", pages.v1_models, methods=get),
         Route("/v1/models/{endpoint}", pages.v1_model, methods=get),
+        Route("/v1/feedback", labels(application.feedback, front.max_body), methods=post),
         Route("/ping", pages.ready, methods=get),
         Route("/health", pages.ready, methods=get),
         Route("/version", pages.version, methods=get),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from fairlead.contracts.errors import NotFound, Unavailable
 from fairlead.kit.config import nearest
 from fairlead.serve.endpoint import Live
+from fairlead.serve.split import Split
 
 
 class Catalog:
@@ -18,6 +19,8 @@ class Catalog:
         self._versions: dict[str, dict[str, Live]] = {}
         self._current: dict[str, Live] = {}
         self._expected: set[str] = set()
+        self.splits: dict[str, Split] = {}
+        """Endpoints whose calls are shared between versions; few at any time, and mostly none."""
 
     def expect(self, endpoint: str) -> None:
         """An endpoint that is being loaded: until it is put, calls get 503 and the server is not ready."""
@@ -29,6 +32,10 @@ class Catalog:
         if self._current.setdefault(live.endpoint, live).version == live.version:
             self._current[live.endpoint] = live
         self._expected.discard(live.endpoint)
+
+    def add(self, live: Live) -> None:
+        """Make another version of a live endpoint resolvable; the current one goes on answering."""
+        self._versions[live.endpoint][live.version] = live
 
     def switch(self, endpoint: str, version: str) -> None:
         """Let ``version`` answer the calls that name none."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from fairlead.serve.call import NEVER, Call
 from fairlead.serve.deadlines import Alarm, too_late
 from fairlead.serve.executor import Executor, InlineExecutor, Result, ThreadExecutor, failure, run
 from fairlead.serve.line import Stage, compiled
+from fairlead.serve.recording import Tape
 
 log = logging.getLogger("fairlead.serve")
 
@@ -62,10 +64,12 @@ class Live:
         self.example = example
         self.notes = notes
         self.meter = meter
+        self.tape: Tape | None = None
         self._clock = clock
         self._loop = loop
         self._workers = placement.workers
         self._batcher = Batcher(policy)
+        self._threads = partial(ThreadExecutor, loop.call_soon_threadsafe, placement.workers, endpoint)
         self._executor: Executor = InlineExecutor() if placement.inline else self._threads()
         self._running: dict[int, list[Part]] = {}
         self._serial = 0
@@ -82,6 +86,10 @@ class Live:
         return self._batcher.policy
 
     @property
+    def idle(self) -> bool:
+        return not self._running and not self._batcher.calls
+
+    @property
     def inline(self) -> bool:
         return self._executor.inline
 
@@ -95,9 +103,7 @@ class Live:
         deadline: float | None = None,
     ) -> Call:
         """A call for this version. ``deadline``: absolute, monotonic; None takes the endpoint's."""
-        rows = 1
-        if self.signature.batched and inputs:
-            rows = next(iter(inputs.values())).shape[0]
+        rows = next(iter(inputs.values())).shape[0] if self.signature.batched and inputs else 1
         return Call(
             inputs,
             rows,
@@ -230,9 +236,6 @@ class Live:
         for parts in self._running.values():
             for part in parts:
                 yield part.call
-
-    def _threads(self) -> ThreadExecutor:
-        return ThreadExecutor(self._loop.call_soon_threadsafe, self._workers, self.endpoint)
 
 
 def grouping(signature: Signature) -> Callable[[Tensors, Parameters], Hashable]:

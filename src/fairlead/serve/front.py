@@ -18,6 +18,7 @@ from fairlead.serve.call import Call
 from fairlead.serve.edges.edge import Answer, Edge
 from fairlead.serve.endpoint import Live
 from fairlead.serve.pipeline import Pipeline, timeout_ms
+from fairlead.serve.split import Split
 
 log = logging.getLogger("fairlead.serve")
 
@@ -37,7 +38,21 @@ class Exchange(ABC):
     ``route`` is the pattern, for the metrics; ``headers`` have lower-case names.
     """
 
-    __slots__ = ("_asked", "_call", "_front", "_request_id", "arrived", "edge", "headers", "live", "route")
+    __slots__ = (
+        "_asked",
+        "_call",
+        "_front",
+        "_named",
+        "_request_id",
+        "_size",
+        "_split",
+        "_unit",
+        "arrived",
+        "edge",
+        "headers",
+        "live",
+        "route",
+    )
 
     def __init__(self, front: Front, edge: Edge, route: str, headers: Mapping[bytes, bytes]) -> None:
         self._front = front
@@ -48,6 +63,10 @@ class Exchange(ABC):
         self.live: Live | None = None
         self._request_id = ""
         self._call: Call | None = None
+        self._split: Split | None = None
+        self._named = False
+        self._size = 0
+        self._unit = ""
 
     @abstractmethod
     def respond(self, status: int, head: bytes, body: bytes) -> None:
@@ -64,6 +83,7 @@ class Exchange(ABC):
         """Find the version that answers. Raises NotFound or Unavailable."""
         catalog = self._front.pipeline.catalog
         self.live = catalog.sole() if endpoint is None else catalog.resolve(endpoint, version)
+        self._named = version is not None
 
     def submit(self, body: bytes) -> None:
         """Read the body and send the call down the line; ``respond`` is called once, maybe before this returns."""
@@ -79,6 +99,12 @@ class Exchange(ABC):
             self.refuse(error)
             return
         self._asked = asked
+        self._size = len(body)
+        splits = self._front.pipeline.catalog.splits
+        if splits and not self._named and live.endpoint in splits:
+            self._split = splits[live.endpoint]
+            live, self._unit = self._split.choose(self.headers, asked.inputs)
+            self.live = live
         self._call = live.call(asked.inputs, asked.parameters, self._done, arrived=self.arrived, deadline=deadline)
         self._front.pipeline.submit(live, self._call)
 
@@ -86,17 +112,20 @@ class Exchange(ABC):
         """The call has its outcome: measure it, write it, hand it out."""
         live, outcome = self.live, call.outcome
         assert live is not None  # noqa: S101 - as above
-        self._front.pipeline.emit(live, call, self.request_id)
+        identity = self._front.pipeline.emit(live, call, self.request_id, self._unit, self._size)
         if not isinstance(outcome, Reply):
             if outcome is not None:
                 self._refused(outcome)
             return
         try:
+            self._asked.prediction = identity
             answer = self.edge.write(outcome, self._asked, live.signature)
         except Exception as error:  # noqa: BLE001 - as above
             self.refuse(error)
         else:
-            self._put(answer, _told(outcome))
+            self._put(answer, _told(outcome, identity))
+            if self._split is not None:
+                self._split.after(call, self._front.pipeline.clock.now() - call.arrived)
 
     def cancel(self) -> None:
         """The caller hung up."""
@@ -140,7 +169,8 @@ def _request_id(given: bytes | None) -> str:
     return fresh_id()
 
 
-def _told(reply: Reply) -> bytes:
+def _told(reply: Reply, identity: str) -> bytes:
     queue, compute, rows = reply.timing
     shown = f'{queue * 1000:.3f}, compute;dur={compute * 1000:.3f}, batch;desc="{rows} rows"'
-    return f"server-timing: queue;dur={shown}\r\nfairlead-version: {reply.version}\r\n".encode()
+    kept = f"fairlead-prediction-id: {identity}\r\n" if identity else ""
+    return f"server-timing: queue;dur={shown}\r\nfairlead-version: {reply.version}\r\n{kept}".encode()

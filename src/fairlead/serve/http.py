@@ -10,7 +10,9 @@ from contextlib import suppress
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParameter, MalformedBody
+from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParameter, MalformedBody, Unavailable
+from fairlead.contracts.events import Accepted
+from fairlead.kit.codec import json
 from fairlead.serve.edges.edge import Edge
 from fairlead.serve.front import Exchange, Front
 
@@ -34,6 +36,19 @@ def inference(front: Front, edge: Edge, route: str) -> Handler:
         else:
             exchange.submit(body)
         return await exchange.answer(request)
+
+    return handle
+
+
+def labels(keep: Callable[[bytes], Accepted] | None, limit: int) -> Handler:
+    """The handler of ``POST /v1/feedback``: it answers once the labels are durable."""
+
+    async def handle(request: Request) -> Response:
+        if keep is None:
+            raise Unavailable("labels are not kept here: install 'fairlead[registry]', and serve with --record")
+        body = await read_body(request, limit)
+        kept = await asyncio.get_running_loop().run_in_executor(None, keep, body)
+        return Response(json.encode(kept), media_type="application/json")
 
     return handle
 

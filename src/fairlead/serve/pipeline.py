@@ -34,8 +34,12 @@ class Pipeline:
         self.in_flight += 1
         live.enter(call)
 
-    def emit(self, live: Live, call: Call, request_id: str) -> None:
-        """Measure a call that has its outcome; called once by the edge that made it, before it answers."""
+    def emit(self, live: Live, call: Call, request_id: str, unit: str = "", size: int = 0) -> str:
+        """Measure and record a call that has its outcome; called once by the edge that made it, before it answers.
+
+        ``unit``: what a split went by.  ``size``: bytes of the body.  Returns the prediction id, empty where nothing
+        is recorded.
+        """
         self.in_flight -= 1
         outcome = call.outcome
         seconds = self.clock.now() - call.arrived
@@ -46,6 +50,8 @@ class Pipeline:
             live.meter.failed(outcome.code, seconds)
             if isinstance(outcome, ModelFailed):
                 _log_failure(live, outcome, request_id)
+        tape = live.tape
+        return "" if tape is None else tape.add(call, seconds, unit=unit, size=size)
 
 
 def timeout_ms(value: str) -> float:

@@ -14,7 +14,7 @@ import logging
 import socket
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 
@@ -40,7 +40,20 @@ class Loader:
     load: Callable[[asyncio.AbstractEventLoop], Live]
 
 
-Protocol = Callable[[ServerSettings, Callable[[], bool]], type[asyncio.Protocol]]
+class Companion(Protocol):
+    """Something that lives beside the server, on its event loop."""
+
+    def start(self) -> None:
+        """Every endpoint is live."""
+
+    async def stop(self) -> None:
+        """Everything is answered."""
+
+    def troubles(self) -> list[str]:
+        """What does not work now, a sentence each."""
+
+
+MakeProtocol = Callable[[ServerSettings, Callable[[], bool]], type[asyncio.Protocol]]
 """Makes the protocol class from the settings and whether the server drains."""
 
 
@@ -78,9 +91,10 @@ class Server:
         app: Any,
         loaders: Sequence[Loader],
         clock: Clock,
-        protocol: Protocol,
+        protocol: MakeProtocol,
         on_ready: Callable[[int], None] = lambda _port: None,
         door: Door | None = None,
+        companions: Sequence[Companion] = (),
     ) -> None:
         self.settings = settings
         self.catalog = catalog
@@ -89,6 +103,7 @@ class Server:
         self._loaders = loaders
         self._clock = clock
         self._on_ready = on_ready
+        self._companions = companions
         self._door = door or Listening(settings.host, settings.port)
         self._stopping = asyncio.Event()
         self._web = _Web(self._config(protocol(settings, lambda: self.gate.draining)))
@@ -119,6 +134,8 @@ class Server:
                 loading.result()
                 gc.collect()
                 gc.freeze()  # what is loaded stays: the collector need not walk it while calls are served
+                for companion in self._companions:
+                    companion.start()
                 self._on_ready(self._door.port)
                 await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
             await self._drain()
@@ -131,6 +148,8 @@ class Server:
                 live.close()
             for connection in list(self._web.server_state.connections):
                 connection.transport.abort()  # what outlasted the grace time
+            for companion in reversed(self._companions):
+                await companion.stop()
             self._door.close()
 
     async def _enter(self, connection: socket.socket) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from fairlead import wiring
 from fairlead.cli.main import main
 from fairlead.testing.stores import MemoryAliasHistory, MemoryRegistry
+from fairlead.wiring import stores
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -19,8 +19,8 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryRegistry:
     found, history = MemoryRegistry(), MemoryAliasHistory()
-    monkeypatch.setattr(wiring, "registry", lambda _home: found)
-    monkeypatch.setattr(wiring, "alias_history", lambda _home: history)
+    monkeypatch.setattr(stores, "registry", lambda _home: found)
+    monkeypatch.setattr(stores, "alias_history", lambda _home: history)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("USER", "ada")
     (tmp_path / "model").mkdir()

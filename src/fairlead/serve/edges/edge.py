@@ -22,6 +22,7 @@ class Request:
 
     ``outputs``: names asked for, None for all.  ``id``: the caller's own id of the call, empty for none.
     ``memo``: what ``write`` of the same edge needs to know again.
+    ``prediction``: the prediction id, known once there is a reply; empty where nothing is recorded.
     """
 
     inputs: Tensors
@@ -29,6 +30,7 @@ class Request:
     outputs: tuple[str, ...] | None = None
     id: str = ""
     memo: Any = None
+    prediction: str = ""
 
 
 class Answer(NamedTuple):

@@ -19,7 +19,7 @@ from fairlead.contracts.errors import FairleadError, InvalidParameter, InvalidTe
 from fairlead.contracts.types import DataType, Reply, Signature, Tensors
 from fairlead.kit.codec import json, tensors, v2
 from fairlead.kit.config import nearest
-from fairlead.serve.edges.edge import Answer, Request, json_headers
+from fairlead.serve.edges.edge import Answer, Request, Scalar, json_headers
 from fairlead.serve.edges.status import status_of
 from fairlead.serve.validate import Plan, Slot, listed, parameters, plan_of
 
@@ -106,7 +106,8 @@ class V2:
                 kind = _output_type(name, array, signature)
                 blobs.append(tensors.to_binary(array, kind))
                 outputs.append(v2.ResponseOutput(name, kind.value, array.shape, {"binary_data_size": len(blobs[-1])}))
-        head = json.encode(v2.InferResponse(reply.endpoint, outputs, reply.version, request.id))
+        more: dict[str, Scalar] | None = {"prediction_id": request.prediction} if request.prediction else None
+        head = json.encode(v2.InferResponse(reply.endpoint, outputs, reply.version, request.id, more))
         if not blobs:
             return Answer(200, json_headers(), head)
         length = (_LENGTH, str(len(head)).encode())

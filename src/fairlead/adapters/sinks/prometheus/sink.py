@@ -50,6 +50,12 @@ class PrometheusSink:
             ("route", "code"),
             registry=self.registry,
         )
+        self._events = [
+            Counter(
+                f"fairlead_events_{what}", f"Prediction events that were {what}.", ("recorder",), registry=self.registry
+            )
+            for what in ("kept", "dropped")
+        ]
         self._workers: Workers | None = None
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
@@ -68,6 +74,10 @@ class PrometheusSink:
 
     def ready(self, endpoint: str, version: str, ready: bool) -> None:
         self._ready.labels(endpoint, version).set(1 if ready else 0)
+
+    def events(self, recorder: str, kept: int, dropped: int) -> None:
+        for counter, count in zip(self._events, (kept, dropped), strict=True):
+            counter.labels(recorder).inc(count)
 
     def render(self) -> tuple[bytes, str]:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST

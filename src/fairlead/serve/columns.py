@@ -1,0 +1,92 @@
+"""The inputs and outputs of many calls, put together column by column: in the writer thread, not on the event loop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fairlead.contracts.errors import UsageError
+from fairlead.contracts.events import Columns
+from fairlead.contracts.types import Tensors
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What is kept of an endpoint's calls.
+
+    ``sample``: share of the calls, above 0 up to 1.  ``exclude``: inputs and outputs that are never kept.
+    ``hashed``: those of which the SHA-256 of ``salt`` and the value is kept, 32 hex digits of it.
+    """
+
+    sample: float = 1.0
+    exclude: frozenset[str] = frozenset()
+    hashed: frozenset[str] = frozenset()
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sample <= 1:
+            raise UsageError(f"the share of calls to keep is {self.sample:g}; expected above 0 and up to 1")
+
+
+def columns_of(
+    columns: Columns,
+    inputs: Sequence[Tensors],
+    outputs: Sequence[Tensors | None],
+    pairs: Sequence[tuple[Tensors, float]],
+    keeping: Keeping,
+    batched: bool,
+) -> Columns:
+    """``columns`` with what went in and came out of the calls that were answered: ``sum(rows)`` rows of each tensor."""
+    answered = [at for at, given in enumerate(outputs) if given is not None]
+    rows = columns.rows[answered].tolist()
+    given = [found for found in outputs if found is not None]
+    paired = [pair[0] for pair in pairs]
+    return replace(
+        columns,
+        features=joined([inputs[at] for at in answered], rows, keeping, batched),
+        outputs=joined(given, rows, keeping, batched),
+        paired=joined(paired, rows, keeping, batched) if pairs else {},
+        paired_seconds=np.array([pair[1] for pair in pairs]) if pairs else None,
+    )
+
+
+def joined(calls: Sequence[Tensors], rows: Sequence[int], keeping: Keeping, batched: bool) -> Tensors:
+    """One array a tensor, its rows those of all calls in order. Where a call has no such tensor its rows are None."""
+    names = dict.fromkeys(name for tensors in calls for name in tensors)
+    found: Tensors = {}
+    for name in names:
+        if name in keeping.exclude:
+            continue
+        array = _column([tensors.get(name) for tensors in calls], rows, batched)
+        found[name] = _hashed(array, keeping.salt) if name in keeping.hashed else array
+    return found
+
+
+def _column(arrays: Sequence[Array | None], rows: Sequence[int], batched: bool) -> Array:
+    if not batched:
+        arrays = [None if array is None else array[np.newaxis] for array in arrays]
+    whole = [array for array in arrays if array is not None]
+    alike = len(whole) == len(arrays) and len({(array.shape[1:], array.dtype) for array in whole}) == 1
+    if alike:
+        return np.concatenate(whole)
+    values: list[Any] = []
+    for array, count in zip(arrays, rows, strict=True):
+        values.extend([None] * count if array is None else list(array))
+    column = np.empty(len(values), object)
+    for at, value in enumerate(values):
+        column[at] = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return column
+
+
+def _hashed(array: Array, salt: str) -> Array:
+    values = array.reshape(len(array), -1)
+    column = np.empty(len(array), object)
+    for at, row in enumerate(values):
+        column[at] = hashlib.sha256(f"{salt}{row.tolist()!r}".encode()).hexdigest()[:32]
+    return column

@@ -1,0 +1,156 @@
+"""Keeps an endpoint's versions as the state store says: load what a split names, share the traffic, let the rest go.
+
+A thin loop beside the server. When the store does not answer, everything stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.plans import Share, TrafficSplit
+from fairlead.kit.clock import Clock
+from fairlead.serve.catalog import Catalog
+from fairlead.serve.endpoint import Live
+from fairlead.serve.recording import Recording
+from fairlead.serve.split import Shadow, Split
+
+log = logging.getLogger("fairlead.serve")
+
+POLL_SECONDS: Final = 0.4
+"""A changed split reaches every worker within a second."""
+
+DRAIN_SECONDS: Final = 30.0
+"""Time for a version that left the split to answer what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """One endpoint that follows the store.
+
+    ``read`` gives the split with its revision, or None; ``load`` brings a version to life.  Both block.
+    ``tell`` says what was applied, or why it was not.
+    """
+
+    endpoint: str
+    read: Callable[[], tuple[int, TrafficSplit] | None]
+    load: Callable[[str, asyncio.AbstractEventLoop], Live]
+    tell: Callable[[Mapping[str, Any]], None]
+
+
+class Follower:
+    """Polls, loads, applies. ``start`` once every endpoint is live."""
+
+    def __init__(self, following: Sequence[Following], catalog: Catalog, recording: Recording, clock: Clock) -> None:
+        self._following = following
+        self._catalog = catalog
+        self._recording = recording
+        self._clock = clock
+        self._seen: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._trouble: dict[str, str] = {}
+
+    def start(self) -> None:
+        for one in self._following:
+            self._keep(self._follow(one))
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def troubles(self) -> list[str]:
+        return [f"endpoint {name!r} stays as it is: {why}" for name, why in self._trouble.items()]
+
+    async def _follow(self, one: Following) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                found = await loop.run_in_executor(None, one.read)
+                self._trouble.pop(one.endpoint, None)
+                if found is not None and found[0] != self._seen.get(one.endpoint):
+                    first = one.endpoint not in self._seen
+                    self._seen[one.endpoint] = found[0]
+                    if not (first and _settled(found[1])):  # what came to rest before this process began is history
+                        await self._change(one, *found)
+            except FairleadError as error:
+                if one.endpoint not in self._trouble:
+                    log.warning("split not read", extra={"fields": {"endpoint": one.endpoint, "error": str(error)}})
+                self._trouble[one.endpoint] = str(error)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _change(self, one: Following, revision: int, plan: TrafficSplit) -> None:
+        loop = asyncio.get_running_loop()
+        said: dict[str, Any] = {"revision": revision, "versions": [], "error": ""}
+        try:
+            for share in plan.shares:
+                if share.version not in self._catalog.versions(one.endpoint):
+                    self._catalog.add(await loop.run_in_executor(None, one.load, share.version, loop))
+            self._apply(plan)
+        except Exception as error:  # a version that does not load must not end the others
+            log.exception("split not applied", extra={"fields": {"endpoint": one.endpoint, "error": str(error)}})
+            said["error"] = str(error) or type(error).__name__
+        said["versions"] = self._catalog.versions(one.endpoint)
+        with contextlib.suppress(FairleadError):
+            await loop.run_in_executor(None, one.tell, said)
+
+    def _apply(self, plan: TrafficSplit) -> None:
+        """At once, between two calls."""
+        lives = {share.version: self._catalog.resolve(plan.endpoint, share.version) for share in plan.shares}
+        leading = max(plan.shares, key=lambda share: share.weight)
+        self._catalog.switch(plan.endpoint, leading.version)
+        for share in plan.shares:
+            self._tape(lives[share.version], share)
+        shadows = [share for share in plan.shares if share.shadow > 0]
+        alone = leading.weight >= 100 and not shadows
+        before = self._catalog.splits.pop(plan.endpoint, None)
+        if before is not None:
+            before.close(self._recording)
+        if not alone:
+            shadow = self._shadow(lives, shadows[0]) if shadows else None
+            self._catalog.splits[plan.endpoint] = Split(plan, lives, shadow, self._clock)
+        for version in self._catalog.versions(plan.endpoint):
+            if version not in lives:
+                self._keep(self._let_go(self._catalog.remove(plan.endpoint, version)))
+        log.info("split", extra={"fields": {"endpoint": plan.endpoint, "shares": _shown(plan)}})
+
+    def _tape(self, live: Live, share: Share) -> None:
+        if live.tape is not None:
+            self._recording.retire(live.tape)
+        live.tape = self._recording.tape(
+            live.endpoint, live.version, share.arm, share.weight / 100, batched=live.signature.batched
+        )
+
+    def _shadow(self, lives: Mapping[str, Live], share: Share) -> Shadow:
+        live = lives[share.version]
+        tape = self._recording.tape(
+            live.endpoint, live.version, "shadow", share.shadow / 100, batched=live.signature.batched
+        )
+        return Shadow(live, share.shadow, tape)
+
+    async def _let_go(self, live: Live) -> None:
+        """Nobody new comes; what it has is answered first."""
+        ends = self._clock.now() + DRAIN_SECONDS
+        while not live.idle and self._clock.now() < ends:  # noqa: ASYNC110 - the batcher tells nobody that it is idle
+            await asyncio.sleep(0.05)
+        live.close()
+        if live.tape is not None:
+            self._recording.retire(live.tape)
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _settled(plan: TrafficSplit) -> bool:
+    return len(plan.shares) == 1 and not plan.shares[0].shadow
+
+
+def _shown(plan: TrafficSplit) -> list[str]:
+    return [f"{share.version} {share.arm} {share.weight:g}%" for share in plan.shares]

@@ -1,0 +1,338 @@
+"""Keeps what was asked and answered, off the request path.
+
+The event loop appends to a ``Tape`` (lists of plain values: nothing that the garbage collector walks). A tape is cut
+when it is long enough, and a few times a second; one writer thread makes ``Columns`` of the cuts and hands them to the
+recorders. A recorder that fails is given the same again; what does not fit into its bounded queue is dropped, oldest
+first, and counted. Serving never waits for any of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.events import Columns, Recorder
+from fairlead.contracts.sink import Sink
+from fairlead.contracts.types import Reply, Tensors
+from fairlead.kit.clock import Clock
+from fairlead.serve.call import Call
+from fairlead.serve.columns import Keeping, columns_of
+
+log = logging.getLogger("fairlead.serve")
+
+CUT_CALLS: Final = 1024
+CUT_BYTES: Final = 16 * 2**20
+"""A tape is cut when it has so much: small pieces keep the writer from holding the interpreter for long."""
+
+CUT_SECONDS: Final = 0.25
+FLUSH_SECONDS: Final = 0.5
+"""A killed process loses at most the sum of these, and what the recorders take to write."""
+
+QUEUE_CALLS: Final = 500_000
+QUEUE_BYTES: Final = 512 * 2**20
+"""What waits for one recorder, at most."""
+
+STOP_SECONDS: Final = 10.0
+"""Time for the recorders to take what is left, at the end."""
+
+Pair = tuple[Tensors, float]
+"""What the champion answered to the call that a shadow answered too, and its seconds."""
+
+
+@dataclass(slots=True)
+class Cut:
+    """Some calls of one tape. Lists of equal length; ``ended`` is the clock and the wall clock when it was cut."""
+
+    tape: Tape
+    ended: tuple[float, int]
+    size: int
+    ids: list[str] = field(default_factory=list)
+    arrived: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
+    inputs: list[Tensors] = field(default_factory=list)
+    outputs: list[Tensors | None] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    degraded: list[str] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+
+
+class Tape:
+    """Records the calls of one version in one arm. Only the event loop touches it."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        endpoint: str,
+        version: str,
+        arm: str,
+        propensity: float,
+        keeping: Keeping,
+        batched: bool,
+    ) -> None:
+        self.endpoint = endpoint
+        self.version = version
+        self.arm = arm
+        self.propensity = propensity
+        self.keeping = keeping
+        self.batched = batched
+        self._recording = recording
+        self._sample = keeping.sample
+        self._prefix = recording.prefix
+        self._begin()
+
+    def add(self, call: Call, seconds: float, *, unit: str = "", size: int = 0, pair: Pair | None = None) -> str:
+        """Keep a call that has its outcome, and return its prediction id. ``size``: bytes of what it holds."""
+        identity = f"{self._prefix}{next(self._recording.serial):x}"
+        if self._sample < 1.0 and random.random() >= self._sample:  # noqa: S311 - no secret
+            return identity
+        outcome = call.outcome
+        self._ids(identity)
+        self._arrived(call.arrived)
+        self._seconds(seconds)
+        self._inputs(call.inputs)
+        if type(outcome) is Reply:
+            self._outputs(outcome.outputs)
+            self._rows(call.rows)
+            self._codes("")
+            if outcome.degraded:
+                self._note_degraded(outcome.degraded)
+            if pair is not None:
+                self._cut.pairs.append(pair)
+        else:
+            self._outputs(None)
+            self._rows(0)
+            self._codes(outcome.code if isinstance(outcome, FairleadError) else "internal")
+        if unit:
+            self._note_unit(unit)
+        self._cut.size += size
+        if len(self._cut.ids) >= CUT_CALLS or self._cut.size >= CUT_BYTES:
+            self.cut()
+        return identity
+
+    def cut(self) -> None:
+        """Hand over what there is."""
+        if self._cut.ids:
+            done = self._cut
+            self._begin()
+            self._recording.take(done)
+
+    def _begin(self) -> None:
+        cut = self._cut = Cut(self, (0.0, 0), 0)
+        self._ids, self._arrived, self._seconds = cut.ids.append, cut.arrived.append, cut.seconds.append
+        self._codes, self._inputs, self._outputs = cut.codes.append, cut.inputs.append, cut.outputs.append
+        self._rows = cut.rows.append
+
+    def _note_unit(self, unit: str) -> None:
+        _late(self._cut.units, len(self._cut.ids), unit)
+
+    def _note_degraded(self, how: str) -> None:
+        _late(self._cut.degraded, len(self._cut.ids), how)
+
+
+def _late(column: list[str], length: int, value: str) -> None:
+    """Put ``value`` at the end of a column that most calls leave empty."""
+    column.extend([""] * (length - 1 - len(column)))
+    column.append(value)
+
+
+class _Queue:
+    """What waits for one recorder."""
+
+    def __init__(self, name: str, recorder: Recorder, sink: Sink) -> None:
+        self.name = name
+        self.trouble = ""
+        self._recorder = recorder
+        self._sink = sink
+        self._waiting: deque[tuple[Columns, int]] = deque()
+        self._calls = 0
+        self._bytes = 0
+
+    def put(self, columns: Columns, size: int) -> None:
+        self._waiting.append((columns, size))
+        self._calls += len(columns)
+        self._bytes += size
+        while len(self._waiting) > 1 and (self._calls > QUEUE_CALLS or self._bytes > QUEUE_BYTES):
+            self._drop()
+
+    def flush(self) -> bool:
+        """Hand all over, at once. False when the recorder did not take it: it is kept."""
+        batch = [columns for columns, _ in self._waiting]
+        try:
+            self._recorder.record(batch)
+        except Exception as error:  # noqa: BLE001 - serving goes on whatever a recorder does
+            if not self.trouble:
+                log.warning("events are not kept", extra={"fields": {"by": self.name, "error": str(error)}})
+            self.trouble = str(error) or type(error).__name__
+            return False
+        if self.trouble and not self._recorder.trouble:
+            log.info("events are kept again", extra={"fields": {"by": self.name}})
+        self.trouble = self._recorder.trouble
+        self._sink.events(self.name, self._calls, 0)
+        self._waiting.clear()
+        self._calls = self._bytes = 0
+        return True
+
+    def close(self) -> None:
+        """Drop what is left, and say so."""
+        try:
+            self._recorder.close()
+        except Exception as error:  # noqa: BLE001 - as above
+            log.error("the last events were lost", extra={"fields": {"by": self.name, "error": str(error)}})  # noqa: TRY400 - the sentence is enough
+        if self._calls:
+            log.error("events were lost", extra={"fields": {"by": self.name, "calls": self._calls}})
+        while self._waiting:
+            self._drop()
+
+    def _drop(self) -> None:
+        columns, size = self._waiting.popleft()
+        self._calls -= len(columns)
+        self._bytes -= size
+        self._sink.events(self.name, 0, len(columns))
+
+
+class Recording:
+    """The tapes of one process and the thread behind them. ``recorders``: by name, in order.
+
+    ``keeping``: what is kept of an endpoint.
+    """
+
+    def __init__(
+        self,
+        recorders: Callable[[], Mapping[str, Recorder]],
+        sink: Sink,
+        clock: Clock,
+        keeping: Callable[[str], Keeping] = lambda _: Keeping(),
+    ) -> None:
+        self.prefix = f"{secrets.token_hex(6)}-"
+        self.serial = itertools.count()
+        self._open = recorders
+        self._sink = sink
+        self._clock = clock
+        self._keeping = keeping
+        self._tapes: set[Tape] = set()
+        self._cuts: deque[Cut] = deque()
+        self._queues: list[_Queue] = []
+        self._wake = threading.Event()
+        self._stop = False
+        self._thread = threading.Thread(target=self._write, name="fairlead-recording", daemon=True)
+        self._ticking: asyncio.Task[None] | None = None
+
+    def tape(
+        self, endpoint: str, version: str, arm: str = "champion", propensity: float = 1.0, *, batched: bool = True
+    ) -> Tape:
+        """A tape for a version; may be made in any thread before the version answers."""
+        tape = Tape(self, endpoint, version, arm, propensity, self._keeping(endpoint), batched)
+        self._tapes.add(tape)
+        return tape
+
+    def retire(self, tape: Tape) -> None:
+        """Nothing more comes on this tape."""
+        tape.cut()
+        self._tapes.discard(tape)
+
+    def take(self, cut: Cut) -> None:
+        """From a tape."""
+        cut.ended = (self._clock.now(), self._clock.wall_ms())
+        self._cuts.append(cut)
+        self._wake.set()
+
+    def troubles(self) -> list[str]:
+        """What does not work now, a sentence each."""
+        return [f"events are not kept by {queue.name}: {queue.trouble}" for queue in self._queues if queue.trouble]
+
+    def start(self) -> None:
+        """Begin to write; on the event loop."""
+        self._thread.start()
+        self._ticking = asyncio.get_running_loop().create_task(self._tick())
+
+    async def stop(self) -> None:
+        """Everything that was answered is with the recorders when this returns, or counted as lost."""
+        if self._ticking is None:
+            return
+        self._ticking.cancel()
+        for tape in list(self._tapes):
+            tape.cut()
+        self._stop = True
+        self._wake.set()
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, STOP_SECONDS * 2)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(CUT_SECONDS)
+            for tape in list(self._tapes):
+                tape.cut()
+
+    def _write(self) -> None:
+        self._queues = [_Queue(name, recorder, self._sink) for name, recorder in self._open().items()]
+        flushed = self._clock.now()
+        while not self._stop:
+            self._wake.wait(FLUSH_SECONDS)
+            self._wake.clear()
+            self._fold()
+            if self._clock.now() - flushed >= FLUSH_SECONDS:
+                for queue in self._queues:
+                    queue.flush()
+                flushed = self._clock.now()
+        self._fold()
+        ends = self._clock.now() + STOP_SECONDS
+        for queue in self._queues:
+            while not queue.flush() and self._clock.now() < ends:
+                threading.Event().wait(FLUSH_SECONDS)
+            queue.close()
+
+    def _fold(self) -> None:
+        while self._cuts:
+            cut = self._cuts.popleft()
+            try:
+                columns = _columns(cut)
+            except Exception:
+                log.exception("events were lost", extra={"fields": {"calls": len(cut.ids)}})
+                self._sink.events("writer", 0, len(cut.ids))
+                continue
+            for queue in self._queues:
+                queue.put(columns, cut.size)
+
+
+def _columns(cut: Cut) -> Columns:
+    now, wall_ms = cut.ended
+    tape = cut.tape
+    return columns_of(
+        Columns(
+            endpoint=tape.endpoint,
+            version=tape.version,
+            arm=tape.arm,
+            ids=cut.ids,
+            at_ms=(wall_ms - (now - np.array(cut.arrived)) * 1000).astype(np.int64),
+            seconds=np.array(cut.seconds),
+            code=cut.codes,
+            rows=np.array(cut.rows, np.int64),
+            features={},
+            outputs={},
+            propensity=tape.propensity,
+            unit=_full(cut.units, len(cut.ids)),
+            degraded=_full(cut.degraded, len(cut.ids)),
+            weight=1.0 / tape.keeping.sample,
+        ),
+        cut.inputs,
+        cut.outputs,
+        cut.pairs,
+        tape.keeping,
+        tape.batched,
+    )
+
+
+def _full(column: Sequence[str], length: int) -> Sequence[str]:
+    return [*column, *[""] * (length - len(column))] if column else ()

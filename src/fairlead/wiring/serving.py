@@ -1,0 +1,204 @@
+"""A server for some models: one process, or workers behind a supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fairlead.contracts.errors import UsageError
+from fairlead.contracts.sink import Sink
+from fairlead.kit.clock import SystemClock
+from fairlead.kit.config import Home
+from fairlead.package.bundle import Bundle, Opener
+from fairlead.package.sources import parse, split_name
+from fairlead.serve import tune
+from fairlead.serve.app import Application, build
+from fairlead.serve.batcher import Policy
+from fairlead.serve.catalog import Catalog
+from fairlead.serve.endpoint import Live, Placement
+from fairlead.serve.follow import Follower
+from fairlead.serve.front import Front
+from fairlead.serve.pipeline import Pipeline
+from fairlead.serve.process import Command
+from fairlead.serve.protocol import protocol
+from fairlead.serve.recording import Recording
+from fairlead.serve.server import Companion, Loader, Server
+from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
+from fairlead.serve.supervisor import Endpoints, Supervisor
+from fairlead.serve.worker import Worker
+from fairlead.wiring import watching
+from fairlead.wiring.stores import load_model, opener, sink
+
+LARGEST_BATCH = 64
+"""Rows in a batch when neither the user nor the model sets a limit; the measured curve may choose fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model to serve: ``uri`` as the user gave it, ``name`` when they chose one.
+
+    ``settings``: this endpoint's own; None takes those that all endpoints of the server share.
+    """
+
+    uri: str
+    name: str = ""
+    trust_pickle: bool = False
+    runtime: str = ""
+    settings: EndpointSettings | None = None
+
+
+def target(text: str, *, trust_pickle: bool = False, runtime: str = "") -> Target:
+    """``URI`` or ``NAME=URI``."""
+    name, uri = split_name(text)
+    return Target(uri, endpoint_name(name) if name else "", trust_pickle, runtime)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a server is built from. ``kept``: what is recorded of an endpoint, by name; ``record``: whether at all."""
+
+    home: Home
+    targets: Sequence[Target]
+    settings: ServerSettings
+    endpoints: EndpointSettings
+    record: bool = False
+    kept: Mapping[str, watching.Kept] = field(default_factory=dict)
+
+
+def server(plan: Plan, on_ready: Callable[[int, list[Live]], None] = lambda _port, _live: None) -> Server:
+    """A server for these models. Building it opens nothing: binding and loading happen when it runs."""
+    catalog, measurements = Catalog(), sink()
+    front = Front(Pipeline(catalog, SystemClock()), measurements, plan.settings.max_body)
+    return _server(
+        plan,
+        Application(front),
+        on_ready=lambda port: on_ready(port, catalog.endpoints()),
+        protocol=functools.partial(protocol, front),
+    )
+
+
+def worker(plan: Plan, link: socket.socket, name: str) -> Server:
+    """The same, whose connections come from a supervisor over ``link``. ``name``: the worker's place."""
+    catalog, measurements = Catalog(), sink()
+    door = Worker(link, name, catalog, measurements)
+    front = Front(Pipeline(catalog, SystemClock()), measurements, plan.settings.max_body)
+    return _server(
+        plan,
+        Application(front, door.exposition),
+        name,
+        on_ready=lambda _: door.ready(),
+        protocol=lambda *given: door.counted(protocol(front, *given)),
+        door=door,
+    )
+
+
+def _server(plan: Plan, application: Application, name: str = "0", **parts: Any) -> Server:
+    """``parts``: what a server and a worker differ in."""
+    front, targets = application.front, named(plan.targets)
+    catalog = front.pipeline.catalog
+    watched = watching.Watched({one.name: one.uri for one in targets}, plan.kept)
+    recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
+    loading = _Loading(plan, front.sink, recording)
+    following = [
+        found
+        for one in targets
+        if recording is not None
+        and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
+    ]
+    companions: list[Companion] = []
+    if recording is not None:
+        companions += [recording, Follower(following, catalog, recording, SystemClock())]
+        application.feedback = watching.feedback(plan.home) if watching.has_state() else None
+    running = Server(
+        plan.settings,
+        catalog,
+        front.pipeline,
+        build(application),
+        [Loader(one.name, functools.partial(loading.first, one)) for one in targets],
+        SystemClock(),
+        companions=companions,
+        **parts,
+    )
+    application.draining = lambda: running.draining
+    application.troubles = lambda: [trouble for one in companions for trouble in one.troubles()]
+    return running
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    """Brings versions of endpoints to life."""
+
+    plan: Plan
+    sink: Sink
+    recording: Recording | None
+
+    def first(self, one: Target, loop: asyncio.AbstractEventLoop) -> Live:
+        """What the URI names."""
+        return self._load(one, one.uri, loop)
+
+    def version(self, one: Target, version: str, loop: asyncio.AbstractEventLoop) -> Live:
+        """Another version of the registered model that the URI names."""
+        return self._load(one, f"models:/{parse(one.uri).model}/{version}", loop)
+
+    def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
+        bundle = opener(self.plan.home).open(uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
+        live = live_version(one.name, bundle, one.settings or self.plan.endpoints, self.sink, SystemClock(), loop)
+        if self.recording is not None:
+            live.tape = self.recording.tape(live.endpoint, live.version, batched=live.signature.batched)
+        return live
+
+
+def supervisor(settings: ServerSettings, command: Command, on_ready: Callable[[int, Endpoints], None]) -> Supervisor:
+    """What stands in front of ``settings.workers`` processes, each started by ``command``. It loads no model."""
+    return Supervisor(settings, command, sink(), SystemClock(), on_ready)
+
+
+def named(targets: Sequence[Target]) -> list[Target]:
+    """Every target with its endpoint name. Raises UsageError when two would share one."""
+    found: dict[str, Target] = {}
+    for one in targets:
+        name = one.name or endpoint_name(Opener.default_name(one.uri))
+        if name in found:
+            raise UsageError(
+                f"two models would be endpoint {name!r} ({found[name].uri}, {one.uri}); name one: NAME={one.uri}"
+            )
+        found[name] = replace(one, name=name)
+    return list(found.values())
+
+
+def live_version(
+    endpoint: str,
+    bundle: Bundle,
+    settings: EndpointSettings,
+    measurements: Sink,
+    clock: SystemClock,
+    loop: asyncio.AbstractEventLoop,
+) -> Live:
+    """Load, warm up, measure, decide how to batch: a version that can answer."""
+    model = load_model(bundle, settings.threads)
+    limit = min(settings.max_rows or LARGEST_BATCH, model.traits.max_rows or 1_000_000)
+    row = tune.example(model.signature, bundle.example)
+    curve = tune.measure(model, row, limit, clock.now)
+    plan = tune.decide(curve, limit, batched=model.signature.batched, chosen_rows=min(settings.max_rows, limit))
+    notes = (*bundle.notes, curve.problem) if curve.problem else bundle.notes
+    live = Live(
+        endpoint,
+        bundle.version,
+        model,
+        policy=Policy(
+            plan.max_rows, settings.max_wait_ms / 1000, plan.coalesce, settings.queue_rows, settings.queue_calls
+        ),
+        placement=Placement(plan.inline, settings.workers),
+        meter=measurements.endpoint(endpoint, bundle.version),
+        clock=clock,
+        loop=loop,
+        deadline=settings.deadline_ms / 1000,
+        example=row,
+        notes=notes,
+    )
+    measurements.ready(endpoint, bundle.version, True)
+    return live

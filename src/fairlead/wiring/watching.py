@@ -1,0 +1,129 @@
+"""What a server tells the other stages and hears from them: events, windows, labels, and the split of its traffic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairlead.contracts.errors import Conflict
+from fairlead.contracts.events import Accepted, Recorder
+from fairlead.contracts.plans import TrafficSplit
+from fairlead.contracts.sink import Sink
+from fairlead.contracts.state import StateStore
+from fairlead.kit import plugins
+from fairlead.kit.clock import SystemClock
+from fairlead.kit.codec import records
+from fairlead.kit.config import Home
+from fairlead.monitor import feedback as feedbacks
+from fairlead.monitor.binning import Reference
+from fairlead.monitor.collect import Collector
+from fairlead.monitor.keep import Keeper
+from fairlead.package.sources import Kind, parse
+from fairlead.serve.columns import Keeping
+from fairlead.serve.endpoint import Live
+from fairlead.serve.follow import Following
+from fairlead.serve.recording import Recording
+from fairlead.wiring.stores import events, state
+
+WINDOW_SECONDS = 60.0
+
+Load = Callable[[str, asyncio.AbstractEventLoop], Live]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of one endpoint. ``days``: for how long; 0: for ever.  ``window_seconds``: of its windows."""
+
+    keeping: Keeping = field(default_factory=Keeping)
+    days: float = 30.0
+    window_seconds: float = WINDOW_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The endpoints of a server, by name: their model URI and what is kept of each."""
+
+    uris: Mapping[str, str]
+    kept: Mapping[str, Kept]
+
+    def of(self, endpoint: str) -> Kept:
+        return self.kept.get(endpoint, Kept())
+
+    def model(self, endpoint: str) -> str:
+        """The registered model behind an endpoint, empty for one that is not registered."""
+        return parse(self.uris[endpoint]).model if endpoint in self.uris else ""
+
+
+def has_state() -> bool:
+    """Whether the libraries of the state store are here."""
+    return plugins.installed("sqlalchemy", "alembic")
+
+
+def recording(home: Home, watched: Watched, worker: str, sink: Sink) -> Recording:
+    """Records what the server answers, with what is installed; without any of it nothing is recorded."""
+    clock = SystemClock()
+
+    def recorders() -> Mapping[str, Recorder]:
+        found: dict[str, Recorder] = {}
+        if plugins.installed("pyarrow", "duckdb"):
+            kept = lambda endpoint: round(watched.of(endpoint).days * 86_400_000)  # noqa: E731 - read where it is used
+            found["events"] = Keeper(events(home), kept, clock)
+        if has_state():
+            length = lambda endpoint: round(watched.of(endpoint).window_seconds * 1000)  # noqa: E731 - as above
+            found["windows"] = Collector(state(home), _references(home, watched), worker, length, clock)
+        return found
+
+    return Recording(recorders, sink, clock, lambda endpoint: watched.of(endpoint).keeping)
+
+
+def _references(home: Home, watched: Watched) -> Callable[[str, str], Reference | None]:
+    seen: dict[tuple[str, str], Reference | None] = {}
+
+    def find(endpoint: str, version: str) -> Reference | None:
+        model = watched.model(endpoint) or endpoint
+        against = state(home).get("watch", endpoint)
+        if against is not None:
+            version = against.body["version"]
+        if seen.get((model, version)) is None:  # one that was not there may have been kept since
+            seen[model, version] = reference(state(home), model, version)
+        return seen[model, version]
+
+    return find
+
+
+def reference(store: StateStore, model: str, version: str) -> Reference | None:
+    """What drift of a version is measured against, if it was kept."""
+    found = store.get("reference", f"{model}/{version}")
+    return None if found is None else records.from_body(Reference, found.body)
+
+
+def following(home: Home, watched: Watched, endpoint: str, worker: str, load: Load) -> Following | None:
+    """How an endpoint follows the store; None for one that cannot: only registered models have other versions."""
+    if parse(watched.uris[endpoint]).kind is not Kind.ALIAS or not has_state():
+        return None
+
+    def read() -> tuple[int, TrafficSplit] | None:
+        found = state(home).get("split", endpoint)
+        return None if found is None else (found.revision, records.from_body(TrafficSplit, found.body))
+
+    def tell(said: Mapping[str, Any]) -> None:
+        key = f"{endpoint}/{worker}"
+        found = state(home).get("applied", key)
+        body = {**said, "at_ms": SystemClock.wall_ms()}
+        try:
+            state(home).put("applied", key, body, found.revision if found else 0)
+        except Conflict:
+            return  # a newer process in the same place has told already
+
+    return Following(endpoint, read, load, tell)
+
+
+def feedback(home: Home) -> Callable[[bytes], Accepted]:
+    """Keeps the labels of a request's body. Durable when it returns."""
+
+    def keep(body: bytes) -> Accepted:
+        return state(home).label(feedbacks.parse_json(body, now_ms=SystemClock.wall_ms()))
+
+    return keep

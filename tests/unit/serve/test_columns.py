@@ -1,0 +1,60 @@
+"""Inputs and outputs of many calls, column by column."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fairlead.contracts.errors import UsageError
+from fairlead.contracts.events import Columns
+from fairlead.serve.columns import Keeping, columns_of, joined
+
+
+def empty(rows: list[int], codes: list[str]) -> Columns:
+    count = len(rows)
+    ids = [f"p{at}" for at in range(count)]
+    return Columns("churn", "1", "champion", ids, np.arange(count), np.ones(count), codes, np.array(rows), {}, {})
+
+
+def test_rows_of_calls_stand_below_each_other_and_failed_calls_have_none() -> None:
+    inputs = [{"x": np.full((rows, 2), at, np.float32)} for at, rows in enumerate((2, 1, 3))]
+    outputs = [{"y": np.array([[0.0], [1.0]])}, None, {"y": np.array([[2.0], [3.0], [4.0]])}]
+    found = columns_of(empty([2, 0, 3], ["", "model_failed", ""]), inputs, outputs, [], Keeping(), batched=True)
+    assert found.features["x"][:, 0].tolist() == [0, 0, 2, 2, 2]
+    assert found.features["x"].dtype == np.float32
+    assert found.outputs["y"][:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_tensor_that_a_call_left_out_is_none_in_its_rows() -> None:
+    found = joined(
+        [{"a": np.ones((2, 1))}, {"a": np.ones((1, 1)), "b": np.array([["x"]], object)}], [2, 1], Keeping(), True
+    )
+    assert found["a"].shape == (3, 1)
+    assert found["b"].tolist() == [None, None, ["x"]]
+
+
+def test_shapes_that_differ_are_kept_as_lists() -> None:
+    found = joined([{"a": np.zeros((1, 2))}, {"a": np.zeros((1, 3))}], [1, 1], Keeping(), True)
+    assert found["a"].tolist() == [[0, 0], [0, 0, 0]]
+
+
+def test_a_model_without_batches_has_one_row_a_call() -> None:
+    found = joined([{"a": np.zeros((5, 2))}, {"a": np.ones((5, 2))}], [1, 1], Keeping(), False)
+    assert found["a"].shape == (2, 5, 2)
+
+
+def test_what_is_excluded_is_not_kept_and_what_is_hashed_cannot_be_read() -> None:
+    keeping = Keeping(exclude=frozenset({"name"}), hashed=frozenset({"email"}), salt="s")
+    call = {"name": np.array([["Ada"]], object), "email": np.array([["a@b.c"]], object), "age": np.array([[36]])}
+    found = joined([call, call], [1, 1], keeping, True)
+    assert sorted(found) == ["age", "email"]
+    assert found["email"][0] == found["email"][1] != "a@b.c"
+    assert len(found["email"][0]) == 32
+    other = joined([call], [1], Keeping(hashed=frozenset({"email"}), salt="t"), True)
+    assert other["email"][0] != found["email"][0]
+
+
+@pytest.mark.parametrize("sample", [0, -1, 1.5, float("nan")])
+def test_a_share_that_is_none(sample: float) -> None:
+    with pytest.raises(UsageError, match="above 0 and up to 1"):
+        Keeping(sample=sample)

@@ -1,0 +1,148 @@
+"""What is recorded, in what pieces, and what becomes of it when a recorder fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from fairlead.contracts.errors import ModelFailed, StorageFull
+from fairlead.contracts.events import Columns
+from fairlead.contracts.types import Reply, Tensors
+from fairlead.kit.clock import SystemClock
+from fairlead.serve import recording as module
+from fairlead.serve.call import Call
+from fairlead.serve.columns import Keeping
+from fairlead.serve.recording import Recording
+from fairlead.testing.sinks import MemorySink
+
+
+class Recorder:
+    """Fails ``failures`` times, then takes everything."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.taken: list[Columns] = []
+        self.closed = threading.Event()
+        self.trouble = ""
+
+    def record(self, batch: Sequence[Columns]) -> None:
+        if batch and self.failures:
+            self.failures -= 1
+            raise StorageFull("no room")
+        self.taken.extend(batch)
+
+    def close(self) -> None:
+        self.closed.set()
+
+    @property
+    def ids(self) -> list[str]:
+        return [identity for columns in self.taken for identity in columns.ids]
+
+
+def call(value: float, *, fails: bool = False) -> Call:
+    made = Call({"x": np.array([[value]])}, 1, lambda _: None, arrived=SystemClock.now())
+    outputs: Tensors = {"y": np.array([[value * 2]])}
+    made.finish(ModelFailed("no") if fails else Reply(outputs, "churn", "1"))
+    return made
+
+
+async def record(recorders: dict[str, Recorder], calls: Sequence[Call], keeping: Keeping | None = None) -> list[str]:
+    sink = MemorySink()
+    recording = Recording(lambda: recorders, sink, SystemClock(), lambda _: keeping or Keeping())
+    tape = recording.tape("churn", "1", propensity=0.25)
+    recording.start()
+    ids = [tape.add(one, 0.5, unit="u" if at % 2 else "") for at, one in enumerate(calls)]
+    await recording.stop()
+    record.sink = sink  # type: ignore[attr-defined]
+    return ids
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(module, "CUT_CALLS", 100)
+
+
+async def test_every_call_is_recorded_in_order_with_its_id() -> None:
+    recorder = Recorder()
+    calls = [call(at, fails=at == 3) for at in range(250)]
+    ids = await record({"memory": recorder}, calls)
+    assert recorder.ids == ids
+    assert len(set(ids)) == 250
+    assert [len(columns) for columns in recorder.taken] == [100, 100, 50]
+    first = recorder.taken[0]
+    assert first.code[2:5] == ["", "model_failed", ""]
+    assert first.rows[2:5].tolist() == [1, 0, 1]
+    assert first.features["x"][:4, 0].tolist() == [0, 1, 2, 4]
+    assert first.outputs["y"][:4, 0].tolist() == [0, 2, 4, 8]
+    assert (first.arm, first.propensity, first.weight) == ("champion", 0.25, 1.0)
+    assert list(first.unit[:4]) == ["", "u", "", "u"]
+    assert abs(int(first.at_ms[0]) - SystemClock.wall_ms()) < 5_000
+    assert recorder.closed.is_set()
+    assert record.sink.kept["memory"] == 250  # type: ignore[attr-defined]
+
+
+async def test_a_recorder_that_fails_gets_the_same_again_and_the_other_does_not() -> None:
+    failing, well = Recorder(failures=3), Recorder()
+    ids = await record({"failing": failing, "well": well}, [call(at) for at in range(150)])
+    assert failing.ids == ids
+    assert well.ids == ids
+
+
+async def test_what_a_recorder_never_takes_is_counted_as_dropped() -> None:
+    recorder = Recorder(failures=1_000_000)
+    await record({"memory": recorder}, [call(at) for at in range(150)])
+    assert recorder.ids == []
+    assert record.sink.dropped["memory"] == 150  # type: ignore[attr-defined]
+
+
+async def test_a_full_queue_drops_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUEUE_CALLS", 200)
+    recorder = Recorder()
+    queue = module._Queue("memory", recorder, MemorySink())
+    recording = Recording(dict, MemorySink(), SystemClock())
+    tape = recording.tape("churn", "1")
+    cuts: list[module.Cut] = []
+    monkeypatch.setattr(recording, "take", lambda cut: (setattr(cut, "ended", (0.0, 0)), cuts.append(cut)))
+    ids = [tape.add(call(at), 0.1) for at in range(500)]
+    for cut in cuts:
+        queue.put(module._columns(cut), cut.size)
+    assert queue.flush()
+    assert recorder.ids == ids[300:]
+
+
+async def test_a_sampled_endpoint_says_what_each_call_stands_for() -> None:
+    recorder = Recorder()
+    ids = await record({"memory": recorder}, [call(at) for at in range(400)], Keeping(sample=0.25))
+    assert 50 < len(recorder.ids) < 160  # 100 expected; 5 standard deviations
+    assert set(recorder.ids) < set(ids)
+    assert recorder.taken[0].weight == 4.0
+
+
+async def test_large_calls_are_cut_by_their_bytes() -> None:
+    recorder = Recorder()
+    recording = Recording(lambda: {"memory": recorder}, MemorySink(), SystemClock())
+    tape = recording.tape("churn", "1")
+    recording.start()
+    for at in range(4):
+        tape.add(call(at), 0.1, size=module.CUT_BYTES // 2)
+    await recording.stop()
+    assert [len(columns) for columns in recorder.taken] == [2, 2]
+
+
+async def test_a_shadow_keeps_what_the_champion_said() -> None:
+    recorder = Recorder()
+    recording = Recording(lambda: {"memory": recorder}, MemorySink(), SystemClock())
+    tape = recording.tape("churn", "2", "shadow")
+    recording.start()
+    tape.add(call(1), 0.1, pair=({"y": np.array([[7.0]])}, 0.2))
+    tape.add(call(2, fails=True), 0.1, pair=({"y": np.array([[8.0]])}, 0.3))
+    await recording.stop()
+    (columns,) = recorder.taken
+    assert columns.paired["y"].tolist() == [[7.0]]
+    assert columns.paired_seconds is not None
+    assert columns.paired_seconds.tolist() == [0.2]
