@@ -1,6 +1,6 @@
 """A random HTTP caller against a real ``fairlead serve``: valid, broken and hostile bytes, cut anywhere.
 
-usage: python -m bench.fuzz [--seconds 60] [--seed 1] [--connections 24] [--replay SEED.NUMBER]
+usage: python -m bench.fuzz [--seconds 60] [--seed 1] [--connections 24] [--tls] [--workers 1] [--replay SEED.NUMBER]
 Every request that is valid asks for its own value, and its answer is checked against it, so an answer to the wrong
 request is found. Exit code 1 when there was a crash, a hung connection, a wrong answer or growing memory. Failures are
 written to bench/results/fuzz-SEED.json with the bytes, and replayed by their seed and number.
@@ -16,6 +16,7 @@ import os
 import random
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -83,23 +84,29 @@ class Answers:
                     break
             length = int(re.search(rb"\r\ncontent-length: (\d+)\r\n", head)[1])  # type: ignore[index]
             body = b"" if method == "HEAD" else await self.reader.readexactly(length)
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+        except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError) as error:
             self.got += getattr(error, "partial", b"")
             raise Ended from None
         self.got += body
         return status, body, b"\r\nconnection: close\r\n" in head
 
 
-async def call(port: int, one: Plan, name: str, tally: Tally) -> None:
-    """Play one plan on one connection and check everything that is owed."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+@dataclass(frozen=True)
+class Target:
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+async def call(target: Target, one: Plan, name: str, tally: Tally) -> None:
+    """Play one plan on one connection and check everything that is owed. Raises OSError when it cannot connect."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port, limit=1 << 24, ssl=target.tls)
     answers = Answers(reader)
     sending = asyncio.create_task(send(writer, one))
     try:
         async with asyncio.timeout(HANG):
             await check(answers, one, name, tally)
             if one.leaves == "no" and one.ends:
-                await reader.read()
+                await end(reader, tally)
     except TimeoutError:
         tally.fail("hung", name, one, answers.got)
     except Ended:
@@ -110,13 +117,23 @@ async def call(port: int, one: Plan, name: str, tally: Tally) -> None:
         tally.fail(f"no HTTP: {error}"[:60], name, one, answers.got)
     finally:
         sending.cancel()
-        with suppress(asyncio.CancelledError, ConnectionError):
+        with suppress(asyncio.CancelledError, ConnectionError, ssl.SSLError):
             await sending
         writer.transport.abort()
 
 
+async def end(reader: asyncio.StreamReader, tally: Tally) -> None:
+    """All is answered and the server must close. A reset is an end too: it is what the system sends to a client whose
+    last bytes (a request after ``connection: close``) reach a closed connection.
+    """
+    try:
+        await reader.read()
+    except (ConnectionError, ssl.SSLError):
+        tally.counts["ended by a reset"] += 1
+
+
 async def send(writer: asyncio.StreamWriter, one: Plan) -> None:
-    with suppress(ConnectionError):
+    with suppress(ConnectionError, ssl.SSLError):
         for piece, pause in zip(one.pieces, one.pauses, strict=True):
             writer.write(piece)
             await writer.drain()
@@ -124,8 +141,10 @@ async def send(writer: asyncio.StreamWriter, one: Plan) -> None:
                 await asyncio.sleep(pause)
         if one.leaves == "reset":
             writer.transport.abort()
-        elif one.leaves == "half":
+        elif one.leaves == "half" and writer.can_write_eof():
             writer.write_eof()
+        elif one.leaves == "half":
+            writer.close()  # TLS knows no half
 
 
 async def check(answers: Answers, one: Plan, name: str, tally: Tally) -> None:
@@ -147,7 +166,7 @@ async def check(answers: Answers, one: Plan, name: str, tally: Tally) -> None:
 
 
 async def run(
-    port: int, pid: int, seconds: float, seed: int, connections: int
+    target: Target, pid: int, seconds: float, seed: int, connections: int
 ) -> tuple[Tally, list[tuple[float, int]]]:
     tally, memory = Tally(), []
     began = time.monotonic()
@@ -158,10 +177,10 @@ async def run(
             name = f"{seed}.{next(number)}"
             tally.counts["connections"] += 1
             try:
-                await call(port, plan(random.Random(name)), name, tally)
+                await call(target, plan(random.Random(name)), name, tally)
             except OSError as error:
-                tally.fail(f"no connection: {error}", name, Plan(), b"")
-                return
+                tally.fail(f"no connection: {error!r}", name, Plan(), b"")
+                await asyncio.sleep(0.1)
 
     async def watch() -> None:
         while True:
@@ -174,18 +193,20 @@ async def run(
     return tally, memory
 
 
-async def replay(port: int, name: str) -> Tally:
+async def replay(target: Target, name: str) -> Tally:
     tally = Tally()
-    await call(port, plan(random.Random(name)), name, tally)
+    await call(target, plan(random.Random(name)), name, tally)
     return tally
 
 
 def resident(pid: int) -> int:
-    """KiB, or 0 when the process is gone."""
+    """KiB of the process and its children, or 0 when it is gone."""
     try:
-        return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        own = int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
     except (OSError, IndexError):
         return 0
+    return own + sum(resident(int(child)) for child in children)
 
 
 def grew(memory: list[tuple[float, int]]) -> bool:
@@ -197,17 +218,25 @@ def grew(memory: list[tuple[float, int]]) -> bool:
     return last > 1.15 * second and last > second + 20 * 1024
 
 
-def start(folder: Path) -> tuple[subprocess.Popen[bytes], int, Path]:
+def certificate(folder: Path) -> list[str]:
+    """Make one that is good for this run; the words that serve it."""
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    made += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(made, check=True, capture_output=True)
+    return ["--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")]
+
+
+def start(folder: Path, words: list[str]) -> tuple[subprocess.Popen[bytes], int, Path]:
     """A server with an endpoint that answers at once and one that takes its time, and its log."""
     (folder / "fakes.py").write_text(FAKES)
     log = folder / "log"
     command = [sys.executable, "-m", "fairlead", "serve", "echo=fakes:Echo", "late=fakes:Late", "--port", "0"]
-    command += ["--max-body-mb", "0.25", "--home", str(folder / "home")]
+    command += ["--max-body-mb", "0.25", "--home", str(folder / "home"), *words]
     path = f"{folder}{os.pathsep}{ROOT}"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=folder, stderr=out, env={**os.environ, "PYTHONPATH": path})
     for _ in range(600):
-        found = re.search(rb'"ready".*?http://[\d.]+:(\d+)', log.read_bytes())
+        found = re.search(rb'"ready".*?https?://[\d.]+:(\d+)', log.read_bytes())
         if found:
             return process, int(found[1]), log
         if process.poll() is not None:
@@ -222,27 +251,44 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--connections", type=int, default=24)
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--replay", default="")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        process, port, log = start(Path(scratch))
+        folder = Path(scratch)
+        words = ["--workers", str(options.workers), *(certificate(folder) if options.tls else [])]
+        process, port, log = start(folder, words)
+        target = Target(port, ssl._create_unverified_context() if options.tls else None)  # noqa: SLF001 - our own server
         try:
             if options.replay:
-                tally, memory = asyncio.run(replay(port, options.replay)), [(0.0, resident(process.pid))]
+                tally, memory = asyncio.run(replay(target, options.replay)), [(0.0, resident(process.pid))]
             else:
-                work = run(port, process.pid, options.seconds, options.seed, options.connections)
+                work = run(target, process.pid, options.seconds, options.seed, options.connections)
                 tally, memory = asyncio.run(work)
-            crashed = process.poll() is not None
+            crashed = process.poll() is not None or b'"worker crashed"' in log.read_bytes()
         finally:
             process.send_signal(signal.SIGTERM)
             code = process.wait(40)
         shouts = [line for line in log.read_text().splitlines() if "Traceback" in line or '"level":"error"' in line]
+    return tell(options, tally, memory, shouts, {"crashed": crashed, "exit_code": code})
+
+
+def tell(
+    options: argparse.Namespace,
+    tally: Tally,
+    memory: list[tuple[float, int]],
+    shouts: list[str],
+    end: dict[str, int],
+) -> int:
+    """Write and print what was found; the exit code."""
     found = {
         "seed": options.seed,
         "seconds": options.seconds,
+        "tls": options.tls,
+        "workers": options.workers,
         "counts": dict(sorted(tally.counts.items())),
-        "crashed": crashed,
-        "exit_code": code,
+        **end,
         "errors_in_the_log": len(shouts),
         "grew": grew(memory),
         "memory_kib": memory,
@@ -255,7 +301,7 @@ def main() -> int:
     told["memory_kib"] = memory[:: max(1, len(memory) // 12)]
     print(json.dumps(told, indent=1))
     print(f"{len(tally.failures)} failures; all in {out.name}", file=sys.stderr)
-    return int(bool(crashed or code or shouts or tally.failures or found["grew"]))
+    return int(bool(any(end.values()) or shouts or tally.failures or found["grew"]))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,70 @@
 """A closed-loop HTTP load generator that checks every answer. Runs as a process of its own, on a core of its own.
 
-usage: python -m bench.load PORT CONNECTIONS SECONDS FOLDER CHECK  (prints one JSON document)
+usage: python -m bench.load PORT CONNECTIONS REQUESTS [--seconds 4 | --count N] [--reader v2] [--expected FILE]
+Prints one JSON document. ``--seconds`` measures what is answered in that time, after a while to warm up; ``--count``
+measures how long so many requests take, for models so slow that answers come in bursts.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import sys
+import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import uvloop
 
-PATH = b"/v2/models/w1/infer"
+
+def store(path: Path, requests: list[bytes]) -> None:
+    """Keep whole HTTP requests for ``fetch``."""
+    path.write_bytes(b"".join(struct.pack("<I", len(one)) + one for one in requests))
+
+
+def fetch(path: Path) -> list[bytes]:
+    data, at, found = path.read_bytes(), 0, []
+    while at < len(data):
+        (size,) = struct.unpack_from("<I", data, at)
+        found.append(data[at + 4 : at + 4 + size])
+        at += 4 + size
+    return found
+
+
+def post(path: str, body: bytes, *lines: bytes, content: bytes = b"application/json") -> bytes:
+    head = [b"POST %b HTTP/1.1" % path.encode(), b"host: bench", b"content-type: " + content, *lines]
+    return b"\r\n".join([*head, b"content-length: %d" % len(body), b"", body])
+
+
+def header(head: bytes, name: bytes) -> int:
+    return int(head.lower().partition(b"\r\n%b:" % name)[2].partition(b"\r\n")[0])
+
+
+def v2(head: bytes, body: bytes) -> np.ndarray:
+    outputs = {output["name"]: output for output in json.loads(body)["outputs"]}
+    return np.array(outputs["probabilities"]["data"], np.float64).ravel()
+
+
+def plain(head: bytes, body: bytes) -> np.ndarray:
+    found = json.loads(body)
+    return np.array(found["output"] if isinstance(found, dict) else found, np.float64).ravel()
+
+
+def binary(head: bytes, body: bytes) -> np.ndarray:
+    size = header(head, b"inference-header-content-length")
+    (output,) = json.loads(body[:size])["outputs"]
+    assert output["parameters"]["binary_data_size"] == len(body) - size
+    return np.frombuffer(body, np.float32, offset=size)
+
+
+Reader = Callable[[bytes, bytes], np.ndarray]
+READERS: dict[str, Reader] = {"v2": v2, "plain": plain, "binary": binary}
 
 
 class Connection(asyncio.Protocol):
-    """Sends the next body as soon as the answer to the last one is whole."""
+    """Sends the next request as soon as the answer to the last one is whole."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
@@ -28,7 +74,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.next()
 
     def next(self) -> None:
         self.at = self.load.take()
@@ -38,83 +83,106 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         head, separator, body = self.buffer.partition(b"\r\n\r\n")
-        if not separator:
-            return
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        if len(body) < length:
+        if not separator or len(body) < header(head, b"content-length"):
             return
         self.load.answered(self.at, head, body, time.perf_counter() - self.sent)
         self.buffer = b""
         if not self.load.over:
             self.next()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.load.over:
+            self.load.done.set_exception(exc or ConnectionError("the server closed the connection"))
+            self.load.over = True
+
 
 class Load:
-    def __init__(self, bodies: list[bytes], expected: np.ndarray, check: bool) -> None:
-        head = b"POST %b HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-        self.requests = [head % (PATH, len(body), body) for body in bodies]
-        self.expected = expected
-        self.check = check
+    def __init__(self, requests: list[bytes], count: int) -> None:
+        self.requests = requests
+        self.left = count
+        """Requests to send, below zero: any number."""
+        self.owed = count
         self.turn = 0
         self.over = False
         self.measuring = False
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.latencies: list[float] = []
-        self.kept: list[tuple[int, bytes]] = []
+        self.kept: list[tuple[int, bytes, bytes]] = []
         self.errors = 0
 
     def take(self) -> int:
         self.turn = (self.turn + 1) % len(self.requests)
+        self.left -= 1
+        self.over = self.left == 0
         return self.turn
 
     def answered(self, at: int, head: bytes, body: bytes, seconds: float) -> None:
         if not self.measuring:
             return
+        self.owed -= 1
         self.latencies.append(seconds)
         if not head.startswith(b"HTTP/1.1 200"):
             self.errors += 1
-        elif self.check:
-            self.kept.append((at, body))
+        else:
+            self.kept.append((at, head, body))
+        if self.owed == 0:
+            self.done.set_result(None)
 
-    def wrong(self) -> int:
+    def wrong(self, expected: np.ndarray, reader: Reader) -> int:
         """Answers that are not the answer to their request (checked after the run, so that checking costs no load)."""
-        count = 0
-        for at, body in self.kept:
-            outputs = {output["name"]: output for output in json.loads(body)["outputs"]}
-            given = np.array(outputs["probabilities"]["data"], np.float64).ravel()
-            count += not np.allclose(given, self.expected[at], atol=1e-6)
-        return count
+        tolerance = 1e-5 * float(np.abs(expected).max())
+        return sum(
+            not np.allclose(reader(head, body), expected[at], rtol=1e-4, atol=tolerance) for at, head, body in self.kept
+        )
 
 
-async def run(port: int, connections: int, seconds: float, folder: Path, check: bool) -> dict[str, float]:
-    bodies = [line for line in (folder / "bodies").read_bytes().split(b"\n") if line]
-    load = Load(bodies, np.load(folder / "expected.npy"), check)
+async def run(options: argparse.Namespace) -> dict[str, float]:
+    load = Load(fetch(options.requests), options.count or -1)
     loop = asyncio.get_running_loop()
-    for _ in range(connections):
-        await loop.create_connection(lambda: Connection(load), "127.0.0.1", port)
-    await asyncio.sleep(min(1.0, seconds / 3))
-    load.measuring = True
+    made = [
+        await loop.create_connection(lambda: Connection(load), "127.0.0.1", options.port)
+        for _ in range(options.connections)
+    ]
+    load.measuring = bool(options.count)
     began = time.perf_counter()
-    await asyncio.sleep(seconds)
+    for _, connection in made:
+        if not load.over:
+            connection.next()
+    if options.count:
+        await load.done
+    else:
+        await asyncio.wait([load.done], timeout=min(1.0, options.seconds / 3))
+        load.measuring, began = True, time.perf_counter()
+        await asyncio.wait([load.done], timeout=options.seconds)
     taken = time.perf_counter() - began
     load.measuring, load.over = False, True
+    if load.done.done():
+        load.done.result()
     latencies = np.sort(np.array(load.latencies) * 1000)
 
     def rank(share: float) -> float:
         return float(latencies[max(0, int(np.ceil(share * len(latencies))) - 1)])
 
-    return {
-        "requests_per_second": len(latencies) / taken,
-        "p50_ms": rank(0.5),
-        "p99_ms": rank(0.99),
-        "p999_ms": rank(0.999),
-        "checked": len(load.kept),
-        "wrong": load.wrong(),
-        "errors": load.errors,
-    }
+    found = {"requests_per_second": len(latencies) / taken, "seconds": taken}
+    found |= {"p50_ms": rank(0.5), "p99_ms": rank(0.99), "p999_ms": rank(0.999), "errors": load.errors}
+    if options.expected:
+        found |= {"checked": len(load.kept), "wrong": load.wrong(np.load(options.expected), READERS[options.reader])}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.load")
+    parser.add_argument("port", type=int)
+    parser.add_argument("connections", type=int)
+    parser.add_argument("requests", type=Path)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--reader", choices=sorted(READERS), default="v2")
+    parser.add_argument("--expected", type=Path)
+    options = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        print(json.dumps(runner.run(run(options))))
 
 
 if __name__ == "__main__":
-    port, connections, seconds, folder, check = sys.argv[1:]
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(run(int(port), int(connections), float(seconds), Path(folder), check == "1"))
-    print(json.dumps(found))
+    main()
