@@ -39,7 +39,7 @@ format: $(STAMP)dev  ## format and sort in place
 	$(BIN)/ruff format src tests bench docs
 	$(BIN)/ruff check --fix src tests bench docs
 
-bench: $(STAMP)dev  ## side by side with plain FastAPI and the floors
+bench: $(STAMP)dev  ## side by side with plain FastAPI, onnxruntime in process and the floor
 	$(BIN)/python -m bench $(ARGS)
 
 docs: $(STAMP)dev  ## regenerate what is generated in docs/

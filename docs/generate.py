@@ -56,6 +56,7 @@ def metrics() -> str:
     sink.edge_error("/invocations", "not_found")
     sink.ready("churn", "1", True)
     sink.workers().silent("0")
+    sink.events("parquet", 1, 0)
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
     for family in sink.registry.collect():
         if family.name.startswith("fairlead_"):
