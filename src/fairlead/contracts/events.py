@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -155,8 +155,3 @@ class Recorder(Protocol):
 
     def close(self) -> None:
         """Nothing more comes: what was taken is durable when this returns. Raises when it cannot be."""
-
-
-def rows_of(batch: Iterable[Columns]) -> int:
-    """Predicted rows in a batch."""
-    return sum(int(columns.rows.sum()) for columns in batch)

@@ -27,6 +27,9 @@ LATE_WINDOWS: Final = 2
 References = Callable[[str, str], Reference | None]
 """What an endpoint is watched against now, given a version that answers; all its versions are folded on its bins."""
 
+_Key = tuple[str, str, str]
+"""Endpoint, version, arm."""
+
 
 class Collector:
     """A Recorder. ``worker``: this process's name in the windows.  ``length_ms``: of an endpoint's windows."""
@@ -39,27 +42,24 @@ class Collector:
         self._worker = worker
         self._length_ms = length_ms
         self._clock = clock
-        self._folders: dict[tuple[str, str, str], Folder] = {}
+        self._folders: dict[_Key, Folder] = {}
         self._pairs: dict[tuple[str, str, str, int], dict[str, float]] = defaultdict(dict)
-        self._watched: dict[tuple[str, str, str], str] = {}
+        self._watched: dict[_Key, str] = {}
         self._retired: list[Folder] = []
-        self._renew = True
         self._looked = self._put = -PUT_SECONDS
         self._dirty = False
         self.trouble = ""
 
     def record(self, batch: Sequence[Columns]) -> None:
         """Fold, and put when it is time. A store that does not answer is ``trouble``: nothing is lost by it yet."""
-        self._renew = self._clock.now() - self._looked >= PUT_SECONDS
-        folders = [self._folder(columns) for columns in batch]  # all before the first is folded: this may raise
-        if self._renew and batch:
-            self._looked = self._clock.now()
-        for columns, folder in zip(batch, folders, strict=True):
-            folder.add(columns)
+        folders = self._folders_of(batch)  # all before the first is folded: this may raise
+        for columns in batch:
+            key = (columns.endpoint, columns.version, columns.arm)
+            folders[key].add(columns)
             if columns.arm == "shadow" and len(columns):
                 length = self._length_ms(columns.endpoint)
-                key = (columns.endpoint, columns.version, columns.arm, int(columns.at_ms[-1]) // length * length)
-                self._pairs[key] = added(self._pairs[key], pairs(columns))
+                window = (*key, int(columns.at_ms[-1]) // length * length)
+                self._pairs[window] = added(self._pairs[window], pairs(columns))
             self._dirty = True
         if self._dirty and self._clock.now() - self._put >= PUT_SECONDS:
             try:
@@ -70,8 +70,9 @@ class Collector:
 
     def close(self) -> None:
         """Put every open window; those that are over are forgotten then. Raises what the store raises."""
-        folders = [*self._retired, *self._folders.values()]
-        self._state.put_windows([self._whole(window) for folder in folders for window in folder.windows()])
+        old = [window for folder in self._retired for window in folder.windows()]
+        open_ = [self._whole(window) for folder in self._folders.values() for window in folder.windows()]
+        self._state.put_windows([*old, *open_])
         self._retired.clear()
         self._put = self._clock.now()
         self._dirty = False
@@ -83,21 +84,33 @@ class Collector:
             for pair in [pair for pair in self._pairs if pair[:3] == key and pair[3] < over]:
                 del self._pairs[pair]
 
-    def _folder(self, columns: Columns) -> Folder:
-        key = (columns.endpoint, columns.version, columns.arm)
-        folder = self._folders.get(key)
-        if folder is None or self._renew:
-            reference = self._references(columns.endpoint, columns.version)
-            known = reference.id if reference else ""
-            if folder is None or known != self._watched.get(key):
-                if folder is not None:
-                    self._retired.append(folder)
-                self._watched[key] = known
-                # Under a name of its own: what the retired one put must not be replaced.
-                name = f"{self._worker}-{known}" if known else self._worker
-                folder = Folder(reference, *key, name, self._length_ms(columns.endpoint))
-                self._folders[key] = folder
-        return folder
+    def _folders_of(self, batch: Sequence[Columns]) -> dict[_Key, Folder]:
+        """One for each version and arm. Once a second it is asked whether they are still watched against the same."""
+        renew = bool(batch) and self._clock.now() - self._looked >= PUT_SECONDS
+        for key in {(columns.endpoint, columns.version, columns.arm) for columns in batch}:
+            if key not in self._folders:
+                self._begin(key, self._references(*key[:2]))
+            elif renew:
+                self._renew(key)
+        if renew:
+            self._looked = self._clock.now()
+        return self._folders
+
+    def _renew(self, key: _Key) -> None:
+        try:
+            reference = self._references(*key[:2])
+        except FairleadError as error:  # fold on as before
+            self.trouble = str(error)
+            return
+        if (reference.id if reference else "") != self._watched[key]:
+            self._retired.append(self._folders[key])
+            self._begin(key, reference)
+
+    def _begin(self, key: _Key, reference: Reference | None) -> None:
+        known = self._watched[key] = reference.id if reference else ""
+        # Under a name of its own: what a retired folder put must not be replaced.
+        name = f"{self._worker}-{known}" if known else self._worker
+        self._folders[key] = Folder(reference, *key, name, self._length_ms(key[0]))
 
     def _whole(self, window: Window) -> Window:
         key = (window.endpoint, window.version, window.arm, window.start_ms)

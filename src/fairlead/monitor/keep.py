@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.events import Columns, EventStore
 from fairlead.kit.clock import Clock
 
@@ -30,7 +31,15 @@ class Keeper:
             kept, last = self._keep_ms(endpoint), self._pruned.setdefault(endpoint, self._clock.now())
             if kept and self._clock.now() - last >= PRUNE_SECONDS:
                 self._pruned[endpoint] = self._clock.now()
-                self._events.prune(endpoint, self._clock.wall_ms() - kept)
+                self._prune(endpoint, self._clock.wall_ms() - kept)
+
+    def _prune(self, endpoint: str, before_ms: int) -> None:
+        """What cannot be dropped is tried again in an hour; the batch that was just kept stays kept."""
+        try:
+            self._events.prune(endpoint, before_ms)
+            self.trouble = ""
+        except FairleadError as error:
+            self.trouble = f"old events stay: {error}"
 
     def close(self) -> None:
         self._events.close()

@@ -33,10 +33,6 @@ class Catalog:
             self._current[live.endpoint] = live
         self._expected.discard(live.endpoint)
 
-    def add(self, live: Live) -> None:
-        """Make another version of a live endpoint resolvable; the current one goes on answering."""
-        self._versions[live.endpoint][live.version] = live
-
     def switch(self, endpoint: str, version: str) -> None:
         """Let ``version`` answer the calls that name none."""
         self._current[endpoint] = self.resolve(endpoint, version)

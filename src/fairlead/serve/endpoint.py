@@ -76,7 +76,7 @@ class Live:
         self._armed = False
         self._alarm = Alarm(loop, clock, self._outstanding, self._fail)
         self._seconds_per_row = 0.0
-        self._closed = False
+        self.closed = False
         self._group = grouping(self.signature)
         self.enter = compiled(stages, self.submit, loop, clock)
         """Sends a call down the line of this version; never raises."""
@@ -117,7 +117,7 @@ class Live:
     def submit(self, call: Call) -> None:
         """Queue the call. Never raises: a refusal is the call's outcome."""
         now = self._clock.now()
-        if self._closed:
+        if self.closed:
             call.finish(Unavailable(f"version {self.version} of {self.endpoint!r} is being unloaded", retry_after=1))
         elif call.deadline <= now:
             call.finish(too_late(call, "before it was queued"))
@@ -143,7 +143,7 @@ class Live:
 
     def close(self) -> None:
         """Refuse what waits and let the model go. What runs is answered first by whoever drains."""
-        self._closed = True
+        self.closed = True
         for call in list(self._batcher.waiting()):
             self._batcher.discard(call)
             call.finish(
@@ -165,7 +165,7 @@ class Live:
     def _flush(self) -> None:
         """Start the next batch, unless the policy holds it back or every worker is busy."""
         self._armed = False
-        if self._closed:
+        if self.closed:
             return
         while len(self._running) < self._workers:
             wait = self._batcher.hold(self._clock.now())

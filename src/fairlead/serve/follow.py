@@ -15,6 +15,7 @@ from typing import Any, Final
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.plans import Share, TrafficSplit
 from fairlead.kit.clock import Clock
+from fairlead.serve.call import NEVER
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
 from fairlead.serve.recording import Recording
@@ -24,6 +25,9 @@ log = logging.getLogger("fairlead.serve")
 
 POLL_SECONDS: Final = 0.4
 """A changed split reaches every worker within a second."""
+
+RETRY_SECONDS: Final = 5.0
+"""Until a split that could not be applied is tried again; a newer one is tried at once."""
 
 DRAIN_SECONDS: Final = 30.0
 """Time for a version that left the split to answer what it has."""
@@ -52,6 +56,8 @@ class Follower:
         self._recording = recording
         self._clock = clock
         self._seen: dict[str, int] = {}
+        self._again: dict[str, float] = {}
+        """When to try again, by endpoint."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._trouble: dict[str, str] = {}
 
@@ -73,28 +79,36 @@ class Follower:
             try:
                 found = await loop.run_in_executor(None, one.read)
                 self._trouble.pop(one.endpoint, None)
-                if found is not None and found[0] != self._seen.get(one.endpoint):
-                    first = one.endpoint not in self._seen
+                first = one.endpoint not in self._seen
+                self._seen.setdefault(one.endpoint, 0)
+                if found is not None and self._due(one.endpoint, found[0]):
                     self._seen[one.endpoint] = found[0]
                     if not (first and _settled(found[1])):  # what came to rest before this process began is history
                         await self._change(one, *found)
-            except FairleadError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the endpoint goes on being followed
                 if one.endpoint not in self._trouble:
                     log.warning("split not read", extra={"fields": {"endpoint": one.endpoint, "error": str(error)}})
                 self._trouble[one.endpoint] = str(error)
             await asyncio.sleep(POLL_SECONDS)
 
+    def _due(self, endpoint: str, revision: int) -> bool:
+        if revision != self._seen.get(endpoint):
+            return True
+        return self._clock.now() >= self._again.get(endpoint, NEVER)
+
     async def _change(self, one: Following, revision: int, plan: TrafficSplit) -> None:
         loop = asyncio.get_running_loop()
         said: dict[str, Any] = {"revision": revision, "versions": [], "error": ""}
+        self._again.pop(one.endpoint, None)
         try:
             for share in plan.shares:
                 if share.version not in self._catalog.versions(one.endpoint):
-                    self._catalog.add(await loop.run_in_executor(None, one.load, share.version, loop))
+                    self._catalog.put(await loop.run_in_executor(None, one.load, share.version, loop))
             self._apply(plan)
         except Exception as error:  # a version that does not load must not end the others
             log.exception("split not applied", extra={"fields": {"endpoint": one.endpoint, "error": str(error)}})
             said["error"] = str(error) or type(error).__name__
+            self._again[one.endpoint] = self._clock.now() + RETRY_SECONDS
         said["versions"] = self._catalog.versions(one.endpoint)
         with contextlib.suppress(FairleadError):
             await loop.run_in_executor(None, one.tell, said)

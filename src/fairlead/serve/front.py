@@ -87,9 +87,8 @@ class Exchange(ABC):
 
     def submit(self, body: bytes) -> None:
         """Read the body and send the call down the line; ``respond`` is called once, maybe before this returns."""
-        live = self.live
-        assert live is not None  # noqa: S101 - resolve comes first
         try:
+            live = self._answering()
             given = self.headers.get(b"x-request-timeout-ms")
             deadline = self.arrived + live.deadline
             if given is not None:
@@ -108,6 +107,14 @@ class Exchange(ABC):
         self._call = live.call(asked.inputs, asked.parameters, self._done, arrived=self.arrived, deadline=deadline)
         self._front.pipeline.submit(live, self._call)
 
+    def _answering(self) -> Live:
+        """The version that was resolved, or the one in its place when it left while the body came."""
+        live = self.live
+        assert live is not None  # noqa: S101 - resolve comes first
+        if live.closed and not self._named:
+            self.live = live = self._front.pipeline.catalog.resolve(live.endpoint)
+        return live
+
     def _done(self, call: Call) -> None:
         """The call has its outcome: measure it, write it, hand it out."""
         live, outcome = self.live, call.outcome
@@ -125,7 +132,7 @@ class Exchange(ABC):
         else:
             self._put(answer, _told(outcome, identity))
             if self._split is not None:
-                self._split.after(call, self._front.pipeline.clock.now() - call.arrived)
+                self._split.after(call, self._front.pipeline.clock.now() - call.arrived, self._size)
 
     def cancel(self) -> None:
         """The caller hung up."""

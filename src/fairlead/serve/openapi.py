@@ -58,6 +58,22 @@ def _key(described: Described, index: int) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', described.name)}_{index}"
 
 
+def _feedback() -> Document:
+    label = {"prediction_id": {"type": "string"}, "row": {"type": "integer"}, "label": {"type": ["number", "string"]}}
+    labels = {"type": "array", "items": {"type": "object", "properties": label, "required": ["label"]}}
+    body = {"type": "object", "properties": {"endpoint": {"type": "string"}, "labels": labels}}
+    counts = {name: {"type": "integer"} for name in ("new", "same", "corrected")}
+    kept = {"type": "object", "properties": counts}
+    return {
+        "summary": "Labels, late: what turned out to be true (with serve --record)",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            "200": {"description": "The labels are durable.", "content": {"application/json": {"schema": kept}}},
+            **{code: {"description": _ERRORS[code]} for code in ("400", "503")},
+        },
+    }
+
+
 def _server_paths(endpoints: Sequence[Described]) -> Document:
     names = [described.name for described in endpoints]
     return {
@@ -72,6 +88,7 @@ def _server_paths(endpoints: Sequence[Described]) -> Document:
         "/version": {"get": _text("The server's version", "text/plain")},
         "/metrics": {"get": _text("Prometheus metrics", "text/plain")},
         "/v2/repository/index": {"post": _get("Every version, live or loading (Triton)", "Repository", [])},
+        "/v1/feedback": {"post": _feedback()},
         "/openapi.json": {"get": _get("This document", "Anything", None)},
         "/docs": {"get": _text("The documentation page", "text/html")},
     }

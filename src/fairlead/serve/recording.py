@@ -14,6 +14,7 @@ import logging
 import random
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -224,7 +225,11 @@ class Recording:
         self._keeping = keeping
         self._tapes: set[Tape] = set()
         self._cuts: deque[Cut] = deque()
+        self._lock = threading.Lock()
+        self._uncounted = self._unsized = 0
+        """Calls and bytes that wait for the writer."""
         self._queues: list[_Queue] = []
+        self._trouble = ""
         self._wake = threading.Event()
         self._stop = False
         self._thread = threading.Thread(target=self._write, name="fairlead-recording", daemon=True)
@@ -245,13 +250,20 @@ class Recording:
 
     def take(self, cut: Cut) -> None:
         """From a tape."""
+        if self._uncounted >= QUEUE_CALLS or self._unsized >= QUEUE_BYTES:  # the writer does not keep up
+            self._sink.events("writer", 0, len(cut.ids))
+            return
         cut.ended = (self._clock.now(), self._clock.wall_ms())
+        with self._lock:
+            self._uncounted += len(cut.ids)
+            self._unsized += cut.size
         self._cuts.append(cut)
         self._wake.set()
 
     def troubles(self) -> list[str]:
         """What does not work now, a sentence each."""
-        return [f"events are not kept by {queue.name}: {queue.trouble}" for queue in self._queues if queue.trouble]
+        by = [("the writer", self._trouble), *((queue.name, queue.trouble) for queue in self._queues)]
+        return [f"events are not kept by {name}: {trouble}" for name, trouble in by if trouble]
 
     def start(self) -> None:
         """Begin to write; on the event loop."""
@@ -260,8 +272,9 @@ class Recording:
 
     async def stop(self) -> None:
         """Everything that was answered is with the recorders when this returns, or counted as lost."""
-        if self._ticking is None:
-            return
+        if self._ticking is None:  # calls may have been answered before every endpoint was live
+            self.start()
+        assert self._ticking is not None  # noqa: S101 - start made it
         self._ticking.cancel()
         for tape in list(self._tapes):
             tape.cut()
@@ -276,7 +289,13 @@ class Recording:
                 tape.cut()
 
     def _write(self) -> None:
-        self._queues = [_Queue(name, recorder, self._sink) for name, recorder in self._open().items()]
+        try:
+            recorders = self._open()
+        except Exception as error:  # serving goes on, and says what it does not keep
+            log.exception("nothing is recorded")
+            self._trouble = str(error) or type(error).__name__
+            recorders = {}
+        self._queues = [_Queue(name, recorder, self._sink) for name, recorder in recorders.items()]
         flushed = self._clock.now()
         while not self._stop:
             self._wake.wait(FLUSH_SECONDS)
@@ -290,12 +309,18 @@ class Recording:
         ends = self._clock.now() + STOP_SECONDS
         for queue in self._queues:
             while not queue.flush() and self._clock.now() < ends:
-                threading.Event().wait(FLUSH_SECONDS)
+                time.sleep(FLUSH_SECONDS)
             queue.close()
 
     def _fold(self) -> None:
         while self._cuts:
             cut = self._cuts.popleft()
+            with self._lock:
+                self._uncounted -= len(cut.ids)
+                self._unsized -= cut.size
+            if self._trouble:
+                self._sink.events("writer", 0, len(cut.ids))
+                continue
             try:
                 columns = _columns(cut)
             except Exception:

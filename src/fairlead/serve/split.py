@@ -60,8 +60,11 @@ class Split:
                 return live, unit.decode("utf-8", "replace")
         return self._edges[-1][1], unit.decode("utf-8", "replace")
 
-    def after(self, call: Call, seconds: float) -> None:
-        """The caller has the answer: let the shadow answer too, if it is its turn and it keeps up."""
+    def after(self, call: Call, seconds: float, size: int = 0) -> None:
+        """The caller has the answer: let the shadow answer too, if it is its turn and it keeps up.
+
+        ``size``: bytes of the body.
+        """
         shadow, reply = self._shadow, call.outcome
         if shadow is None or type(reply) is not Reply or random.random() * 100 >= shadow.percent:  # noqa: S311
             return
@@ -73,7 +76,7 @@ class Split:
 
         def done(shadowed: Call) -> None:
             self._flying -= 1
-            shadow.tape.add(shadowed, self._clock.now() - began, pair=(reply.outputs, seconds))
+            shadow.tape.add(shadowed, self._clock.now() - began, size=size, pair=(reply.outputs, seconds))
 
         shadowed = shadow.live.call(call.inputs, call.parameters, done, arrived=began, deadline=began + SHADOW_SECONDS)
         shadow.live.enter(shadowed)

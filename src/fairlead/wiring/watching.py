@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairlead.contracts.errors import Conflict
+from fairlead.contracts.errors import Conflict, MissingExtra
 from fairlead.contracts.events import Accepted, Recorder
 from fairlead.contracts.plans import TrafficSplit
 from fairlead.contracts.sink import Sink
@@ -61,13 +61,20 @@ def has_state() -> bool:
     return plugins.installed("sqlalchemy", "alembic")
 
 
+def has_events() -> bool:
+    """Whether the libraries of the event store are here."""
+    return plugins.installed("pyarrow", "duckdb")
+
+
 def recording(home: Home, watched: Watched, worker: str, sink: Sink) -> Recording:
-    """Records what the server answers, with what is installed; without any of it nothing is recorded."""
+    """Records what the server answers, with what is installed. Raises MissingExtra when none of it is."""
     clock = SystemClock()
+    if not (has_state() or has_events()):
+        raise MissingExtra("recording needs a store: pip install 'fairlead[events,registry]'")
 
     def recorders() -> Mapping[str, Recorder]:
         found: dict[str, Recorder] = {}
-        if plugins.installed("pyarrow", "duckdb"):
+        if has_events():
             kept = lambda endpoint: round(watched.of(endpoint).days * 86_400_000)  # noqa: E731 - read where it is used
             found["events"] = Keeper(events(home), kept, clock)
         if has_state():

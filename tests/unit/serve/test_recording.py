@@ -146,3 +146,36 @@ async def test_a_shadow_keeps_what_the_champion_said() -> None:
     assert columns.paired["y"].tolist() == [[7.0]]
     assert columns.paired_seconds is not None
     assert columns.paired_seconds.tolist() == [0.2]
+
+
+async def test_a_recorder_that_cannot_be_opened_is_told_and_serving_goes_on() -> None:
+    def broken() -> dict[str, Recorder]:
+        raise StorageFull("no room")
+
+    sink = MemorySink()
+    recording = Recording(broken, sink, SystemClock())
+    tape = recording.tape("churn", "1")
+    recording.start()
+    for at in range(5):
+        tape.add(call(at), 0.1)
+    await recording.stop()
+    assert recording.troubles() == ["events are not kept by the writer: no room"]
+    assert sink.dropped["writer"] == 5
+
+
+async def test_what_was_answered_before_the_writer_began_is_kept() -> None:
+    recorder = Recorder()
+    recording = Recording(lambda: {"memory": recorder}, MemorySink(), SystemClock())
+    identity = recording.tape("churn", "1").add(call(1), 0.1)
+    await recording.stop()
+    assert recorder.ids == [identity]
+
+
+async def test_cuts_that_the_writer_does_not_take_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUEUE_CALLS", 200)
+    sink = MemorySink()
+    recording = Recording(dict, sink, SystemClock())  # not started
+    tape = recording.tape("churn", "1")
+    for at in range(500):
+        tape.add(call(at), 0.1)
+    assert sink.dropped["writer"] == 300

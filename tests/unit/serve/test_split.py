@@ -86,7 +86,7 @@ class Tape:
     def __init__(self) -> None:
         self.pairs: list[Any] = []
 
-    def add(self, call: Call, seconds: float, *, pair: Any) -> None:
+    def add(self, call: Call, seconds: float, *, size: int, pair: Any) -> None:
         self.pairs.append((call.outcome, pair))
 
 
