@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from fairlead.contracts.stores import AliasHistory
 from fairlead.kit import plugins
 from fairlead.testing import store_suite
 from fairlead.testing.stores import MemoryAliasHistory, MemoryRegistry
-
-POSTGRES = os.environ.get("FAIRLEAD_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test")
+from services import fresh_schema
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +33,8 @@ class TestRegistry:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """A schema of its own on a real server, gone afterwards."""
-    schema = f"fairlead_{secrets.token_hex(4)}"
-    try:
-        with psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3) as connection:
-            connection.execute(f"CREATE SCHEMA {schema}")
-    except psycopg.OperationalError as error:
-        if os.environ.get("FAIRLEAD_REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip(f"no PostgreSQL at {POSTGRES}: {error}")
-    yield f"{POSTGRES}?options=-csearch_path%3D{schema}"
-    with psycopg.connect(POSTGRES, autocommit=True) as connection:
-        connection.execute(f"DROP SCHEMA {schema} CASCADE")
+    with fresh_schema() as url:
+        yield url
 
 
 def history(url: str) -> AliasHistory:

@@ -1,21 +1,13 @@
-"""Real processes that start at once, a schema of their own on a real server, and a network that can be cut."""
+"""Real processes that start at once, and a network that can be cut."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-
-import psycopg
-import pytest
-
-POSTGRES = os.environ.get("FAIRLEAD_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test")
 
 
 def race(code: str, argument_lists: list[list[str]]) -> list[object]:
@@ -40,22 +32,6 @@ def race(code: str, argument_lists: list[list[str]]) -> list[object]:
     ended = [process.communicate() for process in started]
     assert [process.returncode for process in started] == [0] * len(started), [error for _, error in ended]
     return [json.loads(out) for out, _ in ended]
-
-
-@contextlib.contextmanager
-def fresh_schema() -> Iterator[str]:
-    """The URL of an empty schema, gone afterwards; skips where there is no server."""
-    schema = f"fairlead_{secrets.token_hex(4)}"
-    try:
-        with psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3) as connection:
-            connection.execute(f"CREATE SCHEMA {schema}")
-    except psycopg.OperationalError as error:
-        if os.environ.get("FAIRLEAD_REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip(f"no PostgreSQL at {POSTGRES}: {error}")
-    yield f"{POSTGRES}?options=-csearch_path%3D{schema}"
-    with psycopg.connect(POSTGRES, autocommit=True) as connection:
-        connection.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
 class Wire:

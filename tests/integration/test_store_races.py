@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from racing import fresh_schema, race
+from racing import race
 
 from fairlead.adapters.stores.alias_history import SqlAliasHistory
+from services import fresh_schema
 
 OPEN = """
 import json, sys
