@@ -15,6 +15,7 @@ import uvloop
 from fairlead.adapters.sinks.prometheus.sink import PrometheusSink
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.kit.clock import SystemClock
+from fairlead.monitor.feedback import parse_json
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
@@ -24,6 +25,7 @@ from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.protocol import protocol
 from fairlead.serve.server import Loader, Server
 from fairlead.serve.settings import ServerSettings
+from fairlead.testing.state import MemoryState
 
 
 class Running:
@@ -91,7 +93,9 @@ def running(
 
         return Loader(name, load)
 
+    state = MemoryState()
     application = Application(Front(pipeline, sink, max_body))
+    application.feedback = lambda body: state.label(parse_json(body, now_ms=clock.wall_ms()))
     ready = threading.Event()
     made_protocol = protocol if short_way else long_way
     loaders = [loader(name, model) for name, model in models.items()]

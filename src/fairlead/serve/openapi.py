@@ -59,14 +59,23 @@ def _key(described: Described, index: int) -> str:
 
 
 def _feedback() -> Document:
-    label = {"prediction_id": {"type": "string"}, "row": {"type": "integer"}, "label": {"type": ["number", "string"]}}
-    labels = {"type": "array", "items": {"type": "object", "properties": label, "required": ["label"]}}
-    body = {"type": "object", "properties": {"endpoint": {"type": "string"}, "labels": labels}}
+    value = {"type": ["number", "string", "boolean"]}
+    label = {
+        "prediction_id": {"type": "string", "description": "Header fairlead-prediction-id of the answer."},
+        "key": {"type": "string", "description": "A business key, where no prediction id is known."},
+        "row": {"type": "integer"},
+        "label": value,
+        "reward": value,
+        "at": {"type": ["string", "integer"], "description": "When it became known: ISO time or Unix milliseconds."},
+    }
+    labels = {"type": "array", "items": {"type": "object", "properties": label}, "minItems": 1}
+    body = {"type": "object", "properties": {"endpoint": {"type": "string"}, "labels": labels}, "required": ["labels"]}
+    example = {"endpoint": "churn", "labels": [{"prediction_id": "0192-f3", "label": 1}]}
     counts = {name: {"type": "integer"} for name in ("new", "same", "corrected")}
     kept = {"type": "object", "properties": counts}
     return {
         "summary": "Labels, late: what turned out to be true (with serve --record)",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body, "example": example}}},
         "responses": {
             "200": {"description": "The labels are durable.", "content": {"application/json": {"schema": kept}}},
             **{code: {"description": _ERRORS[code]} for code in ("400", "503")},

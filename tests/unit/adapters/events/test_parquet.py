@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -172,20 +173,23 @@ class TestMerging:
 
 
 class TestFailures:
-    @pytest.fixture
+    @contextmanager
     def no_room(self) -> Iterator[None]:
-        """A limit on the size of a file is what a full disk is: a write that stops half way."""
+        """A limit on the size of a file is what a full disk is: a write that stops half way. Of any file of this
+        process, so that it ends before pytest writes a line."""
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-        yield
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    def test_no_room_leaves_nothing_of_the_batch(self, tmp_path: Path, no_room: None) -> None:
+    def test_no_room_leaves_nothing_of_the_batch(self, tmp_path: Path) -> None:
         store = ParquetEvents(str(tmp_path))
         store.append([calls(1)])
         generator = np.random.default_rng(0)
         big = calls(20_000, features={"x": generator.normal(size=20_000)}, endpoint="big")
-        with pytest.raises(StorageFull, match=r"events: .*too large.*free some space"):
+        with pytest.raises(StorageFull, match=r"events: .*too large.*free some space"), self.no_room():
             store.append([calls(5), big])
         assert len(files(tmp_path)) == 1
         assert len(store.frame("churn")["row"]) == 1
