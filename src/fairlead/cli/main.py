@@ -29,6 +29,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("fairlead.cli.serve:serve", "Serve models: from a registry, a file, a folder or a Python class."),
     "predict": ("fairlead.cli.predict:predict", "Send rows of a CSV or JSON file to a running endpoint."),
     "models": ("fairlead.cli.models:app", "The model registry: log, list, show, alias, rollback, history, trust."),
+    "rollout": (
+        "fairlead.cli.rollout:app",
+        "Move traffic to another version: start, watch, pause, resume, promote, abort, list.",
+    ),
+    "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
+    "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
     "doctor": ("fairlead.cli.doctor:doctor", "Check a model or a running endpoint before users do."),
 }
 """Command name to where it lives and what the list of commands says about it."""

@@ -108,15 +108,18 @@ def tensors(table: Columns, signature: Signature, features: tuple[str, ...]) -> 
 
 def answer(opened: Opened, table: Columns, features: tuple[str, ...], what: Task) -> Answers:
     """The model's answers on every row. A model that raises answers with ``problem``."""
-    model = opened.model
     try:
-        rows = tensors(table, model.signature, features)
-        step, count = model.traits.max_rows or _ROWS, rows_of(table)
-        parts = [_part(model, rows, start, step) for start in range(0, count, step)]
-        outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return replace(what.read(outputs), size=opened.size)
+        return replace(what.read(answered(opened.model, table, features)[1]), size=opened.size)
     except Exception as error:  # noqa: BLE001 - a model may raise anything; that it does is the finding
         return Answers(size=opened.size, problem=cause(error))
+
+
+def answered(model: LoadedModel, table: Columns, features: tuple[str, ...]) -> tuple[Tensors, Tensors]:
+    """What the model takes of every row, and what it answers. Raises whatever the model raises."""
+    rows = tensors(table, model.signature, features)
+    step, count = model.traits.max_rows or _ROWS, rows_of(table)
+    parts = [_part(model, rows, start, step) for start in range(0, count, step)]
+    return rows, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def timed(

@@ -23,13 +23,14 @@ from fairlead.contracts.events import EventStore
 from fairlead.contracts.plans import Answer, RetrainRequest, Verdict
 from fairlead.contracts.state import StateStore
 from fairlead.contracts.stores import Registry, Tracker, Version
+from fairlead.contracts.types import Tensors
 from fairlead.kit import ids
 from fairlead.kit.clock import Clock
 from fairlead.kit.sentences import cause
 from fairlead.package.registry import publish
 from fairlead.retrain import data_tests, gate, record, requests, scores, steps
-from fairlead.retrain.answers import Opened, Task, answer, task, timed
-from fairlead.retrain.columns import Columns, joined, numbers, rows_of
+from fairlead.retrain.answers import Opened, Task, answer, answered, task, timed
+from fairlead.retrain.columns import Array, Columns, joined, numbers, rows_of
 from fairlead.retrain.data_tests import DataPolicy
 from fairlead.retrain.gate import GateInput, GatePolicy
 from fairlead.retrain.journal import Journal
@@ -40,6 +41,18 @@ from fairlead.retrain.steps import Context, Data, Tables
 
 OpenModel = Callable[[str], Opened]
 Propose = Callable[[Version, Verdict], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The hold-out as a version was asked it, and what it answered. ``truth``: the target, [rows]."""
+
+    features: Tensors
+    outputs: Tensors
+    truth: Array
+
+
+Remember = Callable[[Version, HeldOut], None]
 
 _LEASE_SECONDS = 60.0
 
@@ -71,8 +84,9 @@ class Plan:
 class Parts:
     """What a run works with. ``open_model``: loads a model URI, or the folder of a packaged one.
 
-    ``propose``: called with a version that passed.  ``checks``: the schema library, None for none.  ``who``: for
-    histories.  ``home``: where the run may write.
+    ``propose``: called with a version that passed.  ``remember``: called with every version that is registered, before
+    it is proposed, so that what it is watched against is there.  ``checks``: the schema library, None for none.
+    ``who``: for histories.  ``home``: where the run may write.
     """
 
     state: StateStore
@@ -83,6 +97,7 @@ class Parts:
     home: Path
     who: str
     propose: Propose = lambda version, verdict: None  # noqa: ARG005
+    remember: Remember = lambda version, held_out: None  # noqa: ARG005
     events: EventStore | None = None
     checks: TableChecks | None = None
 
@@ -189,7 +204,7 @@ class Run:
             opened.callback(challenger.model.close)
             verdict = gate.decide(plan.gate, self._evidence(stuff, challenger, packaged))
             self._hold.check()
-            return self._kept(stuff, verdict, packaged)
+            return self._kept(stuff, verdict, packaged, challenger)
 
     def _champion(self) -> Version | None:
         try:
@@ -273,7 +288,7 @@ class Run:
         request = self._journal.end(stuff.ctx.request, "blocked", bad[0], verdict=verdict.id)
         return Outcome(request, verdict)
 
-    def _kept(self, stuff: Stuff, verdict: Verdict, packaged: Package) -> Outcome:
+    def _kept(self, stuff: Stuff, verdict: Verdict, packaged: Package, challenger: Opened) -> Outcome:
         """Keep the run; register the version with its verdict, whatever it says; propose it when it passed."""
         plan, registry, asked = self._plan, self._parts.registry, stuff.ctx.request
         run_id = self._record(stuff, verdict)
@@ -286,6 +301,7 @@ class Run:
         for name, value in tags.items():
             registry.set_tag(made.model, made.version, name, value)
         made = replace(made, tags={**made.tags, **tags})
+        self._remember(made, stuff, challenger)
         self._journal.verdict(verdict)
         text = f"version {made.version} {_WORDS[verdict.answer]}: {_sentence(verdict)}"
         self._journal.tell("verdict", text, verdict=verdict.id, version=made.version)
@@ -293,6 +309,15 @@ class Run:
         outcome = f"{said}; no rollout: {refused}" if refused else said
         request = self._journal.end(asked, "done", outcome, version=made.version, verdict=verdict.id)
         return Outcome(request, verdict, made)
+
+    def _remember(self, made: Version, stuff: Stuff, challenger: Opened) -> None:
+        """A version that cannot answer the hold-out has failed at the gate: there is nothing to watch it against."""
+        held = stuff.tables.holdout
+        try:
+            features, outputs = answered(challenger.model, held, stuff.tables.features)
+        except Exception:  # noqa: BLE001 - a model may raise anything; the gate has told it
+            return
+        self._parts.remember(made, HeldOut(features, outputs, held[stuff.data.target]))
 
     def _proposed(self, made: Version, verdict: Verdict) -> str:
         """Propose a rollout; what refused it, in a sentence. The version and its verdict stay."""

@@ -1,0 +1,79 @@
+"""``fairlead controller``."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairlead.cli.output import HomeOption, TrackingOption
+from fairlead.cli.spec import courses_of
+from fairlead.contracts.errors import Unavailable
+from fairlead.kit import ids, log
+from fairlead.kit.clock import SystemClock
+from fairlead.kit.config import home as read_home
+from fairlead.wiring.loop import Loop
+from fairlead.wiring.runs import Runs
+from fairlead.wiring.stores import events, moves, state
+from fairlead.wiring.watching import has_events
+
+TICK_SECONDS = 0.5
+_log = logging.getLogger("fairlead.controller")
+
+
+def controller(
+    spec: Annotated[Path | None, typer.Argument(help="The spec; without one, every registered champion.")] = None,
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    lease_seconds: Annotated[float, typer.Option(help="Another controller takes over after so long.")] = 10.0,
+) -> None:
+    """Carry rollouts on, watch endpoints, retrain when it is asked for. `fairlead up` starts one.
+
+    Several may run on one state store, on several machines: one leads, the others wait for its lease to end.
+    """
+    log.configure(level=logging.INFO)
+    place = read_home(home, tracking)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    loop = Loop(
+        state(place),
+        events(place) if has_events() else None,
+        courses_of(place, spec),
+        moves=moves(place),
+        runs=Runs(functools.partial(_retrain, spec, home, tracking), place.root / "runs"),
+        clock=SystemClock(),
+        owner=f"{socket.gethostname()}:{os.getpid()}:{ids.request_id()}",
+        lease_seconds=lease_seconds,
+    )
+    leads, down = None, ""
+    while not stopped.is_set():
+        try:
+            now = loop.tick()
+            if now is not leads:
+                _log.info("leading" if now else "waiting for the lease of another controller")
+            leads, down = now, ""
+        except Unavailable as error:
+            if str(error) != down:
+                _log.warning("nothing is decided meanwhile", extra={"fields": {"error": str(error)}})
+            down = str(error)
+        stopped.wait(TICK_SECONDS)
+    try:
+        loop.close()
+    except Unavailable as error:
+        _log.warning("the lease was not given back", extra={"fields": {"error": str(error)}})
+
+
+def _retrain(spec: Path | None, home: Path | None, tracking: str | None, endpoint: str, request: str) -> list[str]:
+    words = [sys.executable, "-P", "-m", "fairlead", "retrain", endpoint, "--request", request]
+    for option, value in (("--spec", spec), ("--home", home), ("--tracking", tracking)):
+        words += [option, str(value)] if value else []
+    return words

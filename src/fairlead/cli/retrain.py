@@ -1,0 +1,60 @@
+"""``fairlead retrain``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fairlead.cli.output import DONE, FAILED, AsJson, HomeOption, TrackingOption, emit
+from fairlead.cli.spec import SpecOption, course_of, gate_of
+from fairlead.contracts.plans import Answer
+from fairlead.kit import log
+from fairlead.kit.codec.records import to_body
+from fairlead.kit.config import home as read_home
+from fairlead.wiring import retraining
+
+
+def retrain(
+    endpoint: Annotated[str, typer.Argument(help="The endpoint.")],
+    pipeline: Annotated[Path | None, typer.Option(help="The training pipeline, a Python file.")] = None,
+    model: Annotated[str, typer.Option(help="The registered model.", show_default="from the endpoint")] = "",
+    metric: Annotated[str, typer.Option(help="What the gate compares: roc_auc, accuracy, mae and so on.")] = "",
+    min_lift: Annotated[float | None, typer.Option(help="By how much the challenger must be better.")] = None,
+    policy: Annotated[str, typer.Option(help="superiority or non-inferiority.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Everything but registering and proposing.")] = False,
+    request: Annotated[str, typer.Option(help="Serve this open request.")] = "",
+    why: Annotated[str, typer.Option(help="A reason, kept in the timeline.")] = "",
+    spec: SpecOption = None,
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Test the data, train a challenger, hold it against the champion, register it and propose its rollout.
+
+    Exit 0 when a version passed its gate (or would have), 1 when data tests or the gate stopped it. A cron job, a CI
+    job and the controller run this same command.
+    """
+    log.configure(level=logging.WARNING)
+    place = read_home(home, tracking)
+    course = course_of(place, endpoint, spec, model)
+    if pipeline is not None:
+        course = replace(course, pipeline=pipeline)
+    gate = gate_of(endpoint, spec)
+    flags: dict[str, Any] = {"metric": metric, "min_lift": min_lift, "policy": policy}
+    gate.update({name: value for name, value in flags.items() if value not in ("", None)})
+    outcome = retraining.run(place, course, gate=gate, dry_run=dry_run, request=request, why=why)
+    verdict = outcome.verdict
+    lines = [f"  {check.name}: {check.answer.value}, {check.why}" for check in verdict.checks]
+    made = f"version {outcome.version.version} of {course.model}" if outcome.version else "no version"
+    head = f"{verdict.about} {verdict.answer.value}: {made} ({outcome.request.outcome})"
+    document = {
+        "request": to_body(outcome.request),
+        "verdict": to_body(verdict),
+        "version": outcome.version.version if outcome.version else None,
+    }
+    emit(document, "\n".join([head, *lines, f"verdict {verdict.id}"]), as_json)
+    raise typer.Exit(DONE if verdict.about == "gate" and verdict.answer is Answer.PASS else FAILED)

@@ -1,0 +1,229 @@
+"""The controller's turn: rollouts first, then what each endpoint's monitors say, then retrainings that are asked for.
+
+All of it happens under one lease, so that two controllers on one store never both act. Whatever fails for one endpoint
+is logged and tried again at the next turn; the others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from fairlead.contracts.errors import Conflict, FairleadError, LeaseLost, Unavailable
+from fairlead.contracts.events import EventStore
+from fairlead.contracts.plans import Happening
+from fairlead.contracts.state import Lease, StateStore
+from fairlead.kit import ids
+from fairlead.kit.clock import Clock
+from fairlead.monitor import timeline
+from fairlead.orchestrate import commands
+from fairlead.orchestrate.controller import LEASE, AliasMover, Controller
+from fairlead.orchestrate.rollout import Phase, Rollout
+from fairlead.retrain import requests, triggers
+from fairlead.retrain.journal import Journal
+from fairlead.retrain.triggers import Known, Triggers
+from fairlead.wiring import baselines
+from fairlead.wiring.monitors import Monitor, Monitored
+from fairlead.wiring.observing import observed
+from fairlead.wiring.runs import Runs
+
+LOOK_SECONDS: Final = 5.0
+"""Between two looks at an endpoint's windows; sooner where they are shorter."""
+PRUNE_SECONDS: Final = 3600.0
+KEPT_DAYS: Final = 90
+"""How long windows are kept, which is what reports go back."""
+AGAIN_SECONDS: Final = 60.0
+"""Before a run is started again that ended without having taken its request."""
+_ALIVE_MS: Final = 120_000
+_POST_SECONDS: Final = 5.0
+_log = logging.getLogger("fairlead.controller")
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What the loop does with one endpoint. ``model``: the registered model.  ``rollout``: fields of a rollout's plan.
+
+    ``pipeline``: the training pipeline, None where nothing is retrained.  ``triggers``: what may ask for it.
+    """
+
+    endpoint: str
+    model: str
+    alias: str = "champion"
+    monitored: Monitored = field(default_factory=Monitored)
+    rollout: Mapping[str, Any] = field(default_factory=dict)
+    pipeline: Path | None = None
+    triggers: Triggers = field(default_factory=Triggers)
+
+
+class Loop:
+    """``moves``: the registry's aliases.  ``runs``: starts retrainings.  ``owner``: tells this process from others."""
+
+    def __init__(
+        self,
+        state: StateStore,
+        events: EventStore | None,
+        courses: Sequence[Course],
+        *,
+        moves: AliasMover,
+        runs: Runs,
+        clock: Clock,
+        owner: str,
+        lease_seconds: float = 10.0,
+    ) -> None:
+        self._state, self._events, self._courses = state, events, courses
+        self._moves, self._runs, self._clock = moves, runs, clock
+        self._owner, self._lease_seconds = owner, lease_seconds
+        self._controller = Controller(
+            state,
+            observe=self._observed,
+            moves=moves,
+            update_reference=self._promoted,
+            owner=owner,
+            lease_seconds=lease_seconds,
+        )
+        self._monitors = {
+            one.endpoint: Monitor(state, events, one.endpoint, one.model, one.monitored, post) for one in courses
+        }
+        self._looked: dict[str, float] = {}
+        self._started: dict[str, tuple[str, float]] = {}
+        self._pruned = clock.now()
+
+    def tick(self) -> bool:
+        """One turn; False when another process leads. Raises Unavailable when the state store does not answer."""
+        if not self._controller.tick(self._clock.wall_ms()):
+            return False
+        for course in self._courses:
+            pause = min(LOOK_SECONDS, course.monitored.window_ms / 2000)
+            if self._clock.now() - self._looked.get(course.endpoint, -pause) < pause:
+                continue
+            self._looked[course.endpoint] = self._clock.now()
+            lease = self._state.acquire(LEASE, self._owner, self._lease_seconds)
+            if lease is None:
+                return False
+            try:
+                self._turn(course, lease)
+            except (LeaseLost, Conflict):
+                return False
+            except Unavailable:
+                raise
+            except FairleadError as error:
+                fields = {"endpoint": course.endpoint, "error": str(error)}
+                _log.warning("endpoint left for the next look", extra={"fields": fields})
+        if self._clock.now() - self._pruned >= PRUNE_SECONDS:
+            self._pruned = self._clock.now()
+            self._state.prune_windows(self._clock.wall_ms() - KEPT_DAYS * 86_400_000)
+        return True
+
+    def close(self) -> None:
+        """Stop what was started and let the lease go. Raises what the store raises."""
+        self._runs.close()
+        held = self._state.acquire(LEASE, self._owner, self._lease_seconds)
+        if held is not None:
+            self._state.release(held)
+
+    def _turn(self, course: Course, lease: Lease) -> None:
+        now = self._clock.wall_ms()
+        self._unloadable(course.endpoint)
+        version = self._moves.current(course.model, course.alias)
+        if version:
+            if not baselines.watched_version(self._state, course.endpoint):
+                baselines.ensure_reference(self._state, self._events, course.endpoint, course.model, version)
+                baselines.watch_against(self._state, course.endpoint, version)
+            self._monitors[course.endpoint].look(version, now, lease)
+        if course.pipeline is not None:
+            self._retraining(course, now, lease)
+
+    def _retraining(self, course: Course, now: int, lease: Lease) -> None:
+        known = requests.every(self._state, course.endpoint)
+        self._runs.collect()
+        if any(one.status == "running" for one in known) and not self._runs.busy(course.endpoint):
+            self._bury(course.endpoint)
+            known = requests.every(self._state, course.endpoint)
+        if waiting := [one for one in known if one.status == "open"]:
+            self._run(course.endpoint, waiting[0].id)
+            return
+        how = course.triggers
+        trained = max((one.at_ms for one in known if one.status == "done"), default=0)
+        rows = len(self._state.labels(course.endpoint, since_ms=trained)) if how.rows or how.age_ms else 0
+        since = self._since(course.endpoint, now)
+        decision = triggers.due(
+            how,
+            Known(now, known, self._alarms(course.endpoint, now, how), rows, trained or since, since),
+            course.endpoint,
+            f"retrain-{ids.request_id()}",
+        )
+        if decision.request is not None:
+            requests.ask(self._state, decision.request, fence=lease)
+            line = Happening(
+                course.endpoint,
+                "retrain",
+                f"retraining asked for by {decision.request.trigger}: {decision.why}",
+                now,
+                {"request": decision.request.id},
+            )
+            timeline.write(self._state, line)
+            self._run(course.endpoint, decision.request.id)
+
+    def _run(self, endpoint: str, request: str) -> None:
+        before, at = self._started.get(endpoint, ("", 0.0))
+        if self._runs.busy(endpoint) or (before == request and self._clock.now() - at < AGAIN_SECONDS):
+            return
+        self._started[endpoint] = (request, self._clock.now())
+        self._runs.start(endpoint, request)
+
+    def _alarms(self, endpoint: str, now: int, how: Triggers) -> list[Happening]:
+        lines = timeline.read(self._state, endpoint, since_ms=now - max(how.cooldown_ms, 3_600_000))
+        return [one for one in lines if one.what in ("drift", "performance")]
+
+    def _since(self, endpoint: str, now: int) -> int:
+        """When the endpoint's schedule began to count."""
+        found = self._state.get("schedule", endpoint)
+        return int((found or self._state.put("schedule", endpoint, {"since_ms": now}, 0)).body["since_ms"])
+
+    def _bury(self, endpoint: str) -> None:
+        """A request that says it runs while nobody holds the run's lease is of a process that was killed."""
+        try:
+            with requests.held(self._state, endpoint, self._owner, self._lease_seconds) as hold:
+                Journal(self._state, endpoint, self._clock, hold).bury()
+        except FairleadError as error:
+            _log.debug("a retraining runs elsewhere", extra={"fields": {"endpoint": endpoint, "why": str(error)}})
+
+    def _unloadable(self, endpoint: str) -> None:
+        """A candidate that no worker can load gets no calls, so no gate would ever say so."""
+        split = self._state.get("split", endpoint)
+        claim = self._state.get("rollout-of", endpoint)
+        if split is None or claim is None or not claim.body.get("rollout"):
+            return
+        rollout = commands.running(self._state, endpoint)
+        if rollout.phase not in (Phase.SHADOW, Phase.CANARY) or rollout.wish is not None or rollout.pending:
+            return
+        said = [one for one in self._state.all("applied") if one.key.rpartition("/")[0] == endpoint]
+        now = self._clock.wall_ms()
+        errors = [
+            str(one.body["error"])
+            for one in said
+            if one.body.get("revision") == split.revision and now - int(one.body.get("at_ms", 0)) < _ALIVE_MS
+        ]
+        if errors and all(errors):
+            commands.abort(self._state, endpoint, who="controller", why=f"it does not load: {errors[0]}")
+
+    def _observed(self, rollout: Rollout) -> Any:
+        return observed(self._state, rollout, self._events)
+
+    def _promoted(self, endpoint: str, model: str, version: str) -> None:
+        """What the endpoint is watched against from now on."""
+        baselines.ensure_reference(self._state, self._events, endpoint, model, version)
+        baselines.watch_against(self._state, endpoint, version)
+
+
+def post(url: str, body: Mapping[str, Any]) -> None:
+    """Send a body as JSON. Raises Unavailable."""
+    try:
+        httpx.post(url, json=dict(body), timeout=_POST_SECONDS).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unavailable(f"webhook {url.partition('?')[0]}: {str(error) or type(error).__name__}") from error

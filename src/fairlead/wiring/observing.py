@@ -1,0 +1,147 @@
+"""What a look at a rollout sees: both arms' windows of the current step, and what feedback says of their calls."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from fairlead.contracts.errors import UsageError
+from fairlead.contracts.events import EventStore, Window
+from fairlead.contracts.state import StateStore
+from fairlead.monitor import labels, latency
+from fairlead.monitor.outputs import guess, read_answers
+from fairlead.monitor.summary import Summary
+from fairlead.orchestrate.observed import Arm, Moments, Observed
+from fairlead.orchestrate.rollout import Phase, Rollout
+
+Array = np.ndarray[Any, Any]
+
+CANCELLED: Final = "cancelled"
+"""The code of a call whose caller hung up: no fault of the version."""
+
+EDGES: Final = np.concatenate([[0.0], latency.EDGES])
+
+VALUE: Final = ("label", "reward")
+"""Gates ``mean:label`` and ``mean:reward``: numbers that feedback gave. ``mean:accuracy`` is the other one there is."""
+
+_POSITION = re.compile(r"(.+)\[(\d+)]")
+
+
+def observed(state: StateStore, rollout: Rollout, events: EventStore | None = None) -> Observed:
+    """Counts since the step began. ``events``: where the calls of feedback are found; without it no gate on feedback
+    sees anything. Raises what the stores raise."""
+    plan = rollout.plan
+    windows = state.windows(plan.endpoint, since_ms=rollout.since_ms)
+    candidate = [one for one in windows if one.version == plan.candidate and one.arm in ("candidate", "shadow")]
+    shadows = rollout.phase is Phase.SHADOW
+    candidate = [one for one in candidate if (one.arm == "shadow") is shadows]
+    champion = [one for one in windows if one.version == plan.champion and one.arm == "champion"]
+    span: tuple[int, int | None] = (rollout.since_ms, None)
+    if until := rollout.control_until_ms:
+        span = (rollout.control_since_ms, until)
+        before = state.windows(plan.endpoint, since_ms=span[0], until_ms=until, version=plan.champion)
+        champion = [one for one in before if one.arm == "champion" and one.start_ms + one.length_ms <= until]
+    scores = _scores(champion, candidate)
+    metrics = {one.name.removeprefix("mean:") for one in plan.gates if one.name.startswith("mean:")}
+    means: Sequence[Mapping[str, Moments]] = ({}, {})
+    if metrics and events is not None:
+        means = (
+            _means(events, state, plan.endpoint, plan.champion, span, metrics),
+            _means(events, state, plan.endpoint, plan.candidate, (rollout.since_ms, None), metrics),
+        )
+    pairs: Counter[str] = Counter()
+    for one in candidate:
+        pairs.update(one.pairs)
+    return Observed(
+        _arm(champion, scores[0], means[0]),
+        _arm(candidate, scores[1], means[1]),
+        EDGES,
+        pairs=round(pairs["decided"]),
+        flips=round(pairs["flips"]),
+    )
+
+
+def _arm(windows: Iterable[Window], scores: Array, means: Mapping[str, Moments]) -> Arm:
+    codes: Counter[str] = Counter()
+    seconds = latency.Latency.none()
+    for one in windows:
+        codes.update(one.codes)
+        seconds += latency.Latency.from_bytes(one.latency)
+    calls = codes.total() - codes[CANCELLED]
+    return Arm(calls, calls - codes[""], seconds.counts, scores, means)
+
+
+def _scores(champion: Sequence[Window], candidate: Sequence[Window]) -> tuple[Array, Array]:
+    """Counts of one output on one grid; empty where the arms have none in common.
+
+    Only windows of the reference that the candidate is counted on now: bins of two references are not the same.
+    """
+    nothing = np.zeros(0, np.int64)
+    if not candidate:
+        return nothing, nothing
+    reference = max(candidate, key=lambda one: one.start_ms).reference
+    ours, theirs = (_outputs(one for one in arm if one.reference == reference) for arm in (champion, candidate))
+    common = [name for name in ours if name in theirs]
+    if not common:
+        return nothing, nothing
+    name = _score_of(common, ours)
+    one, other = ours[name], theirs[name]
+    if one.counts.any() or other.counts.any():
+        return one.counts, other.counts
+    texts = sorted({*one.texts, *other.texts})
+    counted = [np.array([found.texts.get(text, 0) for text in texts], np.int64) for found in (one, other)]
+    return counted[0], counted[1]
+
+
+def _outputs(windows: Iterable[Window]) -> dict[str, Summary]:
+    found: dict[str, Summary] = {}
+    for window in windows:
+        for name, data in window.columns.items():
+            if not name.startswith("out."):
+                continue
+            summary = Summary.from_bytes(data)
+            if name in found:
+                found[name].add(summary)
+            else:
+                found[name] = summary
+    return found
+
+
+def _score_of(names: Sequence[str], outputs: Mapping[str, Summary]) -> str:
+    """The last position of the first vector (of class probabilities, that is the last class); where there is none the
+    output whose values spread over most bins."""
+    positions = [found for name in names if (found := _POSITION.fullmatch(name))]
+    if positions:
+        first = min(found[1] for found in positions)
+        return max((found for found in positions if found[1] == first), key=lambda found: int(found[2]))[0]
+    return max(sorted(names), key=lambda name: np.count_nonzero(outputs[name].counts) + len(outputs[name].texts))
+
+
+def _means(
+    events: EventStore,
+    state: StateStore,
+    endpoint: str,
+    version: str,
+    span: tuple[int, int | None],
+    metrics: Iterable[str],
+) -> Mapping[str, Moments]:
+    joined = labels.read(events, state, endpoint, since_ms=span[0], until_ms=span[1], version=version)
+    if not len(joined):
+        return {}
+    found = {}
+    for metric in metrics:
+        if metric in VALUE:
+            values = np.array([one for one in joined.label.tolist() if isinstance(one, int | float)], np.float64)
+        elif metric == "accuracy":
+            task = guess(joined.frame, joined.label)
+            answers = read_answers(joined, task).answers
+            values = (answers.decisions == answers.label).astype(np.float64)
+        else:
+            raise UsageError(f"gate mean:{metric} is not known; use mean:label, mean:reward or mean:accuracy")
+        if len(values) > 1:
+            found[metric] = Moments(len(values), float(values.mean()), float(values.var(ddof=1)))
+    return found
