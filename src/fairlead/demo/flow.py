@@ -47,6 +47,7 @@ class Flow:
         self._next, self._until, self._again = stream.third, stream.third, 0
         self._due = 0.0
         self._labels: deque[tuple[float, str, int]] = deque()
+        self._identities: dict[int, str] = {}
         self._stopped = threading.Event()
         rows = len(stream.label)
         self.seen = Seen(np.full(rows, np.nan), np.zeros(rows, int))
@@ -66,6 +67,11 @@ class Flow:
     def position(self) -> int:
         """The first row that was not asked yet."""
         return self._next
+
+    def identities(self) -> list[tuple[int, str]]:
+        """Row and prediction id of what was asked first."""
+        with self._lock:
+            return list(self._identities.items())
 
     def go(self, until: int) -> None:
         """Go on to this row; there the newest rows are repeated."""
@@ -122,7 +128,7 @@ class Flow:
             if new:
                 self.seen.scores[row] = _score(reply)
                 self.seen.versions[row] = int(version)
-                identity = reply["parameters"]["prediction_id"]
+                identity = self._identities[row] = reply["parameters"]["prediction_id"]
                 self._labels.append((time.monotonic() + self._delay, identity, int(self._stream.label[row])))
 
     def _tell(self) -> None:

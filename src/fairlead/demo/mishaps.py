@@ -1,0 +1,55 @@
+"""The two mistakes of the loop's story: a bad version that nobody gated, and labels that a broken join turned round."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from fairlead.contracts.events import Label
+from fairlead.demo.stream import Stream
+from fairlead.kit.clock import SystemClock
+from fairlead.kit.config import Home
+from fairlead.package.pack import pack
+from fairlead.package.registry import publish
+from fairlead.wiring import stores
+
+TREES, DEPTH = 400, 14
+NEWEST = 4_000
+
+
+def bad_challenger(home: Home, stream: Stream) -> str:
+    """Register a version that is slow (hundreds of deep trees) and learned a slice the wrong way round; its number."""
+    features, label = stream.features[-NEWEST:], stream.label[-NEWEST:].copy()
+    first = features.iloc[:, 0]
+    slice_ = (first > first.median()).to_numpy()
+    label[slice_] = 1 - label[slice_]
+    text = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
+    numbers = [name for name in features if name not in text]
+    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    parts = [part for part in (("number", "passthrough", numbers), ("text", encoder, text)) if part[2]]
+    forest = RandomForestClassifier(TREES, max_depth=DEPTH, random_state=0)
+    model = Pipeline([("columns", ColumnTransformer(parts)), ("trees", forest)]).fit(features, label)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        rows = {str(name): features[name].to_numpy().reshape(-1, 1)[:200] for name in features}
+        rows = {name: array.astype(object) if name in text else array for name, array in rows.items()}
+        packed = pack(model, folder, name=stream.name, rows=rows, clock=SystemClock())
+        made = publish(stores.registry(home), packed.folder, stream.name, description="registered by hand, no gate")
+    return made.version
+
+
+def flip_labels(home: Home, stream: Stream, identities: Sequence[tuple[int, str]]) -> int:
+    """Correct the labels of the newest rows to the contrary; how many. ``identities``: row and prediction id."""
+    now = SystemClock.wall_ms()
+    newest = sorted(identities)[-NEWEST // 2 :]
+    wrong = [Label(stream.name, identity, float(1 - stream.label[row]), now) for row, identity in newest]
+    stores.state(home).label(wrong)
+    return len(np.unique([row for row, _ in newest]))
