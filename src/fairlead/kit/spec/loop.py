@@ -1,0 +1,155 @@
+"""What the spec says about the loop of one endpoint: how it is watched, rolled out and retrained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from fairlead.kit.spec.part import Part, Seconds
+
+Metric = Literal[
+    "accuracy", "roc_auc", "f1", "precision", "recall", "r2", "log_loss", "brier", "mae", "rmse"
+]  # fmt: skip
+
+
+class Labels(Part):
+    """Performance on labels that come late."""
+
+    delay: Seconds = Field(0.0, ge=0)
+    """How long after a prediction its label is usually known."""
+    metric: Metric | None = Field(None, examples=["roc_auc"])
+    """What performance is measured by; null: as the labels suggest."""
+
+
+class Monitor(Part):
+    """What is watched. At most ``false_alarms`` false drift alarms in ``days`` days, on average."""
+
+    false_alarms: float = Field(1.0, gt=0)
+    """False alarms of drift that are allowed in `days` days, on average."""
+    days: float = Field(90.0, gt=0)
+    """Days of which `false_alarms` speaks."""
+    window: Seconds = Field(3600.0, ge=60, le=86_400 * 31)
+    """Length of the windows that are tested for drift."""
+    least_rows: int = Field(50, ge=1)
+    """A window of fewer rows is not tested."""
+    learn_windows: int = Field(672, ge=0)
+    """Clean windows from which the usual unrest of the stream is learned; then it stands."""
+    least_windows: int = Field(48, ge=0)
+    """Windows to learn from before a difference that is not large may alarm."""
+    quiet_windows: int = Field(24, ge=0)
+    """Windows without an alarm after which the next one is a new alarm."""
+    prediction: str = ""
+    """The output that holds the class or the value; empty: as the outputs look."""
+    score: str = ""
+    """The output that holds the probability, or one for each class; empty: as the outputs look."""
+    labels: Labels = Labels()
+    """Performance on labels that come late."""
+
+
+class RolloutGate(Part):
+    """A gate by name, with what it allows."""
+
+    name: str
+    """`error_rate`, `latency_p99` (any percentile), `prediction_drift`, `flip_rate` or `mean:METRIC`."""
+    margin: float | None = Field(None, examples=[0.01])
+    """How much worse the candidate may be; null: the gate's own default."""
+    higher_is_better: bool = True
+    """For `mean:METRIC`: whether more of it is better."""
+
+
+def _gate(value: Any) -> Any:
+    """A gate's bare name stands for the gate with its default margin."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Rollout(Part):
+    """How a new version takes the place of the champion."""
+
+    strategy: Literal["canary", "blue-green", "shadow"] = "canary"
+    """`canary`: growing shares. `blue-green`: checked at 0 %, then all. `shadow`: never seen by a caller."""
+    steps: tuple[float, ...] = (5.0, 25.0, 50.0, 100.0)
+    """Percent of the calls that the candidate gets, growing; for a canary."""
+    gates: tuple[Annotated[RolloutGate, BeforeValidator(_gate, json_schema_input_type=str | RolloutGate)], ...] = (
+        RolloutGate(name="error_rate"),
+        RolloutGate(name="latency_p99"),
+        RolloutGate(name="prediction_drift"),
+    )
+    """What the candidate must pass: a name, or a mapping with name and margin."""
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    """Chance of a false abort over the whole rollout, and of each false pass."""
+    min_calls: int = Field(200, ge=1)
+    """A step ends not before the candidate answered so many calls."""
+    min_seconds: Seconds = Field(30.0, ge=0)
+    """A step ends not before this time."""
+    max_seconds: Seconds = Field(86_400.0, gt=0)
+    """After this time without a decision `on_timeout` says what happens."""
+    on_timeout: Literal["pause", "abort"] = "pause"
+    """`pause` or `abort` a step that took `max_seconds`."""
+    shadow: float = Field(0.0, ge=0, le=100)
+    """Percent of the calls that the candidate answers unseen before its first step; 0: none."""
+    shadow_calls: int = Field(200, ge=1)
+    """Calls that the shadow must have answered."""
+    settle_seconds: Seconds = Field(2.0, ge=0)
+    """Time after a new split in which calls are not counted."""
+    keep_seconds: Seconds = Field(0.0, ge=0)
+    """How long the old version stays loaded after the promotion, to be reverted to at once."""
+    sticky: str = Field("", pattern=r"^((header|field):.+)?$")
+    """`header:NAME` or `field:NAME` whose value decides which version a caller gets; empty: each call anew."""
+
+
+class RetrainGate(Part):
+    """What a retrained model must show before it is rolled out."""
+
+    metric: str = "roc_auc"
+    """What both models are compared by on held-out rows."""
+    min_lift: float = 0.0
+    """How much better the new model must be at least."""
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    """One-sided error of the gate."""
+    policy: Literal["superiority", "non-inferiority"] = "superiority"
+    """`superiority`: better by `min_lift`. `non-inferiority`: no worse than `margin`, and on fresher data."""
+    margin: float = Field(0.01, ge=0)
+    """What may be lost under `non-inferiority`."""
+    min_rows: int = Field(200, ge=1)
+    """Held-out rows that are needed."""
+    slices: tuple[str, ...] = ()
+    """Columns whose every value is looked at on its own."""
+    slice_margin: float = Field(0.05, ge=0)
+    """What a slice may lose."""
+    min_slice_rows: int = Field(100, ge=1)
+    """A smaller slice is not looked at."""
+    calibration: Literal["", "ece", "brier"] = ""
+    """Calibration that must not get worse; empty: not asked."""
+    calibration_margin: float = Field(0.02, ge=0)
+    """How much worse calibration may be."""
+    max_latency_ratio: float = Field(2.0, ge=0)
+    """Times the champion's latency that is allowed; 0: no limit."""
+    max_size_ratio: float = Field(0.0, ge=0)
+    """Times the champion's size that is allowed; 0: no limit."""
+    parity: bool = False
+    """Refuse a version whose conversion disagreed, although its original serves."""
+    max_uses: int = Field(20, ge=1)
+    """Looks at one hold-out before a new one is asked for."""
+    block: int = Field(1, ge=1)
+    """Held-out rows in a row that depend on each other; 1: independent rows."""
+
+
+def _trigger(value: Any) -> Any:
+    """``cron: 0 3 * * 1`` without quotes is a mapping for YAML."""
+    if isinstance(value, dict) and len(value) == 1:
+        return f"{next(iter(value))}: {next(iter(value.values()))}"
+    return value
+
+
+class Retrain(Part):
+    """When a new version is trained, by what, and what it must show."""
+
+    pipeline: str = Field(min_length=1)
+    """Python file with `load_data` and `train`."""
+    on: tuple[Annotated[str, BeforeValidator(_trigger, json_schema_input_type=str | dict[str, str | int])], ...] = ()
+    """`drift`, `performance`, `data: 1000` (rows), `data: 7d` (age), `cron: 0 3 * * 1` (UTC); none: a person asks."""
+    cooldown: Seconds = Field(86_400.0, ge=0)
+    """Rest after a request, for all triggers but the schedule."""
+    gate: RetrainGate = RetrainGate()
+    """What a retrained model must show before it is rolled out."""

@@ -1,0 +1,69 @@
+"""The whole spec. A field is here only when this release does what it says."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
+from fairlead.kit.spec.part import Part
+from fairlead.kit.spec.serving import Batching, Record, Server
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+"""What can stand in a URL and a metric label."""
+
+
+class Endpoint(Part):
+    """A model under a name that clients call."""
+
+    model: str = Field(min_length=1)
+    """`models:/churn@champion`, `models:/churn/3`, `runs:/ID/model`, `./model.onnx`, a folder, `pkg.module:Predictor`."""
+    runtime: str = ""
+    """Run with this runtime instead of the one that the package chose."""
+    trust_pickle: bool = False
+    """Unpickle the file that `model` names: it can run any code."""
+    batching: Batching = Batching()
+    """How calls ride together."""
+    deadline_ms: float = Field(60_000.0, ge=1, le=86_400_000)
+    """Time for a call that names none in x-request-timeout-ms, and the most it may name."""
+    threads: int = Field(0, ge=0, le=4096)
+    """Intra-op threads of the runtime; 0: the runtime decides."""
+    record: Record = Record()
+    """What is kept of the calls."""
+    monitor: Monitor = Monitor()
+    """How the endpoint is watched."""
+    rollout: Rollout = Rollout()
+    """How a new version takes the place of the champion."""
+    retrain: Retrain | None = Field(None, examples=[{"pipeline": "pipelines/churn.py", "on": ["drift", "data: 7d"]}])
+    """When and how a new version is trained; null: never."""
+
+
+class Spec(Part):
+    """Endpoints, where they are served, and where everything is kept."""
+
+    project: str = ""
+    """Name of the whole; it stands in every line of the log."""
+    tracking: str = Field("", examples=["http://mlflow:5000"])
+    """MLflow tracking URI; empty: SQLite in the home."""
+    state: str = Field("", examples=["postgresql://fairlead@db/fairlead"])
+    """SQLAlchemy URL of the state store; empty: SQLite in the home."""
+    events: str = Field("", examples=["s3://bucket/events"])
+    """Folder or `s3://bucket/prefix` of the prediction events; empty: in the home."""
+    record: bool | None = Field(None, examples=[True])
+    """Keep what is asked and answered, and follow rollouts; null: when the libraries for it are installed."""
+    server: Server = Server()
+    """The one port of all endpoints, and the processes behind it."""
+    endpoints: dict[Name, Endpoint] = Field(min_length=1)
+    """Endpoints by the name that clients call."""
+
+
+NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
+    Spec: ("redis", "access", "console", "features", "limits", "resilience"),
+    Server: ("grpc_port", "grpc"),
+    Endpoint: (
+        "replicas", "resilience", "access", "features", "llm", "limits", "cache", "guardrails", "cascade", "redis",
+    ),
+    Monitor: ("reference", "psi", "ks"),
+}  # fmt: skip
+"""What a later release will honour. Until then it is refused, never passed over."""
