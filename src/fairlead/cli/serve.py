@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import logging
 import math
-import socket
-import sys
-import traceback
 from typing import Annotated
 
 import typer
-import uvloop
 
-from fairlead.cli.output import FAILED, HomeOption, TrackingOption, as_ours, emit
-from fairlead.contracts.errors import UsageError
+from fairlead.cli import running
+from fairlead.cli.output import HomeOption, TrackingOption
 from fairlead.kit import log, plugins
 from fairlead.kit.config import home as read_home
-from fairlead.serve import worker
-from fairlead.serve.server import Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings
-from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.wiring import serving
 
 
@@ -62,7 +53,7 @@ def serve(
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Serve models: Open Inference Protocol V2, KServe V1 and MLflow /invocations on one port."""
-    level = _level(log_level)
+    level = running.level_of(log_level)
     if runtime:
         plugins.known("fairlead.runtimes", runtime)
     log.configure(level=level)
@@ -78,61 +69,15 @@ def serve(
         ),
         record,
     )
-    announce = functools.partial(_announce, settings, as_json)
+    announce = functools.partial(running.announce, settings, as_json)
     if worker_of:
-        _work(asked, level, *worker_of.split(":"))
+        running.work(lambda: asked, level, worker_of)
     elif workers > 1:
-        _run(serving.supervisor(settings, _worker_command, announce))
+        running.run(serving.supervisor(settings, running.worker_command("serve"), announce).run())
     else:
-        _run(serving.server(asked, lambda bound, live: announce(bound, [(one.endpoint, one.version) for one in live])))
-
-
-def _level(name: str) -> int:
-    level = logging.getLevelNamesMapping().get(name.upper())
-    if level is None:
-        raise UsageError(f"--log-level {name!r} is not known; expected debug, info, warning or error")
-    return level
-
-
-def _run(server: Server | Supervisor) -> None:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(server.run())
+        running.run(serving.server(asked, lambda port, live: announce(port, serving.versions(live))).run())
 
 
 def _bytes(mebibytes: float) -> int:
     """Whole bytes; what cannot be one (infinity, NaN) becomes a number that the settings refuse."""
     return int(mebibytes * 2**20) if math.isfinite(mebibytes) else -1
-
-
-def _worker_command(place: str, descriptor: int) -> list[str]:
-    """The command line that this process was given, for a worker of it."""
-    words = sys.argv[1:]
-    at = words.index("serve") + 1
-    start = [sys.executable, "-P", "-m", "fairlead"]  # -P: the user's folder must not shadow a library
-    return [*start, *words[:at], "--worker-of", f"{place}:{descriptor}", *words[at:]]
-
-
-def _work(asked: serving.Plan, level: int, place: str, descriptor: str) -> None:
-    """Be one worker. What goes wrong is told to the supervisor, which tells the user."""
-    log.configure(level=level, worker=place)
-    with socket.socket(fileno=int(descriptor)) as link:
-        link.set_inheritable(False)
-        try:
-            _run(serving.worker(asked, link.dup(), place))
-        except Exception as error:  # noqa: BLE001 - the supervisor tells it
-            if "--debug" in sys.argv:
-                traceback.print_exc()
-            worker.report(link, as_ours(error))
-            raise typer.Exit(FAILED) from None
-
-
-def _announce(settings: ServerSettings, as_json: bool, port: int, endpoints: Endpoints) -> None:
-    """On a terminal: where things are. Off it the log says enough."""
-    url = settings.url(port)
-    logging.getLogger("fairlead.serve").info("ready", extra={"fields": {"url": url, "endpoints": len(endpoints)}})
-    if as_json:
-        live = [{"name": endpoint, "version": version} for endpoint, version in endpoints]
-        emit({"url": url, "docs": f"{url}/docs", "endpoints": live}, "", as_json)
-    elif sys.stderr.isatty():
-        names = ", ".join(f"{endpoint} (version {version})" for endpoint, version in endpoints)
-        sys.stderr.write(f"\n  {names}\n  {url}/docs    Ctrl-C stops\n\n")

@@ -113,6 +113,9 @@ class StateStore(Protocol):
         Raises UsageError for no time at all.
         """
 
+    def holder(self, name: str) -> Lease | None:
+        """Who holds a lease now; None when it is free."""
+
     def release(self, lease: Lease) -> None:
         """Let go early; nothing happens when it was lost."""
 

@@ -48,6 +48,19 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Try to hold the lock file ``path`` alone without waiting: whether that went well. Children do not inherit it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data``: a reader sees the old bytes or the new ones, also after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -134,6 +134,11 @@ class MemoryState:
             self._leases[name] = Lease(name, owner, token, now + length)
             return self._leases[name]
 
+    def holder(self, name: str) -> Lease | None:
+        with self._answering():
+            held = self._leases.get(name)
+            return held if held and held.expires_ms > self._clock.wall_ms() else None
+
     def release(self, lease: Lease) -> None:
         with self._answering():
             held = self._leases.get(lease.name)

@@ -152,6 +152,11 @@ class _Loading:
         return live
 
 
+def versions(live: Sequence[Live]) -> Endpoints:
+    """Each endpoint with its version."""
+    return [(one.endpoint, one.version) for one in live]
+
+
 def supervisor(settings: ServerSettings, command: Command, on_ready: Callable[[int, Endpoints], None]) -> Supervisor:
     """What stands in front of ``settings.workers`` processes, each started by ``command``. It loads no model."""
     return Supervisor(settings, command, sink(), SystemClock(), on_ready)

@@ -144,6 +144,13 @@ class SqlState:
             connection.execute(LEASES.update().where(LEASES.c.name == name).values(values))
         return lease
 
+    def holder(self, name: str) -> Lease | None:
+        with self._database.reading() as connection:
+            held = connection.execute(sa.select(LEASES).where(LEASES.c.name == name)).one_or_none()
+            if held is None or held.expires_ms <= self._database.now_ms(connection):
+                return None
+        return Lease(held.name, held.owner, held.token, held.expires_ms)
+
     def release(self, lease: Lease) -> None:
         mine = (LEASES.c.name == lease.name, LEASES.c.owner == lease.owner, LEASES.c.token == lease.token)
         with self._database.writing() as connection:

@@ -53,7 +53,7 @@ def _fields(part: type[Part], before: str) -> Iterator[tuple[str, FieldInfo]]:
         inner = part_of(found.annotation)
         if inner is not None:
             origin = get_origin(found.annotation)
-            yield from _fields(inner, f"{path}.NAME." if origin is dict else f"{path}[]." if origin is tuple else f"{path}.")
+            yield from _fields(inner, path + (".NAME." if origin is dict else "[]." if origin is tuple else "."))
 
 
 def _type(found: FieldInfo) -> str:

@@ -16,28 +16,28 @@ Metric = Literal[
 class Labels(Part):
     """Performance on labels that come late."""
 
-    delay: Seconds = Field(0.0, ge=0)
+    delay: Seconds = Field(default=0.0, ge=0)
     """How long after a prediction its label is usually known."""
-    metric: Metric | None = Field(None, examples=["roc_auc"])
+    metric: Metric | None = Field(default=None, examples=["roc_auc"])
     """What performance is measured by; null: as the labels suggest."""
 
 
 class Monitor(Part):
     """What is watched. At most ``false_alarms`` false drift alarms in ``days`` days, on average."""
 
-    false_alarms: float = Field(1.0, gt=0)
-    """False alarms of drift that are allowed in `days` days, on average."""
-    days: float = Field(90.0, gt=0)
+    false_alarms: float = Field(default=1.0, gt=0)
+    """False drift alarms that are allowed, on average, in so many `days`."""
+    days: float = Field(default=90.0, gt=0)
     """Days of which `false_alarms` speaks."""
-    window: Seconds = Field(3600.0, ge=60, le=86_400 * 31)
+    window: Seconds = Field(default=3600.0, ge=60, le=86_400 * 31)
     """Length of the windows that are tested for drift."""
-    least_rows: int = Field(50, ge=1)
+    least_rows: int = Field(default=50, ge=1)
     """A window of fewer rows is not tested."""
-    learn_windows: int = Field(672, ge=0)
+    learn_windows: int = Field(default=672, ge=0)
     """Clean windows from which the usual unrest of the stream is learned; then it stands."""
-    least_windows: int = Field(48, ge=0)
+    least_windows: int = Field(default=48, ge=0)
     """Windows to learn from before a difference that is not large may alarm."""
-    quiet_windows: int = Field(24, ge=0)
+    quiet_windows: int = Field(default=24, ge=0)
     """Windows without an alarm after which the next one is a new alarm."""
     prediction: str = ""
     """The output that holds the class or the value; empty: as the outputs look."""
@@ -52,7 +52,7 @@ class RolloutGate(Part):
 
     name: str
     """`error_rate`, `latency_p99` (any percentile), `prediction_drift`, `flip_rate` or `mean:METRIC`."""
-    margin: float | None = Field(None, examples=[0.01])
+    margin: float | None = Field(default=None, examples=[0.01])
     """How much worse the candidate may be; null: the gate's own default."""
     higher_is_better: bool = True
     """For `mean:METRIC`: whether more of it is better."""
@@ -76,25 +76,25 @@ class Rollout(Part):
         RolloutGate(name="prediction_drift"),
     )
     """What the candidate must pass: a name, or a mapping with name and margin."""
-    alpha: float = Field(0.05, gt=0, lt=0.5)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Chance of a false abort over the whole rollout, and of each false pass."""
-    min_calls: int = Field(200, ge=1)
+    min_calls: int = Field(default=200, ge=1)
     """A step ends not before the candidate answered so many calls."""
-    min_seconds: Seconds = Field(30.0, ge=0)
+    min_seconds: Seconds = Field(default=30.0, ge=0)
     """A step ends not before this time."""
-    max_seconds: Seconds = Field(86_400.0, gt=0)
+    max_seconds: Seconds = Field(default=86_400.0, gt=0)
     """After this time without a decision `on_timeout` says what happens."""
     on_timeout: Literal["pause", "abort"] = "pause"
     """`pause` or `abort` a step that took `max_seconds`."""
-    shadow: float = Field(0.0, ge=0, le=100)
+    shadow: float = Field(default=0.0, ge=0, le=100)
     """Percent of the calls that the candidate answers unseen before its first step; 0: none."""
-    shadow_calls: int = Field(200, ge=1)
+    shadow_calls: int = Field(default=200, ge=1)
     """Calls that the shadow must have answered."""
-    settle_seconds: Seconds = Field(2.0, ge=0)
+    settle_seconds: Seconds = Field(default=2.0, ge=0)
     """Time after a new split in which calls are not counted."""
-    keep_seconds: Seconds = Field(0.0, ge=0)
+    keep_seconds: Seconds = Field(default=0.0, ge=0)
     """How long the old version stays loaded after the promotion, to be reverted to at once."""
-    sticky: str = Field("", pattern=r"^((header|field):.+)?$")
+    sticky: str = Field(default="", pattern=r"^((header|field):.+)?$")
     """`header:NAME` or `field:NAME` whose value decides which version a caller gets; empty: each call anew."""
 
 
@@ -105,33 +105,33 @@ class RetrainGate(Part):
     """What both models are compared by on held-out rows."""
     min_lift: float = 0.0
     """How much better the new model must be at least."""
-    alpha: float = Field(0.05, gt=0, lt=0.5)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """One-sided error of the gate."""
     policy: Literal["superiority", "non-inferiority"] = "superiority"
     """`superiority`: better by `min_lift`. `non-inferiority`: no worse than `margin`, and on fresher data."""
-    margin: float = Field(0.01, ge=0)
+    margin: float = Field(default=0.01, ge=0)
     """What may be lost under `non-inferiority`."""
-    min_rows: int = Field(200, ge=1)
+    min_rows: int = Field(default=200, ge=1)
     """Held-out rows that are needed."""
     slices: tuple[str, ...] = ()
     """Columns whose every value is looked at on its own."""
-    slice_margin: float = Field(0.05, ge=0)
+    slice_margin: float = Field(default=0.05, ge=0)
     """What a slice may lose."""
-    min_slice_rows: int = Field(100, ge=1)
+    min_slice_rows: int = Field(default=100, ge=1)
     """A smaller slice is not looked at."""
     calibration: Literal["", "ece", "brier"] = ""
     """Calibration that must not get worse; empty: not asked."""
-    calibration_margin: float = Field(0.02, ge=0)
+    calibration_margin: float = Field(default=0.02, ge=0)
     """How much worse calibration may be."""
-    max_latency_ratio: float = Field(2.0, ge=0)
+    max_latency_ratio: float = Field(default=2.0, ge=0)
     """Times the champion's latency that is allowed; 0: no limit."""
-    max_size_ratio: float = Field(0.0, ge=0)
+    max_size_ratio: float = Field(default=0.0, ge=0)
     """Times the champion's size that is allowed; 0: no limit."""
     parity: bool = False
     """Refuse a version whose conversion disagreed, although its original serves."""
-    max_uses: int = Field(20, ge=1)
+    max_uses: int = Field(default=20, ge=1)
     """Looks at one hold-out before a new one is asked for."""
-    block: int = Field(1, ge=1)
+    block: int = Field(default=1, ge=1)
     """Held-out rows in a row that depend on each other; 1: independent rows."""
 
 
@@ -149,7 +149,7 @@ class Retrain(Part):
     """Python file with `load_data` and `train`."""
     on: tuple[Annotated[str, BeforeValidator(_trigger, json_schema_input_type=str | dict[str, str | int])], ...] = ()
     """`drift`, `performance`, `data: 1000` (rows), `data: 7d` (age), `cron: 0 3 * * 1` (UTC); none: a person asks."""
-    cooldown: Seconds = Field(86_400.0, ge=0)
+    cooldown: Seconds = Field(default=86_400.0, ge=0)
     """Rest after a request, for all triggers but the schedule."""
     gate: RetrainGate = RetrainGate()
     """What a retrained model must show before it is rolled out."""

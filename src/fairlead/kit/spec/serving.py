@@ -21,33 +21,33 @@ class Server(Part):
 
     host: str = "127.0.0.1"
     """Address to bind."""
-    port: int = Field(8080, ge=0, le=65535)
+    port: int = Field(default=8080, ge=0, le=65535)
     """Port; 0 takes a free one."""
-    workers: int = Field(1, ge=1, le=256)
+    workers: int = Field(default=1, ge=1, le=256)
     """Processes that answer; each loads every model."""
-    tls: Tls | None = Field(None, examples=[{"cert": "server.pem", "key": "server.key"}])
+    tls: Tls | None = Field(default=None, examples=[{"cert": "server.pem", "key": "server.key"}])
     """Certificate and key: serve HTTPS."""
-    max_body_mb: float = Field(64.0, gt=0, le=2**20)
+    max_body_mb: float = Field(default=64.0, gt=0, le=2**20)
     """Largest request body, MiB."""
-    grace: Seconds = Field(25.0, ge=0, le=3600)
+    grace: Seconds = Field(default=25.0, ge=0, le=3600)
     """Time from SIGTERM to exit, at most."""
 
 
 class Batching(Part):
     """How calls ride together."""
 
-    max_rows: int = Field(0, ge=0, le=1_000_000)
+    max_rows: int = Field(default=0, ge=0, le=1_000_000)
     """Most rows in a batch; 0: as the measured curve says."""
-    max_wait_ms: float = Field(0.0, ge=0, le=60_000)
+    max_wait_ms: float = Field(default=0.0, ge=0, le=60_000)
     """Longest that a batch waits for company; 0: never."""
-    queue_rows: int = Field(16_384, ge=1, le=100_000_000)
+    queue_rows: int = Field(default=16_384, ge=1, le=100_000_000)
     """Most rows that may wait; more get 429."""
 
 
 class Record(Part):
     """What is kept of an endpoint's calls."""
 
-    sample: float = Field(1.0, gt=0, le=1)
+    sample: float = Field(default=1.0, gt=0, le=1)
     """Share of the calls that is kept, above 0 and up to 1."""
     exclude: tuple[str, ...] = ()
     """Inputs and outputs that are never kept."""
@@ -55,7 +55,7 @@ class Record(Part):
     """Inputs and outputs of which only a SHA-256 is kept, 32 hex digits of it."""
     salt: str = ""
     """Text put before a value that is hashed, so that it cannot be guessed by trying all values."""
-    days: float = Field(30.0, ge=0, le=36_500)
+    days: float = Field(default=30.0, ge=0, le=36_500)
     """Days that events are kept; 0: for ever."""
-    window_seconds: Seconds = Field(60.0, ge=1, le=86_400)
+    window_seconds: Seconds = Field(default=60.0, ge=1, le=86_400)
     """Length of the windows into which calls are summed up."""

@@ -18,16 +18,16 @@ class Endpoint(Part):
     """A model under a name that clients call."""
 
     model: str = Field(min_length=1)
-    """`models:/churn@champion`, `models:/churn/3`, `runs:/ID/model`, `./model.onnx`, a folder, `pkg.module:Predictor`."""
+    """`models:/churn@champion`, `models:/churn/3`, `runs:/ID/PATH`, `./model.onnx`, a folder or `pkg.module:Class`."""
     runtime: str = ""
     """Run with this runtime instead of the one that the package chose."""
     trust_pickle: bool = False
     """Unpickle the file that `model` names: it can run any code."""
     batching: Batching = Batching()
     """How calls ride together."""
-    deadline_ms: float = Field(60_000.0, ge=1, le=86_400_000)
+    deadline_ms: float = Field(default=60_000.0, ge=1, le=86_400_000)
     """Time for a call that names none in x-request-timeout-ms, and the most it may name."""
-    threads: int = Field(0, ge=0, le=4096)
+    threads: int = Field(default=0, ge=0, le=4096)
     """Intra-op threads of the runtime; 0: the runtime decides."""
     record: Record = Record()
     """What is kept of the calls."""
@@ -35,7 +35,9 @@ class Endpoint(Part):
     """How the endpoint is watched."""
     rollout: Rollout = Rollout()
     """How a new version takes the place of the champion."""
-    retrain: Retrain | None = Field(None, examples=[{"pipeline": "pipelines/churn.py", "on": ["drift", "data: 7d"]}])
+    retrain: Retrain | None = Field(
+        default=None, examples=[{"pipeline": "pipelines/churn.py", "on": ["drift", "data: 7d"]}]
+    )
     """When and how a new version is trained; null: never."""
 
 
@@ -44,13 +46,13 @@ class Spec(Part):
 
     project: str = ""
     """Name of the whole; it stands in every line of the log."""
-    tracking: str = Field("", examples=["http://mlflow:5000"])
+    tracking: str = Field(default="", examples=["http://mlflow:5000"])
     """MLflow tracking URI; empty: SQLite in the home."""
-    state: str = Field("", examples=["postgresql://fairlead@db/fairlead"])
+    state: str = Field(default="", examples=["postgresql://fairlead@db/fairlead"])
     """SQLAlchemy URL of the state store; empty: SQLite in the home."""
-    events: str = Field("", examples=["s3://bucket/events"])
+    events: str = Field(default="", examples=["s3://bucket/events"])
     """Folder or `s3://bucket/prefix` of the prediction events; empty: in the home."""
-    record: bool | None = Field(None, examples=[True])
+    record: bool | None = Field(default=None, examples=[True])
     """Keep what is asked and answered, and follow rollouts; null: when the libraries for it are installed."""
     server: Server = Server()
     """The one port of all endpoints, and the processes behind it."""

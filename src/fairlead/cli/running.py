@@ -1,0 +1,76 @@
+"""What commands that serve share: the loop, workers by the same command line, and the word when all is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import typer
+import uvloop
+
+from fairlead.cli.output import FAILED, as_ours, emit
+from fairlead.contracts.errors import UsageError
+from fairlead.kit import log
+from fairlead.serve import worker
+from fairlead.serve.process import Command
+from fairlead.serve.settings import ServerSettings
+from fairlead.serve.supervisor import Endpoints
+from fairlead.wiring import serving
+
+
+def level_of(name: str) -> int:
+    """The level behind ``--log-level``. Raises UsageError."""
+    level = logging.getLevelNamesMapping().get(name.upper())
+    if level is None:
+        raise UsageError(f"--log-level {name!r} is not known; expected debug, info, warning or error")
+    return level
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """To its end, on a loop of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+def worker_command(command: str) -> Command:
+    """How a worker of this process is started: its own command line, in which ``command`` stands."""
+
+    def words(place: str, descriptor: int) -> list[str]:
+        given = sys.argv[1:]
+        at = given.index(command) + 1
+        start = [sys.executable, "-P", "-m", "fairlead"]  # -P: the user's folder must not shadow a library
+        return [*start, *given[:at], "--worker-of", f"{place}:{descriptor}", *given[at:]]
+
+    return words
+
+
+def work(plan: Callable[[], serving.Plan], level: int, worker_of: str) -> None:
+    """Be one worker. What goes wrong is told to the supervisor, which tells the user."""
+    place, _, descriptor = worker_of.partition(":")
+    log.configure(level=level, worker=place)
+    with socket.socket(fileno=int(descriptor)) as link:
+        link.set_inheritable(False)
+        try:
+            run(serving.worker(plan(), link.dup(), place).run())
+        except Exception as error:  # noqa: BLE001 - the supervisor tells it
+            if "--debug" in sys.argv:
+                traceback.print_exc()
+            worker.report(link, as_ours(error))
+            raise typer.Exit(FAILED) from None
+
+
+def announce(settings: ServerSettings, as_json: bool, port: int, endpoints: Endpoints) -> None:
+    """On a terminal: where things are. Off it the log says enough."""
+    url = settings.url(port)
+    logging.getLogger("fairlead.serve").info("ready", extra={"fields": {"url": url, "endpoints": len(endpoints)}})
+    if as_json:
+        live = [{"name": endpoint, "version": version} for endpoint, version in endpoints]
+        emit({"url": url, "docs": f"{url}/docs", "endpoints": live}, "", as_json)
+    elif sys.stderr.isatty():
+        names = ", ".join(f"{endpoint} (version {version})" for endpoint, version in endpoints)
+        sys.stderr.write(f"\n  {names}\n  {url}/docs    Ctrl-C stops\n\n")

@@ -1,0 +1,78 @@
+"""``fairlead up``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairlead.cli import running
+from fairlead.cli.companions import Command, Companions
+from fairlead.cli.output import HomeOption, TrackingOption
+from fairlead.kit import log
+from fairlead.kit.clock import SystemClock
+from fairlead.kit.spec.read import SpecFile
+from fairlead.serve.server import Server
+from fairlead.serve.supervisor import Endpoints, Supervisor
+from fairlead.wiring import presence, serving, specs
+
+
+def up(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The spec file; `fairlead init` prints one.")] = Path(
+        "fairlead.yaml"
+    ),
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
+    ] = False,
+    worker_of: Annotated[str, typer.Option(hidden=True)] = "",
+) -> None:
+    """Serve every endpoint of a spec, and keep beside the server what the spec needs. Ctrl-C or SIGTERM ends it all."""
+    level = running.level_of(log_level)
+
+    def planned(**always: str) -> tuple[SpecFile, serving.Plan]:
+        file = specs.read(spec)
+        if file.spec.project:
+            log.configure(None, level, None, project=file.spec.project, **always)
+        return file, specs.plan(file.spec, specs.home(file.spec, home, tracking))
+
+    if worker_of:
+        running.work(lambda: planned(worker=worker_of.partition(":")[0])[1], level, worker_of)
+        return
+    log.configure(level=level)
+    file, plan = planned()
+    if not plan.record:
+        why = "the spec says so" if file.spec.record is False else "pip install 'fairlead[events,registry]'"
+        logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
+    beside: list[Command] = []  # processes that the spec needs beside the server
+    cert = plan.settings.tls_cert and str(Path(plan.settings.tls_cert).absolute())
+    with presence.claimed(plan.home, str(spec.absolute()), cert) as tell:
+        running.run(serve(plan, beside, tell, as_json))
+
+
+async def serve(plan: serving.Plan, beside: Sequence[Command], tell: Callable[[str], None], as_json: bool) -> None:
+    """The server, and from when it is ready its companions; to the end of both. ``tell``: gets the URL."""
+    company = Companions(beside, SystemClock())
+
+    def ready(port: int, endpoints: Endpoints) -> None:
+        tell(plan.settings.url(port))
+        running.announce(plan.settings, as_json, port, endpoints)
+        company.start()
+
+    server: Server | Supervisor
+    if plan.settings.workers > 1:
+        server = serving.supervisor(plan.settings, running.worker_command("up"), ready)
+    else:
+        server = serving.server(plan, lambda port, live: ready(port, serving.versions(live)))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.stop)  # a terminal that closes
+    try:
+        await server.run()
+    finally:
+        await company.stop()

@@ -1,0 +1,155 @@
+"""What a spec makes of the rooms' settings: where things are, what is served, what is kept of it, how it is watched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fairlead.contracts.errors import MissingExtra, UsageError
+from fairlead.kit import config, plugins
+from fairlead.kit.config import Home, Located
+from fairlead.kit.spec import read as files
+from fairlead.kit.spec.loop import Monitor
+from fairlead.kit.spec.read import SpecFile
+from fairlead.kit.spec.spec import Endpoint, Spec
+from fairlead.monitor.findings import Contract
+from fairlead.package.sources import Kind, parse
+from fairlead.serve.columns import Keeping
+from fairlead.serve.settings import EndpointSettings, ServerSettings
+from fairlead.wiring import serving, stores, watching
+from fairlead.wiring.watching import Kept
+
+EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
+"""A spec for a home without models."""
+
+_LOOP = {"rollout": "fairlead.wiring.specs_rollout:check", "retrain": "fairlead.wiring.specs_retrain:check"}
+"""Parts of an endpoint that need heavier libraries, and who checks them."""
+
+
+def read(path: Path) -> SpecFile:
+    """A spec file that every room accepts. Raises UsageError that names file, line, path and remedy, or MissingExtra
+    for a library that something in it needs."""
+    file = files.read(path)
+    for name, endpoint in file.spec.endpoints.items():
+        _check(file, name, endpoint)
+    for part, check in _LOOP.items():
+        if any(part in endpoint.model_fields_set for endpoint in file.spec.endpoints.values()):
+            plugins.attribute(check)(file)
+    return file
+
+
+def home(spec: Spec, root: Path | None = None, tracking: str | None = None) -> Home:
+    """Flags first, then the environment, then the spec, then what is embedded."""
+    return config.home(root, tracking, located=Located(spec.tracking, spec.state, spec.events))
+
+
+def plan(spec: Spec, home: Home) -> serving.Plan:
+    """What the server of this spec is built from. Raises MissingExtra when it must record and cannot."""
+    return serving.Plan(
+        home,
+        [_target(name, endpoint) for name, endpoint in spec.endpoints.items()],
+        server(spec),
+        EndpointSettings(),
+        records(spec),
+        {name: kept(endpoint) for name, endpoint in spec.endpoints.items()},
+    )
+
+
+def server(spec: Spec) -> ServerSettings:
+    asked = spec.server
+    return ServerSettings(
+        asked.host,
+        asked.port,
+        max(1, round(asked.max_body_mb * 2**20)),
+        asked.grace,
+        workers=asked.workers,
+        tls_cert=asked.tls.cert if asked.tls else "",
+        tls_key=asked.tls.key if asked.tls else "",
+    )
+
+
+def settings(endpoint: Endpoint) -> EndpointSettings:
+    batching = endpoint.batching
+    return EndpointSettings(
+        max_rows=batching.max_rows,
+        max_wait_ms=batching.max_wait_ms,
+        queue_rows=batching.queue_rows,
+        deadline_ms=endpoint.deadline_ms,
+        threads=endpoint.threads,
+    )
+
+
+def kept(endpoint: Endpoint) -> Kept:
+    asked = endpoint.record
+    keeping = Keeping(asked.sample, frozenset(asked.exclude), frozenset(asked.hash), asked.salt)
+    return Kept(keeping, asked.days, asked.window_seconds)
+
+
+def records(spec: Spec) -> bool:
+    """Whether calls are recorded: as the spec says, else when there is a library for it. Raises MissingExtra."""
+    possible = watching.has_state() or watching.has_events()
+    if spec.record and not possible:
+        raise MissingExtra("record: true needs a store: pip install 'fairlead[events,registry]'")
+    return possible if spec.record is None else spec.record
+
+
+def contract(monitor: Monitor) -> Contract:
+    """What drift alarms promise."""
+    return Contract(
+        monitor.false_alarms,
+        monitor.days,
+        round(monitor.window * 1000),
+        monitor.least_rows,
+        monitor.learn_windows,
+        monitor.least_windows,
+        monitor.quiet_windows,
+    )
+
+
+def champions(home: Home) -> dict[str, Any]:
+    """A first spec: every registered model that has a champion; without one ``EXAMPLE``."""
+    database = home.tracking.removeprefix("sqlite:///")
+    if not plugins.installed("mlflow") or (database != home.tracking and not Path(database).exists()):
+        return dict(EXAMPLE)
+    registry = stores.registry(home)
+    found = {
+        re.sub(r"[^A-Za-z0-9._-]+|^[^A-Za-z0-9]+", "-", name).strip("-"): {"model": f"models:/{name}@champion"}
+        for name in registry.models()
+        if any("champion" in version.aliases for version in registry.versions(name))
+    }
+    return {"endpoints": found} if found else dict(EXAMPLE)
+
+
+def _target(name: str, endpoint: Endpoint) -> serving.Target:
+    one = serving.target(endpoint.model, trust_pickle=endpoint.trust_pickle, runtime=endpoint.runtime)
+    return replace(one, uri=endpoint.model, name=name, settings=settings(endpoint))
+
+
+def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
+    """What the spec's own types cannot know. Raises UsageError."""
+    asked = endpoint.model_fields_set
+    try:
+        source = parse(endpoint.model)
+    except UsageError as error:
+        raise UsageError(f"{file.at('endpoints', name, 'model')}: {error}") from None
+    if endpoint.runtime and endpoint.runtime not in plugins.names("fairlead.runtimes"):
+        known = ", ".join(plugins.names("fairlead.runtimes"))
+        raise UsageError(f"{file.at('endpoints', name, 'runtime')} is {endpoint.runtime!r}; installed are {known}")
+    for part in ("rollout", "retrain"):
+        if getattr(endpoint, part) and part in asked and source.kind is not Kind.ALIAS:
+            raise UsageError(
+                f"{file.at('endpoints', name, part)} needs a model that has other versions: a registered one, by "
+                f"alias, models:/NAME@ALIAS; {endpoint.model} is none"
+            )
+    if file.spec.record is False and (told := asked & {"record", "monitor", "rollout", "retrain"}):
+        where = file.at("endpoints", name, min(told))
+        raise UsageError(f"{where} needs what is recorded, and the spec says record: false; leave one of them out")
+    if "record" in asked and not watching.has_events():
+        raise MissingExtra(f"{file.at('endpoints', name, 'record')} needs a library: pip install 'fairlead[events]'")
+    try:
+        contract(endpoint.monitor)
+    except UsageError as error:
+        raise UsageError(f"{file.at('endpoints', name, 'monitor')}: {error}") from None
