@@ -15,11 +15,10 @@ from typing import Annotated
 import typer
 
 from fairlead.cli.output import HomeOption, TrackingOption
-from fairlead.cli.spec import courses_of
+from fairlead.cli.spec import asked
 from fairlead.contracts.errors import Unavailable
 from fairlead.kit import ids, log
 from fairlead.kit.clock import SystemClock
-from fairlead.kit.config import home as read_home
 from fairlead.wiring.loop import Loop
 from fairlead.wiring.runs import Runs
 from fairlead.wiring.stores import events, moves, state
@@ -33,21 +32,27 @@ def controller(
     spec: Annotated[Path | None, typer.Argument(help="The spec; without one, every registered champion.")] = None,
     home: HomeOption = None,
     tracking: TrackingOption = None,
-    lease_seconds: Annotated[float, typer.Option(help="Another controller takes over after so long.")] = 10.0,
+    lease_seconds: Annotated[
+        float, typer.Option(help="Another controller takes over after so long.", min=1, max=3600)
+    ] = 10.0,
+    beside: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Carry rollouts on, watch endpoints, retrain when it is asked for. `fairlead up` starts one.
 
     Several may run on one state store, on several machines: one leads, the others wait for its lease to end.
     """
     log.configure(level=logging.INFO)
-    place = read_home(home, tracking)
+    known = asked(spec, home, tracking)
+    place = known.home
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    if beside:  # end with the server that started it, however that ends
+        threading.Thread(target=_until_alone, args=(stopped,), daemon=True).start()
     loop = Loop(
         state(place),
         events(place) if has_events() else None,
-        courses_of(place, spec),
+        known.every(),
         moves=moves(place),
         runs=Runs(functools.partial(_retrain, spec, home, tracking), place.root / "runs"),
         clock=SystemClock(),
@@ -70,6 +75,12 @@ def controller(
         loop.close()
     except Unavailable as error:
         _log.warning("the lease was not given back", extra={"fields": {"error": str(error)}})
+
+
+def _until_alone(stopped: threading.Event) -> None:
+    """Standard input ends when the process that started this one does."""
+    sys.stdin.buffer.read()
+    stopped.set()
 
 
 def _retrain(spec: Path | None, home: Path | None, tracking: str | None, endpoint: str, request: str) -> list[str]:

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from fairlead.cli.output import DONE, FAILED, AsJson, HomeOption, TrackingOption, emit
-from fairlead.cli.spec import SpecOption, course_of, gate_of
+from fairlead.cli.spec import SpecOption, asked
 from fairlead.contracts.plans import Answer
 from fairlead.kit import log
 from fairlead.kit.codec.records import to_body
-from fairlead.kit.config import home as read_home
 from fairlead.wiring import retraining
 
 
@@ -39,14 +38,14 @@ def retrain(
     job and the controller run this same command.
     """
     log.configure(level=logging.WARNING)
-    place = read_home(home, tracking)
-    course = course_of(place, endpoint, spec, model)
+    known = asked(spec, home, tracking)
+    course = known.course(endpoint, model)
     if pipeline is not None:
         course = replace(course, pipeline=pipeline)
-    gate = gate_of(endpoint, spec)
+    gate = known.gate(endpoint)
     flags: dict[str, Any] = {"metric": metric, "min_lift": min_lift, "policy": policy}
     gate.update({name: value for name, value in flags.items() if value not in ("", None)})
-    outcome = retraining.run(place, course, gate=gate, dry_run=dry_run, request=request, why=why)
+    outcome = retraining.run(known.home, course, gate=gate, dry_run=dry_run, request=request, why=why)
     verdict = outcome.verdict
     lines = [f"  {check.name}: {check.answer.value}, {check.why}" for check in verdict.checks]
     made = f"version {outcome.version.version} of {course.model}" if outcome.version else "no version"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from fairlead.cli.output import DONE, FAILED, AsJson, HomeOption, TrackingOption, emit, table
-from fairlead.cli.spec import SpecOption, course_of
+from fairlead.cli.spec import SpecOption, asked
 from fairlead.contracts.errors import NotFound, UsageError
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import to_body
@@ -76,10 +76,10 @@ def start(
     }
     if given["strategy"] is Strategy.SHADOW and shadow is None:
         given["shadow"] = 100.0
-    place = read_home(home, tracking)
-    course = course_of(place, endpoint, spec, model)
-    plan = retraining.plan(place, course, to, {name: value for name, value in given.items() if value is not None})
-    rollout = retraining.begin(place, plan)
+    known = asked(spec, home, tracking)
+    more = {name: value for name, value in given.items() if value is not None}
+    plan = retraining.plan(known.home, known.course(endpoint, model), to, more)
+    rollout = retraining.begin(known.home, plan)
     emit(
         _document(rollout),
         f"{rollout.id}: {plan.strategy} rollout of {plan.model} {plan.champion} -> {plan.candidate} on {endpoint}\n"

@@ -1,30 +1,64 @@
-"""The spec option of the commands that work on one endpoint of it."""
+"""The spec option of the commands that work on endpoints of it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fairlead.kit.config import Home
-from fairlead.wiring import retraining
+from fairlead.contracts.errors import UsageError
+from fairlead.kit.config import Home, nearest
+from fairlead.kit.config import home as read_home
+from fairlead.kit.spec.spec import Spec
+from fairlead.wiring import courses, retraining, specs
 from fairlead.wiring.loop import Course
 from fairlead.wiring.stores import registry
 
-SpecOption = Annotated[Path | None, typer.Option("--spec", help="The spec file that says how.", show_default="none")]
+USUAL = Path("fairlead.yaml")
+
+SpecOption = Annotated[
+    Path | None, typer.Option("--spec", help="The spec file.", show_default="fairlead.yaml, if there is one")
+]
 
 
-def course_of(home: Home, endpoint: str, spec: Path | None, model: str = "") -> Course:  # noqa: ARG001
-    """What is known of an endpoint. ``model`` wins over what the spec or the registry says."""
-    return Course(endpoint, model or retraining.model_of(home, endpoint))
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Where things are, and what the spec says; None without a spec."""
+
+    home: Home
+    spec: Spec | None
+
+    def course(self, endpoint: str, model: str = "") -> Course:
+        """What is known of an endpoint. ``model`` wins over what the spec or the registry says.
+
+        Raises SourceNotFound when no model is known for it, UsageError for one that a spec does not have.
+        """
+        if self.spec is not None and not model:
+            found = {one.endpoint: one for one in courses.courses(self.spec)}
+            if endpoint not in found:
+                close = nearest(endpoint, list(found))
+                raise UsageError(f"the spec has no endpoint {endpoint!r} whose model is models:/NAME@ALIAS{close}")
+            return found[endpoint]
+        return Course(endpoint, model or retraining.model_of(self.home, endpoint))
+
+    def every(self) -> list[Course]:
+        """Every endpoint of the spec; without one, every registered model under its own name."""
+        if self.spec is not None:
+            return courses.courses(self.spec)
+        return [Course(name, name) for name in registry(self.home).models()]
+
+    def gate(self, endpoint: str) -> dict[str, Any]:
+        """The gate's fields as the spec gives them."""
+        known = self.spec.endpoints.get(endpoint) if self.spec else None
+        return known.retrain.gate.model_dump() if known and known.retrain else {}
 
 
-def gate_of(endpoint: str, spec: Path | None) -> dict[str, Any]:  # noqa: ARG001
-    """The gate's fields that the spec gives."""
-    return {}
-
-
-def courses_of(home: Home, spec: Path | None) -> list[Course]:  # noqa: ARG001
-    """Every endpoint of the spec; without one, every registered model under its own name."""
-    return [Course(name, name) for name in registry(home).models()]
+def asked(spec: Path | None, home: Path | None, tracking: str | None) -> Asked:
+    """Read the spec, or the one that lies here, or none. Raises UsageError."""
+    path = spec or (USUAL if USUAL.is_file() else None)
+    if path is None:
+        return Asked(read_home(home, tracking), None)
+    read = specs.read(path).spec
+    return Asked(specs.home(read, home, tracking), read)

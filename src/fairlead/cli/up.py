@@ -12,14 +12,14 @@ from typing import Annotated
 import typer
 
 from fairlead.cli import running
-from fairlead.cli.companions import Command, Companions
+from fairlead.cli.companions import Command, Companions, fairlead
 from fairlead.cli.output import HomeOption, TrackingOption
 from fairlead.kit import log
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.spec.read import SpecFile
 from fairlead.serve.server import Server
 from fairlead.serve.supervisor import Endpoints, Supervisor
-from fairlead.wiring import presence, serving, specs
+from fairlead.wiring import presence, serving, specs, watching
 
 
 def up(
@@ -51,10 +51,17 @@ def up(
     if not plan.record:
         why = "the spec says so" if file.spec.record is False else "pip install 'fairlead[events,registry]'"
         logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
-    beside: list[Command] = []  # processes that the spec needs beside the server
+    beside = [_controller(spec, home, tracking)] if plan.record and watching.has_loop() else []
     cert = plan.settings.tls_cert and str(Path(plan.settings.tls_cert).absolute())
     with presence.claimed(plan.home, str(spec.absolute()), cert) as tell:
         running.run(serve(plan, beside, tell, as_json))
+
+
+def _controller(spec: Path, home: Path | None, tracking: str | None) -> Command:
+    words = ["controller", str(spec), "--beside"]
+    for option, value in (("--home", home), ("--tracking", tracking)):
+        words += [option, str(value)] if value else []
+    return fairlead(*words)
 
 
 async def serve(plan: serving.Plan, beside: Sequence[Command], tell: Callable[[str], None], as_json: bool) -> None:

@@ -37,12 +37,26 @@ class Performance:
     """What is watched. ``metric``: empty for accuracy (of classes) or mae (of a quantity).
 
     ``margin``: how much worse is still fine, in the loss of ``monitor.decay.losses_of``.  ``alpha``: the probability of
-    ever raising a false alarm on one version.
+    ever raising a false alarm on one version.  ``prediction``, ``score``: the outputs that hold them, empty where that
+    can be seen.
     """
 
     metric: str = ""
     margin: float = 0.01
     alpha: float = 0.05
+    prediction: str = ""
+    score: str = ""
+
+    def task(self, joined: Joined) -> Task:
+        """How these rows are read. Raises UsageError when that cannot be seen, or an output is not there."""
+        named = [name for name in (self.prediction, self.score) if name]
+        frame = joined.frame
+        for name in named:
+            if f"out.{name}" not in frame:
+                raise UsageError(f"monitor names the output {name!r}, which the model does not give")
+        if named:
+            frame = {name: frame[name] for name in frame if not name.startswith("out.") or name[4:] in named}
+        return guess(frame, joined.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,7 @@ def keep(
 
 def baseline(joined: Joined, asked: Performance) -> Baseline:
     """Raises UsageError when the outputs cannot be read, or the metric is no mean of losses row by row."""
-    task = guess(joined.frame, joined.label)
+    task = asked.task(joined)
     answers = read_answers(joined, task).answers
     metric = asked.metric or ("accuracy" if task.classes else "mae")
     scale = 1.0

@@ -23,7 +23,6 @@ from fairlead.monitor.alerts import Alert, Reading, Rule, Standing
 from fairlead.monitor.drift import Detector
 from fairlead.monitor.findings import Contract, Finding
 from fairlead.monitor.outputs import read_answers
-from fairlead.monitor.reference import HOUR_MS
 from fairlead.monitor.sketches import merge
 from fairlead.wiring import baselines
 from fairlead.wiring.baselines import Baseline, Performance
@@ -44,24 +43,21 @@ Post = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Monitored:
-    """How an endpoint is watched. ``window_ms``: of the windows that are tested.  ``false_alarms``: of drift in so many
-    ``days``.  ``least_rows``: of a window that is tested.
+    """How an endpoint is watched. ``contract``: what its drift alarms promise, and the length of the windows.
 
     ``delay_ms``: how old a prediction is when its label is there; 0: learned from the labels that come.
     ``rules``: beside those for drift, decay and errors.  ``webhook``: a URL that alerts are posted to.
     """
 
-    window_ms: int = HOUR_MS
-    false_alarms: float = 1.0
-    days: float = 90.0
-    least_rows: int = 50
+    contract: Contract = field(default_factory=Contract)
     delay_ms: int = 0
     performance: Performance = field(default_factory=Performance)
     rules: tuple[Rule, ...] = ()
     webhook: str = ""
 
-    def contract(self) -> Contract:
-        return Contract(self.false_alarms, self.days, self.window_ms, self.least_rows)
+    @property
+    def window_ms(self) -> int:
+        return self.contract.window_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +156,7 @@ class Monitor:
         reference = baselines.kept_reference(self._state, self._model, watched)
         if reference is None:
             return None
-        contract = self._how.contract()
+        contract = self._how.contract
         try:
             return Detector(reference, contract, dict(memory.detector) or None)
         except StateError:  # what it learned was of another reference

@@ -61,6 +61,11 @@ def has_state() -> bool:
     return plugins.installed("sqlalchemy", "alembic")
 
 
+def has_loop() -> bool:
+    """Whether the libraries of the controller are here."""
+    return has_state() and plugins.installed("scipy", "cronsim", "mlflow")
+
+
 def has_events() -> bool:
     """Whether the libraries of the event store are here."""
     return plugins.installed("pyarrow", "duckdb")

@@ -19,7 +19,41 @@ class Labels(Part):
     delay: Seconds = Field(default=0.0, ge=0)
     """How long after a prediction its label is usually known."""
     metric: Metric | None = Field(default=None, examples=["roc_auc"])
-    """What performance is measured by; null: as the labels suggest."""
+    """What performance is measured by; null: accuracy, or mae of a quantity."""
+    margin: float = Field(default=0.01, ge=0)
+    """How much worse than at the gate is still fine, in the metric's loss."""
+    false_alarms: float = Field(default=0.05, gt=0, lt=1)
+    """Chance of ever raising a false alarm of decay on one version."""
+
+
+class AlertRule(Part):
+    """Fires when in `k` of the last `m` windows the watched number was over `above` or under `below`."""
+
+    name: str = Field(min_length=1)
+    """What the alert is called."""
+    watch: str = Field(min_length=1, examples=["drift.psi.in.age"])
+    """`errors.rate`, `drift.columns`, `drift.KIND.COLUMN` (psi, ks, js, missing, new) or `performance.decayed`."""
+    above: float | None = Field(default=None, examples=[0.05])
+    """The largest value that is fine."""
+    below: float | None = Field(default=None, examples=[0.01])
+    """The smallest value that is fine."""
+    k: int = Field(default=1, ge=1, le=1000)
+    """Windows that must be on the wrong side."""
+    m: int = Field(default=1, ge=1, le=1000)
+    """Windows that are looked at."""
+    severity: str = "warning"
+    """A label of the alert, for who receives it."""
+    asks: Literal["", "drift", "performance"] = ""
+    """The trigger of a retraining that it is, if it is one."""
+
+
+class Alerts(Part):
+    """Who is told, and of what beside drift, decay and errors."""
+
+    webhook: str = Field(default="", pattern=r"^(https?://.+)?$", examples=["https://alerts.example.org/hook"])
+    """URL that gets alerts as Alertmanager posts them."""
+    rules: tuple[AlertRule, ...] = ()
+    """Further rules; one that is called Drift, PerformanceDecay or ErrorRate takes the place of that."""
 
 
 class Monitor(Part):
@@ -29,7 +63,7 @@ class Monitor(Part):
     """False drift alarms that are allowed, on average, in so many `days`."""
     days: float = Field(default=90.0, gt=0)
     """Days of which `false_alarms` speaks."""
-    window: Seconds = Field(default=3600.0, ge=60, le=86_400 * 31)
+    window: Seconds = Field(default=3600.0, ge=1, le=86_400 * 31)
     """Length of the windows that are tested for drift."""
     least_rows: int = Field(default=50, ge=1)
     """A window of fewer rows is not tested."""
@@ -45,6 +79,8 @@ class Monitor(Part):
     """The output that holds the probability, or one for each class; empty: as the outputs look."""
     labels: Labels = Labels()
     """Performance on labels that come late."""
+    alerts: Alerts = Alerts()
+    """Who is told, and of what beside drift, decay and errors."""
 
 
 class RolloutGate(Part):
