@@ -1,11 +1,12 @@
-"""Write the generated parts of docs/: error codes, commands, metrics. ``--check`` only says whether they are current.
+"""Write what is generated in docs/. ``--check`` only says whether it is current.
 
-A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
+A generated part of a page stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from fairlead.cli.main import COMMANDS
 from fairlead.contracts import errors
 from fairlead.kit import plugins
+from fairlead.kit.spec import describe
 from fairlead.serve.edges.status import STATUS, status_of
 
 DOCS = Path(__file__).parent
@@ -66,11 +68,20 @@ def metrics() -> str:
     return "\n".join(rows)
 
 
-GENERATED = {"errors.md": ("errors", error_codes), "cli.md": ("commands", commands), "metrics.md": ("metrics", metrics)}
+GENERATED = {
+    "errors.md": ("errors", error_codes),
+    "cli.md": ("commands", commands),
+    "metrics.md": ("metrics", metrics),
+    "spec.md": ("fields", describe.table),
+}
+SCHEMA = "fairlead.schema.json"
 
 
 def render(page: str) -> tuple[str, str]:
     """The page as it is and as it should be."""
+    if page == SCHEMA:
+        there = (DOCS / page).read_text() if (DOCS / page).exists() else ""
+        return there, json.dumps(describe.schema(), indent=2) + "\n"
     name, make = GENERATED[page]
     text = (DOCS / page).read_text()
     pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -82,7 +93,7 @@ def render(page: str) -> tuple[str, str]:
 
 def main() -> None:
     stale = []
-    for page in GENERATED:
+    for page in (*GENERATED, SCHEMA):
         now, wanted = render(page)
         if now != wanted:
             stale.append(page)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from fairlead.cli import running
 from fairlead.cli.companions import Command, Companions, fairlead
-from fairlead.cli.output import HomeOption, TrackingOption
+from fairlead.cli.output import DONE, HomeOption, TrackingOption, emit
+from fairlead.contracts.errors import FairleadError
 from fairlead.kit import log
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.spec.read import SpecFile
+from fairlead.serve.messages import Failed, raised
 from fairlead.serve.server import Server
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.wiring import presence, serving, specs, watching
@@ -28,6 +32,9 @@ def up(
     ),
     home: HomeOption = None,
     tracking: TrackingOption = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the spec and stop; exit code 0 when it can be served.")
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
@@ -48,6 +55,13 @@ def up(
         return
     log.configure(level=level)
     file, plan = planned()
+    if check:
+        specs.check(file)
+        names = list(file.spec.endpoints)
+        emit({"spec": str(spec), "endpoints": names}, f"{spec} can be served: {', '.join(names)}", as_json)
+        return
+    if specs.loops(file):
+        _check_apart(spec)
     if not plan.record:
         why = "the spec says so" if file.spec.record is False else "pip install 'fairlead[events,registry]'"
         logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
@@ -62,6 +76,26 @@ def _controller(spec: Path, home: Path | None, tracking: str | None) -> Command:
     for option, value in (("--home", home), ("--tracking", tracking)):
         words += [option, str(value)] if value else []
     return fairlead(*words)
+
+
+def _check_apart(spec: Path) -> None:
+    """Check what needs heavy libraries in a process that ends: the server keeps its size. Raises its error."""
+    words = fairlead("up", str(spec), "--check", "--json").words
+    ended = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+    if ended.returncode == DONE:
+        return
+    try:
+        said = msgspec.json.decode(ended.stdout, type=_Said)
+    except msgspec.DecodeError:
+        raise FairleadError(f"{spec} could not be checked: {ended.stderr.strip()[-300:]}") from None
+    raise raised(Failed(said.code, said.error))
+
+
+class _Said(msgspec.Struct):
+    """The error document of a command of ours."""
+
+    error: str
+    code: str
 
 
 async def serve(plan: serving.Plan, beside: Sequence[Command], tell: Callable[[str], None], as_json: bool) -> None:

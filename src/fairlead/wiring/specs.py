@@ -30,15 +30,28 @@ _LOOP = {"rollout": "fairlead.wiring.specs_rollout:check", "retrain": "fairlead.
 
 
 def read(path: Path) -> SpecFile:
-    """A spec file that every room accepts. Raises UsageError that names file, line, path and remedy, or MissingExtra
-    for a library that something in it needs."""
+    """A spec file that can be served. Raises UsageError that names file, line, path and remedy, or MissingExtra.
+
+    What it says of rollouts and retraining is left to ``check``.
+    """
     file = files.read(path)
     for name, endpoint in file.spec.endpoints.items():
         _check(file, name, endpoint)
-    for part, check in _LOOP.items():
-        if any(part in endpoint.model_fields_set for endpoint in file.spec.endpoints.values()):
-            plugins.attribute(check)(file)
     return file
+
+
+def loops(file: SpecFile) -> list[str]:
+    """The parts of it that ``check`` looks at, ``rollout`` and ``retrain``."""
+    return [part for part in _LOOP if any(part in _asked(one) for one in file.spec.endpoints.values())]
+
+
+def check(file: SpecFile) -> None:
+    """Do the rooms of the loop accept it? Raises UsageError, or MissingExtra for a library that they need.
+
+    Loads 70 MB of libraries: a server leaves it to a process that ends.
+    """
+    for part in loops(file):
+        plugins.attribute(_LOOP[part])(file)
 
 
 def home(spec: Spec, root: Path | None = None, tracking: str | None = None) -> Home:
@@ -128,9 +141,14 @@ def _target(name: str, endpoint: Endpoint) -> serving.Target:
     return replace(one, uri=endpoint.model, name=name, settings=settings(endpoint))
 
 
+def _asked(endpoint: Endpoint) -> set[str]:
+    """The parts that the user wrote down."""
+    return {part for part in endpoint.model_fields_set if getattr(endpoint, part) is not None}
+
+
 def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     """What the spec's own types cannot know. Raises UsageError."""
-    asked = endpoint.model_fields_set
+    asked = _asked(endpoint)
     try:
         source = parse(endpoint.model)
     except UsageError as error:
@@ -139,7 +157,7 @@ def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
         known = ", ".join(plugins.names("fairlead.runtimes"))
         raise UsageError(f"{file.at('endpoints', name, 'runtime')} is {endpoint.runtime!r}; installed are {known}")
     for part in ("rollout", "retrain"):
-        if getattr(endpoint, part) and part in asked and source.kind is not Kind.ALIAS:
+        if part in asked and source.kind is not Kind.ALIAS:
             raise UsageError(
                 f"{file.at('endpoints', name, part)} needs a model that has other versions: a registered one, by "
                 f"alias, models:/NAME@ALIAS; {endpoint.model} is none"
