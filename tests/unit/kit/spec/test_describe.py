@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import re
+
+import jsonschema
+import pytest
+
+from fairlead.kit.spec import describe, document
+from fairlead.kit.spec.read import parse
+
+TWO = {
+    "project": "shop",
+    "server": {"port": 9000},
+    "endpoints": {"churn": {"model": "models:/churn@champion"}, "digits": {"model": "./digits.onnx", "threads": 2}},
+}
+
+
+def test_a_sample_is_a_spec_that_says_what_it_was_given() -> None:
+    assert parse(describe.sample(TWO), "f.yaml").spec.model_dump(exclude_unset=True) == TWO
+
+
+def test_every_field_stands_in_a_sample_and_may_be_uncommented() -> None:
+    text = describe.sample(TWO).partition("\n\n")[2]
+    whole = re.sub(r"(?m)^( *)# (?= *\w+:)", r"\1", text)
+    churn = parse(whole, "f.yaml").spec.endpoints["churn"]
+    assert churn.model_fields_set == set(type(churn).model_fields)
+    assert churn.rollout.model_fields_set == set(type(churn.rollout).model_fields)
+    assert "#" not in text.partition("  digits:")[2], "the second endpoint has no comments"
+
+
+VALID = [
+    "endpoints: {churn: {model: m}}",
+    "endpoints: {churn: {model: m, rollout: {gates: [error_rate, {name: latency_p50, margin: 2}], min_seconds: 10m}}}",
+    "endpoints: {churn: {model: m, retrain: {pipeline: p.py, on: [drift, {data: 7d}], cooldown: 3600}}}",
+    "{server: {tls: {cert: a.pem}, grace: 2s}, record: true, endpoints: {churn: {model: m}}}",
+]
+INVALID = [
+    "endpoints: {}",
+    "endpoints: {churn: {model: m, replicas: 2}}",
+    "endpoints: {churn: {model: m, rollout: {min_seconds: soon}}}",
+    "endpoints: {churn: {model: m, threads: -1}}",
+    "endpoints: {churn: {model: m, rollout: {gates: [{margin: 1}]}}}",
+]
+
+
+@pytest.mark.parametrize("text", [*VALID, *INVALID])
+def test_the_schema_and_the_reader_agree(text: str) -> None:
+    schema = describe.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    found = list(jsonschema.Draft202012Validator(schema).iter_errors(document.parse(text, "f.yaml")[0]))
+    assert bool(found) == (text in INVALID)
+    if text in VALID:
+        parse(text, "f.yaml")
+
+
+def test_every_field_has_a_meaning_and_a_row() -> None:
+    rows = describe.table().splitlines()[2:]
+    assert len(rows) > 70
+    for row in rows:
+        path, kind, default, meaning = (cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1])
+        assert re.fullmatch(r"`[\w.\[\]]+`", path), row
+        assert kind, row
+        assert default or kind == "mapping", row
+        assert len(meaning) > 10, row

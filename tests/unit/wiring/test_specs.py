@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from fairlead.contracts.errors import MissingExtra, UsageError
+from fairlead.kit.config import Home
+from fairlead.kit.spec import loop
+from fairlead.kit.spec.loop import Monitor, Retrain, RetrainGate, Rollout, RolloutGate
+from fairlead.kit.spec.read import parse
+from fairlead.kit.spec.spec import Endpoint, Spec
+from fairlead.monitor import metrics
+from fairlead.monitor.findings import Contract
+from fairlead.orchestrate import plan as plans
+from fairlead.orchestrate.verdict import gate
+from fairlead.retrain.gate import GatePolicy
+from fairlead.retrain.triggers import Triggers
+from fairlead.serve.settings import EndpointSettings, ServerSettings
+from fairlead.testing.stores import MemoryRegistry
+from fairlead.wiring import specs, specs_retrain, specs_rollout, stores, watching
+from fairlead.wiring.watching import Kept
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "f.yaml"
+    path.write_text(text)
+    return path
+
+
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", f"sqlite:///{tmp_path}/state.db", "ada", str(tmp_path))
+
+
+def test_what_the_spec_does_not_say_is_what_the_rooms_mean() -> None:
+    """One truth: the defaults of the spec are those of the rooms."""
+    spec, endpoint = Spec(endpoints={"c": Endpoint(model="m")}), Endpoint(model="m")
+    assert specs.server(spec) == ServerSettings()
+    assert specs.settings(endpoint) == EndpointSettings()
+    assert specs.kept(endpoint) == Kept()
+    assert specs.contract(endpoint.monitor) == Contract()
+    assert specs_retrain.policy(RetrainGate()) == GatePolicy()
+    assert specs_retrain.triggers_of(Retrain(pipeline="p.py")) == Triggers()
+    made = specs_rollout.plan(endpoint.rollout, "c", "models:/m@champion", "1", "2")
+    assert made == plans.Plan("c", "m", "1", "2")
+
+
+def test_the_gate_of_the_spec_has_every_field_of_the_policy() -> None:
+    assert list(RetrainGate.model_fields) == [one.name for one in dataclasses.fields(GatePolicy)]
+    assert set(get_args(loop.Metric)) == {*metrics.HIGHER, *metrics.LOWER}
+
+
+def test_what_the_spec_says_reaches_the_rooms() -> None:
+    text = """
+server: {host: 0.0.0.0, port: 1, workers: 3, tls: {cert: a, key: b}, max_body_mb: 0.5, grace: 1m}
+record: true
+endpoints:
+  c:
+    model: models:/m@live
+    runtime: onnx
+    trust_pickle: true
+    batching: {max_rows: 1, max_wait_ms: 2, queue_rows: 3}
+    deadline_ms: 4
+    threads: 5
+    record: {sample: 0.5, exclude: [a], hash: [b], salt: s, days: 6, window_seconds: 7}
+"""
+    spec = parse(text, "f.yaml").spec
+    made = specs.plan(spec, home(Path("/nowhere")))
+    assert made.settings == ServerSettings(
+        "0.0.0.0", 1, 2**19, 60.0, workers=3, tls_cert="a", tls_key="b"
+    )  # fmt: skip
+    (target,) = made.targets
+    assert (target.name, target.uri, target.runtime, target.trust_pickle) == ("c", "models:/m@live", "onnx", True)
+    assert target.settings == EndpointSettings(max_rows=1, max_wait_ms=2, queue_rows=3, deadline_ms=4, threads=5)
+    kept = made.kept["c"]
+    assert (kept.days, kept.window_seconds) == (6, 7)
+    assert (kept.keeping.sample, kept.keeping.exclude, kept.keeping.hashed, kept.keeping.salt) == (
+        0.5, {"a"}, {"b"}, "s",
+    )  # fmt: skip
+    assert made.record
+
+
+def test_the_loop_gets_what_the_spec_says() -> None:
+    rollout = Rollout(
+        strategy="blue-green",
+        gates=(RolloutGate(name="error_rate", margin=0.1), RolloutGate(name="latency_p50")),
+        keep_seconds=9,
+        sticky="header:user",
+    )
+    made = specs_rollout.plan(rollout, "c", "models:/m@live", "1", "2")
+    assert made.gates == (gate("error_rate", 0.1), gate("latency_p50"))
+    assert (made.strategy, made.keep_seconds, made.sticky, made.alias) == ("blue-green", 9, "header:user", "live")
+    assert specs.contract(Monitor(false_alarms=2, window=60, quiet_windows=3)) == Contract(2, window_ms=60_000, quiet=3)
+    asked = specs_retrain.triggers_of(Retrain(pipeline="p", on=("drift", "data: 7d", "cron: 0 3 * * 1"), cooldown=60))
+    assert asked == Triggers(drift=True, cron="0 3 * * 1", age_ms=7 * 86_400_000, cooldown_ms=60_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{model: ''}", 'f.yaml:1: endpoints.c.model is ""; give models:/churn@champion'),
+        ("{model: 's3://b/m'}", "f.yaml:1: endpoints.c.model: s3://b/m: s3:/ is not read here"),
+        ("{model: ./m.onnx, runtime: torch}", "f.yaml:1: endpoints.c.runtime is 'torch'; installed are "),
+        ("{model: ./m.onnx, rollout: {steps: [5]}}", "f.yaml:1: endpoints.c.rollout needs a model that has other"),
+        ("{model: 'models:/m/3', retrain: {pipeline: p.py}}", "f.yaml:1: endpoints.c.retrain needs a model that has"),
+        ("{model: ./m.onnx, monitor: {false_alarms: 9999}}", "f.yaml:1: endpoints.c.monitor: 9999 false alarms in 90"),
+        ("{model: 'models:/m@a', rollout: {steps: [9, 5]}}", "f.yaml:1: endpoints.c.rollout: rollout of 'c': steps"),
+        ("{model: 'models:/m@a', rollout: {gates: [speed]}}", "f.yaml:1: endpoints.c.rollout: gate 'speed' is not"),
+        ("{model: 'models:/m@a', retrain: {pipeline: p.py, on: [rain]}}", "endpoints.c.retrain: retrain.on has 'rain'"),
+        ("{model: 'models:/m@a', retrain: {pipeline: p.py, gate: {metric: luck}}}", "f.yaml:1: endpoints.c.retrain: "),
+        ("{model: 'models:/m@a', retrain: {pipeline: p.py}}", "endpoints.c.retrain.pipeline is p.py, which is no file"),
+    ],
+)  # fmt: skip
+def test_what_the_rooms_refuse_names_the_line_too(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        specs.check(specs.read(write(tmp_path, f"endpoints: {{c: {text}}}")))
+    assert said in str(caught.value)
+
+
+def test_only_what_was_written_down_is_checked(tmp_path: Path) -> None:
+    file = specs.read(write(tmp_path, "endpoints: {c: {model: ./m.onnx, retrain: null}}"))
+    assert specs.loops(file) == []
+    specs.check(file)
+
+
+def test_recording_follows_the_libraries_unless_the_spec_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    none, yes, no = (
+        parse(f"record: {word}\nendpoints: {{c: {{model: m}}}}", "f.yaml").spec for word in ("null", "true", "false")
+    )
+    assert (specs.records(none), specs.records(yes), specs.records(no)) == (True, True, False)
+    monkeypatch.setattr(watching, "has_state", lambda: False)
+    monkeypatch.setattr(watching, "has_events", lambda: False)
+    assert (specs.records(none), specs.records(no)) == (False, False)
+    with pytest.raises(MissingExtra, match=r"pip install 'fairlead\[events,registry\]'"):
+        specs.records(yes)
+    with pytest.raises(MissingExtra, match=r"endpoints.c.record needs a library: pip install 'fairlead\[events\]'"):
+        specs.read(write(tmp_path, "endpoints: {c: {model: m, record: {days: 1}}}"))
+
+
+def test_a_part_that_needs_records_and_a_spec_that_keeps_none(tmp_path: Path) -> None:
+    path = write(tmp_path, "record: false\nendpoints: {c: {model: m, monitor: {days: 30}}}")
+    with pytest.raises(UsageError, match=r"f.yaml:2: endpoints.c.monitor needs what is recorded, and the spec says"):
+        specs.read(path)
+
+
+def test_flags_and_environment_win_over_the_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = parse("tracking: http://a\nstate: sqlite:///b\nevents: s3://c\nendpoints: {c: {model: m}}", "f").spec
+    for name in ("FAIRLEAD_TRACKING", "FAIRLEAD_STATE", "FAIRLEAD_EVENTS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    found = specs.home(spec, tmp_path)
+    assert (found.tracking, found.state, found.events) == ("http://a", "sqlite:///b", "s3://c")
+    monkeypatch.setenv("FAIRLEAD_STATE", "sqlite:///d")
+    assert (specs.home(spec, tmp_path, "http://e").tracking, specs.home(spec, tmp_path).state) == (
+        "http://e", "sqlite:///d",
+    )  # fmt: skip
+
+
+def test_a_first_spec_has_every_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert specs.champions(home(tmp_path)) == specs.EXAMPLE, "nothing is registered, and nothing is made"
+    registry = MemoryRegistry()
+    monkeypatch.setattr(stores, "registry", lambda _home: registry)
+    (tmp_path / "mlflow.db").touch()
+    assert specs.champions(home(tmp_path)) == specs.EXAMPLE
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "MLmodel").write_text("flavors: {}\n")
+    for name in ("churn", "my model!", "draft"):
+        registry.log(tmp_path / "model", name)
+    for name in ("churn", "my model!"):
+        registry.set_alias(name, "champion", "1")
+    assert specs.champions(home(tmp_path)) == {
+        "endpoints": {
+            "churn": {"model": "models:/churn@champion"},
+            "my-model": {"model": "models:/my model!@champion"},
+        }
+    }
