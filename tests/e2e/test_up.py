@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from fairlead.kit import plugins
 from fairlead.kit.codec.records import to_body
 from fairlead.monitor import timeline
 
+OPENSSL = shutil.which("openssl")
 BODY = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]}
 SPEC = """
 project: shop
@@ -154,3 +157,25 @@ def test_what_is_wrong_is_one_sentence(
     assert told.returncode == code, told.stderr
     assert said in json.loads(told.stdout)["error"]
     assert "Traceback" not in told.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+def test_status_over_https_and_a_worker_that_crashed(run: Any, start: Any, doubler: Path, tmp_path: Path) -> None:
+    make = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=model.example -keyout mine.key -out mine.pem"
+    subprocess.run([str(OPENSSL), *make.split()], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "fairlead.yaml").write_text(
+        "record: false\nserver: {port: 0, workers: 2, tls: {cert: mine.pem, key: mine.key}}\n"
+        "endpoints: {plain: {model: ./doubler.onnx}}"
+    )
+    up = start("up")
+    assert up.url(60).startswith("https://")
+    assert status(run)[0] == 0, "the certificate is for another name, and its own authority"
+    os.kill(children(up.popen.pid)[0], signal.SIGKILL)
+    ends = time.monotonic() + 30
+    while sum(event["event"] == "worker started" for event in up.events) < 3:
+        assert time.monotonic() < ends, up.lines
+        time.sleep(0.05)
+    assert status(run)[1]["endpoints"][0]["versions"] == ["1"]
+    assert [event["why"] for event in up.events if event["event"] == "not recording"] == ["the spec says so"]
+    assert up.stop() == 0
