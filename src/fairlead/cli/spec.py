@@ -12,7 +12,7 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit.config import Home, nearest
 from fairlead.kit.config import home as read_home
 from fairlead.kit.spec.spec import Spec
-from fairlead.wiring import courses, retraining, specs
+from fairlead.wiring import retraining, specs, specs_course
 from fairlead.wiring.loop import Course
 from fairlead.wiring.stores import registry
 
@@ -36,17 +36,15 @@ class Asked:
         Raises SourceNotFound when no model is known for it, UsageError for one that a spec does not have.
         """
         if self.spec is not None and not model:
-            found = {one.endpoint: one for one in courses.courses(self.spec)}
-            if endpoint not in found:
-                close = nearest(endpoint, list(found))
-                raise UsageError(f"the spec has no endpoint {endpoint!r} whose model is models:/NAME@ALIAS{close}")
-            return found[endpoint]
+            if endpoint not in self.spec.endpoints:
+                raise UsageError(f"the spec has no endpoint {endpoint!r}{nearest(endpoint, list(self.spec.endpoints))}")
+            return specs_course.course(endpoint, self.spec.endpoints[endpoint])
         return Course(endpoint, model or retraining.model_of(self.home, endpoint))
 
     def every(self) -> list[Course]:
         """Every endpoint of the spec; without one, every registered model under its own name."""
         if self.spec is not None:
-            return courses.courses(self.spec)
+            return specs_course.courses(self.spec)
         return [Course(name, name) for name in registry(self.home).models()]
 
     def gate(self, endpoint: str) -> dict[str, Any]:
@@ -60,5 +58,6 @@ def asked(spec: Path | None, home: Path | None, tracking: str | None) -> Asked:
     path = spec or (USUAL if USUAL.is_file() else None)
     if path is None:
         return Asked(read_home(home, tracking), None)
-    read = specs.read(path).spec
-    return Asked(specs.home(read, home, tracking), read)
+    file = specs.read(path)
+    specs.check(file)
+    return Asked(specs.home(file.spec, home, tracking), file.spec)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.loop import Rollout
 from fairlead.kit.spec.read import SpecFile
@@ -10,30 +12,17 @@ from fairlead.orchestrate.verdict import gate
 from fairlead.package.sources import parse
 
 
+def fields(rollout: Rollout) -> dict[str, Any]:
+    """What a plan has of the spec, by the names of its fields. Raises UsageError for a gate that is none."""
+    gates = tuple(gate(one.name, one.margin, higher_is_better=one.higher_is_better) for one in rollout.gates)
+    same = {name: getattr(rollout, name) for name in Rollout.model_fields}
+    return {**same, "strategy": Strategy(rollout.strategy), "gates": gates}
+
+
 def plan(rollout: Rollout, endpoint: str, uri: str, champion: str, candidate: str) -> Plan:
     """From one version to another of the registered model ``uri``, as the spec has it. Raises UsageError."""
     source = parse(uri)
-    made = Plan(
-        endpoint,
-        source.model,
-        champion,
-        candidate,
-        Strategy(rollout.strategy),
-        rollout.steps,
-        tuple(gate(one.name, one.margin, higher_is_better=one.higher_is_better) for one in rollout.gates),
-        rollout.alpha,
-        rollout.min_calls,
-        rollout.min_seconds,
-        rollout.max_seconds,
-        rollout.on_timeout,
-        rollout.shadow,
-        rollout.shadow_calls,
-        rollout.settle_seconds,
-        rollout.keep_seconds,
-        rollout.sticky,
-        source.pointer,
-    )
-    return checked(made)
+    return checked(Plan(endpoint, source.model, champion, candidate, alias=source.pointer, **fields(rollout)))
 
 
 def check(file: SpecFile) -> None:

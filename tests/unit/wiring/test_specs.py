@@ -9,7 +9,7 @@ import pytest
 from fairlead.contracts.errors import MissingExtra, UsageError
 from fairlead.kit.config import Home
 from fairlead.kit.spec import loop
-from fairlead.kit.spec.loop import Monitor, Retrain, RetrainGate, Rollout, RolloutGate
+from fairlead.kit.spec.loop import Labels, Monitor, Retrain, RetrainGate, Rollout, RolloutGate
 from fairlead.kit.spec.read import parse
 from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.monitor import metrics
@@ -20,7 +20,9 @@ from fairlead.retrain.gate import GatePolicy
 from fairlead.retrain.triggers import Triggers
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.testing.stores import MemoryRegistry
-from fairlead.wiring import specs, specs_retrain, specs_rollout, stores, watching
+from fairlead.wiring import specs, specs_course, specs_retrain, specs_rollout, stores, watching
+from fairlead.wiring.baselines import Performance
+from fairlead.wiring.monitors import Monitored
 from fairlead.wiring.watching import Kept
 
 
@@ -49,7 +51,7 @@ def test_what_the_spec_does_not_say_is_what_the_rooms_mean() -> None:
 
 def test_the_gate_of_the_spec_has_every_field_of_the_policy() -> None:
     assert list(RetrainGate.model_fields) == [one.name for one in dataclasses.fields(GatePolicy)]
-    assert set(get_args(loop.Metric)) == {*metrics.HIGHER, *metrics.LOWER}
+    assert set(get_args(loop.Metric)) == {*metrics.HIGHER, *metrics.LOWER} - {"f1", "r2"}, "those are no means of rows"
 
 
 def test_what_the_spec_says_reaches_the_rooms() -> None:
@@ -92,9 +94,24 @@ def test_the_loop_gets_what_the_spec_says() -> None:
     made = specs_rollout.plan(rollout, "c", "models:/m@live", "1", "2")
     assert made.gates == (gate("error_rate", 0.1), gate("latency_p50"))
     assert (made.strategy, made.keep_seconds, made.sticky, made.alias) == ("blue-green", 9, "header:user", "live")
-    assert specs.contract(Monitor(false_alarms=2, window=60, quiet_windows=3)) == Contract(2, window_ms=60_000, quiet=3)
+    assert specs.contract(Monitor(false_alarms=2, window=60, days=3)) == Contract(2, 3, window_ms=60_000)
     asked = specs_retrain.triggers_of(Retrain(pipeline="p", on=("drift", "data: 7d", "cron: 0 3 * * 1"), cooldown=60))
     assert asked == Triggers(drift=True, cron="0 3 * * 1", age_ms=7 * 86_400_000, cooldown_ms=60_000)
+
+
+def test_the_course_of_an_endpoint() -> None:
+    usual = specs_course.course("c", Endpoint(model="models:/m@live"))
+    assert (usual.endpoint, usual.model, usual.alias, usual.pipeline) == ("c", "m", "live", None)
+    assert (usual.monitored, usual.triggers) == (Monitored(), Triggers())
+    assert plans.Plan("c", "m", "1", "2", **usual.rollout) == plans.Plan("c", "m", "1", "2")
+    labels = Labels(delay=2, metric="roc_auc", margin=0.1, alpha=0.2)
+    monitor = Monitor(window=60, least_rows=7, webhook="http://x", labels=labels)
+    retrain = Retrain(pipeline="p.py", on=("performance",))
+    made = specs_course.course("c", Endpoint(model="models:/m@live", monitor=monitor, retrain=retrain))
+    wanted = Monitored(60_000, 1, 90, 7, 2000, Performance("roc_auc", 0.1, 0.2), webhook="http://x")
+    assert (made.monitored, made.pipeline, made.triggers) == (wanted, Path("p.py"), Triggers(performance=True))
+    with pytest.raises(UsageError, match="the loop needs models:/NAME@ALIAS"):
+        specs_course.course("c", Endpoint(model="./m.onnx"))
 
 
 @pytest.mark.parametrize(

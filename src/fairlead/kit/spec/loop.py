@@ -8,22 +8,21 @@ from pydantic import BeforeValidator, Field
 
 from fairlead.kit.spec.part import Part, Seconds
 
-Metric = Literal[
-    "accuracy", "roc_auc", "f1", "precision", "recall", "r2", "log_loss", "brier", "mae", "rmse"
-]  # fmt: skip
+Metric = Literal["accuracy", "roc_auc", "recall", "precision", "log_loss", "brier", "mae", "rmse"]
+"""Those that can be watched row by row."""
 
 
 class Labels(Part):
     """Performance on labels that come late."""
 
     delay: Seconds = Field(default=0.0, ge=0)
-    """How long after a prediction its label is usually known."""
+    """How old a prediction is when its label is there; 0: learned from the labels that come."""
     metric: Metric | None = Field(default=None, examples=["roc_auc"])
-    """What performance is measured by; null: accuracy, or mae of a quantity."""
+    """What performance is measured by; null: accuracy of classes, mae of a quantity."""
     margin: float = Field(default=0.01, ge=0)
-    """How much worse than at the gate is still fine, in the metric's loss."""
-    false_alarms: float = Field(default=0.05, gt=0, lt=1)
-    """Chance of ever raising a false alarm of decay on one version."""
+    """How much worse is still fine, as a loss between 0 and 1."""
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """Probability of ever raising a false alarm on one version."""
 
 
 class AlertRule(Part):
