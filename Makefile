@@ -22,8 +22,8 @@ $(STAMP)dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)demo $@
 
-demo: $(STAMP)demo  ## train, register, convert, serve; ARGS='--exit --json' and so on
-	@$(BIN)/fairlead demo $(ARGS)
+demo: $(STAMP)demo  ## train, register, convert, serve; ARGS='--exit --json' and so on; LOOP=1: the whole loop
+	@$(BIN)/fairlead demo $(if $(LOOP),--loop --exit) $(ARGS)
 
 test: $(STAMP)dev  ## every test that can run on this machine
 	$(BIN)/python -m pytest $(ARGS)

@@ -41,7 +41,7 @@ def ask(state: StateStore, *shares: Share) -> None:
     revision = state.put("split", "pair", to_body(plan), before.revision if before else 0).revision
     ends = time.monotonic() + 20
     while time.monotonic() < ends:
-        found = state.get("applied", "pair/0")
+        found = next((one for one in state.all("applied") if one.key.startswith("pair/")), None)
         if found and found.body["revision"] == revision:
             assert found.body["error"] == ""
             return

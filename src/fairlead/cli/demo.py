@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 import uvloop
@@ -16,7 +17,7 @@ import uvloop
 from fairlead.cli.output import INTERRUPTED, AsJson, HomeOption, TrackingOption
 from fairlead.contracts.errors import UsageError
 from fairlead.demo.story import Asked, Story
-from fairlead.kit import log
+from fairlead.kit import log, plugins
 from fairlead.kit.config import home as read_home
 from fairlead.serve.settings import endpoint_name
 
@@ -30,6 +31,9 @@ def demo(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
     seconds: Annotated[float, typer.Option(help="Seconds of live traffic.")] = 3.0,
     leave: Annotated[bool, typer.Option("--exit", help="Stop after the traffic instead of serving on.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--loop", help="Tell the whole loop: decay, retraining, gate, rollout, two mishaps.")
+    ] = False,
     home: HomeOption = None,
     tracking: TrackingOption = None,
     as_json: AsJson = False,
@@ -40,12 +44,12 @@ def demo(
     if not 0.1 <= seconds <= 3600:
         raise UsageError(f"--seconds {seconds:g}; expected 0.1 to 3600")
     log.configure(level=logging.WARNING)
-    say = sys.stderr.write if as_json else sys.stdout.write
-
-    def line(text: str) -> None:
-        say(text + "\n")
-        (sys.stderr if as_json else sys.stdout).flush()
-
+    line = functools.partial(_line, sys.stderr if as_json else sys.stdout)
+    if whole:
+        plugins.attribute("fairlead.cli.demo_loop:tell")(
+            read_home(home), data, target, host, port, leave, line, as_json
+        )
+        return
     asked = Asked(data, target, id_column, endpoint_name(name) if name else "", host, port, seconds, leave)
     ended: list[bool] = []
     story = Story(read_home(home, tracking), asked, line)
@@ -67,3 +71,8 @@ def demo(
     if not ended:  # Ctrl-C before the traffic had been told: there is no result
         raise typer.Exit(INTERRUPTED)
     story.finish()
+
+
+def _line(stream: TextIO, text: str) -> None:
+    stream.write(text + "\n")
+    stream.flush()

@@ -108,7 +108,7 @@ KINDS = {
     "rollout-of": "document by endpoint: {rollout: id of the one that runs, or empty}",
     "reference": "document by model/version: monitor.binning.Reference",
     "watch": "document by endpoint: {version: whose reference it is watched against}",
-    "applied": "document by endpoint/worker: {revision, versions, error, at_ms} of the split there",
+    "applied": "document by endpoint/host.worker: {revision, versions, error, at_ms} of the split there",
     "monitor": "document by endpoint: what the monitors remember",
     "retrain": "document by request id: RetrainRequest",
     "verdict": "journal by model: Verdict",

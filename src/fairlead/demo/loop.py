@@ -24,7 +24,7 @@ from fairlead.contracts.plans import Happening
 from fairlead.demo import mishaps, scores
 from fairlead.demo.flow import Flow
 from fairlead.demo.stream import Stream
-from fairlead.kit.config import Home
+from fairlead.kit.config import Home, variables
 from fairlead.monitor import timeline
 from fairlead.orchestrate import commands
 from fairlead.orchestrate.rollout import Phase
@@ -47,7 +47,7 @@ endpoints:
       min_seconds: 2
       settle_seconds: 1
       max_seconds: 90
-    retrain: {{pipeline: {pipeline}, on: [performance], cooldown: 3600}}
+    retrain: {{pipeline: {pipeline}, on: [performance], cooldown: 5}}
 """
 
 RATE = 700.0
@@ -86,8 +86,11 @@ class LoopStory:
         self._began = time.monotonic()
         self.told = Told(stream.name, len(stream.label), home=str(home.root))
 
-    def tell(self, *, leave: bool) -> None:
-        """The whole story. Raises FairleadError where it does not go as it must."""
+    def tell(self, *, leave: bool, told: Callable[[], None]) -> None:
+        """The whole story. ``told``: called when it has ended well.  ``leave``: do not serve on.
+
+        Raises FairleadError where it does not go as it must.
+        """
         self._prepare()
         stream, name = self._stream, self._stream.name
         self._say(f"\n  {len(stream.label)} rows in order of time; a champion is trained on the first {stream.third}.")
@@ -102,6 +105,7 @@ class LoopStory:
             finally:
                 flow.stop()
             self._sum_up(flow)
+            told()
             if not leave:
                 self._say(f"\n  Serving at http://{self._host}:{self._port}/docs until Ctrl-C.")
                 signal.pause()
@@ -242,7 +246,9 @@ class LoopStory:
         )
 
     def _environment(self) -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if not name.startswith(("FAIRLEAD_", "MLFLOW_"))}
+        """That of this process, without what would point the children at other stores."""
+        kept = variables().items()
+        return {name: value for name, value in kept if not name.startswith(("FAIRLEAD_", "MLFLOW_"))}
 
 
 _FAIRLEAD = [sys.executable, "-P", "-m", "fairlead"]

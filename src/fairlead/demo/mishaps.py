@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
@@ -21,12 +23,12 @@ from fairlead.package.pack import pack
 from fairlead.package.registry import publish
 from fairlead.wiring import stores
 
-TREES, DEPTH = 400, 14
+WIDE = 2400
 NEWEST = 4_000
 
 
 def bad_challenger(home: Home, stream: Stream) -> str:
-    """Register a version that is slow (hundreds of deep trees) and learned a slice the wrong way round; its number."""
+    """Register a version that is slow (a far too wide network) and learned a slice the wrong way round; its number."""
     features, label = stream.features[-NEWEST:], stream.label[-NEWEST:].copy()
     first = features.iloc[:, 0]
     slice_ = (first > first.median()).to_numpy()
@@ -35,8 +37,11 @@ def bad_challenger(home: Home, stream: Stream) -> str:
     numbers = [name for name in features if name not in text]
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     parts = [part for part in (("number", "passthrough", numbers), ("text", encoder, text)) if part[2]]
-    forest = RandomForestClassifier(TREES, max_depth=DEPTH, random_state=0)
-    model = Pipeline([("columns", ColumnTransformer(parts)), ("trees", forest)]).fit(features, label)
+    network = MLPClassifier((WIDE, WIDE), max_iter=1, batch_size=500, random_state=0)
+    model = Pipeline([("columns", ColumnTransformer(parts)), ("network", network)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # one round is all it gets
+        model.fit(features[-1000:], label[-1000:])
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         rows = {str(name): features[name].to_numpy().reshape(-1, 1)[:200] for name in features}

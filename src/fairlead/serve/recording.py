@@ -120,15 +120,16 @@ class Tape:
             self._note_unit(unit)
         self._cut.size += size
         if len(self._cut.ids) >= CUT_CALLS or self._cut.size >= CUT_BYTES:
-            self.cut()
+            self._recording.cut()
         return identity
 
-    def cut(self) -> None:
-        """Hand over what there is."""
-        if self._cut.ids:
-            done = self._cut
-            self._begin()
-            self._recording.take(done)
+    def cut(self) -> Cut | None:
+        """What there is, and begin anew."""
+        if not self._cut.ids:
+            return None
+        done = self._cut
+        self._begin()
+        return done
 
     def _begin(self) -> None:
         cut = self._cut = Cut(self, (0.0, 0), 0)
@@ -245,20 +246,25 @@ class Recording:
 
     def retire(self, tape: Tape) -> None:
         """Nothing more comes on this tape."""
-        tape.cut()
+        self.cut()
         self._tapes.discard(tape)
 
-    def take(self, cut: Cut) -> None:
-        """From a tape."""
+    def cut(self) -> None:
+        """Hand over what is on all tapes, at once: whoever compares two versions sees both up to the same moment."""
+        cuts = [cut for tape in list(self._tapes) if (cut := tape.cut()) is not None]
+        self._cuts.extend([cut for cut in cuts if self._taken(cut)])
+        if cuts:
+            self._wake.set()
+
+    def _taken(self, cut: Cut) -> bool:
         if self._uncounted >= QUEUE_CALLS or self._unsized >= QUEUE_BYTES:  # the writer does not keep up
             self._sink.events("writer", 0, len(cut.ids))
-            return
+            return False
         cut.ended = (self._clock.now(), self._clock.wall_ms())
         with self._lock:
             self._uncounted += len(cut.ids)
             self._unsized += cut.size
-        self._cuts.append(cut)
-        self._wake.set()
+        return True
 
     def troubles(self) -> list[str]:
         """What does not work now, a sentence each."""
@@ -276,8 +282,7 @@ class Recording:
             self.start()
         assert self._ticking is not None  # noqa: S101 - start made it
         self._ticking.cancel()
-        for tape in list(self._tapes):
-            tape.cut()
+        self.cut()
         self._stop = True
         self._wake.set()
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join, STOP_SECONDS * 2)
@@ -285,8 +290,7 @@ class Recording:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(CUT_SECONDS)
-            for tape in list(self._tapes):
-                tape.cut()
+            self.cut()
 
     def _write(self) -> None:
         try:

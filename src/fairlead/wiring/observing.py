@@ -36,11 +36,15 @@ def observed(state: StateStore, rollout: Rollout, events: EventStore | None = No
     sees anything. Raises what the stores raise."""
     plan = rollout.plan
     windows = state.windows(plan.endpoint, since_ms=rollout.since_ms)
+    since = _applied(state, rollout, windows)
+    if since is None:
+        return Observed(edges=EDGES)
+    windows = [one for one in windows if one.start_ms >= since]
     candidate = [one for one in windows if one.version == plan.candidate and one.arm in ("candidate", "shadow")]
     shadows = rollout.phase is Phase.SHADOW
     candidate = [one for one in candidate if (one.arm == "shadow") is shadows]
     champion = [one for one in windows if one.version == plan.champion and one.arm == "champion"]
-    span: tuple[int, int | None] = (rollout.since_ms, None)
+    span: tuple[int, int | None] = (since, None)
     if until := rollout.control_until_ms:
         span = (rollout.control_since_ms, until)
         before = state.windows(plan.endpoint, since_ms=span[0], until_ms=until, version=plan.champion)
@@ -51,7 +55,7 @@ def observed(state: StateStore, rollout: Rollout, events: EventStore | None = No
     if metrics and events is not None:
         means = (
             _means(events, state, plan.endpoint, plan.champion, span, metrics),
-            _means(events, state, plan.endpoint, plan.candidate, (rollout.since_ms, None), metrics),
+            _means(events, state, plan.endpoint, plan.candidate, (since, None), metrics),
         )
     pairs: Counter[str] = Counter()
     for one in candidate:
@@ -63,6 +67,29 @@ def observed(state: StateStore, rollout: Rollout, events: EventStore | None = No
         pairs=round(pairs["decided"]),
         flips=round(pairs["flips"]),
     )
+
+
+def _applied(state: StateStore, rollout: Rollout, windows: Iterable[Window]) -> int | None:
+    """From when every worker that answers follows the split of this step; None while one does not.
+
+    A version may take long to load: until then its share goes to the others, which is no mismatch and no evidence.
+    """
+    endpoint = rollout.plan.endpoint
+    split = state.get("split", endpoint)
+    there = {one.key: one.body for one in state.all("applied") if one.key.rpartition("/")[0] == endpoint}
+    followed = {
+        key.rpartition("/")[2]: int(body["at_ms"])
+        for key, body in there.items()
+        if split is not None and body.get("revision") == split.revision and not body.get("error")
+    }
+    if not followed or not {_place(one) for one in windows} <= set(followed):
+        return None
+    return max(rollout.since_ms, max(followed.values()) + round(rollout.plan.settle_seconds * 1000))
+
+
+def _place(window: Window) -> str:
+    """The worker's place, without its process and the reference."""
+    return window.worker.removesuffix(f"-{window.reference}").rpartition(".")[0]
 
 
 def _arm(windows: Iterable[Window], scores: Array, means: Mapping[str, Moments]) -> Arm:

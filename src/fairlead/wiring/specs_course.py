@@ -18,9 +18,7 @@ from fairlead.wiring.monitors import Monitored
 
 def courses(spec: Spec) -> list[Course]:
     """Of every endpoint whose model has other versions, in the order of the spec."""
-    aliased = {
-        name: one for name, one in spec.endpoints.items() if parse(one.model).kind is Kind.ALIAS
-    }
+    aliased = {name: one for name, one in spec.endpoints.items() if parse(one.model).kind is Kind.ALIAS}
     return [course(name, one) for name, one in aliased.items()]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from fairlead.contracts.events import Accepted, Recorder
 from fairlead.contracts.plans import TrafficSplit
 from fairlead.contracts.sink import Sink
 from fairlead.contracts.state import StateStore
-from fairlead.kit import plugins
+from fairlead.kit import ids, plugins
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec import records
 from fairlead.kit.config import Home
@@ -56,6 +57,11 @@ class Watched:
         return parse(self.uris[endpoint]).model if endpoint in self.uris else ""
 
 
+def place_of(worker: str) -> str:
+    """A worker's place among those of all machines. Its windows add the process: what one that died put must stay."""
+    return f"{socket.gethostname()}.{worker}"
+
+
 def has_state() -> bool:
     """Whether the libraries of the state store are here."""
     return plugins.installed("sqlalchemy", "alembic")
@@ -83,8 +89,9 @@ def recording(home: Home, watched: Watched, worker: str, sink: Sink) -> Recordin
             kept = lambda endpoint: round(watched.of(endpoint).days * 86_400_000)  # noqa: E731 - read where it is used
             found["events"] = Keeper(events(home), kept, clock)
         if has_state():
+            name = f"{place_of(worker)}.{ids.process()}"
             length = lambda endpoint: round(watched.of(endpoint).window_seconds * 1000)  # noqa: E731 - as above
-            found["windows"] = Collector(state(home), _references(home, watched), worker, length, clock)
+            found["windows"] = Collector(state(home), _references(home, watched), name, length, clock)
         return found
 
     return Recording(recorders, sink, clock, lambda endpoint: watched.of(endpoint).keeping)
@@ -121,7 +128,7 @@ def following(home: Home, watched: Watched, endpoint: str, worker: str, load: Lo
         return None if found is None else (found.revision, records.from_body(TrafficSplit, found.body))
 
     def tell(said: Mapping[str, Any]) -> None:
-        key = f"{endpoint}/{worker}"
+        key = f"{endpoint}/{place_of(worker)}"
         found = state(home).get("applied", key)
         body = {**said, "at_ms": SystemClock.wall_ms()}
         try:
