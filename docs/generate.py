@@ -37,11 +37,13 @@ def error_codes() -> str:
 
 def commands() -> str:
     """The help text of every command."""
-    groups = [[], *([name] for name in COMMANDS)]
-    known = _help(["models"])
-    groups += [["models", name] for name in re.findall(r"^  (\w+)  ", known.partition("Commands:")[2], re.MULTILINE)]
+    pages: dict[tuple[str, ...], str] = {(): _help([])}
+    for name in COMMANDS:
+        pages[name,] = _help([name])
+        inside = re.findall(r"^  (\w+)  ", pages[name,].partition("Commands:")[2], re.MULTILINE)
+        pages |= {(name, one): _help([name, one]) for one in inside}
     return "\n\n".join(
-        f"### `fairlead {' '.join(group)}`".rstrip("` ") + f"`\n\n```text\n{_help(group)}\n```" for group in groups
+        f"### `fairlead {' '.join(group)}`".rstrip("` ") + f"`\n\n```text\n{text}\n```" for group, text in pages.items()
     )
 
 

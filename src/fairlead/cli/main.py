@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("fairlead.cli.status:status", "Say what runs here: endpoints, versions, rollouts, alerts."),
     "predict": ("fairlead.cli.predict:predict", "Send rows of a CSV or JSON file to a running endpoint."),
     "models": ("fairlead.cli.models:app", "The model registry: log, list, show, alias, rollback, history, trust."),
+    "monitor": ("fairlead.cli.monitor:app", "What a recorded endpoint does, and whether it drifts: report, drift."),
+    "feedback": ("fairlead.cli.feedback:feedback", "Keep what turned out to be true: labels from a CSV file."),
+    "timeline": ("fairlead.cli.timeline:timeline", "What happened to an endpoint, with the numbers it stood on."),
+    "verdict": ("fairlead.cli.verdict:app", "What gates, rollouts and data tests decided: show, list."),
     "rollout": (
         "fairlead.cli.rollout:app",
         "Move traffic to another version: start, watch, pause, resume, promote, abort, list.",

@@ -92,6 +92,9 @@ class StateStore(Protocol):
 
     def prune_windows(self, before_ms: int) -> int: ...
 
+    def endpoints(self) -> list[str]:
+        """Those that have windows, by name."""
+
     def label(self, labels: Sequence[Label]) -> Accepted:
         """Durable when it returns. The same label again changes nothing; another value is a correction.
 

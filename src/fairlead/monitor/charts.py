@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from html import escape
 from math import ceil, floor, log10
 
+_DAY = 86_400_000
+_LABEL = 14  # characters below a bar
+_STEPS = tuple(60_000 * one for one in (1, 5, 15, 30, 60, 180, 360, 720, 1440, 2880, 10080, 20160, 43200))
 _Known = tuple[int, float, float, float]
 
 
@@ -39,7 +42,7 @@ def histogram(
     high = max(*reference, *current, 1e-9)
     tall = height - bottom - (8 if axis else 2)
     slot = (width - left) / len(reference)
-    bar = slot * 0.62
+    bar = min(slot * 0.62, width / 6)
     parts = []
     if axis:
         for share in (0.0, high):
@@ -48,7 +51,8 @@ def histogram(
             parts.append(
                 f'<text class="tick" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{100 * share:.0f} %</text>'
             )
-    every = max(1, ceil(len(reference) * 52 / (width - left)))
+    longest = max((min(len(label), _LABEL) for label in labels), default=2)
+    every = max(1, ceil(len(reference) * (6.4 * longest + 10) / (width - left)))
     for place, (before, now) in enumerate(zip(reference, current, strict=True)):
         x = left + place * slot + (slot - bar) / 2
         label = labels[place] if place < len(labels) else str(place + 1)
@@ -61,12 +65,35 @@ def histogram(
             parts.append(f'<rect class="{kind}" x="{start:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{size:.1f}"/>')
         if axis and place % every == 0:
             middle = left + (place + 0.5) * slot
-            text = escape(label if len(label) <= 12 else f"{label[:11]}…")
+            text = escape(label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}…")
             parts.append(f'<text class="tick" x="{middle:.1f}" y="{height - 14}" text-anchor="middle">{text}</text>')
         parts.append("</g>")
     base = height - bottom
     parts.append(f'<line class="axis" x1="{left}" x2="{width}" y1="{base}" y2="{base}"/>')
     return _svg("hist", width, height, f"Histogram of {name}: reference and now", parts)
+
+
+def spark(values: Sequence[float | None], level: float, *, width: int = 72, height: int = 24, name: str = "") -> str:
+    """A small line over time, from 0; ``level``: across, where it begins to matter."""
+    known = [one for one in values if one is not None]
+    if len(values) < 2 or not known:
+        return ""
+    high = max(*known, level * 1.25)
+    step = (width - 6) / (len(values) - 1)
+    y = [None if one is None else height - 2 - (height - 5) * one / high for one in values]
+    across = height - 2 - (height - 5) * level / high
+    parts = [f'<line class="limit" x1="0" x2="{width}" y1="{across:.1f}" y2="{across:.1f}"/>']
+    run: list[str] = []
+    for place, at in enumerate([*y, None]):
+        if at is not None:
+            run.append(f"{3 + place * step:.1f},{at:.1f}")
+        elif run:
+            parts.append(f'<polyline class="line" points="{" ".join(run)}"/>')
+            run = []
+    if y[-1] is not None:
+        parts.append(f'<circle class="dot" cx="{width - 3}" cy="{y[-1]:.1f}" r="2.5"/>')
+    told = ", ".join("none" if one is None else f"{one:.3f}" for one in values)
+    return _svg("spark", width, height, f"PSI of {name} over time: {told}", [f"<title>{told}</title>", *parts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +129,15 @@ def line(
     *,
     marks: Sequence[tuple[int, str]] = (),
     level: float | None = None,
+    young_ms: int | None = None,
     width: int = 860,
     height: int = 240,
     name: str = "",
 ) -> str:
-    """``now`` with its interval, ``then`` dashed, ``level`` (the reference) across, ``marks``: times with a text."""
+    """``now`` with its interval, ``then`` dashed, ``level`` (the reference) across, ``marks``: times with a text.
+
+    ``young_ms``: from when labels are still coming in; that part is shaded.
+    """
     values = [one for point in now for one in (point.value, point.low, point.high) if one is not None]
     values += [point.value for point in then if point.value is not None]
     if not values:
@@ -114,7 +145,7 @@ def line(
     values += [] if level is None else [level]
     ticks = _ticks(min(values), max(values))
     plane = _Plane(now[0].at_ms, max(now[-1].at_ms, now[0].at_ms + 1), ticks[0], ticks[-1], width, height)
-    parts = _axes(plane, ticks)
+    parts = _young(plane, young_ms) + _axes(plane, ticks)
     parts += [_band(plane, run) for run in _runs(now)]
     parts += [] if level is None else [plane.across("level", level)]
     for kind, points in (("then", then), ("line", now)):
@@ -141,6 +172,15 @@ def _axes(plane: _Plane, ticks: Sequence[float]) -> list[str]:
         place = f'x="{plane.x(at_ms):.1f}" y="{plane.height - 8}"'
         parts.append(f'<text class="tick" {place} text-anchor="{anchor}">{text}</text>')
     return parts
+
+
+def _young(plane: _Plane, since_ms: int | None) -> list[str]:
+    if since_ms is None or not since_ms < plane.last:
+        return []
+    x, end = plane.x(max(since_ms, plane.first)), plane.x(plane.last)
+    tall = plane.height - plane.top - plane.bottom
+    place = f'x="{x:.1f}" y="{plane.top}" width="{end - x:.1f}" height="{tall}"'
+    return [f'<rect class="young" {place}><title>labels are still coming in</title></rect>']
 
 
 def _band(plane: _Plane, run: Sequence[_Known]) -> str:
@@ -189,15 +229,17 @@ def _ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     return [round(place * step, 12) for place in range(first, last + 1)]
 
 
-def _times(first: int, last: int, count: int = 6) -> list[tuple[float, str, str]]:
-    long = last - first > 3 * 86_400_000
-    form = "%d %b" if long else "%d %b %H:%M"
-    places = [first + (last - first) * at / (count - 1) for at in range(count)]
-    texts = [_when(at, form) for at in places]
-    anchors = ["start", *["middle"] * (count - 2), "end"]
-    return [
-        one for at, one in enumerate(zip(places, texts, anchors, strict=True)) if not at or texts[at] != texts[at - 1]
-    ]
+def _times(first: int, last: int, most: int = 7) -> list[tuple[float, str, str]]:
+    """Round times in between; their texts: days, or hours with the day where one begins."""
+    step = next((one for one in _STEPS if (last - first) / one <= most), _STEPS[-1])
+    step *= max(1, ceil((last - first) / step / most))
+    places = list(range(-(-first // step) * step, last + 1, step)) or [first]
+    by_day = step >= _DAY
+    found: list[tuple[float, str, str]] = []
+    for place, at in enumerate(places):
+        form = "%d %b" if by_day or at % _DAY == 0 else "%H:%M" if place else "%d %b %H:%M"
+        found.append((at, _when(at, form), "middle"))
+    return found
 
 
 def _when(at_ms: float, form: str) -> str:

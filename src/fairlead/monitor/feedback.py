@@ -17,6 +17,7 @@ from fairlead.contracts.errors import InvalidParameter, MalformedBody
 from fairlead.contracts.events import Label
 from fairlead.kit.codec.json import ANY, decode
 from fairlead.kit.config import nearest
+from fairlead.kit.known import checked
 
 MOST = 10_000
 """Labels in one request."""
@@ -87,42 +88,49 @@ def parse_csv(lines: Iterable[str], *, now_ms: int, endpoint: str = "") -> Lines
 
     Raises InvalidParameter for a header that cannot work. A value that reads as a number is one.
     """
-    reader = csv.reader(lines, strict=True)
-    rows = _rows(reader)
-    first = next(rows, None)
-    if first is None or isinstance(first[1], str):
-        raise InvalidParameter("the file is empty or its header cannot be read; the first line names the columns")
-    header = [name.strip().removeprefix("\ufeff") for name in first[1]]
-    _check_header(header, endpoint)
     labels: list[Label] = []
     bad: list[tuple[int, str]] = []
-    for number, cells in rows:
-        if isinstance(cells, str):
-            bad.append((number, cells))
-            continue
-        if not cells:
-            continue  # an empty line
-        if len(cells) != len(header):
-            bad.append((number, f"it has {len(cells)} cells, the header {len(header)}"))
-            continue
-        try:
-            labels.append(_label(_typed(header, cells), endpoint, now_ms))
-        except _Bad as error:
-            bad.append((number, str(error)))
+    for number, found in read_csv(lines, now_ms=now_ms, endpoint=endpoint):
+        if isinstance(found, str):
+            bad.append((number, found))
+        else:
+            labels.append(found)
     return Lines(tuple(labels), tuple(bad))
 
 
-def _rows(reader: Any) -> Iterator[tuple[int, list[str] | str]]:
-    """Line number and cells; a line that is no CSV as a text that says why."""
-    while True:
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield reader.line_num, f"it is no CSV: {error}"
+def read_csv(lines: Iterable[str], *, now_ms: int, endpoint: str = "") -> Iterator[tuple[int, Label | str]]:
+    """As ``parse_csv``, line by line: its number, and the label or why it cannot be taken.
+
+    A line is a record: a quote that is never closed spoils its own line and no other.
+    """
+    numbered = enumerate(lines, 1)
+    first = next(numbered, (0, ""))[1].removeprefix("\ufeff")
+    cells = _cells(first)
+    if not cells or isinstance(cells, str):
+        raise InvalidParameter("the file is empty or its header cannot be read; the first line names the columns")
+    header = [name.strip() for name in cells]
+    _check_header(header, endpoint)
+    for number, line in numbered:
+        cells = _cells(line)
+        if isinstance(cells, str):
+            yield number, cells
+        elif not cells:
+            continue  # an empty line
+        elif len(cells) != len(header):
+            yield number, f"it has {len(cells)} cells, the header {len(header)}"
         else:
-            yield reader.line_num, cells
+            try:
+                yield number, checked([_label(_typed(header, cells), endpoint, now_ms)])[0]
+            except (_Bad, InvalidParameter) as error:
+                yield number, str(error)
+
+
+def _cells(line: str) -> list[str] | str:
+    """The cells of a line; a text that says why it is no CSV."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error as error:
+        return f"it is no CSV: {error}"
 
 
 def _check_header(header: list[str], endpoint: str) -> None:

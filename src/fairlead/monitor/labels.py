@@ -194,6 +194,24 @@ def _by_entity(frame: Frame, keep: Array, entity: str, by_key: dict[tuple[str, i
         by_key.setdefault((str(key), number), []).append(place)
 
 
+def answered(frame: Frame) -> Frame:
+    """The rows that were answered: a call that failed is a line without any, and is left out.
+
+    Beside such a line whole numbers are floats in a frame; here they are whole numbers again.
+    """
+    kept = frame["row"] >= 0
+    if bool(kept.all()):
+        return frame
+    found = {}
+    for name, column in frame.items():
+        part = column[kept]
+        if part.dtype == np.float64 and name.startswith(("in.", "out.")) and len(part):
+            whole = part.astype(np.int64, casting="unsafe") if np.isfinite(part).all() else None
+            part = whole if whole is not None and bool((whole == part).all()) else part
+        found[name] = part
+    return found
+
+
 def read(
     events: EventStore,
     state: StateStore,

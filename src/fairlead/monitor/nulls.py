@@ -159,6 +159,15 @@ def _sf(t: Array, df: Array, shift: Array) -> Array:
     return np.asarray(special.ndtr(-np.nan_to_num(z)))
 
 
+def adjusted(p: Array) -> Array:
+    """p-values after Benjamini and Hochberg 1995: at most ``level`` exactly where ``rejected`` rejects; [tests]."""
+    order = np.argsort(p)
+    raised = p[order] * len(p) / np.arange(1, len(p) + 1)
+    found = np.empty(len(p))
+    found[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
+    return found
+
+
 def rejected(p: Array, level: float) -> Array:
     """Benjamini and Hochberg 1995: which hypotheses go, at false discovery rate ``level``; shape of ``p``, [tests]."""
     order = np.argsort(p)

@@ -7,44 +7,47 @@ from html import escape
 from importlib.resources import files
 
 from fairlead.monitor.cbpe import Estimate
-from fairlead.monitor.charts import Point, histogram, line
+from fairlead.monitor.charts import Point, histogram, line, spark
 from fairlead.monitor.decay import Decayed
+from fairlead.monitor.figures import NONE, band, interval, milliseconds, number, percent, probability, share, some, time
 from fairlead.monitor.metrics import Measure
-from fairlead.monitor.report import (
-    NONE,
-    ColumnView,
-    Report,
-    band,
-    interval,
-    milliseconds,
-    number,
-    percent,
-    probability,
-    share,
-    some,
-    time,
-)
+from fairlead.monitor.report import ColumnView, Report, labels_told
 from fairlead.monitor.timeline import pairs
 
 _STYLE = files("fairlead.monitor").joinpath("page.css").read_text(encoding="utf-8")
 _SHOWN = 40
-_CLASS = {"alarm": "alarm", "warn": "warn", "ok": "ok", "firing": "alarm", "resolved": "ok"}
+_MODERATE = 0.1  # PSI, as monitor.findings has it
+_CLASS = {
+    "done": "ok",
+    "aborted": "alarm",
+    "aborting": "alarm",
+    "paused": "warn",
+    "alarm": "alarm",
+    "warn": "warn",
+    "ok": "ok",
+    "firing": "alarm",
+    "resolved": "ok",
+}
 
 
 def as_html(report: Report) -> str:
     """A whole document, in light or dark as the reader's system says."""
     state, sentence = report.verdict()
-    title = f"{report.endpoint} {report.version}"
+    title = f"{report.endpoint} {report.version}".rstrip()
+    version = f" <small>version {escape(report.version)}</small>" if report.version else ""
     against = f", against {report.reference}" if report.reference else ""
     parts = [
-        f"<header><h1>{escape(report.endpoint)} <small>version {escape(report.version)}</small></h1>",
+        f"<header><h1>{escape(report.endpoint)}{version}</h1>",
         f"<p>{time(report.since_ms)} to {time(report.until_ms)} UTC{escape(against)}</p></header>",
         f'<p class="verdict {_tone(state)}"><strong>{escape(state.capitalize())}.</strong>{escape(sentence)}</p>',
         _figures(report),
-        _performance(report),
-        _drift(report),
-        _estimates(report.estimates),
+        _notes(report),
         _alerts(report),
+        _traffic(report),
+        _rollouts(report),
+        _performance(report),
+        _estimates(report.estimates),
+        _drift(report),
         _timeline(report),
         f"<footer>Made at {time(report.made_ms)} UTC. {NONE} stands where there is no number.</footer>",
     ]
@@ -62,7 +65,7 @@ def _figures(report: Report) -> str:
     cards = [
         ("Calls", f"{traffic.calls:,}", f"{traffic.rows:,} rows"),
         ("Errors", share(traffic.errors, traffic.calls), f"{traffic.errors:,} calls"),
-        ("Latency p50", milliseconds(traffic.p50), f"p99 {milliseconds(traffic.p99)}"),
+        ("Latency p50", milliseconds(traffic.p50), f"p95 {milliseconds(traffic.p95)}, p99 {milliseconds(traffic.p99)}"),
         ("Labelled", share(labelled, predicted), f"{labelled:,} of {predicted:,} rows" if predicted else "no labels"),
     ]
     if report.columns:
@@ -79,19 +82,75 @@ def _figures(report: Report) -> str:
 
 
 def _last(report: Report) -> Measure | None:
-    """The newest window's value of the watched metric that is there."""
-    for period in reversed(report.periods):
+    """The watched metric in the newest window of which most rows are labelled, or else in the newest that has it."""
+    ripe = [one for one in report.periods if (one.share or 0.0) >= 0.5]
+    for period in reversed([*report.periods, *ripe]):
         for one in period.now:
             if one.metric == report.metric and one.value is not None:
                 return one
     return None
 
 
+def _notes(report: Report) -> str:
+    if not report.notes:
+        return ""
+    return f'<ul class="notes">{"".join(f"<li>{escape(one)}</li>" for one in report.notes)}</ul>'
+
+
+def _traffic(report: Report) -> str:
+    """Errors by code, and who answered; nothing where one version answered everything."""
+    parts = []
+    codes = report.traffic.codes
+    if codes:
+        rows = [
+            [_cell(code, "name"), _cell(f"{count:,}", "n"), _cell(share(count, report.traffic.calls), "n")]
+            for code, count in codes.items()
+        ]
+        parts.append(_table([("error", ""), ("calls", "n"), ("of all calls", "n")], rows))
+    if len(report.served) > 1:
+        rows = [
+            [
+                _cell(one.version, "name"),
+                _cell(one.arm),
+                _cell(f"{one.calls:,}", "n"),
+                _cell(share(one.errors, one.calls), "n"),
+                _cell(milliseconds(one.p50), "n"),
+                _cell(milliseconds(one.p99), "n"),
+            ]
+            for one in report.served
+        ]
+        head = [("version", ""), ("arm", ""), ("calls", "n"), ("errors", "n"), ("p50", "n"), ("p99", "n")]
+        parts.append(_table(head, rows))
+    return _section("Traffic", "", f'<div class="apart">{"".join(parts)}</div>') if parts else ""
+
+
+def _rollouts(report: Report) -> str:
+    if not report.rollouts:
+        return ""
+    rows = [
+        [
+            _cell(time(one.started_ms), "time"),
+            f'<td class="name">{escape(f"{one.champion} → {one.candidate}")}{_small(one.strategy)}</td>',
+            f"<td>{_badge(one.phase)}</td>",
+            _cell(f"{one.weight:g} %", "n"),
+            _cell(one.answer),
+            f'<td class="told">{escape(one.why)}{_small(one.id)}</td>',
+        ]
+        for one in report.rollouts
+    ]
+    head = [("started (UTC)", ""), ("from, to", ""), ("phase", ""), ("share", "n"), ("last look", ""), ("", "")]
+    return _section("Rollouts", "", _table(head, rows))
+
+
 def _performance(report: Report) -> str:
-    if not report.periods:
-        return _section("Performance", "No predictions in this time, so there is nothing to measure.")
-    if not report.labelled[0]:
+    labelled, predicted = report.labelled
+    if predicted and not labelled:
         return _section("Performance", "No labels have arrived: performance is not known.")
+    if not report.periods:
+        why = "performance is not known" if report.traffic.calls else "there is nothing to measure"
+        return _section("Performance", f"No predictions are recorded that could be held against labels: {why}.")
+    told = "".join(f"<li>{escape(one)}</li>" for one in labels_told(report.labels)) if report.labels else ""
+    labels = f'<h3>Labels</h3><ul class="told">{told}</ul>' if told else ""
     charts = [_chart(report, place) for place in range(len(report.periods[0].now))]
     key = (
         '<ul class="key"><li><i class="k-line"></i>as known now, with 95 % interval</li>'
@@ -99,6 +158,9 @@ def _performance(report: Report) -> str:
     )
     key += '<li><i class="k-level"></i>reference</li>' if report.baseline is not None else ""
     key += '<li><i class="k-mark"></i>decay found</li>' if report.decays else ""
+    young = report.labels.mature_ms if report.labels else None
+    if young is not None and young < report.periods[-1].start_ms:
+        key += '<li><i class="k-young"></i>labels still coming in</li>'
     rows = []
     for one in reversed(report.periods[-_SHOWN:]):
         cells = [_cell(time(one.start_ms), "time"), _cell(f"{one.predictions:,}", "n")]
@@ -115,7 +177,7 @@ def _performance(report: Report) -> str:
         "differ from what is known now, because labels come late and are corrected."
     )
     decays = "".join(_decay(one) for one in report.decays)
-    return _section("Performance", note, f"{key}</ul>{''.join(charts)}{decays}{table}")
+    return _section("Performance", note, f"{key}</ul>{''.join(charts)}{decays}{labels}{table}")
 
 
 def _chart(report: Report, place: int) -> str:
@@ -123,8 +185,9 @@ def _chart(report: Report, place: int) -> str:
     now = [Point(p.start_ms, p.now[place].value, p.now[place].low, p.now[place].high) for p in report.periods]
     then = [Point(p.start_ms, p.then[place].value) for p in report.periods]
     watched = name == report.metric
+    young = report.labels.mature_ms if report.labels else None
     marks = [(one.at_ms, one.name) for one in report.decays] if watched else []
-    drawn = line(now, then, marks=marks, level=report.baseline if watched else None, name=name)
+    drawn = line(now, then, marks=marks, level=report.baseline if watched else None, young_ms=young, name=name)
     drawn = drawn or '<p class="note">No window has a value.</p>'
     return f'<h3>{escape(name)}</h3><div class="wide">{drawn}</div>'
 
@@ -138,7 +201,8 @@ def _drift(report: Report) -> str:
     if not report.columns:
         return _section("Drift", "There is no reference to compare with.")
     rows = [_column(one) for one in report.ranked[:_SHOWN]]
-    head = [("", ""), ("column", ""), ("reference and now", ""), ("PSI", "n"), ("by chance", "n"), ("p", "n")]
+    head = [("", ""), ("column", ""), ("reference and now", ""), ("PSI", "n"), ("over time", "")]
+    head += [("by chance", "n"), ("p", "n")]
     weighed = any(one.importance is not None for one in report.columns)
     head += [("importance", "n")] if weighed else []
     if not weighed:
@@ -148,7 +212,7 @@ def _drift(report: Report) -> str:
     large = "".join(_large(one) for one in report.ranked[:_SHOWN] if one.reference)
     note = (
         "PSI by chance is what the same distribution would give on so many rows, so a value within it says nothing. "
-        "p is corrected for the number of columns."
+        "p is corrected for the number of columns. Over time: PSI in equal parts, with a line at 0.1."
     )
     key = '<ul class="key"><li><i class="k-before"></i>reference</li><li><i class="k-now"></i>now</li></ul>'
     details = f'<details><summary>Histograms with their bins</summary><div class="grid2">{large}</div></details>'
@@ -161,6 +225,7 @@ def _column(one: ColumnView) -> list[str]:
         f'<td class="name">{escape(one.name)}{_small(one.kind)}{_small(one.why)}</td>',
         f"<td>{histogram(one.reference, one.current, one.labels, name=one.name) or NONE}</td>",
         _cell(number(one.psi, 3), "n"),
+        f"<td>{spark(one.trend, _MODERATE, name=one.name) or NONE}</td>",
         _cell(band(one.null_band), "n"),
         _cell(probability(one.p), "n"),
         _cell(percent(one.importance), "n"),

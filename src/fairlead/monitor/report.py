@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fairlead.contracts.plans import Happening
 from fairlead.monitor.alerts import Alert
 from fairlead.monitor.cbpe import Estimate
 from fairlead.monitor.decay import Decayed
-from fairlead.monitor.metrics import Measure
+from fairlead.monitor.figures import (
+    band,
+    duration,
+    interval,
+    milliseconds,
+    number,
+    percent,
+    probability,
+    share,
+    some,
+    time,
+)
 from fairlead.monitor.performance import Period
 from fairlead.monitor.timeline import as_text as timeline_text
 
-NONE = "-"
-"""What stands where there is no number: never a zero."""
+CANCELLED = "cancelled"
+"""The code of a call whose caller hung up: no fault of the version."""
+_FAILING, _FEW_FAILING = 0.05, 0.01
 _WORST = {"alarm": 0, "warn": 1, "no data": 2, "ok": 3}
 
 
@@ -40,17 +51,71 @@ class ColumnView:
     current: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
     why: str = ""
+    trend: tuple[float | None, ...] = ()
+    """PSI in equal parts of the time shown, oldest first; None where a part has too few rows."""
+
+    @property
+    def newest(self) -> float | None:
+        return self.trend[-1] if self.trend else None
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Calls of the time shown. Latencies in seconds; None without calls."""
+    """Calls that callers saw in the time shown. Latencies in seconds, None without calls. ``codes``: errors by code."""
 
     calls: int = 0
     rows: int = 0
     errors: int = 0
     p50: float | None = None
+    p95: float | None = None
     p99: float | None = None
+    codes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one version answered as one arm of the split; a shadow's answers nobody saw."""
+
+    version: str
+    arm: str
+    calls: int
+    errors: int
+    p50: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """How labels come in. ``rows``: predicted, ``labelled`` and ``corrected`` among them.
+
+    ``waiting``: labels of the endpoint whose prediction is not of this version and time.  ``half_ms``, ``most_ms``: age
+    of a prediction at which half of the labels, and 90 % of them, are there; None while nothing is old enough to tell.
+    ``mature_ms``: predictions made before it have 95 % of the labels that they will get within the time shown.
+    """
+
+    rows: int = 0
+    labelled: int = 0
+    corrected: int = 0
+    waiting: int = 0
+    half_ms: int | None = None
+    most_ms: int | None = None
+    mature_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutView:
+    """``weight``: percent of the calls that the candidate gets.  ``why``: the reason of where it stands."""
+
+    id: str
+    strategy: str
+    champion: str
+    candidate: str
+    phase: str
+    weight: float
+    started_ms: int
+    answer: str = ""
+    verdict: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +140,16 @@ class Report:
     alerts: tuple[Alert, ...] = ()
     happenings: tuple[Happening, ...] = ()
     reference: str = ""
+    served: tuple[Served, ...] = ()
+    labels: Labels | None = None
+    rollouts: tuple[RolloutView, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What cannot be told and why, one sentence each."""
+
+    @property
+    def title(self) -> str:
+        """``churn version 3``"""
+        return f"{self.endpoint} version {self.version}" if self.version else self.endpoint
 
     @property
     def ranked(self) -> list[ColumnView]:
@@ -94,11 +169,16 @@ class Report:
     @property
     def labelled(self) -> tuple[int, int]:
         """Rows with a label, and rows predicted."""
+        if self.labels is not None:
+            return self.labels.labelled, self.labels.rows
         return sum(one.labelled_now for one in self.periods), sum(one.predictions for one in self.periods)
 
     def verdict(self) -> tuple[str, str]:
         """``alarm``, ``warn``, ``no data`` or ``ok``, and one sentence."""
-        said = []
+        said, traffic = [], self.traffic
+        failed = traffic.errors - traffic.codes.get(CANCELLED, 0)
+        if failed >= _FAILING * traffic.calls > 0:
+            said.append(f"{share(failed, traffic.calls)} of the calls failed")
         if self.decays:
             said.append(f"performance has fallen ({', '.join(one.name for one in self.decays)})")
         if self.drifted:
@@ -107,9 +187,14 @@ class Report:
             said.append(f"{some(len(self.firing), 'alert')} firing")
         if said:
             return "alarm", f"{_joined(said)}."
+        differs = [one.expected.metric for one in self.estimates if one.agrees is False and one.calibration.trusted]
+        if differs:
+            return "warn", f"Labels differ from what the scores expect ({_listed(differs)}): has the concept changed?"
         warned = [one.name for one in self.columns if one.verdict == "warn"]
         if warned:
             return "warn", f"{some(len(warned), 'column')} to look at: {_listed(warned)}."
+        if failed > _FEW_FAILING * traffic.calls:
+            return "warn", f"{share(failed, traffic.calls)} of the calls failed."
         if not self.traffic.calls:
             return "no data", "No calls in this time: nothing can be said."
         if not self.columns and not self.labelled[0]:
@@ -121,10 +206,20 @@ class Report:
 def as_text(report: Report, *, evidence: bool = False) -> str:
     """The report as tables for a terminal."""
     parts = [_head(report)]
+    if report.notes:
+        parts.append(_titled("Not known", "\n".join(report.notes)))
+    if len(report.served) > 1:
+        parts.append(_titled("Versions", _served(report.served)))
+    if report.rollouts:
+        parts.append(_titled("Rollouts", _rollouts(report.rollouts)))
     if report.columns:
         parts.append(_titled("Drift", _drift(report)))
     if report.periods:
-        parts.append(_titled("Performance", _performance(report.periods)))
+        known = report.baseline is not None
+        on = f"reference: {report.metric} {number(report.baseline)}\n" if known else ""
+        parts.append(_titled("Performance", on + _performance(report.periods)))
+    if report.labels is not None and report.labels.rows:
+        parts.append(_titled("Labels", "\n".join(labels_told(report.labels))))
     if report.decays:
         parts.append(_titled("Decay", "\n".join(one.why for one in report.decays)))
     if report.estimates:
@@ -134,7 +229,7 @@ def as_text(report: Report, *, evidence: bool = False) -> str:
             (one.status, one.severity, one.name, time(one.starts_ms), one.annotations.get("summary", ""))
             for one in report.alerts
         ]
-        parts.append(_titled("Alerts", _table(rows)))
+        parts.append(_titled("Alerts", table(rows)))
     if report.happenings:
         parts.append(_titled("Timeline", timeline_text(report.happenings, evidence=evidence)))
     return "\n\n".join(parts)
@@ -148,18 +243,59 @@ def _head(report: Report) -> str:
         f"rows {traffic.rows:,}",
         f"errors {share(traffic.errors, traffic.calls)}",
         f"p50 {milliseconds(traffic.p50)}",
+        f"p95 {milliseconds(traffic.p95)}",
         f"p99 {milliseconds(traffic.p99)}",
     )
-    title = f"{report.endpoint} version {report.version}, {time(report.since_ms)} to {time(report.until_ms)} UTC"
-    return "\n".join((title, f"{state.upper()}: {sentence}", "", "  ".join(figures)))
+    lines = [f"{report.title}, {time(report.since_ms)} to {time(report.until_ms)} UTC", f"{state.upper()}: {sentence}"]
+    lines += ["", "  ".join(figures)]
+    if traffic.codes:
+        lines.append("errors by code: " + "  ".join(f"{code} {count:,}" for code, count in traffic.codes.items()))
+    return "\n".join(lines)
+
+
+def _served(lines: Sequence[Served]) -> str:
+    rows = [("version", "arm", "calls", "errors", "p50", "p99")]
+    for one in lines:
+        numbers = (f"{one.calls:,}", share(one.errors, one.calls), milliseconds(one.p50), milliseconds(one.p99))
+        rows.append((one.version, one.arm, *numbers))
+    return table(rows, right=(2, 3, 4, 5))
+
+
+def _rollouts(lines: Sequence[RolloutView]) -> str:
+    rows = [("started", "rollout", "strategy", "from", "to", "phase", "share", "answer", "why")]
+    for one in lines:
+        told = (one.strategy, one.champion, one.candidate, one.phase, f"{one.weight:g} %", one.answer, one.why)
+        rows.append((time(one.started_ms), one.id, *told))
+    return table(rows)
+
+
+def labels_told(labels: Labels) -> list[str]:
+    """How far labels are in, one sentence each."""
+    told = [
+        f"{labels.labelled:,} of {labels.rows:,} predicted rows are labelled ({share(labels.labelled, labels.rows)})."
+    ]
+    if labels.corrected:
+        told.append(f"{some(labels.corrected, 'label')} corrected since it first came in.")
+    if labels.half_ms is not None:
+        most = f", 90 % after {duration(labels.most_ms)}" if labels.most_ms is not None else ""
+        told.append(f"Half of the rows have their label after {duration(labels.half_ms)}{most}.")
+    elif labels.labelled:
+        told.append("Less than half of the rows have a label at any age seen: how long labels take is not known yet.")
+    if labels.mature_ms is not None:
+        told.append(f"Predictions made before {time(labels.mature_ms)} UTC have 95 % of their labels.")
+    if labels.waiting:
+        told.append(
+            f"{some(labels.waiting, 'label')} of the endpoint belong to no prediction of this version and time."
+        )
+    return told
 
 
 def _drift(report: Report) -> str:
-    rows = [("", "column", "kind", "PSI", "by chance", "p", "importance", "")]
+    rows = [("", "column", "kind", "PSI", "newest", "by chance", "p", "importance", "")]
     for one in report.ranked:
-        numbers = (number(one.psi, 3), band(one.null_band), probability(one.p), percent(one.importance))
-        rows.append((one.verdict, one.name, one.kind, *numbers, one.why))
-    return _table(rows, right=(3, 4, 5, 6))
+        numbers = (number(one.psi, 3), number(one.newest, 3), band(one.null_band), probability(one.p))
+        rows.append((one.verdict, one.name, one.kind, *numbers, percent(one.importance), one.why))
+    return table(rows, right=(3, 4, 5, 6, 7))
 
 
 def _estimates(estimates: Sequence[Estimate]) -> str:
@@ -168,7 +304,7 @@ def _estimates(estimates: Sequence[Estimate]) -> str:
         told = "" if one.agrees is None else "agrees" if one.agrees else "differs"
         trust = "trusted" if one.calibration.trusted else "not to be trusted"
         rows.append((one.expected.metric, interval(one.expected), interval(one.realised), told, trust))
-    return _table(rows)
+    return table(rows)
 
 
 def _performance(periods: Sequence[Period]) -> str:
@@ -182,70 +318,20 @@ def _performance(periods: Sequence[Period]) -> str:
         for now, then in zip(one.now, one.then, strict=True):
             row += [interval(now), number(then.value, 4)]
         rows.append(tuple(row))
-    return _table(rows, right=(1, 2))
+    return table(rows, right=(1, 2))
 
 
 def _titled(title: str, text: str) -> str:
     return f"{title}\n" + "\n".join(f"  {line}".rstrip() for line in text.splitlines())
 
 
-def _table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = []
     for row in rows:
         cells = [cell.rjust(widths[at]) if at in right else cell.ljust(widths[at]) for at, cell in enumerate(row)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
-
-
-def time(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M}"
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    return NONE if value is None else f"{value:.{digits}f}"
-
-
-def probability(p: float | None) -> str:
-    if p is None:
-        return NONE
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def percent(value: float | None, digits: int = 0) -> str:
-    return NONE if value is None else f"{100 * value:.{digits}f} %"
-
-
-def share(part: int, whole: int) -> str:
-    """A share in percent; a dash of nothing."""
-    if not whole:
-        return NONE
-    value = 100 * part / whole
-    return f"{value:.2f} %" if 0 < value < 1 else f"{value:.1f} %" if 0 < value < 100 else f"{value:.0f} %"
-
-
-def band(limits: tuple[float, float] | None) -> str:
-    return NONE if limits is None else f"{limits[0]:.3f} to {limits[1]:.3f}"
-
-
-def interval(one: Measure | None) -> str:
-    """``0.8123 [0.79, 0.83]``, or a dash."""
-    if one is None or one.value is None:
-        return NONE
-    if one.low is None or one.high is None:
-        return f"{one.value:.4f}"
-    return f"{one.value:.4f} [{one.low:.3f}, {one.high:.3f}]"
-
-
-def milliseconds(seconds: float | None) -> str:
-    if seconds is None:
-        return NONE
-    value = seconds * 1000
-    return f"{value:.2f} ms" if value < 10 else f"{value:,.0f} ms"
-
-
-def some(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _listed(names: Sequence[str], shown: int = 3) -> str:

@@ -88,6 +88,10 @@ class MemoryState:
             ]
             return sorted(found, key=lambda window: (window.start_ms, window.version, window.arm, window.worker))
 
+    def endpoints(self) -> list[str]:
+        with self._answering():
+            return sorted({window.endpoint for window in self._windows.values()})
+
     def prune_windows(self, before_ms: int) -> int:
         with self._answering():
             old = [place for place, window in self._windows.items() if window.start_ms < before_ms]

@@ -168,6 +168,8 @@ def windows_are_told_apart(place: Place) -> None:
     _expect(others[3] not in store.windows(endpoint, until_ms=2000), "until is not included")
     _expect(store.windows(endpoint, since_ms=2000, until_ms=2001) == [others[3]], "since is included")
     _expect(store.windows("no-" + endpoint) == [], "an endpoint without windows has none")
+    named = [name for name in store.endpoints() if name.startswith(endpoint)]
+    _expect(named == [endpoint, endpoint + "-other"], "endpoints that have windows, by name, each once")
 
 
 def old_windows_go(place: Place) -> None:

@@ -177,3 +177,9 @@ def test_a_header_that_cannot_work(text: str, reason: str) -> None:
 def test_the_endpoint_must_come_from_somewhere() -> None:
     with pytest.raises(InvalidParameter, match="the column endpoint is needed"):
         csv("prediction_id,label\n", "")
+
+
+def test_a_quote_that_is_never_closed_spoils_its_line_only() -> None:
+    found = csv('prediction_id,label\na,1\n"b,1\nc,1\n')
+    assert [one.key for one in found.labels] == ["a", "c"]
+    assert [number for number, _ in found.bad] == [3]

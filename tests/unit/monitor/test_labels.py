@@ -8,7 +8,7 @@ from statsmodels.duration.survfunc import SurvfuncRight
 
 from fairlead.contracts.events import Label
 from fairlead.contracts.state import KnownLabel
-from fairlead.monitor.labels import delays, history, join, kaplan_meier, mature, maturity
+from fairlead.monitor.labels import answered, delays, history, join, kaplan_meier, mature, maturity
 
 
 def frame(ids: list[str], at_ms: list[int], **more: list[Any]) -> dict[str, np.ndarray]:
@@ -168,3 +168,17 @@ def test_mature_takes_what_lies_below_the_watermark() -> None:
     joined = join(frame(["a", "b"], [10, 90]), [known("a", 1.0, 2010), known("b", 0.0, 95)])
     assert mature(joined, 90).rows.tolist() == [0]
     assert delays(joined) == pytest.approx([1.0025, 1.8005, 1.98005])
+
+
+def test_only_what_was_answered_is_joined_and_whole_numbers_are_whole_again() -> None:
+    frame = {
+        "row": np.array([0, -1, 1]),
+        "out.class": np.array([1.0, np.nan, 2.0]),
+        "out.share": np.array([0.5, np.nan, 1.0]),
+        "seconds": np.array([1.0, 2.0, 3.0]),
+    }
+    found = answered(frame)
+    assert found["row"].tolist() == [0, 1]
+    assert (found["out.class"].tolist(), found["out.class"].dtype.kind) == ([1, 2], "i")
+    assert (found["out.share"].dtype.kind, found["seconds"].dtype.kind) == ("f", "f")
+    assert answered(found) is found

@@ -12,12 +12,12 @@ import pytest
 from fairlead.contracts.plans import Happening
 from fairlead.monitor.alerts import Alert
 from fairlead.monitor.cbpe import Calibration, Estimate
-from fairlead.monitor.charts import Point, histogram, line
+from fairlead.monitor.charts import Point, histogram, line, spark
 from fairlead.monitor.decay import start, step
 from fairlead.monitor.metrics import Measure
 from fairlead.monitor.page import as_html
 from fairlead.monitor.performance import Period
-from fairlead.monitor.report import ColumnView, Report, Traffic, as_text
+from fairlead.monitor.report import ColumnView, Labels, Report, RolloutView, Served, Traffic, as_text
 
 DAY = 86_400_000
 START = 1_767_225_600_000
@@ -45,7 +45,7 @@ def full() -> Report:
         START,
         START + 5 * DAY,
         START + 5 * DAY,
-        Traffic(5000, 5010, 3, 0.0021, 0.0124),
+        Traffic(5000, 5010, 3, 0.0021, 0.009, 0.0124, {"model_failed": 3}),
         (
             ColumnView("age", "number", "ok", 0.01, 0.5, (0.0, 0.02), 0.1, (0.5, 0.5), (0.4, 0.6), ("< 30", ">= 30")),
             ColumnView(EVIL, "category", "alarm", 0.4, 1e-6, (0.0, 0.02), 0.7, (1.0, 0.0), (0.5, 0.5), (EVIL, "new")),
@@ -92,7 +92,8 @@ def test_the_text_has_tables_that_put_what_matters_first() -> None:
     assert head[0].endswith("version 3, 2026-01-01 00:00 to 2026-01-06 00:00 UTC")
     assert head[1].startswith("ALARM: Performance has fallen (roc_auc), 1 column drifted")
     assert head[1].endswith("and 1 alert firing.")
-    assert "errors 0.06 %  p50 2.10 ms  p99 12 ms" in head[3]
+    assert "errors 0.06 %  p50 2.10 ms  p95 9.00 ms  p99 12 ms" in head[3]
+    assert head[4] == "errors by code: model_failed 3"
     titles = ("Drift", "Performance\n", "Decay", "Expected before labels", "Alerts", "Timeline")
     assert [text.index(one) for one in titles] == sorted(text.index(one) for one in titles)
     rows = [one.split() for one in head if one.startswith("  ") and "  number  " in one]
@@ -197,3 +198,66 @@ def test_predictions_without_labels_are_not_measured() -> None:
     assert "No labels have arrived" in page
     assert "0 of 1,000 rows" in page
     assert "roc_auc</dt>" not in page
+
+
+def test_a_spark_has_gaps_and_a_limit() -> None:
+    drawn = svg(spark([0.0, 0.1, None, 0.4, 0.8], 0.1, name="x"))
+    lines = [one.get("points") or "" for one in drawn.iter("polyline")]
+    assert [len(one.split()) for one in lines] == [2, 2]
+    assert float(next(drawn.iter("circle")).get("cy", 99)) < 5
+    assert spark([0.5], 0.1) == spark([None, None], 0.1) == ""
+
+
+def test_times_under_a_chart_are_round() -> None:
+    texts = [
+        [one.text for one in svg(line([Point(START + 7_000, 0.5), Point(START + span, 0.6)])).iter("text")][-2:]
+        for span in (3_600_000, DAY, 30 * DAY)
+    ]
+    assert texts == [["00:45", "01:00"], ["18:00", "02 Jan"], ["22 Jan", "29 Jan"]]
+
+
+def test_what_is_young_is_shaded_and_told() -> None:
+    now = [Point(START + n * DAY, 0.5) for n in range(5)]
+    drawn = svg(line(now, young_ms=START + 3 * DAY))
+    young = next(one for one in drawn.iter("rect") if one.get("class") == "young")
+    assert float(young.get("width", 0)) == pytest.approx((860 - 52 - 14) / 4, abs=0.2)
+    assert not list(svg(line(now, young_ms=START + 9 * DAY)).iter("rect"))
+    labels = Labels(3000, 1980, 1, 2, 60_000, 5_400_000, START + DAY)
+    page = as_html(replace(full(), labels=labels))
+    assert "labels still coming in" in page
+    for said in ("1,980 of 3,000 predicted rows", "1 label corrected", "after 1 min, 90 % after 1.5 h", "2 labels of"):
+        assert said in page
+        assert said in as_text(replace(full(), labels=labels))
+
+
+def test_errors_versions_rollouts_and_what_is_missing_are_shown() -> None:
+    served = (Served("3", "champion", 90, 1, 0.001, 0.002), Served(EVIL, "shadow", 10, 0))
+    moved = RolloutView("r-1", "canary", "3", EVIL, "aborted", 5.0, START, "fail", "v", EVIL)
+    report = replace(full(), served=served, rollouts=(moved,), notes=(f"No {EVIL}.",), version="")
+    page, text = as_html(report), as_text(report)
+    assert EVIL not in page
+    for said in ("model_failed", "shadow", "aborted", "canary", "fail"):
+        assert said in page
+        assert said in text
+    assert text.splitlines()[0].startswith(f"{EVIL}, 2026-01-01")
+    assert "<small>version" not in page
+
+
+@pytest.mark.parametrize(
+    ("traffic", "state", "said"),
+    [
+        (Traffic(100, 90, 10, codes={"model_failed": 10}), "alarm", "10.0 % of the calls failed"),
+        (Traffic(100, 98, 2, codes={"model_failed": 2}), "warn", "2.0 % of the calls failed"),
+        (Traffic(100, 50, 50, codes={"cancelled": 50}), "ok", "Nothing unusual"),
+    ],
+)
+def test_failing_calls_are_not_called_fine(traffic: Traffic, state: str, said: str) -> None:
+    found = Report("e", "1", 0, 1, 1, traffic, (ColumnView("a", "number", "ok"),)).verdict()
+    assert found[0] == state
+    assert said in found[1]
+
+
+def test_scores_that_expect_something_else_than_labels_say_are_a_warning() -> None:
+    calm = Report("e", "1", 0, 1, 1, Traffic(5, 5), (ColumnView("a", "number", "ok"),), estimates=full().estimates)
+    assert calm.verdict()[0] == "warn"
+    assert "(roc_auc): has the concept changed?" in calm.verdict()[1]

@@ -1,0 +1,134 @@
+"""``fairlead monitor``: what a live endpoint does, and whether it is still what its model was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fairlead.cli.output import AsJson, HomeOption, emit
+from fairlead.cli.times import SinceOption, since_ms
+from fairlead.contracts.errors import UsageError
+from fairlead.kit.clock import SystemClock
+from fairlead.kit.codec.records import to_body
+from fairlead.kit.config import home as read_home
+from fairlead.kit.files import write_whole
+from fairlead.monitor.figures import NONE, number, percent, probability, some, time
+from fairlead.monitor.mapping import Tested
+from fairlead.monitor.page import as_html
+from fairlead.monitor.report import Report, as_text, table
+from fairlead.wiring import reporting, stores, watching
+from fairlead.wiring.reporting import Asked, Drift, Stores
+
+app = typer.Typer(
+    name="monitor",
+    help="What a recorded endpoint does: report, drift.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+EndpointArgument = Annotated[str, typer.Argument(metavar="ENDPOINT", help="The name that clients call.")]
+VersionOption = Annotated[
+    str, typer.Option("--version", metavar="V", help="This version.", show_default="the one that serves now")
+]
+
+
+_KEY = (
+    "threshold: moderate / large; p: chance of so much when nothing happened, after Benjamini-Hochberg over all tests"
+)
+
+
+@app.command()
+def report(
+    endpoint: EndpointArgument,
+    since: SinceOption = "7d",
+    version: VersionOption = "",
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as one HTML page too.")] = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Calls, errors, latency, drift, performance, labels, alerts and rollouts of an endpoint."""
+    if html is not None and html.is_dir():
+        raise UsageError(f"--html {html} is a folder; name a file")
+    found = reporting.report(*_asked(endpoint, since, version, home))
+    text = as_text(found)
+    if html is not None:
+        write_whole(html, as_html(found).encode())
+        text += f"\n\nThe page is in {html}."
+    emit(_document(found, html), text, as_json)
+
+
+@app.command()
+def drift(
+    endpoint: EndpointArgument,
+    since: SinceOption = "7d",
+    version: VersionOption = "",
+    exact: Annotated[bool, typer.Option("--exact", help="From every recorded row, not from the windows.")] = False,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Features and outputs against their reference: statistic, threshold and p of every test, what matters first."""
+    found = reporting.drift(*_asked(endpoint, since, version, home), exact=exact)
+    emit(to_body(found), _drift_text(found), as_json)
+
+
+def _asked(endpoint: str, since: str, version: str, home: Path | None) -> tuple[Stores, Asked]:
+    settings, now = read_home(home), SystemClock.wall_ms()
+    asked = Asked(endpoint, since_ms(since, now), now, version)
+    events = stores.events(settings) if watching.has_events() else None
+    return Stores(stores.state(settings), events), asked
+
+
+def _document(found: Report, html: Path | None) -> dict[str, Any]:
+    state, sentence = found.verdict()
+    return {"verdict": state, "why": sentence, **to_body(found), "html": str(html) if html else None}
+
+
+def _drift_text(found: Drift) -> str:
+    shown = _shown(found.tests)
+    head = f"{found.endpoint} version {found.version}, {time(found.since_ms)} to {time(found.until_ms)} UTC"
+    how = "every recorded row" if found.exact else "merged windows"
+    alarmed = sorted({one.column for one in found.tests if one.verdict == "alarm"})
+    warned = sorted({one.column for one in found.tests if one.verdict == "warn"} - set(alarmed))
+    said = [f"{some(len(alarmed), 'column')} drifted"] if alarmed else []
+    said += [f"{some(len(warned), 'column')} to look at"] if warned else []
+    verdict = f"{' and '.join(said)}." if said else "Nothing drifted."
+    rows = [("", "column", "test", "statistic", "threshold", "p", "rows", "importance", "")]
+    for one in shown:
+        told = "" if one.test in ("psi", "ks") and one.verdict != "no data" else one.text
+        tail = (probability(one.p), f"{one.n:,}", percent(one.importance), told)
+        limits = f"{one.moderate:g} / {one.large:g}"
+        rows.append((one.verdict, one.column, one.test, _size(one), limits, *tail))
+    left = len({one.column for one in found.tests} - {one.column for one in shown})
+    lines = [
+        head,
+        f"against {found.reference}, by {how}: {found.rows:,} rows",
+        "",
+        verdict,
+        *found.notes,
+        "",
+        table(rows, right=(3, 4, 5, 6, 7)),
+        *([f"and {some(left, 'column')} with nothing to tell"] if left else []),
+        "",
+        _KEY,
+    ]
+    return "\n".join(lines)
+
+
+def _shown(tests: Sequence[Tested], calm: int = 20) -> list[Tested]:
+    """Whatever is to be told, and of the columns that are calm the first test of some."""
+    told = [one for one in tests if one.verdict != "ok"]
+    named = {one.column for one in told}
+    rest: dict[str, Tested] = {}
+    for one in tests:
+        if one.column not in named:
+            rest.setdefault(one.column, one)
+    return [*told, *list(rest.values())[:calm]]
+
+
+def _size(one: Tested) -> str:
+    if one.high is not None and one.high - one.size >= 0.0005:
+        return f"{one.size:.3f} to {one.high:.3f}"
+    return number(one.size, 3) if one.n else NONE

@@ -1,0 +1,303 @@
+"""Reports over what was recorded: windows, references, labels, alerts and rollouts of one endpoint, put together.
+
+It loads the rooms that need scipy, so only the commands that show reports import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+
+from fairlead.contracts.errors import NotFound, Unavailable
+from fairlead.contracts.events import EventStore, Window
+from fairlead.contracts.state import StateStore
+from fairlead.contracts.types import Tensors
+from fairlead.kit.codec import records
+from fairlead.monitor import mapping, timeline
+from fairlead.monitor.binning import Reference
+from fairlead.monitor.exact import LEVEL, compare_chunks
+from fairlead.monitor.figures import duration
+from fairlead.monitor.labels import answered
+from fairlead.monitor.mapping import SHADOW, Tested
+from fairlead.monitor.report import Report, RolloutView
+from fairlead.monitor.sketches import Merged, merge
+from fairlead.orchestrate.commands import rollouts
+from fairlead.wiring import reading, watching
+from fairlead.wiring.judging import Judged, judged
+
+Array = np.ndarray[Any, Any]
+
+LONGEST_MS: Final = 86_400_000
+"""Windows are looked for so long before the time asked: one that began then may reach into it."""
+_LINES: Final = 200
+_ALERT_LINES: Final = 2_000
+_CHUNK: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where a report reads. ``events``: None where its libraries are not installed."""
+
+    state: StateStore
+    events: EventStore | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """``version``: empty for the one that serves now."""
+
+    endpoint: str
+    since_ms: int
+    until_ms: int
+    version: str = ""
+
+    @property
+    def words(self) -> str:
+        """``version 2 of 'churn' since 2026-01-31 12:00 UTC``"""
+        of = f"version {self.version} of {self.endpoint!r}" if self.version else repr(self.endpoint)
+        return f"{of} since {datetime.fromtimestamp(self.since_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Tests of every feature and output, ranked. ``reference``: ``model/version``.  ``exact``: from events."""
+
+    endpoint: str
+    version: str
+    reference: str
+    since_ms: int
+    until_ms: int
+    rows: int
+    exact: bool
+    tests: tuple[Tested, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The windows of the time asked, and of them those of ``version`` that drift is measured on."""
+
+    windows: Sequence[Window]
+    version: str
+    drift: Sequence[Window]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    reference: Reference | None = None
+    merged: Merged | None = None
+    tests: tuple[Tested, ...] = ()
+    parts: Sequence[Merged] = ()
+    notes: tuple[str, ...] = ()
+
+
+def report(stores: Stores, asked: Asked) -> Report:
+    """Everything that is known. What is not is among its notes. Raises NotFound, and what the state store raises."""
+    reading.check(stores.state, stores.events, asked.endpoint)
+    seen = _seen(stores.state, asked)
+    compared = _compared(stores.state, asked, seen)
+    notes = list(compared.notes) if seen.windows else []
+    reference, merged = compared.reference, compared.merged
+    columns = mapping.columns(reference, merged, compared.tests, compared.parts) if reference and merged else ()
+    model = reading.model_of(stores.state, asked.endpoint)
+    found = Judged()
+    if stores.events is None:
+        notes.append("Performance needs the events: pip install 'fairlead[events]', and serve with --record.")
+    elif seen.version:
+        try:
+            of = replace(asked, version=seen.version)
+            found = judged(stores.state, stores.events, model, of.endpoint, of.version, of.since_ms, of.until_ms)
+        except Unavailable as error:
+            notes.append(f"Performance is not known: {error}.")
+    lines = timeline.read(stores.state, asked.endpoint, limit=_ALERT_LINES)
+    return Report(
+        asked.endpoint,
+        seen.version,
+        asked.since_ms,
+        asked.until_ms,
+        asked.until_ms,
+        mapping.traffic(one for one in seen.windows if asked.version in ("", one.version)),
+        columns,
+        found.metric,
+        found.baseline,
+        found.periods,
+        found.decays,
+        found.estimates,
+        mapping.alerts(lines, asked.since_ms),
+        tuple(one for one in lines if one.at_ms >= asked.since_ms)[-_LINES:],
+        _name(reference) if reference else "",
+        mapping.served(seen.windows),
+        found.labels,
+        _rollouts(stores.state, asked),
+        (*notes, *found.notes),
+    )
+
+
+def drift(stores: Stores, asked: Asked, *, exact: bool = False) -> Drift:
+    """Findings on merged windows, or (``exact``) on every row of the events.
+
+    Raises NotFound where there is nothing to compare: no calls, no reference.
+    """
+    reading.check(stores.state, stores.events, asked.endpoint)
+    seen = _seen(stores.state, asked)
+    of = replace(asked, version=seen.version)
+    if exact:
+        return _exact(stores, of, seen)
+    if not any(one.rows for one in seen.drift):
+        raise NotFound(f"no call of {of.words} was answered: there is nothing to compare; look further back: --since")
+    compared = _compared(stores.state, of, seen)
+    if compared.reference is None or compared.merged is None:
+        raise NotFound(" ".join(compared.notes))
+    name, rows = _name(compared.reference), compared.merged.rows
+    notes = (*compared.notes, *_constants(compared.reference), *_late(compared))
+    return Drift(of.endpoint, of.version, name, of.since_ms, of.until_ms, rows, False, compared.tests, notes)
+
+
+def _exact(stores: Stores, asked: Asked, seen: _Seen) -> Drift:
+    if stores.events is None:
+        raise NotFound("--exact needs the events: pip install 'fairlead[events]', and serve with --record")
+    reference = _reference(stores.state, asked, seen)
+    if reference is None:
+        raise NotFound(_no_reference(stores.state, asked))
+    span = {"since_ms": asked.since_ms, "until_ms": asked.until_ms + 1}
+    frame = answered(stores.events.frame(asked.endpoint, version=asked.version, **span))
+    if not len(frame["row"]):
+        raise NotFound(f"no call of {asked.words} is among the events: there is nothing to compare; try --since")
+    tests = mapping.of_comparison(compare_chunks(reference, _chunks(frame)))
+    rows, notes = len(frame["row"]), _constants(reference)
+    name = _name(reference)
+    return Drift(asked.endpoint, asked.version, name, asked.since_ms, asked.until_ms, rows, True, tests, notes)
+
+
+def _seen(state: StateStore, asked: Asked) -> _Seen:
+    found = state.windows(asked.endpoint, since_ms=max(0, asked.since_ms - LONGEST_MS), until_ms=asked.until_ms + 1)
+    windows = [one for one in found if one.start_ms + one.length_ms > asked.since_ms]
+    versions = sorted({one.version for one in windows})
+    version = asked.version or _serving(state, asked.endpoint, windows)
+    if asked.version and asked.version not in versions and windows:
+        raise NotFound(f"no call of {asked.words} was recorded; versions that answered: {', '.join(versions)}")
+    own = [one for one in windows if one.version == version]
+    return _Seen(windows, version, [one for one in own if one.arm != SHADOW] or own)
+
+
+def _serving(state: StateStore, endpoint: str, windows: Sequence[Window]) -> str:
+    """The version that is champion now; where nobody shares the traffic, the one that answered last."""
+    split = reading.split_of(state, endpoint)
+    champion = next((one.version for one in split.shares if one.arm == "champion"), "") if split else ""
+    seen = [one for one in windows if one.arm != SHADOW]
+    if champion and (not seen or any(one.version == champion for one in seen)):
+        return champion
+    return max(seen, key=lambda one: (one.start_ms, one.calls)).version if seen else champion
+
+
+def _compared(state: StateStore, asked: Asked, seen: _Seen) -> _Compared:
+    reference = _reference(state, asked, seen)
+    if reference is None:
+        return _Compared(notes=(_no_reference(state, replace(asked, version=seen.version)),))
+    some = [one for one in seen.drift if one.reference == reference.id]
+    rows, total = sum(one.rows for one in some), sum(one.rows for one in seen.drift)
+    if not rows:
+        why = "before it was kept" if all(not one.reference for one in seen.drift) else "against others"
+        note = (
+            f"The calls of this time were counted {why}: they cannot be held against the reference "
+            f"{_name(reference)}, only later ones; `fairlead monitor drift --exact` compares recorded events."
+        )
+        return _Compared(notes=(note,))
+    merged = merge(some)
+    left = total - rows
+    note = f"{left:,} of {total:,} rows were counted before this reference was watched; drift leaves them out."
+    tests = mapping.of_windows(reference, merged, LEVEL / 2)
+    return _Compared(reference, merged, tests, mapping.parts(some), (note,) if left else ())
+
+
+def _reference(state: StateStore, asked: Asked, seen: _Seen) -> Reference | None:
+    """The one that the endpoint is watched against; where no window is of it, that of the newest windows."""
+    model = reading.model_of(state, asked.endpoint)
+    watch = state.get("watch", asked.endpoint)
+    version = str(watch.body.get("version", "")) if watch else ""
+    known = watching.reference(state, model, version or seen.version)
+    counted = [one.reference for one in seen.drift if one.reference]
+    if not counted or (known is not None and known.id in counted):
+        return known
+    for document in state.all("reference"):
+        if document.body.get("id") == counted[-1]:
+            return records.from_body(Reference, document.body)
+    return known
+
+
+def _no_reference(state: StateStore, asked: Asked) -> str:
+    key = f"{reading.model_of(state, asked.endpoint)}/{asked.version or '?'}"
+    return (
+        f"No reference of {key} is kept, so drift cannot be measured; a retraining keeps one with the version it "
+        "registers, and `fairlead controller` makes one of the rows that a version answers."
+    )
+
+
+def _name(reference: Reference) -> str:
+    return f"{reference.model}/{reference.version}"
+
+
+def _late(compared: _Compared) -> tuple[str, ...]:
+    """Columns that drifted lately, so that the whole time does not show it."""
+    last = mapping.newest(compared.parts)
+    if compared.reference is None or last is None:
+        return ()
+    known = {one.column for one in compared.tests if one.verdict == "alarm"}
+    late = mapping.of_windows(compared.reference, last, LEVEL / 2)
+    names = sorted({one.column for one in late if one.verdict == "alarm"} - known)
+    if not names:
+        return ()
+    span = duration(last.end_ms - last.start_ms)
+    return (f"Only the newest {span} drifted in {', '.join(names)}: look at them with a shorter --since.",)
+
+
+def _constants(reference: Reference) -> tuple[str, ...]:
+    names = [name for name, column in reference.columns.items() if column.constant]
+    if not names:
+        return ()
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    have = "has" if len(names) == 1 else "have"
+    return (f"{shown} {have} one value in every row of the reference: any other value is drift.",)
+
+
+def _chunks(frame: Mapping[str, Array]) -> Iterator[Tensors]:
+    """Features and outputs under their names in a frame; a column of lists as a table."""
+    names = [name for name in frame if name.startswith(("in.", "out."))]
+    for start in range(0, len(frame["row"]), _CHUNK):
+        yield {name: _plain(frame[name][start : start + _CHUNK]) for name in names}
+
+
+def _plain(column: Array) -> Array:
+    first = next((one for one in column.tolist() if one is not None), None) if column.dtype == object else None
+    if not isinstance(first, list):
+        return column
+    width = len(np.ravel(np.asarray(first, object)))
+    rows = [[None] * width if one is None else np.ravel(np.asarray(one, object)).tolist() for one in column.tolist()]
+    if any(len(row) != width for row in rows):
+        return column
+    table = np.array(rows, object)
+    numbers = all(isinstance(one, int | float) for one in rows[0])
+    return table.astype(np.float64) if numbers else table
+
+
+def _rollouts(state: StateStore, asked: Asked) -> tuple[RolloutView, ...]:
+    return tuple(
+        RolloutView(
+            one.id,
+            one.plan.strategy.value,
+            one.plan.champion,
+            one.plan.candidate,
+            one.phase.value,
+            one.weight,
+            one.started_ms,
+            one.answer.value,
+            one.verdict,
+            one.reason,
+        )
+        for one in rollouts(state)
+        if one.plan.endpoint == asked.endpoint and (not one.ended or one.entered_ms >= asked.since_ms)
+    )
