@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from fairlead.cli import running
 from fairlead.cli.output import HomeOption, TrackingOption
 from fairlead.cli.spec import asked
 from fairlead.contracts.errors import Unavailable
@@ -48,7 +49,7 @@ def controller(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     if beside:  # end with the server that started it, however that ends
-        threading.Thread(target=_until_alone, args=(stopped,), daemon=True).start()
+        running.when_alone(stopped.set)
     loop = Loop(
         state(place),
         events(place) if has_events() else None,
@@ -75,12 +76,6 @@ def controller(
         loop.close()
     except Unavailable as error:
         _log.warning("the lease was not given back", extra={"fields": {"error": str(error)}})
-
-
-def _until_alone(stopped: threading.Event) -> None:
-    """Standard input ends when the process that started this one does."""
-    sys.stdin.buffer.read()
-    stopped.set()
 
 
 def _retrain(spec: Path | None, home: Path | None, tracking: str | None, endpoint: str, request: str) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -35,6 +36,16 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     """To its end, on a loop of its own."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
+
+
+def when_alone(then: Callable[[], object]) -> None:
+    """Call it once standard input ends, which it does when the process that started this one is gone."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        then()
+
+    threading.Thread(target=wait, name="fairlead-alone", daemon=True).start()
 
 
 def worker_command(command: str) -> Command:

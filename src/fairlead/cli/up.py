@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ def up(
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
     ] = False,
+    beside: Annotated[bool, typer.Option(hidden=True)] = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Serve every endpoint of a spec, and keep beside the server what the spec needs. Ctrl-C or SIGTERM ends it all."""
@@ -54,6 +56,8 @@ def up(
         running.work(lambda: planned(worker=worker_of.partition(":")[0])[1], level, worker_of)
         return
     log.configure(level=level)
+    if beside:  # end with the process that started it, however that ends
+        running.when_alone(lambda: os.kill(os.getpid(), signal.SIGTERM))
     file, plan = planned()
     if check:
         specs.check(file)
@@ -65,10 +69,10 @@ def up(
     if not plan.record:
         why = "the spec says so" if file.spec.record is False else "pip install 'fairlead[events,registry]'"
         logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
-    beside = [_controller(spec, home, tracking)] if plan.record and watching.has_loop() else []
+    company = [_controller(spec, home, tracking)] if plan.record and watching.has_loop() else []
     cert = plan.settings.tls_cert and str(Path(plan.settings.tls_cert).absolute())
     with presence.claimed(plan.home, str(spec.absolute()), cert) as tell:
-        running.run(serve(plan, beside, tell, as_json))
+        running.run(serve(plan, company, tell, as_json))
 
 
 def _controller(spec: Path, home: Path | None, tracking: str | None) -> Command:

@@ -133,7 +133,8 @@ class LoopStory:
     def _up(self) -> Iterator[None]:
         with (self._home.root / "up.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - our own command
-                [*_FAIRLEAD, "up", str(self._spec), "--home", str(self._home.root)],
+                [*_FAIRLEAD, "up", str(self._spec), "--home", str(self._home.root), "--beside"],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
@@ -36,7 +37,7 @@ def bad_challenger(home: Home, stream: Stream) -> str:
     text = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
     numbers = [name for name in features if name not in text]
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    parts = [part for part in (("number", "passthrough", numbers), ("text", encoder, text)) if part[2]]
+    parts = [part for part in (("number", SimpleImputer(), numbers), ("text", encoder, text)) if part[2]]
     network = MLPClassifier((WIDE, WIDE), max_iter=1, batch_size=500, random_state=0)
     model = Pipeline([("columns", ColumnTransformer(parts)), ("network", network)])
     with warnings.catch_warnings():

@@ -107,12 +107,26 @@ async def test_a_full_queue_drops_the_oldest(monkeypatch: pytest.MonkeyPatch) ->
     recording = Recording(dict, MemorySink(), SystemClock())
     tape = recording.tape("churn", "1")
     cuts: list[module.Cut] = []
-    monkeypatch.setattr(recording, "take", lambda cut: (setattr(cut, "ended", (0.0, 0)), cuts.append(cut)))
+    monkeypatch.setattr(recording, "_taken", lambda cut: cuts.append(cut))
     ids = [tape.add(call(at), 0.1) for at in range(500)]
     for cut in cuts:
         queue.put(module._columns(cut), cut.size)
     assert queue.flush()
     assert recorder.ids == ids[300:]
+
+
+async def test_a_full_tape_takes_the_others_with_it() -> None:
+    """Whoever compares two versions must see both up to the same moment."""
+    recorder = Recorder()
+    recording = Recording(lambda: {"memory": recorder}, MemorySink(), SystemClock())
+    busy, quiet = recording.tape("churn", "1"), recording.tape("churn", "2", "candidate")
+    quiet.add(call(0), 0.1)
+    for at in range(module.CUT_CALLS):
+        busy.add(call(at), 0.1)
+    assert [(cut.tape, len(cut.ids)) for cut in recording._cuts] in (
+        [(busy, module.CUT_CALLS), (quiet, 1)],
+        [(quiet, 1), (busy, module.CUT_CALLS)],
+    )
 
 
 async def test_a_sampled_endpoint_says_what_each_call_stands_for() -> None:

@@ -9,10 +9,11 @@ import pytest
 from fairlead.contracts.errors import MissingExtra, UsageError
 from fairlead.kit.config import Home
 from fairlead.kit.spec import loop
-from fairlead.kit.spec.loop import Labels, Monitor, Retrain, RetrainGate, Rollout, RolloutGate
+from fairlead.kit.spec.loop import AlertRule, Alerts, Labels, Monitor, Retrain, RetrainGate, Rollout, RolloutGate
 from fairlead.kit.spec.read import parse
 from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.monitor import metrics
+from fairlead.monitor.alerts import Rule
 from fairlead.monitor.findings import Contract
 from fairlead.orchestrate import plan as plans
 from fairlead.orchestrate.verdict import gate
@@ -105,10 +106,18 @@ def test_the_course_of_an_endpoint() -> None:
     assert (usual.monitored, usual.triggers) == (Monitored(), Triggers())
     assert plans.Plan("c", "m", "1", "2", **usual.rollout) == plans.Plan("c", "m", "1", "2")
     labels = Labels(delay=2, metric="roc_auc", margin=0.1, alpha=0.2)
-    monitor = Monitor(window=60, least_rows=7, webhook="http://x", labels=labels)
+    rule = AlertRule(name="Age", watch="drift.psi.in.age", above=0.3, asks="drift")
+    alerts = Alerts(webhook="http://x", rules=(rule,))
+    monitor = Monitor(window=60, least_rows=7, score="p", labels=labels, alerts=alerts)
     retrain = Retrain(pipeline="p.py", on=("performance",))
     made = specs_course.course("c", Endpoint(model="models:/m@live", monitor=monitor, retrain=retrain))
-    wanted = Monitored(60_000, 1, 90, 7, 2000, Performance("roc_auc", 0.1, 0.2), webhook="http://x")
+    wanted = Monitored(
+        Contract(window_ms=60_000, least_rows=7),
+        2000,
+        Performance("roc_auc", 0.1, 0.2, score="p"),
+        (Rule("Age", "drift.psi.in.age", above=0.3, asks="drift"),),
+        "http://x",
+    )
     assert (made.monitored, made.pipeline, made.triggers) == (wanted, Path("p.py"), Triggers(performance=True))
     with pytest.raises(UsageError, match="the loop needs models:/NAME@ALIAS"):
         specs_course.course("c", Endpoint(model="./m.onnx"))
