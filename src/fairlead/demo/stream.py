@@ -13,6 +13,8 @@ from fairlead.kit.config import nearest
 
 ROWS = 24_000
 LEAST_ROWS = 6_000
+CLOCK = 0.99
+"""A column whose ranks agree with the order of the rows so well (Spearman) is a clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,11 @@ def customers(rows: int = ROWS, seed: int = 7) -> Stream:
     return Stream("churn", features, label, drift)
 
 
-def from_csv(path: Path, target: str, leave_out: str | None = None) -> Stream:
+def from_csv(path: Path, target: str) -> Stream:
     """A CSV (also gzipped) in order of time. ``target``: a column of two values; the greater one is 1.
 
-    Columns of text with many values (dates, names) are left out. Raises UsageError naming what is wrong.
+    Columns of text with many values (dates, names) are left out, and so are clocks: numbers that only grow with the
+    rows are never again what a model was trained on. Raises UsageError naming what is wrong.
     """
     try:
         frame = pd.read_csv(path)
@@ -79,9 +82,11 @@ def from_csv(path: Path, target: str, leave_out: str | None = None) -> Stream:
         raise UsageError(f"--target {target!r} has {len(values)} values; the loop's demo needs a column of two")
     if len(frame) < LEAST_ROWS:
         raise UsageError(f"--data {path} has {len(frame)} rows; the loop's demo needs at least {LEAST_ROWS}")
-    kept = frame.drop(columns=[target, *([leave_out] if leave_out in frame else [])])
+    kept = frame.drop(columns=[target])
     text = [name for name in kept if not pd.api.types.is_numeric_dtype(kept[name])]
-    kept = kept.drop(columns=[name for name in text if kept[name].nunique() > 50])
+    place = pd.Series(np.arange(len(kept), dtype=float), index=kept.index)
+    clocks = [name for name in kept if name not in text and float(kept[name].rank().corr(place)) > CLOCK]
+    kept = kept.drop(columns=[*clocks, *(name for name in text if kept[name].nunique() > 50)])
     for name in kept:
         numeric = pd.api.types.is_numeric_dtype(kept[name])
         kept[name] = kept[name].astype(float) if numeric else kept[name].fillna("missing").astype(str)

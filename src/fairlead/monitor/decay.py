@@ -155,10 +155,13 @@ def _bet(state: Decay, losses: Array, at_ms: int, *, fresh: bool) -> Decay:
 
 
 def _tell(state: Decay, at_ms: int) -> Decayed:
+    """The likeliest stretch of blocks (Page 1954): it may have ended before the row at which the test told."""
     rows, sums, times = (np.array(one) for one in zip(*state.past, strict=True))
-    rows_since, sums_since = np.cumsum(rows[::-1])[::-1], np.cumsum(sums[::-1])[::-1]
-    mean = np.clip(sums_since / rows_since, state.limit, 1.0)
-    place = int(np.argmax(rows_since * _kl(mean, state.limit)))  # the likeliest start (Page 1954)
+    before = np.concatenate([[0], np.cumsum(rows)]), np.concatenate([[0.0], np.cumsum(sums)])
+    rows_of, sums_of = (ends[None, 1:] - ends[:-1, None] for ends in before)  # [first block, last block]
+    mean = np.clip(sums_of / np.maximum(rows_of, 1), state.limit, 1.0)
+    weight = np.where(rows_of > 0, rows_of * _kl(mean, state.limit), -1.0)
+    place, last = np.unravel_index(int(np.argmax(weight)), weight.shape)
     return Decayed(
         state.name,
         at_ms,
@@ -166,8 +169,8 @@ def _tell(state: Decay, at_ms: int) -> Decayed:
         state.baseline,
         state.limit,
         state.margin,
-        float(sums_since[place] / rows_since[place]),
-        int(rows_since[place]),
+        float(sums_of[place, last] / rows_of[place, last]),
+        int(rows_of[place, last]),
         state.p,
         state.alpha,
     )

@@ -24,8 +24,8 @@ from fairlead.monitor.summary import Bins, Summary
 
 Array = np.ndarray[Any, Any]
 
-MOST_OPEN = 4
-"""Windows that a folder keeps open at most."""
+MOST_OPEN = 8
+"""Windows that a folder keeps open at most: a collector closes one of a second only three seconds after its end."""
 
 MOST_COLUMNS = 1024
 """Columns of a version that are watched; further ones are left out."""

@@ -107,7 +107,7 @@ async def test_a_full_queue_drops_the_oldest(monkeypatch: pytest.MonkeyPatch) ->
     recording = Recording(dict, MemorySink(), SystemClock())
     tape = recording.tape("churn", "1")
     cuts: list[module.Cut] = []
-    monkeypatch.setattr(recording, "_taken", lambda cut: cuts.append(cut))
+    monkeypatch.setattr(recording, "_taken", cuts.append)
     ids = [tape.add(call(at), 0.1) for at in range(500)]
     for cut in cuts:
         queue.put(module._columns(cut), cut.size)
