@@ -28,6 +28,8 @@ from fairlead.kit.config import Home, variables
 from fairlead.monitor import timeline
 from fairlead.orchestrate import commands
 from fairlead.orchestrate.rollout import Phase
+from fairlead.retrain import requests
+from fairlead.retrain.triggers import UNDER_WAY
 from fairlead.wiring import stores
 
 Say = Callable[[str], None]
@@ -177,7 +179,8 @@ class LoopStory:
         self.told.champion = self._champion()
         self._say(f"\n  Version {self.told.champion} serves. The rest of the stream is its.")
         flow.go(rows)
-        self._until("the end of the stream", lambda: flow.position >= rows)
+        self._until("the end of the stream", lambda: flow.position >= rows and not self._busy())
+        self.told.champion = self._champion()
 
     def _bad_challenger(self) -> None:
         made = mishaps.bad_challenger(self._home, self._stream)
@@ -205,7 +208,7 @@ class LoopStory:
         seen, told = flow.seen, self.told
         told.calls, told.failed = seen.calls, seen.failed
         told.seconds = round(time.monotonic() - self._began, 1)
-        told.auc = scores.summary(self._home, self._stream, seen.scores, seen.versions, told.champion)
+        told.auc = scores.summary(self._home, self._stream, seen.scores, seen.versions)
         if seen.failed:
             raise FairleadError(f"{seen.failed} of {seen.calls} calls failed; the first: {seen.first_failure}")
         said = {name: "-" if value is None else f"{value:.3f}" for name, value in told.auc.items()}
@@ -235,6 +238,11 @@ class LoopStory:
 
     def _champion(self) -> str:
         return stores.moves(self._home).current(self._stream.name, "champion")
+
+    def _busy(self) -> bool:
+        """Whether another retraining or rollout is under way: a stream may change more than once."""
+        known = requests.every(stores.state(self._home), self._stream.name)
+        return self._rolling() or any(one.status in UNDER_WAY for one in known)
 
     def _rolling(self) -> bool:
         found = stores.state(self._home).get("rollout-of", self._stream.name)

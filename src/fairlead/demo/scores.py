@@ -16,13 +16,13 @@ from fairlead.wiring import stores
 Array = np.ndarray[Any, Any]
 
 
-def summary(home: Home, stream: Stream, scores: Array, versions: Array, champion: str) -> dict[str, float | None]:
+def summary(home: Home, stream: Stream, scores: Array, versions: Array) -> dict[str, float | None]:
     """``before``: rows before the drift (where it is known, else those of version 1).  ``without``, ``with``: the rows
-    that ``champion`` answered, by version 1 and as they were answered."""
+    that later versions answered, by version 1 and as they were answered."""
     asked = np.isfinite(scores)
     place = np.arange(len(scores))
     before = asked & (versions == 1) & ((place < stream.drift) if stream.drift else True)
-    healed = asked & (versions == int(champion))
+    healed = asked & (versions > 1)
     found: dict[str, float | None] = {"before": _auc(stream.label[before], scores[before]), "without": None}
     if healed.any():
         found["without"] = _auc(stream.label[healed], _first_champion(home, stream, healed))
