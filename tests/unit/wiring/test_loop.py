@@ -1,0 +1,165 @@
+"""One turn of the controller: who leads, what it asks for, and what it does about what cannot load or was killed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairlead.contracts.plans import Happening, RetrainRequest
+from fairlead.kit.codec.records import to_body
+from fairlead.monitor import timeline
+from fairlead.orchestrate import commands
+from fairlead.orchestrate.plan import Plan
+from fairlead.orchestrate.rollout import Phase
+from fairlead.retrain import requests
+from fairlead.retrain.triggers import Triggers
+from fairlead.testing.clock import ManualClock
+from fairlead.testing.state import MemoryState
+from fairlead.wiring.loop import AGAIN_SECONDS, Course, Loop
+
+COURSE = Course("churn", "m", pipeline=Path("p.py"), triggers=Triggers(performance=True, cooldown_ms=60_000))
+
+
+class Aliases:
+    def __init__(self) -> None:
+        self.at = "1"
+
+    def current(self, model: str, alias: str) -> str:
+        return self.at
+
+    def move(self, model: str, alias: str, to: str, **_: Any) -> None:
+        self.at = to
+
+
+class Runs:
+    """Notes what was started; ``running``: endpoints that are busy."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.running: set[str] = set()
+        self.closed = False
+
+    def start(self, endpoint: str, request: str) -> None:
+        self.started.append(request)
+
+    def busy(self, endpoint: str) -> bool:
+        return endpoint in self.running
+
+    def collect(self) -> None:
+        """Nothing ends by itself."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.state = MemoryState(self.clock)
+        self.runs, self.aliases = Runs(), Aliases()
+        self.loop = self.made("me")
+
+    def made(self, owner: str) -> Loop:
+        return Loop(
+            self.state,
+            None,
+            [COURSE],
+            moves=self.aliases,
+            runs=self.runs,
+            clock=self.clock,
+            owner=owner,  # type: ignore[arg-type]
+        )
+
+    def turn(self, seconds: float = 6.0) -> bool:
+        self.clock.advance(seconds)
+        return self.loop.tick()
+
+    def ask(self, **more: Any) -> RetrainRequest:
+        request = replace(RetrainRequest("r1", "churn", "human", "because", self.clock.wall_ms()), **more)
+        return requests.ask(self.state, request)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_one_leads_and_another_takes_over(world: World) -> None:
+    other = world.made("other")
+    assert world.turn()
+    assert not other.tick()
+    world.loop.close()
+    assert world.runs.closed
+    assert other.tick()
+
+
+def test_an_open_request_is_run_once(world: World) -> None:
+    world.ask()
+    assert world.turn()
+    assert world.runs.started == ["r1"]
+    world.runs.running.add("churn")
+    world.turn()
+    world.runs.running.clear()  # it ended without having taken the request
+    world.turn()
+    assert world.runs.started == ["r1"]
+    world.turn(AGAIN_SECONDS)
+    assert world.runs.started == ["r1", "r1"]
+
+
+def test_a_decay_asks_once(world: World) -> None:
+    world.turn()
+    timeline.write(world.state, Happening("churn", "performance", "it fell", world.clock.wall_ms(), {"since_ms": 5}))
+    world.turn()
+    (made,) = requests.every(world.state, "churn")
+    assert (made.trigger, made.why, made.evidence["since_ms"]) == ("performance", "it fell", 5)
+    assert world.runs.started == [made.id]
+    world.turn()
+    assert len(requests.every(world.state, "churn")) == 1
+    assert any(one.what == "retrain" for one in timeline.read(world.state, "churn"))
+
+
+def test_drift_that_is_no_trigger_asks_nothing(world: World) -> None:
+    timeline.write(world.state, Happening("churn", "drift", "it moved", world.clock.wall_ms()))
+    world.turn()
+    assert requests.every(world.state, "churn") == []
+
+
+def test_a_run_that_was_killed_is_buried(world: World) -> None:
+    world.ask(status="running")
+    world.turn()
+    (dead,) = requests.every(world.state, "churn")
+    assert (dead.status, dead.outcome) == ("failed", requests.DIED)
+
+
+def test_a_run_elsewhere_is_left_alone(world: World) -> None:
+    world.ask(status="running")
+    assert world.state.acquire("retrain:churn", "elsewhere", 60.0)
+    world.turn()
+    assert requests.every(world.state, "churn")[0].status == "running"
+
+
+def test_a_candidate_that_no_worker_can_load_is_rolled_back(world: World) -> None:
+    commands.start(
+        world.state,
+        Plan("churn", "m", "1", "2"),
+        who="me",
+        now_ms=world.clock.wall_ms(),
+        signature_of=lambda _model, _version: None,
+        alias_at=world.aliases.current,
+    )
+    world.turn()
+    split = world.state.get("split", "churn")
+    assert split is not None
+    said = {"revision": split.revision, "error": "no such file", "versions": ["1"], "at_ms": world.clock.wall_ms()}
+    world.state.put("applied", "churn/h.0", said, 0)
+    for _ in range(3):
+        world.turn()
+    (ended,) = commands.rollouts(world.state)
+    assert (ended.phase, "no such file" in ended.reason) == (Phase.ABORTED, True)
+    back = world.state.get("split", "churn")
+    assert back is not None
+    assert [share["version"] for share in back.body["shares"]] == ["1"]
+    assert to_body(ended)["plan"]["candidate"] == "2"

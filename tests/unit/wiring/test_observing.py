@@ -1,0 +1,109 @@
+"""What a look at a rollout sees of the windows in the store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fairlead.contracts.events import Columns
+from fairlead.kit.codec.records import to_body
+from fairlead.monitor.pairs import pairs
+from fairlead.monitor.reference import reference
+from fairlead.monitor.sketches import Folder
+from fairlead.orchestrate.plan import Plan
+from fairlead.orchestrate.rollout import Phase, Rollout
+from fairlead.testing.state import MemoryState
+from fairlead.wiring.observing import EDGES, observed
+
+RNG = np.random.default_rng(0)
+SHARES = np.linspace(0, 1, 200)
+REFERENCE = reference({}, {"label": (SHARES > 0.5).astype(int), "p": np.stack([1 - SHARES, SHARES], axis=1)})
+STEP = Rollout("r", Plan("churn", "m", "1", "2", settle_seconds=1.0), Phase.CANARY, "me", 0, 10_000, step=0)
+
+
+def calls(version: str, arm: str, codes: list[str], at_ms: int, share: float = 0.5) -> Columns:
+    answered = codes.count("")
+    p = np.full(answered, share)
+    return Columns(
+        "churn",
+        version,
+        arm,
+        [str(n) for n in range(len(codes))],
+        np.full(len(codes), at_ms),
+        np.full(len(codes), 0.01),
+        codes,
+        np.array([not code for code in codes], int),
+        {},
+        {"label": (p > 0.5).astype(int), "p": np.stack([1 - p, p], axis=1)},
+    )
+
+
+def put(state: MemoryState, columns: Columns, worker: str = "host.0", **more: Any) -> None:
+    folder = Folder(REFERENCE, columns.endpoint, columns.version, columns.arm, f"{worker}.ab-{REFERENCE.id}", 1000)
+    folder.add(columns)
+    state.put_windows([replace(window, **more) for window in folder.windows()])
+
+
+@pytest.fixture
+def state() -> MemoryState:
+    made = MemoryState()
+    made.put("split", "churn", to_body(STEP.plan.split(5.0, salt="r")), 0)
+    follow(made, "host.0", 10_500)
+    return made
+
+
+def follow(state: MemoryState, worker: str, at_ms: int, revision: int = 1, error: str = "") -> None:
+    found = state.get("applied", f"churn/{worker}")
+    body = {"revision": revision, "at_ms": at_ms, "error": error, "versions": []}
+    state.put("applied", f"churn/{worker}", body, found.revision if found else 0)
+
+
+def test_both_arms_since_the_split_is_followed(state: MemoryState) -> None:
+    put(state, calls("1", "champion", [""] * 9, 11_000))  # before the split had settled
+    put(state, calls("1", "champion", ["", "", "model_failed", "cancelled"], 12_000, 0.2))
+    put(state, calls("2", "candidate", ["", "deadline_exceeded"], 13_000, 0.9))
+    put(state, calls("2", "shadow", [""] * 5, 13_000))
+    put(state, calls("3", "champion", [""] * 7, 13_000))
+    seen = observed(state, STEP)
+    assert (seen.champion.calls, seen.champion.errors) == (3, 1)  # who hangs up is no error
+    assert (seen.candidate.calls, seen.candidate.errors) == (2, 1)
+    assert len(seen.edges) == len(seen.champion.latency) + 1 == len(EDGES)
+    assert seen.champion.latency.sum() == 4
+    assert np.flatnonzero(seen.champion.scores).tolist() != np.flatnonzero(seen.candidate.scores).tolist()
+    assert (seen.champion.scores.sum(), seen.candidate.scores.sum()) == (2, 1)
+
+
+def test_nothing_counts_until_every_worker_that_answers_follows(state: MemoryState) -> None:
+    put(state, calls("1", "champion", [""], 13_000))
+    put(state, calls("1", "champion", [""], 13_000), worker="host.1")
+    assert observed(state, STEP).champion.calls == 0
+    follow(state, "host.1", 12_500)
+    assert observed(state, STEP).champion.calls == 0  # not settled there
+    put(state, calls("1", "champion", [""], 14_000), worker="host.1")
+    assert observed(state, STEP).champion.calls == 1
+
+
+def test_nothing_counts_while_the_candidate_does_not_load(state: MemoryState) -> None:
+    put(state, calls("1", "champion", [""], 13_000))
+    follow(state, "host.0", 10_700, error="no such file")
+    assert observed(state, STEP).champion.calls == 0
+
+
+def test_a_shadow_and_its_pairs(state: MemoryState) -> None:
+    said = calls("2", "shadow", ["", ""], 13_000, 0.9)
+    said = replace(said, paired=calls("1", "champion", ["", ""], 0, 0.2).outputs)
+    put(state, said, pairs=pairs(said))
+    put(state, calls("2", "candidate", [""], 13_000))
+    seen = observed(state, replace(STEP, phase=Phase.SHADOW, step=-1))
+    assert (seen.candidate.calls, seen.pairs, seen.flips) == (2, 2, 2)
+
+
+def test_the_control_is_what_the_champion_did_before(state: MemoryState) -> None:
+    put(state, calls("1", "champion", [""] * 4, 5_000))
+    put(state, calls("1", "champion", [""] * 2, 6_000))  # its window reaches over the end
+    put(state, calls("2", "candidate", [""], 13_000))
+    seen = observed(state, replace(STEP, control_since_ms=5_000, control_until_ms=6_500))
+    assert (seen.champion.calls, seen.candidate.calls) == (4, 1)
