@@ -107,6 +107,8 @@ KINDS = {
     "rollout": "document by rollout id: orchestrate.rollout.Rollout",
     "rollout-of": "document by endpoint: {rollout: id of the one that runs, or empty}",
     "reference": "document by model/version: monitor.binning.Reference",
+    "baseline": "document by model/version: wiring.baselines.Baseline, what its performance is watched against",
+    "schedule": "document by endpoint: {since_ms: when its cron trigger began to count}",
     "watch": "document by endpoint: {version: whose reference it is watched against}",
     "applied": "document by endpoint/host.worker: {revision, versions, error, at_ms} of the split there",
     "monitor": "document by endpoint: what the monitors remember",
