@@ -14,11 +14,12 @@ from pathlib import Path
 import psycopg.conninfo
 import pytest
 import sqlalchemy as sa
-from racing import Wire, race
+from racing import race
 
 from fairlead.adapters.state.sql import SqlState
 from fairlead.contracts.errors import FairleadError, Unavailable
 from fairlead.contracts.events import Label
+from fairlead.testing.wire import Wire
 from services import POSTGRES, fresh_schema
 
 START = """

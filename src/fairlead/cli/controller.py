@@ -17,7 +17,7 @@ import typer
 from fairlead.cli import running
 from fairlead.cli.output import HomeOption, TrackingOption
 from fairlead.cli.spec import asked
-from fairlead.contracts.errors import Unavailable
+from fairlead.contracts.errors import FairleadError
 from fairlead.kit import ids, log
 from fairlead.kit.clock import SystemClock
 from fairlead.wiring.loop import Loop
@@ -67,14 +67,14 @@ def controller(
             if now is not leads:
                 _log.info("leading" if now else "waiting for the lease of another controller")
             leads, down = now, ""
-        except Unavailable as error:
+        except FairleadError as error:
             if str(error) != down:
                 _log.warning("nothing is decided meanwhile", extra={"fields": {"error": str(error)}})
             down = str(error)
         stopped.wait(TICK_SECONDS)
     try:
         loop.close()
-    except Unavailable as error:
+    except FairleadError as error:
         _log.warning("the lease was not given back", extra={"fields": {"error": str(error)}})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,10 +35,11 @@ class Asked:
 
         Raises SourceNotFound when no model is known for it, UsageError for one that a spec does not have.
         """
-        if self.spec is not None and not model:
+        if self.spec is not None and (not model or endpoint in self.spec.endpoints):
             if endpoint not in self.spec.endpoints:
                 raise UsageError(f"the spec has no endpoint {endpoint!r}{nearest(endpoint, list(self.spec.endpoints))}")
-            return specs_course.course(endpoint, self.spec.endpoints[endpoint])
+            found = specs_course.course(endpoint, self.spec.endpoints[endpoint])
+            return replace(found, model=model or found.model)
         return Course(endpoint, model or retraining.model_of(self.home, endpoint))
 
     def every(self) -> list[Course]:

@@ -161,7 +161,7 @@ def _bodies(stream: Stream) -> list[bytes]:
     bodies = []
     for values in stream.features.itertuples(index=False):
         inputs = [
-            {"name": name, "shape": [1, 1], "datatype": kinds[name], "data": [value]}
+            {"name": name, "shape": [1, 1], "datatype": kinds[name], "data": [None if value != value else value]}  # noqa: PLR0124 - NaN
             for name, value in zip(stream.features.columns, values, strict=True)
         ]
         bodies.append(json.dumps({"inputs": inputs}).encode())

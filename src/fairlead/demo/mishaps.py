@@ -31,11 +31,11 @@ NEWEST = 4_000
 def bad_challenger(home: Home, stream: Stream) -> str:
     """Register a version that is slow (a far too wide network) and learned a slice the wrong way round; its number."""
     features, label = stream.features[-NEWEST:], stream.label[-NEWEST:].copy()
-    first = features.iloc[:, 0]
-    slice_ = (first > first.median()).to_numpy()
-    label[slice_] = 1 - label[slice_]
     text = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
     numbers = [name for name in features if name not in text]
+    first = features[numbers[0]] if numbers else features[text[0]].astype("category").cat.codes
+    slice_ = (first > first.median()).to_numpy()
+    label[slice_] = 1 - label[slice_]
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     parts = [part for part in (("number", SimpleImputer(), numbers), ("text", encoder, text)) if part[2]]
     network = MLPClassifier((WIDE, WIDE), max_iter=1, batch_size=500, random_state=0)

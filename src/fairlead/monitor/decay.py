@@ -65,7 +65,7 @@ class Decay:
 class Decayed:
     """Performance has fallen. ``since_ms``: the most likely start.  ``now``: mean loss since then, over ``rows``.
 
-    ``p``: always valid.  ``delay_rows``: rows looked at from ``since_ms`` to the alarm.
+    ``p``: always valid.
     """
 
     name: str

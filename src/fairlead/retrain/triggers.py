@@ -106,7 +106,8 @@ def due(triggers: Triggers, known: Known, endpoint: str, id_: str) -> Decision:
     last = max((one.at_ms for one in known.requests), default=0)
     rest = last + triggers.cooldown_ms - known.now_ms if last else 0
     waiting = ""
-    for wish in _wishes(triggers, known, last):
+    served = max((one.at_ms for one in known.requests if one.status != "failed"), default=0)
+    for wish in _wishes(triggers, known, served):
         if wish.waits and rest > 0:
             waiting = waiting or f"{wish.trigger} waits {rest / 1000:.0f} s more for the cool-down: {wish.why}"
             continue
@@ -116,6 +117,7 @@ def due(triggers: Triggers, known: Known, endpoint: str, id_: str) -> Decision:
 
 
 def _wishes(triggers: Triggers, known: Known, last: int) -> list[_Wish]:
+    """``last``: the last request that did not fail; what a failed one was asked for by still stands."""
     wishes = []
     if known.asked:
         wishes.append(_Wish("human", known.asked, waits=False))

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import httpx
 
-from fairlead.contracts.errors import Conflict, FairleadError, LeaseLost, Unavailable
+from fairlead.contracts.errors import FairleadError, LeaseLost, Unavailable
 from fairlead.contracts.events import EventStore
 from fairlead.contracts.plans import Happening
 from fairlead.contracts.state import Lease, StateStore
@@ -23,13 +23,14 @@ from fairlead.kit.clock import Clock
 from fairlead.monitor import timeline
 from fairlead.orchestrate import commands
 from fairlead.orchestrate.controller import LEASE, AliasMover, Controller
+from fairlead.orchestrate.observed import Observed
 from fairlead.orchestrate.rollout import Phase, Rollout
 from fairlead.retrain import requests, triggers
 from fairlead.retrain.journal import Journal
 from fairlead.retrain.triggers import Known, Triggers
 from fairlead.wiring import baselines
 from fairlead.wiring.monitors import Monitor, Monitored
-from fairlead.wiring.observing import observed
+from fairlead.wiring.observing import EDGES, observed
 from fairlead.wiring.runs import Runs
 
 LOOK_SECONDS: Final = 5.0
@@ -39,6 +40,10 @@ KEPT_DAYS: Final = 90
 """How long windows are kept, which is what reports go back."""
 AGAIN_SECONDS: Final = 60.0
 """Before a run is started again that ended without having taken its request."""
+LOOKED_BACK_MS: Final = 7 * 86_400_000
+"""How old an alarm may be and still ask, where a retraining that it asked for failed."""
+PATIENCE_MS: Final = 30_000
+"""Before a candidate that nobody could load is given up: a worker tries again after a few seconds."""
 _ALIVE_MS: Final = 120_000
 _POST_SECONDS: Final = 5.0
 _log = logging.getLogger("fairlead.controller")
@@ -91,6 +96,7 @@ class Loop:
         }
         self._looked: dict[str, float] = {}
         self._started: dict[str, tuple[str, float]] = {}
+        self._unread: dict[str, str] = {}
         self._pruned = clock.now()
 
     def tick(self) -> bool:
@@ -102,16 +108,12 @@ class Loop:
             if self._clock.now() - self._looked.get(course.endpoint, -pause) < pause:
                 continue
             self._looked[course.endpoint] = self._clock.now()
-            lease = self._state.acquire(LEASE, self._owner, self._lease_seconds)
-            if lease is None:
-                return False
             try:
-                self._turn(course, lease)
-            except (LeaseLost, Conflict):
+                self._fence()
+                self._turn(course)
+            except LeaseLost:
                 return False
-            except Unavailable:
-                raise
-            except FairleadError as error:
+            except (FairleadError, OSError) as error:  # a conflict too: somebody else wrote meanwhile
                 fields = {"endpoint": course.endpoint, "error": str(error)}
                 _log.warning("endpoint left for the next look", extra={"fields": fields})
         if self._clock.now() - self._pruned >= PRUNE_SECONDS:
@@ -126,24 +128,35 @@ class Loop:
         if held is not None:
             self._state.release(held)
 
-    def _turn(self, course: Course, lease: Lease) -> None:
+    def _turn(self, course: Course) -> None:
         now = self._clock.wall_ms()
         self._unloadable(course.endpoint)
         version = self._moves.current(course.model, course.alias)
         if version:
-            if not baselines.watched_version(self._state, course.endpoint):
-                baselines.ensure_reference(self._state, self._events, course.endpoint, course.model, version)
+            if not baselines.watched_version(self._state, course.endpoint) and baselines.ensure_reference(
+                self._state, self._events, course.endpoint, course.model, version
+            ):
                 baselines.watch_against(self._state, course.endpoint, version)
-            self._monitors[course.endpoint].look(version, now, lease)
+            self._monitors[course.endpoint].look(version, now, self._fence)
         if course.pipeline is not None:
-            self._retraining(course, now, lease)
+            self._retraining(course, version, now)
 
-    def _retraining(self, course: Course, now: int, lease: Lease) -> None:
+    def _fence(self) -> Lease:
+        """The lease, extended: what was read since may have taken long. Raises LeaseLost."""
+        lease = self._state.acquire(LEASE, self._owner, self._lease_seconds)
+        if lease is None:
+            raise LeaseLost("another controller leads now")
+        return lease
+
+    def _retraining(self, course: Course, version: str, now: int) -> None:
         known = requests.every(self._state, course.endpoint)
         self._runs.collect()
         if any(one.status == "running" for one in known) and not self._runs.busy(course.endpoint):
             self._bury(course.endpoint)
             known = requests.every(self._state, course.endpoint)
+        claim = self._state.get("rollout-of", course.endpoint)
+        if claim is not None and claim.body.get("rollout"):
+            return  # what would be trained now could not be rolled out
         if waiting := [one for one in known if one.status == "open"]:
             self._run(course.endpoint, waiting[0].id)
             return
@@ -153,12 +166,12 @@ class Loop:
         since = self._since(course.endpoint, now)
         decision = triggers.due(
             how,
-            Known(now, known, self._alarms(course.endpoint, now, how), rows, trained or since, since),
+            Known(now, known, self._alarms(course.endpoint, version, now, how), rows, trained or since, since),
             course.endpoint,
             f"retrain-{ids.request_id()}",
         )
         if decision.request is not None:
-            requests.ask(self._state, decision.request, fence=lease)
+            requests.ask(self._state, decision.request, fence=self._fence())
             line = Happening(
                 course.endpoint,
                 "retrain",
@@ -176,9 +189,11 @@ class Loop:
         self._started[endpoint] = (request, self._clock.now())
         self._runs.start(endpoint, request)
 
-    def _alarms(self, endpoint: str, now: int, how: Triggers) -> list[Happening]:
-        lines = timeline.read(self._state, endpoint, since_ms=now - max(how.cooldown_ms, 3_600_000))
-        return [one for one in lines if one.what in ("drift", "performance")]
+    def _alarms(self, endpoint: str, version: str, now: int, how: Triggers) -> list[Happening]:
+        """Of the version that serves; those of one before it are history."""
+        lines = timeline.read(self._state, endpoint, since_ms=now - max(2 * how.cooldown_ms, LOOKED_BACK_MS))
+        kept = [one for one in lines if one.what in ("drift", "performance")]
+        return [one for one in kept if one.evidence.get("version", version) == version]
 
     def _since(self, endpoint: str, now: int) -> int:
         """When the endpoint's schedule began to count."""
@@ -204,16 +219,23 @@ class Loop:
             return
         said = [one for one in self._state.all("applied") if one.key.rpartition("/")[0] == endpoint]
         now = self._clock.wall_ms()
-        errors = [
-            str(one.body["error"])
-            for one in said
-            if one.body.get("revision") == split.revision and now - int(one.body.get("at_ms", 0)) < _ALIVE_MS
-        ]
-        if errors and all(errors):
+        if now - split.at_ms < PATIENCE_MS:
+            return
+        here = [one.body for one in said if one.body.get("revision") == split.revision]
+        errors = [str(one["error"]) for one in here if now - int(one.get("at_ms", 0)) < _ALIVE_MS]
+        if errors and all(one["error"] for one in here):
             commands.abort(self._state, endpoint, who="controller", why=f"it does not load: {errors[0]}")
 
-    def _observed(self, rollout: Rollout) -> Any:
-        return observed(self._state, rollout, self._events)
+    def _observed(self, rollout: Rollout) -> Observed:
+        """What cannot be read is no evidence; the step's time runs on."""
+        try:
+            return observed(self._state, rollout, self._events)
+        except FairleadError as error:
+            if self._unread.get(rollout.id) != str(error):
+                fields = {"endpoint": rollout.plan.endpoint, "rollout": rollout.id, "error": str(error)}
+                _log.warning("evidence cannot be read", extra={"fields": fields})
+            self._unread[rollout.id] = str(error)
+            return Observed(edges=EDGES)
 
     def _promoted(self, endpoint: str, model: str, version: str) -> None:
         """What the endpoint is watched against from now on."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, Final
 
+import numpy as np
+
 from fairlead.contracts.errors import StateError, Unavailable, UsageError
 from fairlead.contracts.events import EventStore, Window
 from fairlead.contracts.plans import Happening
@@ -33,6 +35,8 @@ ERRORS: Final = Rule("ErrorRate", "errors.rate", above=0.05, k=2, m=3, severity=
 
 SETTLED_MS: Final = 3_000
 """A window is complete so long after its end: workers put theirs each second."""
+MATURE: Final = 0.95
+"""Share of the labels that come which are there at the age at which predictions are looked at."""
 FIRST_LABELS: Final = 500
 """Labelled rows of which a baseline is made where the version has none."""
 _SHOWN: Final = 5
@@ -86,10 +90,10 @@ class Monitor:
         self._endpoint, self._model = endpoint, model
         self._how, self._post = how, post
 
-    def look(self, version: str, now_ms: int, lease: Lease | None = None) -> list[Alert]:
+    def look(self, version: str, now_ms: int, fence: Callable[[], Lease | None] = lambda: None) -> list[Alert]:
         """Test every window that is complete and was not tested; the alerts that were told. ``version``: the champion.
 
-        Raises what the stores raise.
+        ``fence``: the lease, asked for just before anything is written. Raises what it and the stores raise.
         """
         document = self._state.get("monitor", self._endpoint)
         memory = from_body(Memory, document.body) if document else None
@@ -101,11 +105,13 @@ class Monitor:
             memory = Memory(version, self._first(version, start), now_ms, standings=standings, baseline=known)
         memory, told = self._looked(memory, now_ms)
         told = [*ended, *told]
-        for alert in told:
-            self._tell(alert, lease)
         body = to_body(memory)
-        if document is None or document.body != body:
+        if told or document is None or document.body != body:
+            lease = fence()
+            for alert in told:
+                self._tell(alert, version, lease)
             self._state.put("monitor", self._endpoint, body, document.revision if document else 0, fence=lease)
+        self._send(told)
         return told
 
     def _first(self, version: str, start: int) -> int:
@@ -203,6 +209,8 @@ class Monitor:
         watermark = until if delay else None
         if watermark is None and len(joined):
             watermark = labels.maturity(joined, now_ms).watermark(now_ms)
+            if watermark is None and len(joined) >= FIRST_LABELS:  # many predictions never get one
+                watermark = now_ms - round(float(np.quantile(joined.known_at_ms - joined.at_ms, MATURE)))
         if watermark is None:
             return memory, _standing(memory)
         known = labels.mature(joined, watermark)
@@ -224,21 +232,25 @@ class Monitor:
         first = decayed[0]
         return memory, Reading(1.0, {**first.as_evidence(), "text": first.why})
 
-    def _tell(self, alert: Alert, lease: Lease | None) -> None:
-        """A line of the timeline first: it is what the retraining is asked by."""
+    def _tell(self, alert: Alert, version: str, lease: Lease | None) -> None:
+        """A line of the timeline: it is what the retraining is asked by."""
         line = alerts.happening(alert)
-        evidence = {name: value for name, value in line.evidence.items() if name != "text"}
+        evidence = {name: value for name, value in line.evidence.items() if name != "text"} | {"version": version}
         if alert.asks:
             line = Happening(
                 line.endpoint, alert.asks, str(alert.evidence.get("text") or line.text), line.at_ms, evidence
             )
         self._state.append(timeline.KIND, line.endpoint, to_body(line), fence=lease)
         _log.warning("alert", extra={"fields": webhook.fields(alert)})
-        if self._how.webhook:
-            try:
-                self._post(self._how.webhook, webhook.body([alert]))
-            except Unavailable as error:
-                _log.warning("alert not posted", extra={"fields": {"alert": alert.name, "error": str(error)}})
+
+    def _send(self, told: Sequence[Alert]) -> None:
+        """To the webhook, last: one that hangs must not keep the rest from being written."""
+        if not told or not self._how.webhook:
+            return
+        try:
+            self._post(self._how.webhook, webhook.body(told))
+        except Unavailable as error:
+            _log.warning("alerts not posted", extra={"fields": {"alerts": len(told), "error": str(error)}})
 
 
 def _standing(memory: Memory) -> Reading:

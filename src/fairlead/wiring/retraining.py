@@ -80,8 +80,8 @@ def begin(home: Home, asked: Plan) -> Rollout:
     )
     if not baselines.watched_version(store, asked.endpoint):
         found = events(home) if has_events() else None
-        baselines.ensure_reference(store, found, asked.endpoint, asked.model, asked.champion)
-        baselines.watch_against(store, asked.endpoint, asked.champion)
+        if baselines.ensure_reference(store, found, asked.endpoint, asked.model, asked.champion):
+            baselines.watch_against(store, asked.endpoint, asked.champion)
     return rollout
 
 

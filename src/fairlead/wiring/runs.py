@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 Command = Callable[[str, str], Sequence[str]]
 """The words that run the request of an endpoint."""
 
-_GRACE_SECONDS = 10.0
+GRACE_SECONDS = 3.0
+"""For all together: less than what the server gives the controller."""
 _log = logging.getLogger("fairlead.controller")
 
 
@@ -51,10 +55,12 @@ class Runs:
         for _, process in self._running.values():
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
+        ends = time.monotonic() + GRACE_SECONDS
         for _, process in self._running.values():
             try:
-                process.wait(_GRACE_SECONDS)
+                process.wait(max(0.0, ends - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # with the workers that it started
                 process.wait()
         self._running.clear()

@@ -121,6 +121,30 @@ def test_a_decay_asks_once(world: World) -> None:
     assert any(one.what == "retrain" for one in timeline.read(world.state, "churn"))
 
 
+def test_an_alarm_whose_retraining_failed_asks_again(world: World) -> None:
+    said = world.clock.wall_ms()
+    timeline.write(world.state, Happening("churn", "performance", "it fell", said, {"version": "1"}))
+    world.ask(status="failed", at_ms=said + 1)
+    world.turn()
+    assert len(requests.every(world.state, "churn")) == 1  # the cool-down
+    world.turn(60.0)
+    assert [one.status for one in requests.every(world.state, "churn")] == ["failed", "open"]
+
+
+def test_an_alarm_of_a_version_that_is_gone_asks_nothing(world: World) -> None:
+    world.aliases.at = "2"
+    timeline.write(world.state, Happening("churn", "performance", "it fell", world.clock.wall_ms(), {"version": "1"}))
+    world.turn()
+    assert requests.every(world.state, "churn") == []
+
+
+def test_nothing_is_retrained_while_a_rollout_runs(world: World) -> None:
+    world.ask()
+    world.state.put("rollout-of", "churn", {"rollout": "r"}, 0)
+    world.turn()
+    assert world.runs.started == []
+
+
 def test_drift_that_is_no_trigger_asks_nothing(world: World) -> None:
     timeline.write(world.state, Happening("churn", "drift", "it moved", world.clock.wall_ms()))
     world.turn()
@@ -155,8 +179,10 @@ def test_a_candidate_that_no_worker_can_load_is_rolled_back(world: World) -> Non
     assert split is not None
     said = {"revision": split.revision, "error": "no such file", "versions": ["1"], "at_ms": world.clock.wall_ms()}
     world.state.put("applied", "churn/h.0", said, 0)
-    for _ in range(3):
-        world.turn()
+    world.turn()
+    assert commands.rollouts(world.state)[0].phase is Phase.CANARY  # it may be tried again
+    for _ in range(5):
+        world.turn(15.0)
     (ended,) = commands.rollouts(world.state)
     assert (ended.phase, "no such file" in ended.reason) == (Phase.ABORTED, True)
     back = world.state.get("split", "churn")

@@ -46,7 +46,16 @@ class World:
             raise Unavailable(f"{url} does not answer")
         self.posted.append(body)
 
-    def window(self, number: int, *, shift: float = 0.0, wrong: float = 0.0, errors: int = 0, rows: int = 400) -> None:
+    def window(
+        self,
+        number: int,
+        *,
+        shift: float = 0.0,
+        wrong: float = 0.0,
+        errors: int = 0,
+        labelled: float = 1.0,
+        rows: int = 400,
+    ) -> None:
         """One window of version 1: ``shift`` of x, ``wrong`` share of labels, failed calls."""
         x = self.rng.normal(shift, 1, rows)
         ids = [f"{number}-{n}" for n in range(rows)]
@@ -139,6 +148,17 @@ def test_a_webhook_that_does_not_answer_stops_nothing() -> None:
     world.window(0, shift=2.0)
     assert world.look(0) == ["Drift firing"]
     assert len(world.lines("drift")) == 1
+
+
+def test_labels_that_only_some_predictions_get_are_watched_too() -> None:
+    """Without a delay it is learned from those that come."""
+    world = World(Monitored(Contract(window_ms=WINDOW)))
+    world.monitor.look("1", 0)
+    told: list[str] = []
+    for number in range(10):
+        world.window(number, wrong=0.0 if number < 3 else 0.4, labelled=0.5)
+        told += world.look(number)
+    assert told == ["PerformanceDecay firing"]
 
 
 def test_without_a_reference_or_a_baseline_the_rest_is_watched() -> None:
