@@ -18,6 +18,7 @@ BODY = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1
 
 SPEC = """\
 project: test
+state: sqlite:///elsewhere.db
 server: {port: 0}
 endpoints:
   pair:
@@ -116,9 +117,6 @@ def test_a_rollout_under_traffic_with_a_controller_that_is_killed(up: Any, run: 
             assert (refused.returncode, said in refused.stderr) == (code, True), refused.stderr
         begun = run("rollout", "start", "pair", "--to", "2", "--min-seconds", "4", "--json")
         assert begun.returncode == 0, begun.stderr
-        again = run("rollout", "start", "pair", "--to", "2")
-        assert again.returncode == 1
-        assert "a rollout runs" in again.stderr
         os.kill(pid, signal.SIGKILL)
         watched = run("rollout", "watch", "pair", "--json", seconds=90.0)
         assert watched.returncode == 0, watched.stdout + watched.stderr
@@ -141,6 +139,9 @@ def test_a_rollout_is_paused_resumed_and_aborted(up: Any, run: Any) -> None:
     with Traffic(up.url()) as traffic:
         begun = run("rollout", "start", "pair", "--to", "2", "--min-seconds", "600")
         assert begun.returncode == 0, begun.stderr
+        again = run("rollout", "start", "pair", "--to", "2")
+        assert again.returncode == 1
+        assert "a rollout runs" in again.stderr
         assert run("rollout", "pause", "pair", "--why", "lunch").returncode == 0
         wait_for(run, "paused")
         assert run("rollout", "resume", "pair").returncode == 0

@@ -12,9 +12,9 @@ from typing import Annotated, TextIO
 import typer
 
 from fairlead.cli.output import FAILED, AsJson, HomeOption, emit
+from fairlead.cli.where import home_of
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.clock import SystemClock
-from fairlead.kit.config import home as read_home
 from fairlead.wiring import reading, stores, watching
 
 
@@ -30,7 +30,7 @@ def feedback(
     as_json: AsJson = False,
 ) -> None:
     """Keep the labels of a CSV file. Bad lines are told and left out; then the exit code is 1."""
-    settings = read_home(home)
+    settings = home_of(home)
     with _lines(csv) as lines:
         state = stores.state(settings)
         reading.check(state, stores.events(settings) if watching.has_events() else None, endpoint)

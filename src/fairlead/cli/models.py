@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from fairlead.cli.output import AsJson, HomeOption, TrackingOption, emit, table
+from fairlead.cli.where import home_of
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.stores import AliasMove, Version
 from fairlead.contracts.types import Signature, TensorSpec
 from fairlead.kit.config import Home
-from fairlead.kit.config import home as read_home
 from fairlead.package import manifest, registry, risks, signature, sources
 from fairlead.package.formats import identify
 from fairlead.package.pack import Packed, pack_file
@@ -35,7 +35,7 @@ Why = Annotated[str, typer.Option("--why", help="The reason; it is kept with you
 @app.command("list")
 def list_models(home: HomeOption = None, tracking: TrackingOption = None, as_json: AsJson = False) -> None:
     """Every registered model with its newest version and its aliases."""
-    store = stores.registry(read_home(home, tracking))
+    store = stores.registry(home_of(home, tracking))
     rows: list[dict[str, Any]] = []
     for name in store.models():
         found = store.versions(name)
@@ -62,7 +62,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """The versions of a model; or one version: who vouched for it, its runtime and why, its signature."""
-    settings = read_home(home, tracking)
+    settings = home_of(home, tracking)
     store = stores.registry(settings)
     bare = model.removeprefix("models:/")
     if "@" not in bare and "/" not in bare:
@@ -98,7 +98,7 @@ def alias(
     as_json: AsJson = False,
 ) -> None:
     """Point an alias at a version, by compare-and-set."""
-    _moved(stores.moves(read_home(home, tracking)).move(model, name, version, expected=expect, why=why), as_json)
+    _moved(stores.moves(home_of(home, tracking)).move(model, name, version, expected=expect, why=why), as_json)
 
 
 @app.command()
@@ -111,7 +111,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Undo the newest move of an alias that was not undone yet; again: the one before it."""
-    _moved(stores.moves(read_home(home, tracking)).rollback(model, name, why), as_json)
+    _moved(stores.moves(home_of(home, tracking)).rollback(model, name, why), as_json)
 
 
 @app.command()
@@ -123,7 +123,7 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """Every move of the model's aliases, oldest first, those made outside Fairlead too."""
-    lines = stores.moves(read_home(home, tracking)).history(model, name)
+    lines = stores.moves(home_of(home, tracking)).history(model, name)
     rows = [
         {
             "when": _time(line.at_ms),
@@ -148,7 +148,7 @@ def trust(
     as_json: AsJson = False,
 ) -> None:
     """Vouch for a model's bytes, so that its pickle or its code may run. Other bytes are refused again."""
-    settings = read_home(home, tracking)
+    settings = home_of(home, tracking)
     if not revoke and not why.strip():
         raise UsageError('trusting a model needs a reason; add --why "..."')
     found = sources.fetch(sources.handle(model), lambda: stores.registry(settings), settings)
@@ -181,7 +181,7 @@ def log(
     """Package a model, convert and compare it where that is possible, and register it as a new version."""
     if alias_name:
         registry.check_alias(alias_name)
-    settings = read_home(home, tracking)
+    settings = home_of(home, tracking)
     store = stores.registry(settings)
     reason = why or f"logged from {path.name}"
     with tempfile.TemporaryDirectory() as scratch:

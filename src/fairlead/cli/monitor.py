@@ -10,10 +10,10 @@ import typer
 
 from fairlead.cli.output import AsJson, HomeOption, emit
 from fairlead.cli.times import SinceOption, since_ms
+from fairlead.cli.where import home_of
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import to_body
-from fairlead.kit.config import home as read_home
 from fairlead.kit.files import write_whole
 from fairlead.monitor.figures import NONE, number, percent, probability, some, time
 from fairlead.monitor.mapping import Tested
@@ -75,7 +75,7 @@ def drift(
 
 
 def _asked(endpoint: str, since: str, version: str, home: Path | None) -> tuple[Stores, Asked]:
-    settings, now = read_home(home), SystemClock.wall_ms()
+    settings, now = home_of(home), SystemClock.wall_ms()
     asked = Asked(endpoint, since_ms(since, now), now, version)
     events = stores.events(settings) if watching.has_events() else None
     return Stores(stores.state(settings), events), asked

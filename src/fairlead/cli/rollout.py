@@ -11,10 +11,10 @@ import typer
 
 from fairlead.cli.output import DONE, FAILED, AsJson, HomeOption, TrackingOption, emit, table
 from fairlead.cli.spec import SpecOption, asked
+from fairlead.cli.where import home_of
 from fairlead.contracts.errors import NotFound, UsageError
 from fairlead.kit.clock import SystemClock
-from fairlead.kit.codec.records import to_body
-from fairlead.kit.config import home as read_home
+from fairlead.kit.codec.records import from_body, to_body
 from fairlead.orchestrate import commands
 from fairlead.orchestrate.plan import Strategy
 from fairlead.orchestrate.rollout import Phase, Rollout
@@ -81,7 +81,7 @@ def start(
     plan = retraining.plan(known.home, known.course(endpoint, model), to, more)
     rollout = retraining.begin(known.home, plan)
     emit(
-        _document(rollout),
+        to_body(rollout),
         f"{rollout.id}: {plan.strategy} rollout of {plan.model} {plan.champion} -> {plan.candidate} on {endpoint}\n"
         f"fairlead rollout watch {endpoint}",
         as_json,
@@ -96,7 +96,7 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Follow the rollout of an endpoint to its end: a line for each change. Exit 0 when it was promoted, else 1."""
-    store = state(read_home(home, tracking))
+    store = state(home_of(home, tracking))
     rollout = commands.running(store, endpoint)
     began, told, shown = time.monotonic(), False, ""
     while True:
@@ -110,9 +110,12 @@ def watch(
             sys.stderr.write("nobody carries it on: is a controller running? (fairlead up, or fairlead controller)\n")
             told = True
         time.sleep(LOOK_SECONDS)
-        rollout = _again(endpoint, rollout.id, home, tracking)
+        found = store.get("rollout", rollout.id)
+        if found is None:
+            raise NotFound(f"rollout {rollout.id} of {endpoint!r} is gone from the state store")
+        rollout = from_body(Rollout, found.body)
     if as_json:
-        emit(_document(rollout), "", as_json)
+        emit(to_body(rollout), "", as_json)
     raise typer.Exit(DONE if rollout.phase is Phase.DONE else FAILED)
 
 
@@ -156,23 +159,16 @@ def listed(
     as_json: AsJson = False,
 ) -> None:
     """All rollouts, newest first."""
-    found = [one for one in commands.rollouts(state(read_home(home, tracking))) if endpoint in ("", one.plan.endpoint)]
+    found = [one for one in commands.rollouts(state(home_of(home, tracking))) if endpoint in ("", one.plan.endpoint)]
     rows = [_row(one) for one in found]
     emit(rows, table(rows, ["id", "endpoint", "from", "to", "strategy", "phase", "percent", "reason"]), as_json)
 
 
 def _wish(what: str, endpoint: str, why: str, home: Path | None, tracking: str | None, as_json: bool) -> None:
-    place = read_home(home, tracking)
+    place = home_of(home, tracking)
     asks = {"pause": commands.pause, "resume": commands.resume, "promote": commands.promote, "abort": commands.abort}
     rollout = asks[what](state(place), endpoint, who=place.user, why=why)
-    emit(_document(rollout), f"{rollout.id}: {what} is noted; the controller does it within a second", as_json)
-
-
-def _again(endpoint: str, rollout_id: str, home: Path | None, tracking: str | None) -> Rollout:
-    for one in commands.rollouts(state(read_home(home, tracking))):
-        if one.id == rollout_id:
-            return one
-    raise NotFound(f"rollout {rollout_id} of {endpoint!r} is gone from the state store")
+    emit(to_body(rollout), f"{rollout.id}: {what} is noted; the controller does it within a second", as_json)
 
 
 def _strategy(text: str | None) -> Strategy | None:
@@ -223,7 +219,3 @@ def _row(one: Rollout) -> dict[str, Any]:
         "verdict": one.verdict,
         "reason": one.reason,
     }
-
-
-def _document(rollout: Rollout) -> dict[str, Any]:
-    return to_body(rollout)

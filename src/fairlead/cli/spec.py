@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fairlead.cli.where import spec_path
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.config import Home, nearest
 from fairlead.kit.config import home as read_home
@@ -15,8 +16,6 @@ from fairlead.kit.spec.spec import Spec
 from fairlead.wiring import retraining, specs, specs_course
 from fairlead.wiring.loop import Course
 from fairlead.wiring.stores import registry
-
-USUAL = Path("fairlead.yaml")
 
 SpecOption = Annotated[
     Path | None, typer.Option("--spec", help="The spec file.", show_default="fairlead.yaml, if there is one")
@@ -56,7 +55,7 @@ class Asked:
 
 def asked(spec: Path | None, home: Path | None, tracking: str | None) -> Asked:
     """Read the spec, or the one that lies here, or none. Raises UsageError."""
-    path = spec or (USUAL if USUAL.is_file() else None)
+    path = spec_path(spec)
     if path is None:
         return Asked(read_home(home, tracking), None)
     file = specs.read(path)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fairlead.cli.output import FAILED, AsJson, HomeOption, TrackingOption, emit, table
+from fairlead.cli.where import spec_path
 from fairlead.contracts.plans import TrafficSplit
 from fairlead.kit.config import Home
 from fairlead.kit.config import home as read_home
@@ -19,8 +20,6 @@ from fairlead.monitor import timeline
 from fairlead.wiring import presence, specs, standing
 from fairlead.wiring.presence import Presence
 from fairlead.wiring.standing import Answering, Rolling, Stored
-
-_USUAL = Path("fairlead.yaml")
 
 
 def status(
@@ -34,7 +33,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Say what runs here: which versions answer, how traffic is split, rollouts, alerts. Exit code 1: nothing runs."""
-    path = spec or (_USUAL if _USUAL.exists() else None)
+    path = spec_path(spec)
     asked = files.read(path).spec if path else None
     where = specs.home(asked, home, tracking) if asked else read_home(home, tracking)
     server = presence.found(where)

@@ -8,9 +8,9 @@ import typer
 
 from fairlead.cli.output import AsJson, HomeOption, emit
 from fairlead.cli.times import SinceOption, since_ms
+from fairlead.cli.where import home_of
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import to_body
-from fairlead.kit.config import home as read_home
 from fairlead.monitor import timeline as timelines
 from fairlead.wiring import reading, stores, watching
 
@@ -23,7 +23,7 @@ def timeline(
     as_json: AsJson = False,
 ) -> None:
     """Deployments, rollouts, verdicts, alerts and retrainings of an endpoint, oldest first, with their numbers."""
-    settings = read_home(home)
+    settings = home_of(home)
     state, start = stores.state(settings), since_ms(since, SystemClock.wall_ms())
     reading.check(state, stores.events(settings) if watching.has_events() else None, endpoint)
     lines = timelines.read(state, endpoint, since_ms=start, limit=limit)

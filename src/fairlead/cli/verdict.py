@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from fairlead.cli.output import AsJson, HomeOption, TrackingOption, emit, table
+from fairlead.cli.where import home_of
 from fairlead.contracts.plans import Verdict
 from fairlead.kit.codec.records import to_body
-from fairlead.kit.config import home as read_home
 from fairlead.monitor.timeline import pairs
 from fairlead.wiring import reading, stores
 
@@ -29,7 +29,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """One verdict: every check with its answer, the reason and the numbers."""
-    found = reading.verdict(stores.state(read_home(home)), name)
+    found = reading.verdict(stores.state(home_of(home)), name)
     emit(to_body(found), _text(found), as_json)
 
 
@@ -41,7 +41,7 @@ def list_verdicts(
     as_json: AsJson = False,
 ) -> None:
     """The verdicts on a model's versions, newest first."""
-    settings = read_home(home, tracking)
+    settings = home_of(home, tracking)
     found = reading.verdicts(stores.state(settings), stores.registry(settings), model)
     rows = [
         {

@@ -18,12 +18,12 @@ from fairlead.contracts.events import EventStore
 from fairlead.contracts.state import StateStore
 from fairlead.contracts.types import Tensors
 from fairlead.kit.codec.records import from_body, to_body
-from fairlead.monitor import labels, performance
-from fairlead.monitor.binning import Reference
+from fairlead.monitor import performance
 from fairlead.monitor.labels import Joined
 from fairlead.monitor.outputs import Task, guess, read_answers
 from fairlead.monitor.performance import Watch
 from fairlead.monitor.reference import reference
+from fairlead.wiring import watching
 
 Array = np.ndarray[Any, Any]
 
@@ -109,15 +109,9 @@ def kept_baseline(state: StateStore, model: str, version: str) -> Baseline | Non
     return from_body(Baseline, found.body) if found else None
 
 
-def kept_reference(state: StateStore, model: str, version: str) -> Reference | None:
-    """What ``keep`` kept, or None. Raises StateError."""
-    found = state.get("reference", f"{model}/{version}")
-    return from_body(Reference, found.body) if found else None
-
-
 def ensure_reference(state: StateStore, events: EventStore | None, endpoint: str, model: str, version: str) -> bool:
     """Make a reference of the newest rows that a version answered, where it has none; whether it has one now."""
-    if kept_reference(state, model, version) is not None:
+    if watching.reference(state, model, version) is not None:
         return True
     if events is None:
         return False
@@ -139,11 +133,6 @@ def watched_version(state: StateStore, endpoint: str) -> str:
     """Whose reference an endpoint is watched against; empty while nobody has said."""
     found = state.get("watch", endpoint)
     return str(found.body["version"]) if found else ""
-
-
-def first_labels(events: EventStore, state: StateStore, endpoint: str, version: str, until_ms: int) -> Joined:
-    """The labelled rows that a version served before ``until_ms``."""
-    return labels.read(events, state, endpoint, since_ms=0, until_ms=until_ms, version=version)
 
 
 def _put(state: StateStore, kind: str, key: str, body: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from fairlead.monitor.drift import Detector
 from fairlead.monitor.findings import Contract, Finding
 from fairlead.monitor.outputs import read_answers
 from fairlead.monitor.sketches import merge
-from fairlead.wiring import baselines
+from fairlead.wiring import baselines, watching
 from fairlead.wiring.baselines import Baseline, Performance
 
 DRIFT: Final = Rule("Drift", "drift.columns", above=0, absent=0, asks="drift")
@@ -159,7 +159,7 @@ class Monitor:
 
     def _detector(self, memory: Memory) -> Detector | None:
         watched = baselines.watched_version(self._state, self._endpoint) or memory.version
-        reference = baselines.kept_reference(self._state, self._model, watched)
+        reference = watching.reference(self._state, self._model, watched)
         if reference is None:
             return None
         contract = self._how.contract

@@ -20,7 +20,7 @@ from fairlead.retrain import run as runs
 from fairlead.retrain.answers import Opened
 from fairlead.retrain.data_tests import DataPolicy
 from fairlead.retrain.gate import GatePolicy
-from fairlead.wiring import baselines
+from fairlead.wiring import baselines, reading
 from fairlead.wiring.loop import Course
 from fairlead.wiring.stores import events, load_model, moves, opener, registry, state, tracker
 from fairlead.wiring.watching import has_events
@@ -31,9 +31,9 @@ def model_of(home: Home, endpoint: str) -> str:
 
     Raises SourceNotFound that names the nearest known one.
     """
-    found = state(home).get("split", endpoint)
-    if found is not None:
-        return str(found.body["model"])
+    split = reading.split_of(state(home), endpoint)
+    if split is not None and split.model:
+        return split.model
     known = registry(home).models()
     if endpoint in known:
         return endpoint

@@ -16,7 +16,7 @@ from fairlead.monitor.findings import Contract
 from fairlead.monitor.sketches import Folder
 from fairlead.testing.events import MemoryEvents
 from fairlead.testing.state import MemoryState
-from fairlead.wiring import baselines
+from fairlead.wiring import baselines, watching
 from fairlead.wiring.monitors import Monitor, Monitored
 
 WINDOW = 10_000
@@ -66,7 +66,7 @@ class World:
             "churn", "1", "champion", ids, at, np.full(rows, 0.01), codes, answered.astype(int),
             {"x": x[answered]}, {"label": (x[answered] > 0).astype(int)},
         )  # fmt: skip
-        reference = baselines.kept_reference(self.state, "m", "1")
+        reference = watching.reference(self.state, "m", "1")
         assert reference is not None
         folder = Folder(reference, "churn", "1", "champion", f"h.0.ab-{reference.id}", WINDOW)
         folder.add(columns)
