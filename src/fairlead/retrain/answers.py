@@ -18,7 +18,8 @@ from fairlead.retrain.gate import Answers
 Array = np.ndarray[Any, Any]
 
 _ROWS = 4096  # in one call of a model that sets no limit
-_TIMED, _TIMES = 64, 5
+_TIMED = 64  # rows
+_LEAST_ROUNDS, _MOST_ROUNDS, _TIMING_SECONDS = 11, 101, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +125,26 @@ def answered(model: LoadedModel, table: Columns, features: tuple[str, ...]) -> t
 
 def timed(
     pair: tuple[LoadedModel, LoadedModel], table: Columns, features: tuple[str, ...], now: Callable[[], float]
-) -> tuple[float, float]:
-    """Seconds that each model needs for the first 64 rows (fewer where it takes fewer): the best of five, in turns."""
+) -> Array:
+    """Seconds that each model needs for the first 64 rows (fewer where it takes fewer), [rounds, 2].
+
+    A round has a turn of each, and who comes first changes. As many as a second has, from 11 to 101, after one that
+    does not count.
+    """
     rows = [tensors(table, model.signature, features) for model in pair]
-    best = [float("inf"), float("inf")]
-    for _ in range(_TIMES):
-        for place, model in enumerate(pair):
+    rounds = np.zeros((_MOST_ROUNDS + 1, 2))
+    began = now()
+    for number in range(len(rounds)):
+        for place in (0, 1) if number % 2 else (1, 0):
+            model = pair[place]
             step = min(model.traits.max_rows or _TIMED, _TIMED)
             started = now()
             for start in range(0, min(_TIMED, rows_of(table)), step):
                 _part(model, rows[place], start, step)
-            best[place] = min(best[place], now() - started)
-    return best[0], best[1]
+            rounds[number, place] = now() - started
+        if number >= _LEAST_ROUNDS and now() - began > _TIMING_SECONDS:
+            return rounds[1 : number + 1]
+    return rounds[1:]
 
 
 def _part(model: LoadedModel, rows: Tensors, start: int, step: int) -> Tensors:

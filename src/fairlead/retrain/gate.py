@@ -22,7 +22,7 @@ import numpy as np
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.plans import Answer, Check, Verdict
 from fairlead.retrain import scores
-from fairlead.retrain.paired import Lift, compare
+from fairlead.retrain.paired import Lift, compare, ratio
 
 Array = np.ndarray[Any, Any]
 
@@ -79,13 +79,14 @@ class GatePolicy:
 class Answers:
     """One model on the held-out rows.
 
-    ``score``: P(class 1), or the value of a regression.  ``label``: class code.  ``seconds``: for a batch of some
-    rows, ``size``: bytes; both None when not measured.  ``problem``: what the model raised instead of answering.
+    ``score``: P(class 1), or the value of a regression.  ``label``: class code.  ``seconds``: for the same few rows, of
+    each round in which both models took turns.  ``size``: bytes.  Both None when not measured.  ``problem``: what the
+    model raised instead of answering.
     """
 
     score: Array | None = None
     label: Array | None = None
-    seconds: float | None = None
+    seconds: Array | None = None
     size: int | None = None
     problem: str = ""
 
@@ -232,11 +233,9 @@ def _comparisons(policy: GatePolicy, evidence: GateInput) -> Iterator[Check]:
         if policy.calibration:
             yield _calibration(policy, evidence, alpha, rng)
         if policy.max_latency_ratio:
-            pair = evidence.challenger.seconds, evidence.rival.seconds
-            yield _ratio("latency", pair, policy.max_latency_ratio, 1000, "ms")
+            yield _latency(policy, evidence)
         if policy.max_size_ratio:
-            sizes = evidence.challenger.size, evidence.rival.size
-            yield _ratio("size", sizes, policy.max_size_ratio, 1e-6, "MB")
+            yield _size(policy, evidence)
     if policy.parity:
         yield _parity(evidence)
 
@@ -342,14 +341,30 @@ def _calibration(policy: GatePolicy, evidence: GateInput, alpha: float, rng: np.
     return Check("calibration", _three(found, null), why, asdict(found))
 
 
-def _ratio(name: str, pair: tuple[float | None, float | None], limit: float, scale: float, unit: str) -> Check:
-    mine, other = pair
+def _latency(policy: GatePolicy, evidence: GateInput) -> Check:
+    """Timing has noise, so that a ratio on either side of the limit must be shown. It costs the hold-out nothing."""
+    mine, other, limit = evidence.challenger.seconds, evidence.rival.seconds, policy.max_latency_ratio
+    if mine is None or other is None or not np.all(other > 0):
+        return Check("latency", Answer.INCONCLUSIVE, "latency was not measured for both models")
+    found = ratio(mine, other, policy.alpha)
+    answer = Answer.PASS if found.upper <= limit else Answer.FAIL if found.lower > limit else Answer.INCONCLUSIVE
+    medians = float(np.median(mine)), float(np.median(other))
+    why = (
+        f"{medians[0] * 1000:.3g} ms against {medians[1] * 1000:.3g} ms: {found.estimate:.2f} times "
+        f"({found.lower:.2f} to {found.upper:.2f} in {found.rounds} rounds), and {limit:g} is allowed"
+    )
+    shown = {name: value for name, value in asdict(found).items() if np.isfinite(value)}
+    return Check("latency", answer, why, {"challenger": medians[0], "champion": medians[1], "limit": limit, **shown})
+
+
+def _size(policy: GatePolicy, evidence: GateInput) -> Check:
+    mine, other, limit = evidence.challenger.size, evidence.rival.size, policy.max_size_ratio
     if mine is None or not other:
-        return Check(name, Answer.INCONCLUSIVE, f"{name} was not measured for both models")
-    ratio = mine / other
-    numbers = {"challenger": mine, "champion": other, "ratio": ratio, "limit": limit}
-    why = f"{mine * scale:.3g} {unit} against {other * scale:.3g} {unit}: {ratio:.2f} times, and {limit:g} is allowed"
-    return Check(name, Answer.PASS if ratio <= limit else Answer.FAIL, why, numbers)
+        return Check("size", Answer.INCONCLUSIVE, "size was not measured for both models")
+    times = mine / other
+    why = f"{mine / 1e6:.3g} MB against {other / 1e6:.3g} MB: {times:.2f} times, and {limit:g} is allowed"
+    numbers = {"challenger": mine, "champion": other, "ratio": times, "limit": limit}
+    return Check("size", Answer.PASS if times <= limit else Answer.FAIL, why, numbers)
 
 
 def _parity(evidence: GateInput) -> Check:

@@ -257,7 +257,7 @@ class Run:
             rival = answer(stuff.rival, held, features, what)
             if not mine.problem and not rival.problem and rows_of(held):
                 seconds = timed((challenger.model, stuff.rival.model), held, features, parts.clock.now)
-                mine, rival = replace(mine, seconds=seconds[0]), replace(rival, seconds=seconds[1])
+                mine, rival = replace(mine, seconds=seconds[:, 0]), replace(rival, seconds=seconds[:, 1])
         else:
             rival = what.baseline(stuff.tables.train[data.target], rows_of(held))
         fresh = record.fresher(stuff.lineage, stuff.champion) if stuff.champion else (None, "")

@@ -44,9 +44,9 @@ class Triggers:
 class Known:
     """What is known of an endpoint now.
 
-    ``requests``: all of them, in any order.  ``alerts``: lines of the timeline with ``what`` drift or performance.
-    ``new_rows``: labelled rows since the last training.  ``trained_ms``: when that was; 0 when never.
-    ``since_ms``: when the schedule began to count, for an endpoint without a scheduled request.
+    ``requests``: all of them, in any order.  ``alerts``: lines of the timeline with ``what`` drift or performance, of
+    the version that serves.  ``new_rows``: labelled rows since the last training.  ``trained_ms``: when that was; 0
+    when never.  ``since_ms``: when the schedule began to count, for an endpoint without a scheduled request.
     ``asked``: a person's reason, empty when nobody asks.
     """
 
@@ -117,13 +117,18 @@ def due(triggers: Triggers, known: Known, endpoint: str, id_: str) -> Decision:
 
 
 def _wishes(triggers: Triggers, known: Known, last: int) -> list[_Wish]:
-    """``last``: the last request that did not fail; what a failed one was asked for by still stands."""
+    """``last``: the last request that did not fail; what a failed one was asked for by still stands.
+
+    Decay stands as long as the version that decayed serves: a challenger that was refused has healed nothing, and newer
+    rows may make a better one.
+    """
     wishes = []
     if known.asked:
         wishes.append(_Wish("human", known.asked, waits=False))
     allowed = {"performance": triggers.performance, "drift": triggers.drift}
     for name in ("performance", "drift"):
-        new = [one for one in known.alerts if one.what == name and last < one.at_ms <= known.now_ms]
+        after = 0 if name == "performance" else last
+        new = [one for one in known.alerts if one.what == name and after < one.at_ms <= known.now_ms]
         if new and allowed[name]:
             newest = max(new, key=lambda one: one.at_ms)
             wishes.append(_Wish(name, newest.text, evidence={"at_ms": newest.at_ms, **newest.evidence}))

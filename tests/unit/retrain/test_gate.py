@@ -35,8 +35,8 @@ def evidence(rows: int = 2000, mine: float = 0.5, other: float = 1.5, seed: int 
         against="1",
         at_ms=5,
         truth=truth,
-        challenger=answers(truth, mine, rng, shared, seconds=0.001, size=10),
-        rival=answers(truth, other, rng, shared, seconds=0.001, size=10),
+        challenger=answers(truth, mine, rng, shared, seconds=np.full(11, 0.001), size=10),
+        rival=answers(truth, other, rng, shared, seconds=np.full(11, 0.001), size=10),
     )
     return replace(given, **more)
 
@@ -288,13 +288,56 @@ def test_calibration_may_not_get_worse() -> None:
 def test_latency_and_size_have_budgets(mine: float | None, other: float | None, answer: Answer) -> None:
     given = evidence()
     pair = {
-        "challenger": replace(given.challenger, seconds=mine, size=None if mine is None else int(mine * 1e7)),
-        "rival": replace(given.rival, seconds=other, size=None if other is None else int(other * 1e7)),
+        "challenger": replace(given.challenger, seconds=rounds(mine), size=None if mine is None else int(mine * 1e7)),
+        "rival": replace(given.rival, seconds=rounds(other), size=None if other is None else int(other * 1e7)),
     }
     verdict = decide(GatePolicy(max_latency_ratio=2, max_size_ratio=3), replace(given, **pair))
     assert check(verdict, "latency").answer is check(verdict, "size").answer is answer
     without = decide(GatePolicy(max_latency_ratio=0), replace(given, **pair))
     assert not {"latency", "size"} & {one.name for one in without.checks}
+
+
+def rounds(seconds: float | None) -> np.ndarray | None:
+    return None if seconds is None else np.full(11, seconds)
+
+
+def test_latency_on_the_limit_is_not_judged_and_few_rounds_show_nothing() -> None:
+    given = evidence()
+    rng = np.random.default_rng(0)
+    for mine, count, answer in (
+        (2 * rng.lognormal(0, 0.3, 101), 101, OPEN),
+        (1.2 * rng.lognormal(0, 0.3, 101), 101, PASS),
+        (3 * rng.lognormal(0, 0.3, 101), 101, FAIL),
+        (np.ones(3), 3, OPEN),
+    ):
+        pair = {
+            "challenger": replace(given.challenger, seconds=mine),
+            "rival": replace(given.rival, seconds=np.ones(count)),
+        }
+        found = check(decide(GatePolicy(max_latency_ratio=2), replace(given, **pair)), "latency")
+        assert found.answer is answer
+        assert f"in {count} rounds), and 2 is allowed" in found.why
+        json.dumps(to_body(found), allow_nan=False)
+
+
+def test_latency_is_misjudged_as_seldom_as_alpha_says_on_a_machine_with_spells() -> None:
+    """Both models slow down by up to ten times, for a while, at random; a true ratio on the limit passes by chance."""
+    rng = np.random.default_rng(1)
+    given, wrong, runs = evidence(), {PASS: 0, FAIL: 0, OPEN: 0}, 1000
+    for _ in range(runs):
+        spells = np.repeat(rng.choice([1, 1, 3, 10], 11), 10)[:101]
+        mine, other = (spells * rng.lognormal(0, 0.4, 101) for _ in "ab")
+        pair = {
+            "challenger": replace(given.challenger, seconds=2 * mine),
+            "rival": replace(given.rival, seconds=other),
+        }
+        wrong[latency_of(replace(given, **pair))] += 1
+    assert max(wrong[PASS], wrong[FAIL]) <= runs * 0.05 + 3 * math.sqrt(runs * 0.05 * 0.95)
+
+
+def latency_of(given: GateInput) -> Answer:
+    """The answer of the latency check alone: the others are made cheap."""
+    return check(decide(GatePolicy(metric="accuracy", max_latency_ratio=2), given), "latency").answer
 
 
 @pytest.mark.parametrize(("agrees", "answer"), [(True, PASS), (None, PASS), (False, FAIL)])

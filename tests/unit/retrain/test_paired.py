@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
+from scipy.stats import binomtest, norm
 from scipy.stats import bootstrap as scipy_bootstrap
-from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar
 
 from fairlead.retrain import scores
@@ -20,6 +20,7 @@ from fairlead.retrain.paired import (
     mcnemar_chi2,
     mcnemar_exact,
     proportions,
+    ratio,
     tango,
 )
 
@@ -256,3 +257,21 @@ def test_delong_without_variance_decides_by_the_estimate() -> None:
     assert (same.p, same.lower) == (1.0, 0.0)
     better = compare(scores.METRICS["roc_auc"], truth, score, -score, null=0.5, alpha=0.05, rng=rng)
     assert (better.p, better.lower) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("rounds", "alpha"), [(11, 0.05), (101, 0.05), (30, 0.01), (4, 0.05)])
+def test_the_bounds_of_a_median_ratio_are_those_of_the_sign_test(rounds: int, alpha: float) -> None:
+    """Oracle: scipy's binomial test. A bound is where the test of "the median ratio is this" stops to reject."""
+    rng = np.random.default_rng(rounds)
+    first, second = rng.lognormal(0.2, 0.5, rounds), rng.lognormal(0, 0.5, rounds)
+    found, ratios = ratio(first, second, alpha), first / second
+    assert found.estimate == np.median(ratios)
+
+    def kept(counts: list[int]) -> list[float]:
+        pairs = zip(sorted(ratios), counts, strict=True)
+        return [r for r, count in pairs if binomtest(count, rounds, alternative="greater").pvalue <= alpha]
+
+    above = kept([int((ratios >= r).sum()) for r in sorted(ratios)])
+    below = kept([int((ratios <= r).sum()) for r in sorted(ratios)])
+    assert found.lower == (above[-1] if above else 0.0)
+    assert found.upper == (below[0] if below else np.inf)

@@ -67,6 +67,13 @@ def test_an_alert_that_was_answered_or_lies_ahead_is_not_new() -> None:
     assert asked(ON, alerts=[alert(MONDAY + 1)])[0] == ""
 
 
+@pytest.mark.parametrize("status", ["done", "blocked", "failed"])
+def test_decay_asks_again_after_each_cool_down_while_the_version_serves(status: str) -> None:
+    decay = [alert(MONDAY - 3 * DAY, "performance", "AUC fell")]
+    assert asked(ON, requests=[request(MONDAY - DAY, status)], alerts=decay) == ("performance", "AUC fell")
+    assert asked(ON, requests=[request(MONDAY - DAY + 5000, status)], alerts=decay)[0] == ""
+
+
 def test_performance_comes_before_drift() -> None:
     known = {"alerts": [alert(MONDAY - 1), alert(MONDAY - 5, "performance", "AUC fell")]}
     assert asked(ON, **known) == ("performance", "AUC fell")
