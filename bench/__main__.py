@@ -1,6 +1,7 @@
 """The bench: ours beside the floor, plain FastAPI and peers, in one run; server on one core, load on another.
 
-usage: python -m bench [--only w1,w2,ready,install] [--rounds 3] [--seconds 3] [--connections 1,16,64] [--peers DIR]
+usage: python -m bench [--only w1,record,w2,ready,install] [--rounds 3] [--seconds 3] [--connections 1,16,64]
+       [--peers DIR]
 Every answer is checked. Figures go to bench/results/*.json, tables as Markdown to standard output. DIR holds a virtual
 environment for each peer, named fastapi-orjson, litserve, bentoml, kserve or mlserver; who is not there is left out.
 """
@@ -11,9 +12,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from bench import beside, footprint, rig
+from bench import beside, footprint, record, rig
 
-PARTS = ("w1", "w2", "ready", "install")
+PARTS = ("w1", "record", "w2", "ready", "install")
 
 
 def main() -> None:
@@ -37,6 +38,11 @@ def main() -> None:
             runs, memory = beside.run_w1(folders["w1"], connections, options.seconds, options.rounds, options.peers)
             rig.save("w1", {"runs": runs, "memory_mb": memory})
             print(beside.table_w1(runs, memory), end="\n\n", flush=True)
+        if "record" in parts:
+            connections = [int(part) for part in options.connections.split(",")]
+            runs, kept = record.run(folders["record"], connections, options.seconds, options.rounds)
+            rig.save("record", {"runs": runs, "kept": kept})
+            print(record.table(runs, kept), end="\n\n", flush=True)
         if "w2" in parts:
             images = beside.run_w2(folders["w2"], options.images, options.rounds)
             rig.save("w2", images)

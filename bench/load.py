@@ -163,7 +163,7 @@ async def run(options: argparse.Namespace) -> dict[str, float]:
     def rank(share: float) -> float:
         return float(latencies[max(0, int(np.ceil(share * len(latencies))) - 1)])
 
-    found = {"requests_per_second": len(latencies) / taken, "seconds": taken}
+    found = {"requests_per_second": len(latencies) / taken, "seconds": taken, "sent": options.count or -1 - load.left}
     found |= {"p50_ms": rank(0.5), "p99_ms": rank(0.99), "p999_ms": rank(0.999), "errors": load.errors}
     if options.expected:
         found |= {"checked": len(load.kept), "wrong": load.wrong(np.load(options.expected), READERS[options.reader])}

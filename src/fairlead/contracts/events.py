@@ -122,8 +122,11 @@ class EventStore(Protocol):
         until_ms: int | None = None,
         version: str = "",
         limit: int = 0,
+        features: bool = True,
     ) -> Mapping[str, Array]:
         """One row for each row predicted, oldest first (``limit``: the newest so many), column by column.
+
+        ``features``: False leaves out the columns ``in.``, the most of the bytes.
 
         Columns: ``prediction_id row at_ms version arm propensity unit seconds code``, then every feature as ``in.NAME``
         and every output as ``out.NAME`` (a column of several elements as an object array of lists). A column that a

@@ -103,11 +103,17 @@ class StateStore(Protocol):
         """
 
     def labels(
-        self, endpoint: str, *, since_ms: int = 0, until_ms: int | None = None, keys: Sequence[str] = ()
+        self,
+        endpoint: str,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        keys: Sequence[str] = (),
+        limit: int = 0,
     ) -> list[KnownLabel]:
         """Those that became known or were corrected in ``[since_ms, until_ms)``, in the order in which they last did.
 
-        ``keys``: those only; none given means all.
+        ``keys``: those only; none given means all.  ``limit``: no more than so many of them, whichever; 0 for all.
         """
 
     def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:

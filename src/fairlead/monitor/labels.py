@@ -21,7 +21,8 @@ Frame = Mapping[str, Array]
 """What ``EventStore.frame`` gives: column name to array, one element a predicted row."""
 
 ENTITY = "more.entity"
-_SKEW_MS = 86_400_000
+SKEW_MS = 86_400_000
+"""Clocks differ: a label may be so much older than its prediction."""
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -222,11 +223,21 @@ def read(
     as_of_ms: int | None = None,
     version: str = "",
     entity: str = ENTITY,
+    features: bool = True,
+    waiting: bool = True,
 ) -> Joined:
-    """The predictions of ``[since_ms, until_ms)`` out of the stores, joined. Raises what the stores raise."""
-    frame = events.frame(endpoint, since_ms=since_ms, until_ms=until_ms, version=version)
-    # Clocks differ: a label may be a little older than its prediction.
-    labels = state.labels(endpoint, since_ms=max(0, since_ms - _SKEW_MS))
+    """The predictions of ``[since_ms, until_ms)`` out of the stores, joined. Raises what the stores raise.
+
+    ``features``: False leaves out what was asked.  ``waiting``: False leaves out labels of other predictions, which
+    ``Joined`` then does not count; so much less is read where many labels come.
+    """
+    frame = events.frame(endpoint, since_ms=since_ms, until_ms=until_ms, version=version, features=features)
+    keys: Sequence[str] = ()
+    if not waiting:
+        keys = list(dict.fromkeys(str(key) for name in ("prediction_id", entity) for key in frame.get(name, ())))
+        if not keys:
+            return join(frame, [], as_of_ms=as_of_ms, entity=entity)
+    labels = state.labels(endpoint, since_ms=max(0, since_ms - SKEW_MS), keys=keys)
     return join(frame, labels, as_of_ms=as_of_ms, entity=entity)
 
 

@@ -45,8 +45,9 @@ class Known:
     """What is known of an endpoint now.
 
     ``requests``: all of them, in any order.  ``alerts``: lines of the timeline with ``what`` drift or performance, of
-    the version that serves.  ``new_rows``: labelled rows since the last training.  ``trained_ms``: when that was; 0
-    when never.  ``since_ms``: when the schedule began to count, for an endpoint without a scheduled request.
+    the version that serves.  ``new_rows``: labelled rows since the last training; counting may stop at what is enough.
+    ``trained_ms``: when that was; 0 when never.  ``since_ms``: when the schedule began to count, for an endpoint
+    without a scheduled request.
     ``asked``: a person's reason, empty when nobody asks.
     """
 
@@ -135,12 +136,12 @@ def _wishes(triggers: Triggers, known: Known, last: int) -> list[_Wish]:
     if triggers.cron and (at := _scheduled(triggers.cron, known)):
         wishes.append(_Wish("schedule", f"{triggers.cron} was due at {_time(at)}", waits=False, evidence={"at_ms": at}))
     if triggers.rows and known.new_rows >= triggers.rows:
-        why = f"{known.new_rows} new labelled rows, {triggers.rows} are enough"
-        wishes.append(_Wish("data", why, evidence={"rows": known.new_rows}))
+        why = f"{triggers.rows} new labelled rows have come"
+        wishes.append(_Wish("data", why, evidence={"rows": triggers.rows}))
     age = known.now_ms - known.trained_ms
     if triggers.age_ms and known.new_rows and age >= triggers.age_ms:
-        why = f"the last training is {age / _DAY:.1f} days old and there are {known.new_rows} new labelled rows"
-        wishes.append(_Wish("data", why, evidence={"rows": known.new_rows, "age_ms": age}))
+        why = f"the last training is {age / _DAY:.1f} days old and there are new labelled rows"
+        wishes.append(_Wish("data", why, evidence={"age_ms": age}))
     return wishes
 
 

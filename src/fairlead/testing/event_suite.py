@@ -119,6 +119,12 @@ def time_version_and_limit_choose(make: Make) -> None:
     _equal(store.frame("churn", limit=1, version="0")["at_ms"], [last - HOUR_MS + 9])
     _expect(len(store.frame("churn", limit=1000)["row"]) == 61, "a limit above what is there")
     _expect(len(store.frame("churn", version="9")["row"]) == 0, "a version that is not there")
+    for found in (store.frame("churn", features=False), store.frame("churn", limit=12, features=False)):
+        _expect(not any(name.startswith("in.") for name in found), "features were left out")
+    whole = store.frame("churn")
+    for name, column in store.frame("churn", features=False).items():
+        _equal(column, whole[name])
+    _expect(any(name.startswith("in.") for name in whole), "features are there unless they are left out")
 
 
 def endpoints_do_not_mix(make: Make) -> None:

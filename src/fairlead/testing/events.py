@@ -63,6 +63,7 @@ class MemoryEvents:
         until_ms: int | None = None,
         version: str = "",
         limit: int = 0,
+        features: bool = True,
     ) -> Mapping[str, Array]:
         self._answer()
         with self._lock:
@@ -75,7 +76,8 @@ class MemoryEvents:
                 and version in ("", line["version"])
             ]
         found.sort(key=lambda one: one[0]["at_ms"])
-        return _columns(found[-limit:] if limit else found)
+        columns = _columns(found[-limit:] if limit else found)
+        return {name: column for name, column in columns.items() if features or not name.startswith("in.")}
 
     def query(self, sql: str) -> Mapping[str, Array]:
         """Lists are their JSON, bytes are text. Raises InvalidParameter."""

@@ -113,7 +113,13 @@ class MemoryState:
         return Accepted(new, len(kept) - new - corrected, corrected)
 
     def labels(
-        self, endpoint: str, *, since_ms: int = 0, until_ms: int | None = None, keys: Sequence[str] = ()
+        self,
+        endpoint: str,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        keys: Sequence[str] = (),
+        limit: int = 0,
     ) -> list[KnownLabel]:
         wanted = set(keys)
         found: list[tuple[int, KnownLabel]] = []
@@ -124,7 +130,7 @@ class MemoryState:
                     at_ms, value = history[-1]
                     label = Label(endpoint, key, value, at_ms, row, by_key)
                     found.append((moved[-1], KnownLabel(label, tuple(history[:-1]))))
-        return [known for _, known in sorted(found, key=lambda one: one[0])]
+        return [known for _, known in sorted(found, key=lambda one: one[0])][: limit or None]
 
     def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
         check_names(name=name, owner=owner)

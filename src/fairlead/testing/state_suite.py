@@ -241,6 +241,9 @@ def labels_are_read_by_time_and_key(place: Place) -> None:
     some = store.labels(endpoint, since_ms=100, until_ms=301, keys=["p1", "p3", "p4", "p3", "none"])
     _expect([known.label.key for known in some] == ["p1", "p3"], "keys and times hold at once")
     _expect(some[0].changes == ((100, 0.0),), "the history is whole, whatever time was asked for")
+    for limit, of in ((2, ()), (1, ("p1", "p3")), (99, ("p1", "p3"))):
+        few, every = (store.labels(endpoint, since_ms=100, keys=of, limit=most) for most in (limit, 0))
+        _expect(len(few) == min(limit, len(every)) and all(one in every for one in few), "no more than the limit")
 
 
 def a_bad_label_is_refused_with_its_batch(place: Place) -> None:

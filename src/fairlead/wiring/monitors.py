@@ -198,6 +198,9 @@ class Monitor:
         until = now_ms - delay
         if delay and until <= memory.labelled_ms:
             return memory, _standing(memory)
+        if not self._state.labels(self._endpoint, since_ms=max(0, memory.labelled_ms - labels.SKEW_MS), limit=1):
+            memory = replace(memory, labelled_ms=until) if delay else memory
+            return memory, _standing(memory)  # what was predicted need not be read
         joined = labels.read(
             self._events,
             self._state,
@@ -205,6 +208,8 @@ class Monitor:
             since_ms=memory.labelled_ms,
             until_ms=until,
             version=memory.version,
+            features=False,
+            waiting=False,
         )
         watermark = until if delay else None
         if watermark is None and len(joined):

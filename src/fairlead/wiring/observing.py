@@ -156,7 +156,10 @@ def _means(
     span: tuple[int, int | None],
     metrics: Iterable[str],
 ) -> Mapping[str, Moments]:
-    joined = labels.read(events, state, endpoint, since_ms=span[0], until_ms=span[1], version=version)
+    since, until = span
+    joined = labels.read(
+        events, state, endpoint, since_ms=since, until_ms=until, version=version, features=False, waiting=False
+    )
     if not len(joined):
         return {}
     found = {}

@@ -163,8 +163,8 @@ def _exact(stores: Stores, asked: Asked, seen: _Seen) -> Drift:
     reference = _reference(stores.state, asked, seen)
     if reference is None:
         raise NotFound(_no_reference(stores.state, asked))
-    span = {"since_ms": asked.since_ms, "until_ms": asked.until_ms + 1}
-    frame = answered(stores.events.frame(asked.endpoint, version=asked.version, **span))
+    since, until = asked.since_ms, asked.until_ms + 1
+    frame = answered(stores.events.frame(asked.endpoint, since_ms=since, until_ms=until, version=asked.version))
     if not len(frame["row"]):
         raise NotFound(f"no call of {asked.words} is among the events: there is nothing to compare; try --since")
     tests = mapping.of_comparison(compare_chunks(reference, _chunks(frame)))

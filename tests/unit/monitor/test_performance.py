@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fairlead.contracts.errors import UsageError
-from fairlead.contracts.events import Label
+from fairlead.contracts.events import Columns, Label
 from fairlead.contracts.state import KnownLabel
 from fairlead.monitor.labels import join, read
 from fairlead.monitor.outputs import Task, canonical, guess, predictions, read_answers
 from fairlead.monitor.performance import over_time
+from fairlead.testing.events import MemoryEvents
+from fairlead.testing.state import MemoryState
 
 BINARY = Task((0.0, 1.0), "", "p")
 
@@ -118,9 +121,26 @@ def test_reading_out_of_the_stores() -> None:
             return frame([20, 30], p=np.array([0.1, 0.9]))
 
     class State:
-        def labels(self, endpoint: str, *, since_ms: int) -> list[KnownLabel]:
+        def labels(self, endpoint: str, *, since_ms: int, keys: Sequence[str] = ()) -> list[KnownLabel]:
             assert (endpoint, since_ms) == ("e", 0)
             return [known(1, 1.0, 40)]
 
     joined = read(Events(), State(), "e", since_ms=10, version="1")  # type: ignore[arg-type]
     assert joined.rows.tolist() == [1]
+
+
+def test_reading_only_the_labels_of_what_was_predicted() -> None:
+    state, events = MemoryState(), MemoryEvents()
+    at = np.array([1_000, 2_000, 3_000])
+    events.append([
+        Columns("e", "1", "champion", ["a", "b", "c"], at, np.zeros(3), [""] * 3, np.ones(3, int),
+                {"x": np.arange(3.0)}, {"p": np.arange(3.0)}, more={"entity": ["k1", "k2", None]})
+    ])  # fmt: skip
+    state.label([Label("e", "b", 1.0, 4_000), Label("e", "k1", 2.0, 4_000, by_key=True), Label("e", "z", 3.0, 4_000)])
+    whole = read(events, state, "e", since_ms=0)
+    some = read(events, state, "e", since_ms=0, features=False, waiting=False)
+    assert some.label.tolist() == whole.label.tolist() == [2.0, 1.0]
+    assert (whole.waiting, some.waiting) == (1, 0)
+    assert set(whole.frame) - set(some.frame) == {"in.x"}
+    none = read(events, state, "e", since_ms=9_000, waiting=False)
+    assert (len(none), none.predictions) == (0, 0)

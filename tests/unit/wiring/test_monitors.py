@@ -99,6 +99,22 @@ def test_nothing_is_told_while_nothing_happens(world: World) -> None:
         assert world.look(number) == []
 
 
+def test_predictions_are_not_read_while_nobody_tells_labels(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def frame(*_: object, **__: object) -> None:
+        raise AssertionError("read")
+
+    monkeypatch.setattr(world.state, "labels", lambda *_, **__: [])
+    monkeypatch.setattr(world.events, "frame", frame)
+    for number in range(3):
+        world.window(number)
+        assert world.look(number) == []
+    monkeypatch.undo()
+    for number in range(3, 6):
+        world.window(number, wrong=0.3)
+    told = [alert for number in range(3, 6) for alert in world.look(number)]
+    assert told == ["PerformanceDecay firing"]
+
+
 def test_drift_is_told_once_with_its_columns(world: World) -> None:
     for number in range(4):
         world.window(number, shift=0.0 if number < 2 else 1.5)

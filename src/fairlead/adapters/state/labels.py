@@ -33,9 +33,13 @@ def keep(connection: sa.Connection, endpoint: str, labels: Sequence[Label]) -> A
 
 
 def known(
-    connection: sa.Connection, endpoint: str, since_ms: int, until_ms: int | None, keys: Sequence[str]
+    connection: sa.Connection, endpoint: str, span: tuple[int, int | None], keys: Sequence[str], limit: int
 ) -> list[KnownLabel]:
+    """``limit``: no more than so many; 0 for all."""
+    since_ms, until_ms = span
     chosen = _chosen(connection, endpoint, since_ms, until_ms, keys)
+    if limit:
+        chosen = sa.select(chosen.limit(limit).subquery())
     earlier = _changes(connection, CHANGES.c.label.in_(chosen))
     found: list[tuple[int, int, KnownLabel]] = []
     for row in connection.execute(sa.select(LABELS).where(LABELS.c.id.in_(chosen))):

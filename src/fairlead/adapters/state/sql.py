@@ -134,10 +134,16 @@ class SqlState:
         return Accepted(*(sum(getattr(one, name) for one in told) for name in ("new", "same", "corrected")))
 
     def labels(
-        self, endpoint: str, *, since_ms: int = 0, until_ms: int | None = None, keys: Sequence[str] = ()
+        self,
+        endpoint: str,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        keys: Sequence[str] = (),
+        limit: int = 0,
     ) -> list[KnownLabel]:
         with self._database.reading() as connection:
-            return label_rows.known(connection, endpoint, since_ms, until_ms, keys)
+            return label_rows.known(connection, endpoint, (since_ms, until_ms), keys, limit)
 
     def acquire(self, name: str, owner: str, seconds: float) -> Lease | None:
         check_names(name=name, owner=owner)

@@ -87,6 +87,7 @@ class ParquetEvents:
         until_ms: int | None = None,
         version: str = "",
         limit: int = 0,
+        features: bool = True,
     ) -> Mapping[str, Array]:
         keep = pads.field("at_ms") >= since_ms
         if until_ms is not None:
@@ -96,7 +97,7 @@ class ParquetEvents:
 
         def read() -> list[Any]:
             files = self._files(endpoint, since_ms, until_ms)
-            return self._newest(files, keep, limit) if limit else self._tables(files, keep)
+            return self._newest(files, keep, limit, features) if limit else self._tables(files, keep, features)
 
         tables = [table for table in self._whole(read) if table.num_rows]
         kinds = frames.unified(table.schema for table in tables)
@@ -180,13 +181,13 @@ class ParquetEvents:
     def _where(self, file: File) -> str:
         return f"{self._place.root}/{file.path}"
 
-    def _tables(self, files: Sequence[File], keep: Any) -> list[Any]:
+    def _tables(self, files: Sequence[File], keep: Any, features: bool) -> list[Any]:
         groups: dict[str, list[File]] = {}
         for file in files:
             groups.setdefault(file.schema, []).append(file)
-        return [self._dataset(group).to_table(filter=keep) for group in groups.values()]
+        return [_chosen(self._dataset(group), keep, features) for group in groups.values()]
 
-    def _newest(self, files: Sequence[File], keep: Any, limit: int) -> list[Any]:
+    def _newest(self, files: Sequence[File], keep: Any, limit: int, features: bool) -> list[Any]:
         """From the newest file back, until no older one can have a row among the newest ``limit``."""
         waiting = sorted(files, key=lambda file: file.last_ms)
         tables: list[Any] = []
@@ -194,7 +195,7 @@ class ParquetEvents:
         while waiting:
             chunk, waiting = waiting[-count:], waiting[:-count]
             count *= 2
-            tables = [*self._tables(chunk, keep), *tables]
+            tables = [*self._tables(chunk, keep, features), *tables]
             times = np.concatenate([table["at_ms"].to_numpy() for table in tables])
             if len(times) >= limit and waiting:
                 oldest = np.partition(times, len(times) - limit)[len(times) - limit]
@@ -244,3 +245,9 @@ class ParquetEvents:
 
     def _failed(self, error: Exception) -> Unavailable:
         return Unavailable(f"events: {self._place.root} cannot be read: {str(error).partition(chr(10))[0]}")
+
+
+def _chosen(dataset: Any, keep: Any, features: bool) -> Any:
+    """A table of the rows to keep, without the columns of features where they are not wanted."""
+    names = [name for name in dataset.schema.names if features or not name.startswith("in.")]
+    return dataset.to_table(columns=names, filter=keep)
