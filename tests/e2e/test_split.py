@@ -15,6 +15,7 @@ from fairlead.contracts.plans import Share, TrafficSplit
 from fairlead.contracts.state import StateStore
 from fairlead.kit import plugins
 from fairlead.kit.codec.records import to_body
+from fairlead.monitor import labels
 
 PREDICT = "/v2/models/pair/infer"
 BODY = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]}
@@ -77,19 +78,24 @@ def test_traffic_moves_there_and_back_and_everything_is_recorded(
         label = {"endpoint": "pair", "labels": [{"prediction_id": identity, "label": 1}]}
         assert client.post("/v1/feedback", json=label).json() == {"new": 1, "same": 0, "corrected": 0}
         assert client.post("/v1/feedback", json=label).json() == {"new": 0, "same": 1, "corrected": 0}
+        keyed = client.post(PREDICT, json=BODY, headers={"Fairlead-Key": "order-7"}).headers["fairlead-prediction-id"]
+        label = {"endpoint": "pair", "labels": [{"key": "order-7", "label": 0}]}
+        assert client.post("/v1/feedback", json=label).json() == {"new": 1, "same": 0, "corrected": 0}
     assert served.stop() == 0
 
     windows = state.windows("pair")
     calls = Counter[tuple[str, str]]()
     for window in windows:
         calls[window.arm, window.version] += window.calls
-    events = plugins.load("fairlead.events", "parquet")(f"{environment['FAIRLEAD_HOME']}/events").frame("pair")
+    store = plugins.load("fairlead.events", "parquet")(f"{environment['FAIRLEAD_HOME']}/events")
+    events = store.frame("pair")
     recorded = Counter(zip(events["arm"].tolist(), events["version"].tolist(), strict=True))
     assert recorded == calls
-    assert sum(count for (arm, _), count in recorded.items() if arm != "shadow") == 1051
+    assert sum(count for (arm, _), count in recorded.items() if arm != "shadow") == 1052
     assert recorded["shadow", "2"] == 100
     assert sum(window.pairs.get("calls", 0) for window in windows) == 100
-    assert identity in events["prediction_id"].tolist()
+    told = labels.read(store, state, "pair", since_ms=0)
+    assert dict(zip(told.column("prediction_id"), told.label, strict=True)) == {identity: 1.0, keyed: 0.0}
 
 
 def test_a_caller_whose_body_comes_late_is_answered_by_the_version_in_place(served: Any, state: StateStore) -> None:

@@ -28,7 +28,8 @@ class Columns:
     ``unit``: what the assignment hashed (empty: the request id).  ``degraded``: how the answer was less than asked.
     ``weight``: calls that one recorded call stands for (sampling); 1.0 where all are kept.
 
-    ``more`` has nullable columns that not every endpoint has, by name: ``event_time_ms``, ``cost``, ``entity``.
+    ``entity``: the business key of each row of ``sum(rows)``, None where it has none; empty where none has one.
+    ``more`` has nullable columns that not every endpoint has, by name: ``event_time_ms``, ``cost``.
     """
 
     endpoint: str
@@ -45,6 +46,7 @@ class Columns:
     unit: Sequence[str] = ()
     degraded: Sequence[str] = ()
     weight: float = 1.0
+    entity: Sequence[str | None] = ()
     more: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     paired: Tensors = field(default_factory=dict)
     """Of a shadow: what the champion answered to the same calls, row by row as ``outputs``."""
@@ -131,8 +133,8 @@ class EventStore(Protocol):
         Columns: ``prediction_id row at_ms version arm propensity unit seconds code``, then every feature as ``in.NAME``
         and every output as ``out.NAME`` (a column of several elements as an object array of lists). A column that a
         row does not have is None or NaN. A call without rows (it failed) is one line with ``row`` -1.
-        ``degraded weight`` come after ``code``, and the columns of ``more`` last, under their own names (``more.NAME``
-        where that is taken).
+        ``degraded weight`` come after ``code``, then ``entity`` where a row has one, and the columns of ``more`` last,
+        under their own names (``more.NAME`` where that is taken).
         """
 
     def query(self, sql: str) -> Mapping[str, Array]:

@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 Frame = Mapping[str, Array]
 """What ``EventStore.frame`` gives: column name to array, one element a predicted row."""
 
-ENTITY = "more.entity"
+ENTITY = "entity"
 SKEW_MS = 86_400_000
 """Clocks differ: a label may be so much older than its prediction."""
 _NEVER = np.iinfo(np.int64).max

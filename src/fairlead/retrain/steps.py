@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,19 +78,34 @@ class Context:
         return [] if self.state is None else self.state.labels(self.endpoint, since_ms=since_ms, until_ms=until_ms)
 
     def labelled(self, *, since_ms: int = 0, until_ms: int | None = None) -> Columns:
-        """Predicted rows whose label is known by prediction id, oldest first: the features under their own names,
-        ``at_ms`` and ``label``. Rows of one prediction are told apart by the label's row number.
+        """Predicted rows whose label is known, oldest first: the features under their own names, ``at_ms`` and
+        ``label``. Rows of one prediction, or of one call and business key, are told apart by the label's row number.
         """
         frame = self.frame(since_ms=since_ms, until_ms=until_ms)
-        known = {(one.label.key, one.label.row): one.label.value for one in self.labels() if not one.label.by_key}
+        known = {(one.label.by_key, one.label.key, one.label.row): one.label.value for one in self.labels()}
+        places = [(place, next((known[one] for one in of if one in known), None)) for place, of in _named(frame)]
+        found = [(place, value) for place, value in places if value is not None]
+        kept = np.array([place for place, _ in found], int)
         names = {name: name.removeprefix("in.") for name in frame if name.startswith("in.")}
-        ids, rows = frame.get("prediction_id", np.zeros(0)), frame.get("row", np.zeros(0))
-        found = [(str(key), int(row)) for key, row in zip(ids, rows, strict=True)]
-        kept = np.array([place for place, one in enumerate(found) if one in known], int)
         table = {plain: frame[name][kept] for name, plain in names.items()}
         if "at_ms" in frame:
             table["at_ms"] = frame["at_ms"][kept]
-        return {**table, _LABEL: np.array([known[found[place]] for place in kept])}
+        return {**table, _LABEL: np.array([value for _, value in found])}
+
+
+def _named(frame: Mapping[str, Array]) -> Iterator[tuple[int, list[tuple[bool, str, int]]]]:
+    """Each row's place, and what a label may call it: by prediction id first, then by business key and which of its
+    call's rows with that key it is."""
+    ids = frame.get("prediction_id", np.zeros(0))
+    keys = frame.get("entity", np.full(len(ids), None))
+    counted: Counter[tuple[str, str, str]] = Counter()
+    for place, (name, row, key) in enumerate(zip(ids, frame.get("row", ids), keys, strict=True)):
+        called = [(False, str(name), int(row))]
+        if key is not None:
+            answer = (str(name), str(frame["arm"][place]) if "arm" in frame else "", str(key))
+            called.append((True, str(key), counted[answer]))
+            counted[answer] += 1
+        yield place, called
 
 
 @dataclass(frozen=True, slots=True)

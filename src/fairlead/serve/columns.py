@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,22 +17,34 @@ from fairlead.contracts.types import Tensors
 Array = np.ndarray[Any, Any]
 
 
+KEY_HEADER: Final = "fairlead-key"
+"""Where a caller puts the business key of a call, unless an endpoint says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Keeping:
     """What is kept of an endpoint's calls.
 
     ``sample``: share of the calls, above 0 up to 1.  ``exclude``: inputs and outputs that are never kept.
     ``hashed``: those of which the SHA-256 of ``salt`` and the value is kept, 32 hex digits of it.
+    ``key``: what holds the business key that labels may name: ``header:NAME`` of the call, or ``field:NAME``, an input
+    that has one for each row; empty for none.
     """
 
     sample: float = 1.0
     exclude: frozenset[str] = frozenset()
     hashed: frozenset[str] = frozenset()
     salt: str = ""
+    key: str = f"header:{KEY_HEADER}"
 
     def __post_init__(self) -> None:
         if not 0 < self.sample <= 1:
             raise UsageError(f"the share of calls to keep is {self.sample:g}; expected above 0 and up to 1")
+        kind, _, name = self.key.partition(":")
+        if self.key and (kind not in ("header", "field") or not name):
+            raise UsageError(f"the key of labels is {self.key!r}; expected header:NAME, field:NAME or nothing")
+        if kind == "field" and name in self.exclude | self.hashed:
+            raise UsageError(f"the key of labels is {self.key}, which is kept hidden; labels could not be found by it")
 
 
 def columns_of(
@@ -39,21 +52,51 @@ def columns_of(
     inputs: Sequence[Tensors],
     outputs: Sequence[Tensors | None],
     pairs: Sequence[tuple[Tensors, float]],
+    keys: Sequence[str],
     keeping: Keeping,
     batched: bool,
 ) -> Columns:
-    """``columns`` with what went in and came out of the calls that were answered: ``sum(rows)`` rows of each tensor."""
+    """``columns`` with what went in and came out of the calls that were answered: ``sum(rows)`` rows of each tensor.
+
+    ``keys``: the business key of each call (empty: it has none); no keys: none has one.
+    """
     answered = [at for at, given in enumerate(outputs) if given is not None]
     rows = columns.rows[answered].tolist()
     given = [found for found in outputs if found is not None]
     paired = [pair[0] for pair in pairs]
+    features = joined([inputs[at] for at in answered], rows, keeping, batched)
     return replace(
         columns,
-        features=joined([inputs[at] for at in answered], rows, keeping, batched),
+        features=features,
+        entity=_entity([keys[at] for at in answered] if keys else (), rows, features, keeping),
         outputs=joined(given, rows, keeping, batched),
         paired=joined(paired, rows, keeping, batched) if pairs else {},
         paired_seconds=np.array([pair[1] for pair in pairs]) if pairs else None,
     )
+
+
+def _entity(keys: Sequence[str], rows: Sequence[int], features: Tensors, keeping: Keeping) -> Sequence[str | None]:
+    kind, _, name = keeping.key.partition(":")
+    count = sum(rows)
+    if kind == "field" and name in features and count:
+        values = features[name].reshape(count, -1)[:, 0].tolist()
+        return [None if _missing(value) else _text(value) for value in values]
+    if kind == "header" and keys:
+        return [key or None for key, lines in zip(keys, rows, strict=True) for _ in range(lines)]
+    return ()
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(value: object) -> str:
+    """As labels write it: 17 and 17.0 are one key."""
+    if isinstance(value, list):
+        value = value[0] if value else ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def joined(calls: Sequence[Tensors], rows: Sequence[int], keeping: Keeping, batched: bool) -> Tensors:

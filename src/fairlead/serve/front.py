@@ -119,7 +119,7 @@ class Exchange(ABC):
         """The call has its outcome: measure it, write it, hand it out."""
         live, outcome = self.live, call.outcome
         assert live is not None  # noqa: S101 - as above
-        identity = self._front.pipeline.emit(live, call, self.request_id, self._unit, self._size)
+        identity = self._front.pipeline.emit(live, call, self.request_id, self.headers, self._unit, self._size)
         if not isinstance(outcome, Reply):
             if outcome is not None:
                 self._refused(outcome)

@@ -178,7 +178,7 @@ def _post(summary: str, tag: str, body: Document, reply: Document, error: str) -
     return {
         "summary": summary,
         "tags": [tag],
-        "parameters": [{"$ref": "#/components/parameters/RequestId"}, {"$ref": "#/components/parameters/Timeout"}],
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in ("RequestId", "Timeout", "Key")],
         "requestBody": {"required": True, "content": body},
         "responses": responses,
     }

@@ -7,6 +7,7 @@ edge's ``done`` there is no task and no await: the batcher's flush answers.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from fairlead.contracts.errors import FairleadError, InvalidParameter, ModelFailed
 from fairlead.contracts.types import Reply
@@ -34,7 +35,15 @@ class Pipeline:
         self.in_flight += 1
         live.enter(call)
 
-    def emit(self, live: Live, call: Call, request_id: str, unit: str = "", size: int = 0) -> str:
+    def emit(
+        self,
+        live: Live,
+        call: Call,
+        request_id: str,
+        headers: Mapping[bytes, bytes],
+        unit: str = "",
+        size: int = 0,
+    ) -> str:
         """Measure and record a call that has its outcome; called once by the edge that made it, before it answers.
 
         ``unit``: what a split went by.  ``size``: bytes of the body.  Returns the prediction id, empty where nothing
@@ -51,7 +60,7 @@ class Pipeline:
             if isinstance(outcome, ModelFailed):
                 _log_failure(live, outcome, request_id)
         tape = live.tape
-        return "" if tape is None else tape.add(call, seconds, unit=unit, size=size)
+        return "" if tape is None else tape.add(call, seconds, headers=headers, unit=unit, size=size)
 
 
 def timeout_ms(value: str) -> float:

@@ -47,6 +47,8 @@ QUEUE_BYTES: Final = 512 * 2**20
 STOP_SECONDS: Final = 10.0
 """Time for the recorders to take what is left, at the end."""
 
+_NONE: Final[Mapping[bytes, bytes]] = {}
+
 Pair = tuple[Tensors, float]
 """What the champion answered to the call that a shadow answered too, and its seconds."""
 
@@ -67,6 +69,7 @@ class Cut:
     rows: list[int] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
 
 
@@ -91,10 +94,21 @@ class Tape:
         self.batched = batched
         self._recording = recording
         self._sample = keeping.sample
+        kind, _, name = keeping.key.partition(":")
+        self._key = name.lower().encode() if kind == "header" else b""
         self._prefix = recording.prefix
         self._begin()
 
-    def add(self, call: Call, seconds: float, *, unit: str = "", size: int = 0, pair: Pair | None = None) -> str:
+    def add(
+        self,
+        call: Call,
+        seconds: float,
+        *,
+        headers: Mapping[bytes, bytes] = _NONE,
+        unit: str = "",
+        size: int = 0,
+        pair: Pair | None = None,
+    ) -> str:
         """Keep a call that has its outcome, and return its prediction id. ``size``: bytes of what it holds."""
         identity = f"{self._prefix}{next(self._recording.serial):x}"
         if self._sample < 1.0 and random.random() >= self._sample:  # noqa: S311 - no secret
@@ -118,6 +132,8 @@ class Tape:
             self._codes(outcome.code if isinstance(outcome, FairleadError) else "internal")
         if unit:
             self._note_unit(unit)
+        if self._key in headers:
+            _late(self._cut.keys, len(self._cut.ids), headers[self._key].decode("utf-8", "replace"))
         self._cut.size += size
         if len(self._cut.ids) >= CUT_CALLS or self._cut.size >= CUT_BYTES:
             self._recording.cut()
@@ -358,6 +374,7 @@ def _columns(cut: Cut) -> Columns:
         cut.inputs,
         cut.outputs,
         cut.pairs,
+        _full(cut.keys, len(cut.ids)),
         tape.keeping,
         tape.batched,
     )

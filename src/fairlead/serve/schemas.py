@@ -234,6 +234,12 @@ PARAMETERS: Final[Document] = {
         "description": "The call's deadline, milliseconds from its arrival.",
         "schema": {"type": "number", "exclusiveMinimum": 0},
     },
+    "Key": {
+        "name": "fairlead-key",
+        "in": "header",
+        "description": "A business key of the call, by which its label may be told later (with serve --record).",
+        "schema": _STRING,
+    },
     "HeaderLength": {
         "name": "Inference-Header-Content-Length",
         "in": "header",

@@ -235,18 +235,18 @@ def more_columns(make: Make) -> None:
     store = make()
     more = {
         "cost": [0.5, None, 2],
-        "entity": ["u1", "u2", None],
         "event_time_ms": [NOON_MS, None, 5],
         "code": ["x"] * 3,
     }
     store.append([calls(3, more={**more, "nothing": [None] * 3})])
-    store.append([calls(1, NOON_MS + 5, version="2", rows=np.array([2]), more={"cost": [7]})])
+    few = {"rows": np.array([0, 2]), "entity": ["k1", None], "more": {"cost": [8, 7]}}
+    store.append([calls(2, NOON_MS + 5, version="2", **few)])
     found = store.frame("churn")
-    _equal(found["cost"], [0.5, np.nan, 2, 7, 7])
-    _equal(found["entity"], ["u1", "u2", None, None, None])
-    _equal(found["event_time_ms"], [NOON_MS, np.nan, 5, np.nan, np.nan])
-    _equal(found["code"], [""] * 5)
-    _equal(found["more.code"], ["x", "x", "x", None, None])
+    _equal(found["cost"], [0.5, np.nan, 2, 8, 7, 7])
+    _equal(found["entity"], [None, None, None, None, "k1", None])
+    _equal(found["event_time_ms"], [NOON_MS, np.nan, 5, np.nan, np.nan, np.nan])
+    _equal(found["code"], [""] * 6)
+    _equal(found["more.code"], ["x", "x", "x", None, None, None])
 
 
 def names_that_sql_finds_hard(make: Make) -> None:

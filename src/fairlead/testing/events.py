@@ -129,8 +129,12 @@ def _lines(columns: Columns) -> Iterable[tuple[str, Line, dict[str, Kind]]]:
     per_call += [given for given in (columns.unit, columns.degraded) if len(given)]
     if any(len(values) != calls for values in per_call):
         raise InvalidTensor(f"events of {columns.endpoint!r}: the columns are not equally long")
+    if len(columns.entity) not in (0, rows):
+        raise InvalidTensor(f"events of {columns.endpoint!r}: entity has {len(columns.entity)} values for {rows} rows")
     kinds: dict[str, Kind] = {name: _kind(array) for name, array in tensors.items()}
     values = {name: _elements(array) for name, array in tensors.items()}
+    if columns.entity:
+        kinds["entity"], values["entity"] = "text", list(columns.entity)
     more = {name if name not in _BASE and name not in kinds else f"more.{name}": v for name, v in columns.more.items()}
     kinds |= {name: kind for name, v in more.items() if (kind := _kind_of(v)) is not None}
     start = 0

@@ -97,7 +97,7 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
 
 def kept(endpoint: Endpoint) -> Kept:
     asked = endpoint.record
-    keeping = Keeping(asked.sample, frozenset(asked.exclude), frozenset(asked.hash), asked.salt)
+    keeping = Keeping(asked.sample, frozenset(asked.exclude), frozenset(asked.hash), asked.salt, asked.key)
     return Kept(keeping, asked.days, asked.window_seconds)
 
 
@@ -167,7 +167,8 @@ def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
         raise UsageError(f"{where} needs what is recorded, and the spec says record: false; leave one of them out")
     if "record" in asked and not watching.has_events():
         raise MissingExtra(f"{file.at('endpoints', name, 'record')} needs a library: pip install 'fairlead[events]'")
-    try:
-        contract(endpoint.monitor)
-    except UsageError as error:
-        raise UsageError(f"{file.at('endpoints', name, 'monitor')}: {error}") from None
+    for part, check in (("monitor", lambda: contract(endpoint.monitor)), ("record", lambda: kept(endpoint))):
+        try:
+            check()
+        except UsageError as error:
+            raise UsageError(f"{file.at('endpoints', name, part)}: {error}") from None

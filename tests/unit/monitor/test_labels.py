@@ -91,11 +91,11 @@ def test_the_shadow_gets_the_label_too_and_a_repeated_row_counts_once() -> None:
 
 def test_business_keys_join_through_the_entity_column() -> None:
     calls = frame(["a", "a", "b", "c"], [10, 10, 20, 30], row=[0, 1, 0, 0])
-    calls["more.entity"] = np.array(["k1", "k2", "k1", None], dtype=object)
+    calls["entity"] = np.array(["k1", "k2", "k1", None], dtype=object)
     joined = join(calls, [known("k1", 1.0, 50, by_key=True), known("k2", 0.0, 50, by_key=True)])
     assert joined.rows.tolist() == [0, 1, 2]
     assert joined.label.tolist() == [1.0, 0.0, 1.0]
-    whole = {**calls, "more.entity": np.array(["k1", "k1", "k9", None], dtype=object)}
+    whole = {**calls, "entity": np.array(["k1", "k1", "k9", None], dtype=object)}
     second = join(whole, [known("k1", 0.0, 50, by_key=True, row=1), known("nobody", 0.0, 50, by_key=True)])
     assert second.rows.tolist() == [1]
     assert second.waiting == 1

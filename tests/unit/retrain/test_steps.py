@@ -177,6 +177,7 @@ class Events:
             "prediction_id": np.array(["a", "a", "b", "c"]),
             "row": np.array([0, 1, 0, 0]),
             "at_ms": np.array([1, 1, 2, 3]),
+            "entity": np.array(["k", "k", None, "k"], object),
             "in.age": np.array([10, 11, 20, 30]),
             "out.label": np.array([0, 0, 1, 1]),
         }
@@ -184,7 +185,7 @@ class Events:
 
 def test_labelled_rows(ctx: Context, tmp_path: Path) -> None:
     state = MemoryState(ManualClock())
-    labels = [("a", 1, 0, False), ("c", 0, 1, False), ("b", 0, 1, True), ("unknown", 0, 1, False)]
+    labels = [("a", 1, 0, False), ("c", 0, 1, False), ("b", 0, 1, True), ("k", 1, 7, True), ("unknown", 0, 1, False)]
     state.label([Label("churn", key, value, 5, row, by_key) for key, row, value, by_key in labels])
     full = Context("churn", "churn", ctx.request, tmp_path, events=Events(), state=state)  # type: ignore[arg-type]
     found = full.labelled()
@@ -193,7 +194,9 @@ def test_labelled_rows(ctx: Context, tmp_path: Path) -> None:
         "at_ms": [1, 3],
         "label": [0, 1],
     }
-    assert len(full.labels()) == 4
+    assert len(full.labels()) == 5
+    state.label([Label("churn", "k", 8.0, 5, 0, True)])
+    assert full.labelled()["label"].tolist() == [8, 0, 1]  # of both, the label by prediction id counts
     assert ctx.labels() == []
     assert ctx.frame() == {}
     assert ctx.labelled()["label"].tolist() == []

@@ -19,7 +19,7 @@ def empty(rows: list[int], codes: list[str]) -> Columns:
 def test_rows_of_calls_stand_below_each_other_and_failed_calls_have_none() -> None:
     inputs = [{"x": np.full((rows, 2), at, np.float32)} for at, rows in enumerate((2, 1, 3))]
     outputs = [{"y": np.array([[0.0], [1.0]])}, None, {"y": np.array([[2.0], [3.0], [4.0]])}]
-    found = columns_of(empty([2, 0, 3], ["", "model_failed", ""]), inputs, outputs, [], Keeping(), batched=True)
+    found = columns_of(empty([2, 0, 3], ["", "model_failed", ""]), inputs, outputs, [], (), Keeping(), batched=True)
     assert found.features["x"][:, 0].tolist() == [0, 0, 2, 2, 2]
     assert found.features["x"].dtype == np.float32
     assert found.outputs["y"][:, 0].tolist() == [0, 1, 2, 3, 4]
@@ -52,6 +52,35 @@ def test_what_is_excluded_is_not_kept_and_what_is_hashed_cannot_be_read() -> Non
     assert len(found["email"][0]) == 32
     other = joined([call], [1], Keeping(hashed=frozenset({"email"}), salt="t"), True)
     assert other["email"][0] != found["email"][0]
+
+
+def test_business_keys_are_those_of_the_call_or_of_an_input_row_by_row() -> None:
+    inputs = [{"order": np.array([[17.0], [np.nan]])}, {"order": np.array([[1.0]])}, {"order": np.array([[2.5]])}]
+    outputs = [{"y": np.zeros((2, 1))}, None, {"y": np.zeros((1, 1))}]
+    columns = empty([2, 0, 1], ["", "model_failed", ""])
+
+    def keys(given: list[str], key: str) -> list[str | None]:
+        return list(columns_of(columns, inputs, outputs, [], given, Keeping(key=key), batched=True).entity)
+
+    assert keys(["a", "b", ""], "header:k") == ["a", "a", None]
+    assert keys([], "header:k") == keys(["a", "b", "c"], "") == []
+    assert keys(["a", "b", "c"], "field:order") == ["17", None, "2.5"]
+    assert keys([], "field:none") == []
+    texts = [{"id": np.array([[b"x"], ["y"], [None]], object)}]
+    three = columns_of(empty([3], [""]), texts, [{}], [], (), Keeping(key="field:id"), batched=True)
+    assert list(three.entity) == ["x", "y", None]
+
+
+@pytest.mark.parametrize("key", ["order", "body:order", "field:"])
+def test_a_key_that_is_none(key: str) -> None:
+    with pytest.raises(UsageError, match="expected header:NAME, field:NAME or nothing"):
+        Keeping(key=key)
+
+
+def test_a_key_that_is_hidden_finds_no_label() -> None:
+    for hidden in ({"exclude": frozenset({"id"})}, {"hashed": frozenset({"id"})}):
+        with pytest.raises(UsageError, match="field:id, which is kept hidden"):
+            Keeping(key="field:id", **hidden)
 
 
 @pytest.mark.parametrize("sample", [0, -1, 1.5, float("nan")])

@@ -86,6 +86,18 @@ async def test_every_call_is_recorded_in_order_with_its_id() -> None:
     assert record.sink.kept["memory"] == 250  # type: ignore[attr-defined]
 
 
+async def test_the_business_key_of_a_call_is_kept() -> None:
+    recorder = Recorder()
+    recording = Recording(lambda: {"memory": recorder}, MemorySink(), SystemClock())
+    tape = recording.tape("churn", "1")
+    recording.start()
+    tape.add(call(0), 0.5)
+    tape.add(call(1), 0.5, headers={b"fairlead-key": "Zoë".encode(), b"host": b"h"})
+    tape.add(call(2), 0.5, headers={b"host": b"h"})
+    await recording.stop()
+    assert [key for columns in recorder.taken for key in columns.entity] == [None, "Zoë", None]
+
+
 async def test_a_recorder_that_fails_gets_the_same_again_and_the_other_does_not() -> None:
     failing, well = Recorder(failures=3), Recorder()
     ids = await record({"failing": failing, "well": well}, [call(at) for at in range(150)])

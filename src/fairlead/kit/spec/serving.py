@@ -55,6 +55,8 @@ class Record(Part):
     """Inputs and outputs of which only a SHA-256 is kept, 32 hex digits of it."""
     salt: str = ""
     """Text put before a value that is hashed, so that it cannot be guessed by trying all values."""
+    key: str = Field(default="header:fairlead-key", pattern=r"^((header|field):.+)?$", examples=["field:order_id"])
+    """What labels may name instead of a prediction id: `header:NAME` of the call, or `field:NAME`, an input."""
     days: float = Field(default=30.0, ge=0, le=36_500)
     """Days that events are kept; 0: for ever."""
     window_seconds: Seconds = Field(default=60.0, ge=1, le=86_400)

@@ -95,6 +95,8 @@ def _check(columns: Columns) -> None:
     for name, array in itertools.chain(columns.features.items(), columns.outputs.items()):
         if not array.ndim or len(array) != rows:
             raise InvalidTensor(f"events of {columns.endpoint!r}: {name!r} has shape {array.shape} for {rows} rows")
+    if len(columns.entity) not in (0, rows):
+        raise InvalidTensor(f"events of {columns.endpoint!r}: entity has {len(columns.entity)} values for {rows} rows")
 
 
 def _shape(columns: Columns) -> tuple[Any, ...]:
@@ -103,7 +105,7 @@ def _shape(columns: Columns) -> tuple[Any, ...]:
         tuple((name, array.dtype, array.shape[1:]) for name, array in tensors.items())
         for tensors in (columns.features, columns.outputs)
     )
-    return (columns.endpoint, *tensors, tuple(columns.more))
+    return (columns.endpoint, *tensors, len(columns.entity) > 0, tuple(columns.more))
 
 
 def _by_day(endpoint: str, table: Any) -> list[Part]:
@@ -139,6 +141,9 @@ def _table(group: list[Columns]) -> Any:
         for name in tensors[0]:
             values = column(_joined([one[name] for one in tensors]))
             found[prefix + name] = values if failed is None else _with_gaps(values, failed)
+    if len(group[0].entity):
+        values = texts([key for one in group for key in one.entity])
+        found["entity"] = values if failed is None else _with_gaps(values, failed)
     for name, values in calls.items():  # what is left is ``more``
         found[name if name not in found else f"more.{name}"] = values
     return pa.table(found)
