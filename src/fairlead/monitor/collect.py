@@ -7,9 +7,11 @@ nothing; while the store does not answer the windows wait here, and only so many
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.events import Columns, Window
@@ -53,8 +55,7 @@ class Collector:
     def record(self, batch: Sequence[Columns]) -> None:
         """Fold, and put when it is time. A store that does not answer is ``trouble``: nothing is lost by it yet."""
         folders = self._folders_of(batch)  # all before the first is folded: this may raise
-        for columns in batch:
-            key = (columns.endpoint, columns.version, columns.arm)
+        for key, columns in _together(batch):
             folders[key].add(columns)
             if columns.arm == "shadow" and len(columns):
                 length = self._length_ms(columns.endpoint)
@@ -116,3 +117,32 @@ class Collector:
         key = (window.endpoint, window.version, window.arm, window.start_ms)
         found = self._pairs.get(key)
         return replace(window, pairs=found) if found else window
+
+
+def _together(batch: Sequence[Columns]) -> Iterator[tuple[_Key, Columns]]:
+    """Columns that are alike as one: folding costs by the array more than by the row."""
+    groups: dict[tuple[Any, ...], list[Columns]] = defaultdict(list)
+    for place, columns in enumerate(batch):
+        shapes = [
+            [(name, array.dtype, array.shape[1:]) for name, array in tensors.items()]
+            for tensors in (columns.features, columns.outputs)
+        ]
+        alone = place if columns.arm == "shadow" else -1  # its pairs are added call by call
+        groups[columns.endpoint, columns.version, columns.arm, alone, str(shapes)].append(columns)
+    for key, group in groups.items():
+        yield key[:3], group[0] if len(group) == 1 else _one(group)
+
+
+def _one(group: Sequence[Columns]) -> Columns:
+    """What is folded of several columns."""
+    first = group[0]
+    return replace(
+        first,
+        ids=[id_ for one in group for id_ in one.ids],
+        at_ms=np.concatenate([one.at_ms for one in group]),
+        seconds=np.concatenate([one.seconds for one in group]),
+        code=[code for one in group for code in one.code],
+        rows=np.concatenate([one.rows for one in group]),
+        features={name: np.concatenate([one.features[name] for one in group]) for name in first.features},
+        outputs={name: np.concatenate([one.outputs[name] for one in group]) for name in first.outputs},
+    )

@@ -13,6 +13,9 @@ from fairlead.contracts.types import Parameters, Reply, Tensors, Timing
 
 NEVER = float("inf")
 
+Ride = tuple[Tensors, Tensors]
+"""What a whole batch took and gave, row by row."""
+
 
 class Call:
     """One request to one version of one endpoint.
@@ -36,7 +39,9 @@ class Call:
         "offset",
         "outcome",
         "parameters",
+        "place",
         "ridden",
+        "ride",
         "rows",
         "started",
         "waiting",
@@ -68,6 +73,10 @@ class Call:
         """Seconds of model time, summed over its batches."""
         self.ridden = 0
         """Rows of the last batch it rode in."""
+        self.ride: Ride | None = None
+        """The batch it rode in, whole, where it rode in one."""
+        self.place = 0
+        """Its first row in that batch."""
         self.waiting: Future[None] | None = None
         """What a stage before the queue waits for; cancelled when the call ends meanwhile."""
         self._done: Callable[[Call], None] | None = done

@@ -13,6 +13,7 @@ import numpy as np
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.events import Columns
 from fairlead.contracts.types import Tensors
+from fairlead.serve.call import Ride
 
 Array = np.ndarray[Any, Any]
 
@@ -49,8 +50,8 @@ class Keeping:
 
 def columns_of(
     columns: Columns,
-    inputs: Sequence[Tensors],
-    outputs: Sequence[Tensors | None],
+    rides: Sequence[Ride | None],
+    places: Sequence[int],
     pairs: Sequence[tuple[Tensors, float]],
     keys: Sequence[str],
     keeping: Keeping,
@@ -58,21 +59,48 @@ def columns_of(
 ) -> Columns:
     """``columns`` with what went in and came out of the calls that were answered: ``sum(rows)`` rows of each tensor.
 
-    ``keys``: the business key of each call (empty: it has none); no keys: none has one.
+    ``rides``, ``places``: the batch of each call (None: it was not answered), and its first row there.  ``keys``: the
+    business key of each call (empty: it has none); no keys: none has one.
     """
-    answered = [at for at, given in enumerate(outputs) if given is not None]
-    rows = columns.rows[answered].tolist()
-    given = [found for found in outputs if found is not None]
+    counts = columns.rows.tolist()
+    inputs, outputs, rows = _together(rides, places, counts, batched)
+    features = joined(inputs, rows, keeping, batched)
     paired = [pair[0] for pair in pairs]
-    features = joined([inputs[at] for at in answered], rows, keeping, batched)
+    answered = [count for ride, count in zip(rides, counts, strict=True) if ride is not None]
     return replace(
         columns,
         features=features,
-        entity=_entity([keys[at] for at in answered] if keys else (), rows, features, keeping),
-        outputs=joined(given, rows, keeping, batched),
-        paired=joined(paired, rows, keeping, batched) if pairs else {},
+        outputs=joined(outputs, rows, keeping, batched),
+        entity=_entity(keys, counts, features, keeping),
+        paired=joined(paired, answered, keeping, batched) if pairs else {},
         paired_seconds=np.array([pair[1] for pair in pairs]) if pairs else None,
     )
+
+
+def _together(
+    rides: Sequence[Ride | None], places: Sequence[int], counts: Sequence[int], batched: bool
+) -> tuple[list[Tensors], list[Tensors], list[int]]:
+    """Inputs, outputs and rows of stretches of calls that follow each other in one batch; most are whole batches."""
+    stretches: list[tuple[Ride, int, int]] = []
+    last, start, end = None, 0, 0
+    for ride, place, count in zip(rides, places, counts, strict=True):
+        if ride is last and place == end and batched:
+            end += count
+            continue
+        if last is not None:
+            stretches.append((last, start, end))
+        last, start, end = ride, place, place + count
+    if last is not None:
+        stretches.append((last, start, end))
+    parts = [
+        tuple({name: _rows(array, start, end, batched) for name, array in tensors.items()} for tensors in ride)
+        for ride, start, end in stretches
+    ]
+    return [part[0] for part in parts], [part[1] for part in parts], [end - start for _, start, end in stretches]
+
+
+def _rows(array: Array, start: int, end: int, batched: bool) -> Array:
+    return array[start:end] if batched and end - start != len(array) else array
 
 
 def _entity(keys: Sequence[str], rows: Sequence[int], features: Tensors, keeping: Keeping) -> Sequence[str | None]:

@@ -182,8 +182,7 @@ class Live:
             self._arm()
 
     def _start(self, parts: list[Part]) -> None:
-        self._serial += 1
-        serial = self._serial
+        self._serial = serial = self._serial + 1
         now = self._clock.now()
         for part in parts:
             if not part.call.started:
@@ -195,23 +194,25 @@ class Live:
     def _finish(self, serial: int, results: list[Result]) -> None:
         parts = self._running.pop(serial)
         if results:
-            longest = max(seconds for _, _, seconds, _ in results)
-            rows = sum(part.rows for part in parts)
+            longest, rows = max(result[2] for result in results), sum(part.rows for part in parts)
             self._seconds_per_row = 0.8 * self._seconds_per_row + 0.2 * longest / max(1, rows)
             self.meter.batch(rows, len(parts), longest)
             if self._executor.outgrown(longest):
                 log.info("batches moved to a thread", extra={"fields": {"endpoint": self.endpoint, "seconds": longest}})
                 self._executor = self._threads()
-        for part, result, seconds, rows in results:
-            self._settle(part, result, seconds, rows)
+        for result in results:
+            self._settle(result)
         for part in parts if len(results) < len(parts) else ():  # left out by the executor: expired meanwhile
             if not part.call.finished and part.call.deadline <= self._clock.now():
                 self._fail(part.call, too_late(part.call, "while it waited"))
         if self._batcher.calls:
             self._arm()
 
-    def _settle(self, part: Part, result: Tensors | FairleadError, seconds: float, rows: int) -> None:
+    def _settle(self, settled: Result) -> None:
+        part, result, seconds, rows, ride, place = settled
         call = part.call
+        if part.rows == call.rows:
+            call.ride, call.place = ride, place
         call.compute += seconds
         call.ridden = rows
         if isinstance(result, FairleadError):
@@ -233,9 +234,7 @@ class Live:
 
     def _outstanding(self) -> Iterator[Call]:
         yield from self._batcher.waiting()
-        for parts in self._running.values():
-            for part in parts:
-                yield part.call
+        yield from (part.call for parts in self._running.values() for part in parts)
 
 
 def grouping(signature: Signature) -> Callable[[Tensors, Parameters], Hashable]:

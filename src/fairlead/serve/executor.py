@@ -17,11 +17,13 @@ from fairlead.contracts.errors import FairleadError, ModelFailed
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.contracts.types import Tensors
 from fairlead.serve.batcher import Part
+from fairlead.serve.call import Ride
 
 log = logging.getLogger("fairlead.serve")
 
-Result = tuple[Part, Tensors | FairleadError, float, int]
-"""A part, its outputs or its error, the seconds its batch took in the model, and the rows of that batch."""
+Result = tuple[Part, Tensors | FairleadError, float, int, Ride | None, int]
+"""A part, its outputs or its error, the seconds its batch took in the model, the rows of that batch, the batch, and the
+row of it with which the part begins."""
 
 
 def run(model: LoadedModel, parts: list[Part], now: Callable[[], float], batched: bool = True) -> list[Result]:
@@ -36,22 +38,23 @@ def run(model: LoadedModel, parts: list[Part], now: Callable[[], float], batched
         return []
     rows = sum(part.rows for part in parts)
     try:
-        outputs = model.predict(_stack(parts), parts[0].call.parameters)
+        inputs = _stack(parts)
+        outputs = model.predict(inputs, parts[0].call.parameters)
         if batched:
             _check_rows(outputs, rows)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit too
         if len(parts) == 1:
-            return [(parts[0], failure(error), now() - started, rows)]
+            return [(parts[0], failure(error), now() - started, rows, None, 0)]
         middle = len(parts) // 2
         return run(model, parts[:middle], now) + run(model, parts[middle:], now)
-    seconds = now() - started
+    seconds, ride = now() - started, (inputs, outputs)
     if len(parts) == 1:
-        return [(parts[0], outputs, seconds, rows)]
+        return [(parts[0], outputs, seconds, rows, ride, 0)]
     results: list[Result] = []
     at = 0
     for part in parts:
         end = at + part.rows
-        results.append((part, {name: array[at:end] for name, array in outputs.items()}, seconds, rows))
+        results.append((part, {name: array[at:end] for name, array in outputs.items()}, seconds, rows, ride, at))
         at = end
     return results
 

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -48,6 +48,8 @@ STOP_SECONDS: Final = 10.0
 """Time for the recorders to take what is left, at the end."""
 
 _NONE: Final[Mapping[bytes, bytes]] = {}
+_WIDTH: Final = 7
+"""Values of a call on a tape."""
 
 Pair = tuple[Tensors, float]
 """What the champion answered to the call that a shadow answered too, and its seconds."""
@@ -55,22 +57,24 @@ Pair = tuple[Tensors, float]
 
 @dataclass(slots=True)
 class Cut:
-    """Some calls of one tape. Lists of equal length; ``ended`` is the clock and the wall clock when it was cut."""
+    """Some calls of one tape. ``ended``: the clock and the wall clock when it was cut.
+
+    ``flat``: of each call in turn its id, arrival, seconds, error code (empty for a reply), its batch (None where there
+    is no reply), its first row in that, and its rows. Calls that rode together share one batch, so that little is held.
+    """
 
     tape: Tape
     ended: tuple[float, int]
     size: int
-    ids: list[str] = field(default_factory=list)
-    arrived: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    codes: list[str] = field(default_factory=list)
-    inputs: list[Tensors] = field(default_factory=list)
-    outputs: list[Tensors | None] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
+    flat: list[Any] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
+
+    @property
+    def calls(self) -> int:
+        return len(self.flat) // _WIDTH
 
 
 class Tape:
@@ -96,7 +100,7 @@ class Tape:
         self._sample = keeping.sample
         kind, _, name = keeping.key.partition(":")
         self._key = name.lower().encode() if kind == "header" else b""
-        self._prefix = recording.prefix
+        self._prefix, self._serial = recording.prefix, recording.serial
         self._begin()
 
     def add(
@@ -110,54 +114,40 @@ class Tape:
         pair: Pair | None = None,
     ) -> str:
         """Keep a call that has its outcome, and return its prediction id. ``size``: bytes of what it holds."""
-        identity = f"{self._prefix}{next(self._recording.serial):x}"
+        identity = f"{self._prefix}{next(self._serial):x}"
         if self._sample < 1.0 and random.random() >= self._sample:  # noqa: S311 - no secret
             return identity
-        outcome = call.outcome
-        self._ids(identity)
-        self._arrived(call.arrived)
-        self._seconds(seconds)
-        self._inputs(call.inputs)
+        outcome, cut = call.outcome, self._cut
         if type(outcome) is Reply:
-            self._outputs(outcome.outputs)
-            self._rows(call.rows)
-            self._codes("")
+            ride = call.ride or (call.inputs, outcome.outputs)
+            self._put((identity, call.arrived, seconds, "", ride, call.place, call.rows))
             if outcome.degraded:
-                self._note_degraded(outcome.degraded)
+                _late(cut.degraded, cut.calls, outcome.degraded)
             if pair is not None:
-                self._cut.pairs.append(pair)
+                cut.pairs.append(pair)
         else:
-            self._outputs(None)
-            self._rows(0)
-            self._codes(outcome.code if isinstance(outcome, FairleadError) else "internal")
+            code = outcome.code if isinstance(outcome, FairleadError) else "internal"
+            self._put((identity, call.arrived, seconds, code, None, 0, 0))
         if unit:
-            self._note_unit(unit)
+            _late(cut.units, cut.calls, unit)
         if self._key in headers:
-            _late(self._cut.keys, len(self._cut.ids), headers[self._key].decode("utf-8", "replace"))
-        self._cut.size += size
-        if len(self._cut.ids) >= CUT_CALLS or self._cut.size >= CUT_BYTES:
+            _late(cut.keys, cut.calls, headers[self._key].decode("utf-8", "replace"))
+        cut.size += size
+        if len(cut.flat) >= CUT_CALLS * _WIDTH or cut.size >= CUT_BYTES:
             self._recording.cut()
         return identity
 
     def cut(self) -> Cut | None:
         """What there is, and begin anew."""
-        if not self._cut.ids:
+        if not self._cut.flat:
             return None
         done = self._cut
         self._begin()
         return done
 
     def _begin(self) -> None:
-        cut = self._cut = Cut(self, (0.0, 0), 0)
-        self._ids, self._arrived, self._seconds = cut.ids.append, cut.arrived.append, cut.seconds.append
-        self._codes, self._inputs, self._outputs = cut.codes.append, cut.inputs.append, cut.outputs.append
-        self._rows = cut.rows.append
-
-    def _note_unit(self, unit: str) -> None:
-        _late(self._cut.units, len(self._cut.ids), unit)
-
-    def _note_degraded(self, how: str) -> None:
-        _late(self._cut.degraded, len(self._cut.ids), how)
+        self._cut = Cut(self, (0.0, 0), 0)
+        self._put = self._cut.flat.extend
 
 
 def _late(column: list[str], length: int, value: str) -> None:
@@ -274,11 +264,11 @@ class Recording:
 
     def _taken(self, cut: Cut) -> bool:
         if self._uncounted >= QUEUE_CALLS or self._unsized >= QUEUE_BYTES:  # the writer does not keep up
-            self._sink.events("writer", 0, len(cut.ids))
+            self._sink.events("writer", 0, cut.calls)
             return False
         cut.ended = (self._clock.now(), self._clock.wall_ms())
         with self._lock:
-            self._uncounted += len(cut.ids)
+            self._uncounted += cut.calls
             self._unsized += cut.size
         return True
 
@@ -336,16 +326,16 @@ class Recording:
         while self._cuts:
             cut = self._cuts.popleft()
             with self._lock:
-                self._uncounted -= len(cut.ids)
+                self._uncounted -= cut.calls
                 self._unsized -= cut.size
             if self._trouble:
-                self._sink.events("writer", 0, len(cut.ids))
+                self._sink.events("writer", 0, cut.calls)
                 continue
             try:
                 columns = _columns(cut)
             except Exception:
-                log.exception("events were lost", extra={"fields": {"calls": len(cut.ids)}})
-                self._sink.events("writer", 0, len(cut.ids))
+                log.exception("events were lost", extra={"fields": {"calls": cut.calls}})
+                self._sink.events("writer", 0, cut.calls)
                 continue
             for queue in self._queues:
                 queue.put(columns, cut.size)
@@ -353,31 +343,26 @@ class Recording:
 
 def _columns(cut: Cut) -> Columns:
     now, wall_ms = cut.ended
-    tape = cut.tape
-    return columns_of(
-        Columns(
-            endpoint=tape.endpoint,
-            version=tape.version,
-            arm=tape.arm,
-            ids=cut.ids,
-            at_ms=(wall_ms - (now - np.array(cut.arrived)) * 1000).astype(np.int64),
-            seconds=np.array(cut.seconds),
-            code=cut.codes,
-            rows=np.array(cut.rows, np.int64),
-            features={},
-            outputs={},
-            propensity=tape.propensity,
-            unit=_full(cut.units, len(cut.ids)),
-            degraded=_full(cut.degraded, len(cut.ids)),
-            weight=1.0 / tape.keeping.sample,
-        ),
-        cut.inputs,
-        cut.outputs,
-        cut.pairs,
-        _full(cut.keys, len(cut.ids)),
-        tape.keeping,
-        tape.batched,
+    tape, calls = cut.tape, cut.calls
+    ids, arrived, seconds, codes, rides, places, rows = (cut.flat[at::_WIDTH] for at in range(_WIDTH))
+    columns = Columns(
+        endpoint=tape.endpoint,
+        version=tape.version,
+        arm=tape.arm,
+        ids=ids,
+        at_ms=(wall_ms - (now - np.array(arrived)) * 1000).astype(np.int64),
+        seconds=np.array(seconds),
+        code=codes,
+        rows=np.array(rows, np.int64),
+        features={},
+        outputs={},
+        propensity=tape.propensity,
+        unit=_full(cut.units, calls),
+        degraded=_full(cut.degraded, calls),
+        weight=1.0 / tape.keeping.sample,
     )
+    keys = _full(cut.keys, calls)
+    return columns_of(columns, rides, places, cut.pairs, keys, tape.keeping, tape.batched)
 
 
 def _full(column: Sequence[str], length: int) -> Sequence[str]:

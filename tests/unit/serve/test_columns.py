@@ -19,10 +19,27 @@ def empty(rows: list[int], codes: list[str]) -> Columns:
 def test_rows_of_calls_stand_below_each_other_and_failed_calls_have_none() -> None:
     inputs = [{"x": np.full((rows, 2), at, np.float32)} for at, rows in enumerate((2, 1, 3))]
     outputs = [{"y": np.array([[0.0], [1.0]])}, None, {"y": np.array([[2.0], [3.0], [4.0]])}]
-    found = columns_of(empty([2, 0, 3], ["", "model_failed", ""]), inputs, outputs, [], (), Keeping(), batched=True)
+    rides = [None if given is None else (asked, given) for asked, given in zip(inputs, outputs, strict=True)]
+    columns = empty([2, 0, 3], ["", "model_failed", ""])
+    found = columns_of(columns, rides, [0, 0, 0], [], (), Keeping(), batched=True)
     assert found.features["x"][:, 0].tolist() == [0, 0, 2, 2, 2]
     assert found.features["x"].dtype == np.float32
     assert found.outputs["y"][:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_calls_that_rode_together_have_their_own_rows() -> None:
+    first, second = (({"x": np.arange(at, at + 6)}, {"y": -np.arange(at, at + 6)}) for at in (0, 10))
+    rides = [first, first, first, second, None, second, first, second]
+    places, rows = [0, 2, 3, 0, 0, 1, 5, 4], [2, 1, 3, 1, 0, 2, 1, 2]
+    found = columns_of(empty(rows, [""] * 8), rides, places, [], (), Keeping(), batched=True)
+    assert found.features["x"].tolist() == [0, 1, 2, 3, 4, 5, 10, 11, 12, 5, 14, 15]
+    assert found.outputs["y"].tolist() == (-found.features["x"]).tolist()
+
+
+def test_calls_of_a_model_without_rows_stand_one_below_the_other() -> None:
+    rides = [({"x": np.full(3, at)}, {"y": np.array(at)}) for at in range(2)]
+    found = columns_of(empty([1, 1], ["", ""]), rides, [0, 0], [], (), Keeping(), batched=False)
+    assert (found.features["x"].tolist(), found.outputs["y"].tolist()) == ([[0, 0, 0], [1, 1, 1]], [0, 1])
 
 
 def test_a_tensor_that_a_call_left_out_is_none_in_its_rows() -> None:
@@ -58,16 +75,17 @@ def test_business_keys_are_those_of_the_call_or_of_an_input_row_by_row() -> None
     inputs = [{"order": np.array([[17.0], [np.nan]])}, {"order": np.array([[1.0]])}, {"order": np.array([[2.5]])}]
     outputs = [{"y": np.zeros((2, 1))}, None, {"y": np.zeros((1, 1))}]
     columns = empty([2, 0, 1], ["", "model_failed", ""])
+    rides = [None if given is None else (asked, given) for asked, given in zip(inputs, outputs, strict=True)]
 
     def keys(given: list[str], key: str) -> list[str | None]:
-        return list(columns_of(columns, inputs, outputs, [], given, Keeping(key=key), batched=True).entity)
+        return list(columns_of(columns, rides, [0, 0, 0], [], given, Keeping(key=key), batched=True).entity)
 
     assert keys(["a", "b", ""], "header:k") == ["a", "a", None]
     assert keys([], "header:k") == keys(["a", "b", "c"], "") == []
     assert keys(["a", "b", "c"], "field:order") == ["17", None, "2.5"]
     assert keys([], "field:none") == []
-    texts = [{"id": np.array([[b"x"], ["y"], [None]], object)}]
-    three = columns_of(empty([3], [""]), texts, [{}], [], (), Keeping(key="field:id"), batched=True)
+    texts = {"id": np.array([[b"x"], ["y"], [None]], object)}
+    three = columns_of(empty([3], [""]), [(texts, {})], [0], [], (), Keeping(key="field:id"), batched=True)
     assert list(three.entity) == ["x", "y", None]
 
 

@@ -135,7 +135,7 @@ async def test_a_full_tape_takes_the_others_with_it() -> None:
     quiet.add(call(0), 0.1)
     for at in range(module.CUT_CALLS):
         busy.add(call(at), 0.1)
-    assert [(cut.tape, len(cut.ids)) for cut in recording._cuts] in (
+    assert [(cut.tape, cut.calls) for cut in recording._cuts] in (
         [(busy, module.CUT_CALLS), (quiet, 1)],
         [(quiet, 1), (busy, module.CUT_CALLS)],
     )

@@ -158,10 +158,10 @@ def _calls(group: list[Columns]) -> dict[str, Any]:
         "version": _constant([c.version for c in group], lengths, pa.string()),
         "arm": _constant([c.arm for c in group], lengths, pa.string()),
         "propensity": _constant([float(c.propensity) for c in group], lengths, pa.float64()),
-        "unit": texts(_each([c.unit for c in group], lengths)),
+        "unit": _texts([c.unit for c in group], lengths),
         "seconds": pa.array(np.concatenate([c.seconds for c in group]).astype(np.float64, copy=False)),
-        "code": texts(_each([c.code for c in group], lengths)),
-        "degraded": texts(_each([c.degraded for c in group], lengths)),
+        "code": _texts([c.code for c in group], lengths),
+        "degraded": _texts([c.degraded for c in group], lengths),
         "weight": _constant([float(c.weight) for c in group], lengths, pa.float64()),
     }
     for name in group[0].more:
@@ -171,10 +171,12 @@ def _calls(group: list[Columns]) -> dict[str, Any]:
     return found
 
 
-def _each(given: Sequence[Sequence[str]], lengths: Sequence[int]) -> list[str]:
-    """The strings of each call; an empty sequence stands for empty strings."""
+def _texts(given: Sequence[Sequence[str]], lengths: Sequence[int]) -> Any:
+    """The strings of each call; an empty sequence stands for empty strings. Most calls have none."""
+    if not any(map(any, given)):
+        return _constant([""] * len(lengths), lengths, pa.string())
     whole = (one if len(one) else [""] * length for one, length in zip(given, lengths, strict=True))
-    return list(itertools.chain.from_iterable(whole))
+    return texts(list(itertools.chain.from_iterable(whole)))
 
 
 def _constant(values: list[Any], lengths: Sequence[int], kind: Any) -> Any:
