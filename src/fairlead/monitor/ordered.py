@@ -14,6 +14,8 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 _SMALL = 20_000
+_CHUNK = 1024
+"""Numbers that are sorted in the caches: a dozen small sorts take half the time of one."""
 _CELLS = 1 << 16
 _PROBE = 4096
 _CROWDED = 0.01
@@ -107,7 +109,9 @@ class Ordered:
     def below(self, edges: Array) -> Array:
         """How many values are at most each edge."""
         if not self.large:
-            return np.asarray(np.searchsorted(self.sorted, edges, "right"))
+            parts = (self.values[at : at + _CHUNK] for at in range(0, len(self.values), _CHUNK))
+            counts = [np.searchsorted(np.sort(part), edges, "right") for part in parts]
+            return np.asarray(np.sum(counts, axis=0)) if counts else np.zeros(len(edges), np.intp)
         home = self.grid.cells(edges)
         wanted = self._marked(home)
         skipped = np.cumsum(np.where(wanted, 0, self.counts))

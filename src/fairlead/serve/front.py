@@ -10,14 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.errors import FairleadError, ModelFailed
 from fairlead.contracts.sink import Sink
 from fairlead.contracts.types import Reply
 from fairlead.kit.ids import request_id as fresh_id
 from fairlead.serve.call import Call
 from fairlead.serve.edges.edge import Answer, Edge
 from fairlead.serve.endpoint import Live
-from fairlead.serve.pipeline import Pipeline, timeout_ms
+from fairlead.serve.pipeline import Pipeline, log_failure, timeout_ms
 from fairlead.serve.split import Split
 
 log = logging.getLogger("fairlead.serve")
@@ -119,8 +119,12 @@ class Exchange(ABC):
         """The call has its outcome: measure it, write it, hand it out."""
         live, outcome = self.live, call.outcome
         assert live is not None  # noqa: S101 - as above
-        identity = self._front.pipeline.emit(live, call, self.request_id, self.headers, self._unit, self._size)
+        identity = self._front.pipeline.emit(live, call, self.headers, self._unit, self._size)
+        if identity and not self._request_id and b"x-request-id" not in self.headers:
+            self._request_id = identity  # one id is enough
         if not isinstance(outcome, Reply):
+            if isinstance(outcome, ModelFailed):
+                log_failure(live, outcome, self.request_id)
             if outcome is not None:
                 self._refused(outcome)
             return

@@ -35,15 +35,7 @@ class Pipeline:
         self.in_flight += 1
         live.enter(call)
 
-    def emit(
-        self,
-        live: Live,
-        call: Call,
-        request_id: str,
-        headers: Mapping[bytes, bytes],
-        unit: str = "",
-        size: int = 0,
-    ) -> str:
+    def emit(self, live: Live, call: Call, headers: Mapping[bytes, bytes], unit: str = "", size: int = 0) -> str:
         """Measure and record a call that has its outcome; called once by the edge that made it, before it answers.
 
         ``unit``: what a split went by.  ``size``: bytes of the body.  Returns the prediction id, empty where nothing
@@ -57,10 +49,8 @@ class Pipeline:
             live.meter.answered(seconds, call.rows, timing.queue, timing.compute)
         elif isinstance(outcome, FairleadError):
             live.meter.failed(outcome.code, seconds)
-            if isinstance(outcome, ModelFailed):
-                _log_failure(live, outcome, request_id)
         tape = live.tape
-        return "" if tape is None else tape.add(call, seconds, headers=headers, unit=unit, size=size)
+        return "" if tape is None else tape.add(call, seconds, headers, unit, size)
 
 
 def timeout_ms(value: str) -> float:
@@ -76,7 +66,8 @@ def timeout_ms(value: str) -> float:
     return milliseconds
 
 
-def _log_failure(live: Live, error: ModelFailed, request_id: str) -> None:
+def log_failure(live: Live, error: ModelFailed, request_id: str) -> None:
+    """A model that raised: the caller gets a sentence and an id, the log the cause."""
     cause = error.__cause__
     log.error(
         "model failed",

@@ -107,7 +107,6 @@ class Tape:
         self,
         call: Call,
         seconds: float,
-        *,
         headers: Mapping[bytes, bytes] = _NONE,
         unit: str = "",
         size: int = 0,
@@ -133,7 +132,7 @@ class Tape:
         if self._key in headers:
             _late(cut.keys, cut.calls, headers[self._key].decode("utf-8", "replace"))
         cut.size += size
-        if len(cut.flat) >= CUT_CALLS * _WIDTH or cut.size >= CUT_BYTES:
+        if len(cut.flat) >= self._longest or cut.size >= CUT_BYTES:
             self._recording.cut()
         return identity
 
@@ -148,6 +147,7 @@ class Tape:
     def _begin(self) -> None:
         self._cut = Cut(self, (0.0, 0), 0)
         self._put = self._cut.flat.extend
+        self._longest = CUT_CALLS * _WIDTH
 
 
 def _late(column: list[str], length: int, value: str) -> None:
