@@ -107,9 +107,14 @@ def in_process(folder: Path, batch: int, images: int) -> Figures:
 
 def ratio(runs: Rounds, name: str, other: str, count: str, than: str) -> str:
     """Requests a second of one at ``count`` over the other at ``than``: the median of the rounds, and their spread."""
-    pairs = zip(runs[name], runs[other], strict=True)
-    found = [one[count]["requests_per_second"] / two[than]["requests_per_second"] for one, two in pairs]
+    found = ratios(runs, name, other, count, than)
     return f"{statistics.median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
+
+
+def ratios(runs: Rounds, name: str, other: str, count: str, than: str) -> list[float]:
+    """The same, of each round."""
+    pairs = zip(runs[name], runs[other], strict=True)
+    return [one[count]["requests_per_second"] / two[than]["requests_per_second"] for one, two in pairs]
 
 
 def middle(runs: Rounds, name: str, count: str, key: str) -> float:
