@@ -257,6 +257,21 @@ def test_poison_is_blocked_before_training(shop: Shop, how: dict[str, Any], chec
     assert shop.free()
 
 
+def test_a_person_accepts_what_a_data_test_found(shop: Shop) -> None:
+    shop.champion()
+    shop.how(seed=1, start=9000, unit=1000)
+    blocked = shop.run()
+    failed = [check.name for check in blocked.verdict.checks if check.answer is Answer.FAIL]
+    assert failed
+    with pytest.raises(UsageError, match="no data test is called 'range'; did you mean ranges"):
+        shop.run(accept=("range",))
+    outcome = shop.run(accept=tuple(failed))
+    assert outcome.verdict.about == "gate"
+    told = [line for line in shop.timeline() if "accepted by" in line]
+    assert len(told) == len(failed)
+    assert shop.free()
+
+
 def test_text_objects_matrices_and_model_files(shop: Shop) -> None:
     """Other shapes of the same thing: an ONNX file that ``train`` wrote, and columns of objects."""
     rng = np.random.default_rng(0)

@@ -25,6 +25,10 @@ def retrain(
     min_lift: Annotated[float | None, typer.Option(help="By how much the challenger must be better.")] = None,
     policy: Annotated[str, typer.Option(help="superiority or non-inferiority.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Everything but registering and proposing.")] = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEST", help="A data test that may fail: the data are right, the world has changed."),
+    ] = None,
     request: Annotated[str, typer.Option(help="Serve this open request.")] = "",
     why: Annotated[str, typer.Option(help="A reason, kept in the timeline.")] = "",
     spec: SpecOption = None,
@@ -45,7 +49,9 @@ def retrain(
     gate = known.gate(endpoint)
     flags: dict[str, Any] = {"metric": metric, "min_lift": min_lift, "policy": policy}
     gate.update({name: value for name, value in flags.items() if value not in ("", None)})
-    outcome = retraining.run(known.home, course, gate=gate, dry_run=dry_run, request=request, why=why)
+    outcome = retraining.run(
+        known.home, course, gate=gate, dry_run=dry_run, accept=accept or (), request=request, why=why
+    )
     verdict = outcome.verdict
     lines = [f"  {check.name}: {check.answer.value}, {check.why}" for check in verdict.checks]
     made = f"version {outcome.version.version} of {course.model}" if outcome.version else "no version"

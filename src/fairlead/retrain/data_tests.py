@@ -20,14 +20,16 @@ is twice as high: shuffled stretches are found, a third of wrong values in one i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.stats import chi2_contingency, kstwobign
 
+from fairlead.contracts.errors import UsageError
 from fairlead.contracts.plans import Answer, Check, Verdict
+from fairlead.kit.config import nearest
 from fairlead.retrain import profile as profiles
 from fairlead.retrain.columns import TEXT, Columns, kind_of, missing, numbers, rows_of
 from fairlead.retrain.gate import overall
@@ -98,6 +100,22 @@ def examine(
 def verdict(id_: str, model: str, against: str, at_ms: int, checks: list[Check]) -> Verdict:
     """The data tests' verdict: what fails blocks the training."""
     return Verdict(id_, "data", model, "", against, overall(checks), tuple(checks), at_ms)
+
+
+def accepted(checks: list[Check], names: Sequence[str], who: str) -> list[Check]:
+    """The checks, where a person takes what the named ones found for the truth. Raises UsageError for a name
+    that no test has."""
+    known = [check.name for check in checks]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no data test is called {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    return [_accepted(check, who) if check.name in names and check.answer is Answer.FAIL else check for check in checks]
+
+
+def _accepted(check: Check, who: str) -> Check:
+    return replace(
+        check, answer=Answer.PASS, why=f"accepted by {who}: {check.why}", evidence={**check.evidence, "by": who}
+    )
 
 
 def _ground(table: Columns, target: str, reference: Profile | None, policy: DataPolicy, time: str) -> Iterator[Check]:

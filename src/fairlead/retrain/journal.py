@@ -6,11 +6,12 @@ Every write is fenced by the run's lease: a run that lost it writes nothing more
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from fairlead.contracts.errors import Conflict, FairleadError
-from fairlead.contracts.plans import Happening, RetrainRequest, Verdict
+from fairlead.contracts.plans import Check, Happening, RetrainRequest, Verdict
 from fairlead.contracts.state import StateStore
 from fairlead.kit import ids
 from fairlead.kit.clock import Clock
@@ -71,6 +72,12 @@ class Journal:
 
     def verdict(self, verdict: Verdict) -> None:
         self._state.append("verdict", verdict.model, to_body(verdict), fence=self._hold.lease)
+
+    def accepted(self, checks: Sequence[Check], request: RetrainRequest) -> None:
+        """Tell what a person took for the truth although a data test found it wrong."""
+        for check in checks:
+            if check.evidence.get("by"):
+                self.tell("data", f"{check.name} {check.why}", request=request.id)
 
     def tell(self, what: str, text: str, **evidence: Any) -> None:
         line = Happening(self._endpoint, what, text, self._clock.wall_ms(), evidence)

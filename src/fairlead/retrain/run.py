@@ -63,6 +63,7 @@ class Plan:
 
     ``alias``: which version is the champion.  ``experiment``: where runs are kept (default: the model's name).
     ``dry_run``: everything but registering and proposing; a look at the hold-out counts all the same.
+    ``accept``: data tests whose failure a person takes for the truth: the world has changed, and the data are right.
     ``missing_token``, ``trusted_types``: as ``package.pack`` takes them.
     """
 
@@ -75,6 +76,7 @@ class Plan:
     experiment: str = ""
     seed: int = 0
     dry_run: bool = False
+    accept: tuple[str, ...] = ()
     missing_token: str | None = None
     trusted_types: tuple[str, ...] = ()
     lease_seconds: float = _LEASE_SECONDS
@@ -155,6 +157,11 @@ class Stuff:
     champion: Version | None
     rival: Opened | None
 
+    @property
+    def against(self) -> str:
+        """The champion's version, empty when there is none."""
+        return self.champion.version if self.champion else ""
+
 
 class Run:
     """One run that holds the endpoint's lease. ``serve`` is called once."""
@@ -178,8 +185,7 @@ class Run:
         pipeline = steps.pipeline(plan.pipeline)
         with tempfile.TemporaryDirectory(prefix="fairlead-retrain-") as place, contextlib.ExitStack() as opened:
             self._work, champion = Path(place), self._champion()
-            ctx = self._context(request, champion)
-            data = pipeline.loaded(ctx)
+            data = pipeline.loaded(ctx := self._context(request, champion))
             tables = steps.tables(data, plan.pipeline)
             stuff = Stuff(
                 ctx,
@@ -233,8 +239,9 @@ class Run:
         )
         if parts.checks is not None and before.schema is not None and rows_of(whole):
             checks += parts.checks.test(before.schema, _without(whole, data.time))
-        against = stuff.champion.version if stuff.champion else ""
-        return data_tests.verdict(ids.request_id(), self._plan.model, against, parts.clock.wall_ms(), checks)
+        checks = data_tests.accepted(checks, self._plan.accept, parts.who)
+        self._journal.accepted(checks, stuff.ctx.request)
+        return data_tests.verdict(ids.request_id(), self._plan.model, stuff.against, parts.clock.wall_ms(), checks)
 
     def _packaged(self, model: Any, stuff: Stuff) -> Package:
         plan = self._plan
@@ -265,7 +272,7 @@ class Run:
             id=ids.request_id(),
             model=self._plan.model,
             version="",
-            against=stuff.champion.version if stuff.champion else "",
+            against=stuff.against,
             at_ms=parts.clock.wall_ms(),
             truth=what.truth(held[data.target]),
             challenger=mine,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -126,11 +126,14 @@ def run(
     gate: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     dry_run: bool = False,
+    accept: Sequence[str] = (),
     request: str = "",
     why: str = "",
 ) -> runs.Outcome:
-    """One retraining. ``gate``, ``data``: fields of the policies. Raises UsageError without a pipeline, and what
-    ``retrain.run.run`` raises."""
+    """One retraining. ``gate``, ``data``: fields of the policies.  ``accept``: data tests that may fail.
+
+    Raises UsageError without a pipeline, and what ``retrain.run.run`` raises.
+    """
     if course.pipeline is None:
         raise UsageError(
             f"no training pipeline is known for endpoint {course.endpoint!r}; give --pipeline FILE.py, or name it in "
@@ -144,6 +147,7 @@ def run(
         data=DataPolicy(**_known(DataPolicy, data or {}, "data")),
         alias=course.alias,
         dry_run=dry_run,
+        accept=tuple(accept),
     )
     return runs.run(asked, parts(home, course), request, why or "asked for by hand")
 
