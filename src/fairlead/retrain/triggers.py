@@ -24,6 +24,10 @@ UNDER_WAY = ("open", "running")
 """Statuses of a request that another one waits for."""
 
 
+AGAIN_ROWS = 200
+"""New labelled rows after which decay that a retraining did not heal asks for another one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Triggers:
     """What may ask. ``drift``, ``performance``: their alerts do.  ``cron``: five fields, UTC; empty for none.
@@ -120,15 +124,15 @@ def due(triggers: Triggers, known: Known, endpoint: str, id_: str) -> Decision:
 def _wishes(triggers: Triggers, known: Known, last: int) -> list[_Wish]:
     """``last``: the last request that did not fail; what a failed one was asked for by still stands.
 
-    Decay stands as long as the version that decayed serves: a challenger that was refused has healed nothing, and newer
-    rows may make a better one.
+    Decay stands as long as the version that decayed serves: a challenger that was refused has healed nothing, and
+    ``AGAIN_ROWS`` newer rows may make a better one.
     """
     wishes = []
     if known.asked:
         wishes.append(_Wish("human", known.asked, waits=False))
     allowed = {"performance": triggers.performance, "drift": triggers.drift}
     for name in ("performance", "drift"):
-        after = 0 if name == "performance" else last
+        after = 0 if name == "performance" and known.new_rows >= AGAIN_ROWS else last
         new = [one for one in known.alerts if one.what == name and after < one.at_ms <= known.now_ms]
         if new and allowed[name]:
             newest = max(new, key=lambda one: one.at_ms)

@@ -162,7 +162,7 @@ class Loop:
             return
         how = course.triggers
         trained = max((one.at_ms for one in known if one.status == "done"), default=0)
-        enough = how.rows or int(how.age_ms > 0)
+        enough = max(how.rows, int(how.age_ms > 0), triggers.AGAIN_ROWS if how.performance else 0)
         rows = len(self._state.labels(course.endpoint, since_ms=trained, limit=enough)) if enough else 0
         since = self._since(course.endpoint, now)
         decision = triggers.due(
