@@ -234,11 +234,17 @@ def read(
     frame = events.frame(endpoint, since_ms=since_ms, until_ms=until_ms, version=version, features=features)
     keys: Sequence[str] = ()
     if not waiting:
-        keys = list(dict.fromkeys(str(key) for name in ("prediction_id", entity) for key in frame.get(name, ())))
+        names = [frame[name].tolist() for name in ("prediction_id", entity) if name in frame]
+        keys = list({key for column in names for key in column if isinstance(key, str) and _possible(key)})
         if not keys:
             return join(frame, [], as_of_ms=as_of_ms, entity=entity)
     labels = state.labels(endpoint, since_ms=max(0, since_ms - SKEW_MS), keys=keys)
     return join(frame, labels, as_of_ms=as_of_ms, entity=entity)
+
+
+def _possible(key: str) -> bool:
+    """Whether a label may have this key: callers choose what stands in a record, and stores refuse such texts."""
+    return "\0" not in key and not any("\ud800" <= letter <= "\udfff" for letter in key)
 
 
 @dataclass(frozen=True, slots=True)

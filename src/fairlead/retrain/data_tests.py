@@ -38,6 +38,24 @@ from fairlead.retrain.profile import ColumnProfile, Profile
 
 Array = np.ndarray[Any, Any]
 
+NAMES = (
+    "rows",
+    "columns",
+    "empty columns",
+    "missing values",
+    "constant columns",
+    "ranges",
+    "duplicates",
+    "labels",
+    "missing labels",
+    "label rate",
+    "label bursts",
+    "label noise",
+    "label agreement",
+    "schema: COLUMN",
+)
+"""Of the tests that may block; ``schema`` has one for each column."""
+
 _Z = 4.0  # standard errors above which a block's rate is no chance: 20 blocks give 6e-4 false alarms
 _SHOWN = 5
 _QUANTITY = 2.0  # a quantity is noisier: on the bicycle rentals a week of storm rose by 0.21
@@ -102,13 +120,15 @@ def verdict(id_: str, model: str, against: str, at_ms: int, checks: list[Check])
     return Verdict(id_, "data", model, "", against, overall(checks), tuple(checks), at_ms)
 
 
-def accepted(checks: list[Check], names: Sequence[str], who: str) -> list[Check]:
-    """The checks, where a person takes what the named ones found for the truth. Raises UsageError for a name
-    that no test has."""
-    known = [check.name for check in checks]
+def known(names: Sequence[str]) -> None:
+    """Raises UsageError for a name that no data test has."""
     for name in names:
-        if name not in known:
-            raise UsageError(f"no data test is called {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        if name not in NAMES and not name.startswith("schema: "):
+            raise UsageError(f"no data test is called {name!r}{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
+
+
+def accepted(checks: list[Check], names: Sequence[str], who: str) -> list[Check]:
+    """The checks, where a person takes what the named ones found for the truth."""
     return [_accepted(check, who) if check.name in names and check.answer is Answer.FAIL else check for check in checks]
 
 

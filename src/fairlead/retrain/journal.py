@@ -73,10 +73,10 @@ class Journal:
     def verdict(self, verdict: Verdict) -> None:
         self._state.append("verdict", verdict.model, to_body(verdict), fence=self._hold.lease)
 
-    def accepted(self, checks: Sequence[Check], request: RetrainRequest) -> None:
+    def accepted(self, checks: Sequence[Check], names: Sequence[str], request: RetrainRequest) -> None:
         """Tell what a person took for the truth although a data test found it wrong."""
         for check in checks:
-            if check.evidence.get("by"):
+            if check.name in names and check.evidence.get("by"):
                 self.tell("data", f"{check.name} {check.why}", request=request.id)
 
     def tell(self, what: str, text: str, **evidence: Any) -> None:

@@ -81,6 +81,9 @@ class Plan:
     trusted_types: tuple[str, ...] = ()
     lease_seconds: float = _LEASE_SECONDS
 
+    def __post_init__(self) -> None:
+        data_tests.known(self.accept)
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -240,7 +243,7 @@ class Run:
         if parts.checks is not None and before.schema is not None and rows_of(whole):
             checks += parts.checks.test(before.schema, _without(whole, data.time))
         checks = data_tests.accepted(checks, self._plan.accept, parts.who)
-        self._journal.accepted(checks, stuff.ctx.request)
+        self._journal.accepted(checks, self._plan.accept, stuff.ctx.request)
         return data_tests.verdict(ids.request_id(), self._plan.model, stuff.against, parts.clock.wall_ms(), checks)
 
     def _packaged(self, model: Any, stuff: Stuff) -> Package:

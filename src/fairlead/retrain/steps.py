@@ -98,11 +98,14 @@ def _named(frame: Mapping[str, Array]) -> Iterator[tuple[int, list[tuple[bool, s
     call's rows with that key it is."""
     ids = frame.get("prediction_id", np.zeros(0))
     keys = frame.get("entity", np.full(len(ids), None))
+    arms = frame.get("arm", np.full(len(ids), ""))
     counted: Counter[tuple[str, str, str]] = Counter()
-    for place, (name, row, key) in enumerate(zip(ids, frame.get("row", ids), keys, strict=True)):
+    for place, (name, row, key, arm) in enumerate(zip(ids, frame.get("row", ids), keys, arms, strict=True)):
+        if arm == "shadow":  # the same call once more
+            continue
         called = [(False, str(name), int(row))]
         if key is not None:
-            answer = (str(name), str(frame["arm"][place]) if "arm" in frame else "", str(key))
+            answer = (str(name), str(arm), str(key))
             called.append((True, str(key), counted[answer]))
             counted[answer] += 1
         yield place, called

@@ -49,9 +49,9 @@ class Known:
     """What is known of an endpoint now.
 
     ``requests``: all of them, in any order.  ``alerts``: lines of the timeline with ``what`` drift or performance, of
-    the version that serves.  ``new_rows``: labelled rows since the last training; counting may stop at what is enough.
-    ``trained_ms``: when that was; 0 when never.  ``since_ms``: when the schedule began to count, for an endpoint
-    without a scheduled request.
+    the version that serves.  ``new_rows``: labelled rows since the last training.  ``again_rows``: since the last
+    request that did not fail. Counting either may stop at what is enough.  ``trained_ms``: when that training was; 0
+    when never.  ``since_ms``: when the schedule began to count, for an endpoint without a scheduled request.
     ``asked``: a person's reason, empty when nobody asks.
     """
 
@@ -59,6 +59,7 @@ class Known:
     requests: Sequence[RetrainRequest] = ()
     alerts: Sequence[Happening] = ()
     new_rows: int = 0
+    again_rows: int = 0
     trained_ms: int = 0
     since_ms: int = 0
     asked: str = ""
@@ -125,15 +126,18 @@ def _wishes(triggers: Triggers, known: Known, last: int) -> list[_Wish]:
     """``last``: the last request that did not fail; what a failed one was asked for by still stands.
 
     Decay stands as long as the version that decayed serves: a challenger that was refused has healed nothing, and
-    ``AGAIN_ROWS`` newer rows may make a better one.
+    ``AGAIN_ROWS`` newer rows may make a better one. Its alert may be told several times meanwhile.
     """
     wishes = []
     if known.asked:
         wishes.append(_Wish("human", known.asked, waits=False))
     allowed = {"performance": triggers.performance, "drift": triggers.drift}
     for name in ("performance", "drift"):
-        after = 0 if name == "performance" and known.new_rows >= AGAIN_ROWS else last
-        new = [one for one in known.alerts if one.what == name and after < one.at_ms <= known.now_ms]
+        new = [one for one in known.alerts if one.what == name and one.at_ms <= known.now_ms]
+        if name == "drift":
+            new = [one for one in new if one.at_ms > last]
+        elif new and min(one.at_ms for one in new) <= last and known.again_rows < AGAIN_ROWS:
+            continue
         if new and allowed[name]:
             newest = max(new, key=lambda one: one.at_ms)
             wishes.append(_Wish(name, newest.text, evidence={"at_ms": newest.at_ms, **newest.evidence}))

@@ -106,22 +106,20 @@ def _rows(array: Array, start: int, end: int, batched: bool) -> Array:
 def _entity(keys: Sequence[str], rows: Sequence[int], features: Tensors, keeping: Keeping) -> Sequence[str | None]:
     kind, _, name = keeping.key.partition(":")
     count = sum(rows)
-    if kind == "field" and name in features and count:
+    if kind == "field" and name in features and features[name].size:
         values = features[name].reshape(count, -1)[:, 0].tolist()
-        return [None if _missing(value) else _text(value) for value in values]
+        return [_key(value) for value in values]
     if kind == "header" and keys:
         return [key or None for key, lines in zip(keys, rows, strict=True) for _ in range(lines)]
     return ()
 
 
-def _missing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _text(value: object) -> str:
-    """As labels write it: 17 and 17.0 are one key."""
-    if isinstance(value, list):
-        value = value[0] if value else ""
+def _key(value: object) -> str | None:
+    """As labels write it: 17 and 17.0 are one key. None for a missing value."""
+    while isinstance(value, list):
+        value = value[0] if value else None
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -118,8 +118,10 @@ class Tape:
             return identity
         outcome, cut = call.outcome, self._cut
         if type(outcome) is Reply:
-            ride = call.ride or (call.inputs, outcome.outputs)
-            self._put((identity, call.arrived, seconds, "", ride, call.place, call.rows))
+            if call.ride is not None and self._sample == 1.0:
+                self._put((identity, call.arrived, seconds, "", call.ride, call.place, call.rows))
+            else:  # a batch would be held whole for one call of it
+                self._put((identity, call.arrived, seconds, "", (call.inputs, outcome.outputs), 0, call.rows))
             if outcome.degraded:
                 _late(cut.degraded, cut.calls, outcome.degraded)
             if pair is not None:

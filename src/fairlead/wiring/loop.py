@@ -162,12 +162,14 @@ class Loop:
             return
         how = course.triggers
         trained = max((one.at_ms for one in known if one.status == "done"), default=0)
-        enough = max(how.rows, int(how.age_ms > 0), triggers.AGAIN_ROWS if how.performance else 0)
-        rows = len(self._state.labels(course.endpoint, since_ms=trained, limit=enough)) if enough else 0
+        last = max((one.at_ms for one in known if one.status != "failed"), default=0)
+        rows = self._labelled(course.endpoint, trained, max(how.rows, int(how.age_ms > 0)))
+        again = self._labelled(course.endpoint, last, triggers.AGAIN_ROWS if how.performance else 0)
         since = self._since(course.endpoint, now)
+        alarms = self._alarms(course.endpoint, version, now, how)
         decision = triggers.due(
             how,
-            Known(now, known, self._alarms(course.endpoint, version, now, how), rows, trained or since, since),
+            Known(now, known, alarms, rows, again, trained or since, since),
             course.endpoint,
             f"retrain-{ids.request_id()}",
         )
@@ -182,6 +184,10 @@ class Loop:
             )
             timeline.write(self._state, line)
             self._run(course.endpoint, decision.request.id)
+
+    def _labelled(self, endpoint: str, since_ms: int, enough: int) -> int:
+        """Labels that became known since then, counted up to what is enough."""
+        return len(self._state.labels(endpoint, since_ms=since_ms, limit=enough)) if enough else 0
 
     def _run(self, endpoint: str, request: str) -> None:
         before, at = self._started.get(endpoint, ("", 0.0))

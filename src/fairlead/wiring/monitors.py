@@ -199,7 +199,8 @@ class Monitor:
         if delay and until <= memory.labelled_ms:
             return memory, _standing(memory)
         if not self._state.labels(self._endpoint, since_ms=max(0, memory.labelled_ms - labels.SKEW_MS), limit=1):
-            memory = replace(memory, labelled_ms=until) if delay else memory
+            passed = delay and memory.baseline is not None  # the first labels make the baseline, however late
+            memory = replace(memory, labelled_ms=until) if passed else memory
             return memory, _standing(memory)  # what was predicted need not be read
         joined = labels.read(
             self._events,

@@ -142,5 +142,9 @@ def test_reading_only_the_labels_of_what_was_predicted() -> None:
     assert some.label.tolist() == whole.label.tolist() == [2.0, 1.0]
     assert (whole.waiting, some.waiting) == (1, 0)
     assert set(whole.frame) - set(some.frame) == {"in.x"}
+    events.append([
+        Columns("e", "1", "champion", ["n"], at[:1], np.zeros(1), [""], np.ones(1, int), {}, {}, entity=["nul\0"])
+    ])  # fmt: skip
+    assert len(read(events, state, "e", since_ms=0, waiting=False)) == 2  # a key that no label can have
     none = read(events, state, "e", since_ms=9_000, waiting=False)
     assert (len(none), none.predictions) == (0, 0)

@@ -197,6 +197,13 @@ def test_labelled_rows(ctx: Context, tmp_path: Path) -> None:
     assert len(full.labels()) == 5
     state.label([Label("churn", "k", 8.0, 5, 0, True)])
     assert full.labelled()["label"].tolist() == [8, 0, 1]  # of both, the label by prediction id counts
+
+    class Shadowed(Events):
+        def frame(self, endpoint: str, **asked: Any) -> dict[str, np.ndarray[Any, Any]]:
+            return {**super().frame(endpoint, **asked), "arm": np.array(["shadow", "champion", "champion", "champion"])}
+
+    again = Context("churn", "churn", ctx.request, tmp_path, events=Shadowed(), state=state)  # type: ignore[arg-type]
+    assert again.labelled()["age"].tolist() == [11, 30]
     assert ctx.labels() == []
     assert ctx.frame() == {}
     assert ctx.labelled()["label"].tolist() == []

@@ -71,10 +71,11 @@ def test_an_alert_that_was_answered_or_lies_ahead_is_not_new() -> None:
 def test_decay_asks_again_after_each_cool_down_while_the_version_serves(status: str) -> None:
     decay = [alert(MONDAY - 3 * DAY, "performance", "AUC fell")]
     before = [request(MONDAY - DAY, status)]
-    assert asked(ON, requests=before, alerts=decay, new_rows=200) == ("performance", "AUC fell")
-    assert asked(ON, requests=before, alerts=decay, new_rows=199)[0] == ("performance" if status == "failed" else "")
+    decay.append(alert(MONDAY - 5, "performance", "AUC fell"))  # it is told again while it stands
+    assert asked(ON, requests=before, alerts=decay, again_rows=200) == ("performance", "AUC fell")
+    assert asked(ON, requests=before, alerts=decay, again_rows=199)[0] == ("performance" if status == "failed" else "")
     late = [request(MONDAY - DAY + 5000, status)]
-    assert asked(ON, requests=late, alerts=decay, new_rows=200)[0] == ""
+    assert asked(ON, requests=late, alerts=decay, again_rows=200)[0] == ""
 
 
 def test_performance_comes_before_drift() -> None:

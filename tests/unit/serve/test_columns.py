@@ -87,6 +87,12 @@ def test_business_keys_are_those_of_the_call_or_of_an_input_row_by_row() -> None
     texts = {"id": np.array([[b"x"], ["y"], [None]], object)}
     three = columns_of(empty([3], [""]), [(texts, {})], [0], [], (), Keeping(key="field:id"), batched=True)
     assert list(three.entity) == ["x", "y", None]
+    mixed = [{"id": np.array([[np.nan]]), "x": np.zeros((1, 1))}, {"x": np.zeros((1, 1))}, {"id": np.zeros((1, 0))}]
+    rides = [(one, {}) for one in mixed]
+    for some in (rides, rides[:1], rides[2:]):
+        kept = Keeping(key="field:id")
+        found = columns_of(empty([1] * len(some), [""] * len(some)), some, [0] * len(some), [], (), kept, batched=True)
+        assert set(found.entity) <= {None}
 
 
 @pytest.mark.parametrize("key", ["order", "body:order", "field:"])

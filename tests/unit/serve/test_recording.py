@@ -86,6 +86,16 @@ async def test_every_call_is_recorded_in_order_with_its_id() -> None:
     assert record.sink.kept["memory"] == 250  # type: ignore[attr-defined]
 
 
+async def test_a_sampled_call_does_not_hold_its_batch() -> None:
+    tape = Recording(dict, MemorySink(), SystemClock(), lambda _: Keeping(sample=0.999999)).tape("churn", "1")
+    one = call(1)
+    one.ride, one.place = ({"x": np.zeros((64, 1))}, {"y": np.zeros((64, 1))}), 5
+    tape.add(one, 0.5)
+    cut = tape.cut()
+    assert cut is not None
+    assert not any(value is one.ride for value in cut.flat)
+
+
 async def test_the_business_key_of_a_call_is_kept() -> None:
     recorder = Recorder()
     recording = Recording(lambda: {"memory": recorder}, MemorySink(), SystemClock())

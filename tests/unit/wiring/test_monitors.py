@@ -115,6 +115,30 @@ def test_predictions_are_not_read_while_nobody_tells_labels(world: World, monkey
     assert told == ["PerformanceDecay firing"]
 
 
+def test_labels_that_come_late_make_the_first_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "keep", lambda self, version: reference_only(self.state, version))
+    world = World()
+    world.monitor.look("1", 0)
+    late: list[Label] = []
+    monkeypatch.setattr(world.state, "label", late.extend)
+    for number in range(2):
+        world.window(number)
+        world.look(number)
+    monkeypatch.undo()
+    world.state.label(late)
+    world.window(2)
+    world.look(2)
+    document = world.state.get("monitor", "churn")
+    assert document is not None
+    assert document.body["baseline"] is not None
+
+
+def reference_only(state: MemoryState, version: str) -> None:
+    x = np.random.default_rng(0).normal(size=2000)
+    baselines.keep(state, "m", version, {"x": x}, {"label": (x > 0).astype(int)})
+    baselines.watch_against(state, "churn", version)
+
+
 def test_drift_is_told_once_with_its_columns(world: World) -> None:
     for number in range(4):
         world.window(number, shift=0.0 if number < 2 else 1.5)
