@@ -18,6 +18,7 @@ from bench.beside import Figures, Rounds
 from bench.load import fetch
 from bench.rig import Entry
 from fairlead.kit import plugins
+from fairlead.retrain.held import HeldOut
 from fairlead.wiring import baselines
 
 ON, OFF = "recorded", "not recorded"
@@ -77,7 +78,7 @@ def _registered(folder: Path, model: Path, flag: str) -> dict[str, str]:
     probabilities = np.load(folder / "expected.npy")
     outputs = {"label": probabilities.argmax(axis=1), "probabilities": probabilities}
     state = plugins.load("fairlead.state", "sql")(f"sqlite:///{home / 'state.db'}")
-    baselines.keep(state, "w1", "1", {"X": rows}, outputs)
+    baselines.keep(state, "w1", "1", HeldOut({"X": rows}, outputs))
     state.close()
     return {"FAIRLEAD_HOME": str(home)}
 

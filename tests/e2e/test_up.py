@@ -149,6 +149,11 @@ def test_init_in_an_empty_home_makes_nothing(run: Any, tmp_path: Path) -> None:
     [
         ("endpoints: {a: {model: ./doubler.onnx, max_row: 1}}", 2, "fairlead.yaml:1: endpoints.a.max_row is not known"),
         ("endpoints: {a: {model: 'models:/m@a', rollout: {steps: [9, 5]}}}", 2, "steps [9.0, 5.0] must grow"),
+        (
+            "endpoints: {a: {model: ./doubler.onnx, record: {hash: [zzz]}}}",
+            2,
+            "record.hash names 'zzz', which the model",
+        ),
         ("endpoints: {a: {model: ./none.onnx}}", 1, "none.onnx: no such file"),
         ("server: {tls: {cert: none.pem}}\nendpoints: {a: {model: ./doubler.onnx}}", 2, "none.pem"),
     ],

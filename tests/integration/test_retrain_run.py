@@ -30,6 +30,7 @@ from fairlead.package.trust import TrustBook
 from fairlead.retrain import requests
 from fairlead.retrain.answers import Opened
 from fairlead.retrain.gate import GatePolicy
+from fairlead.retrain.held import HeldOut
 from fairlead.retrain.run import Outcome, Parts, Plan, run
 from fairlead.testing.state import MemoryState
 from fairlead.testing.stores import MemoryRegistry
@@ -187,6 +188,16 @@ def test_the_first_version_beats_a_baseline_and_is_proposed(shop: Shop) -> None:
     assert from_body(Verdict, shop.state.entries("verdict", "churn-model")[0].body) == outcome.verdict
     assert shop.open("models:/churn-model/1").model.predict({"a": np.ones((1, 1)), "b": np.ones((1, 1))}, {})
     assert shop.free()
+
+
+def test_what_a_version_is_watched_against_says_what_it_leans_on(shop: Shop) -> None:
+    kept: list[HeldOut] = []
+    shop.run({"remember": lambda version, held: kept.append(held)})
+    shop.how(blind=True)
+    shop.run({"remember": lambda version, held: kept.append(held)})
+    both, blind = (held.importance for held in kept)
+    assert both == {"a": pytest.approx(0.5, abs=0.05), "b": pytest.approx(0.5, abs=0.05)}
+    assert blind["a"] > 0.95
 
 
 def test_the_run_keeps_its_lineage(shop: Shop) -> None:

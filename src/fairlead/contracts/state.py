@@ -75,6 +75,9 @@ class StateStore(Protocol):
     def put(self, kind: str, key: str, body: Body, revision: int, *, fence: Lease | None = None) -> Document:
         """Replace revision ``revision`` (0: create). Raises Conflict."""
 
+    def remove(self, kind: str, key: str, revision: int, *, fence: Lease | None = None) -> None:
+        """Take a document away; the next one of this key begins at 1 again. Raises Conflict."""
+
     def append(self, kind: str, subject: str, body: Body, *, fence: Lease | None = None) -> Entry: ...
 
     def entries(

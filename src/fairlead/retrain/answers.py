@@ -118,9 +118,14 @@ def answer(opened: Opened, table: Columns, features: tuple[str, ...], what: Task
 def answered(model: LoadedModel, table: Columns, features: tuple[str, ...]) -> tuple[Tensors, Tensors]:
     """What the model takes of every row, and what it answers. Raises whatever the model raises."""
     rows = tensors(table, model.signature, features)
-    step, count = model.traits.max_rows or _ROWS, rows_of(table)
+    return rows, asked(model, rows)
+
+
+def asked(model: LoadedModel, rows: Tensors) -> Tensors:
+    """What the model answers to one row or more, in calls as large as it takes. Raises whatever the model raises."""
+    step, count = model.traits.max_rows or _ROWS, len(next(iter(rows.values())))
     parts = [_part(model, rows, start, step) for start in range(0, count, step)]
-    return rows, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def timed(

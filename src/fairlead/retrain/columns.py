@@ -14,6 +14,8 @@ Array = np.ndarray[Any, Any]
 Columns = dict[str, Array]
 """Column name to values, rows on axis 0."""
 
+_SECONDS_END = 1e10
+_CLOCK = (1e12, 1e13)
 NUMBER, TEXT, TIME = "number", "text", "time"
 
 
@@ -74,6 +76,21 @@ def numbers(array: Array) -> Array:
     return array.astype(float)
 
 
+def clock_ms(array: Array) -> Array | None:
+    """Unix milliseconds [rows] of times, or of numbers that are Unix seconds or milliseconds of 2001 to 2286.
+
+    None for anything else, and where a time is missing: what orders the rows need not be a clock.
+    """
+    if array.dtype.kind != "M" and kind_of(array) != NUMBER:
+        return None
+    values = numbers(array).reshape(-1)
+    values = values * 1000 if array.dtype.kind == "M" or (values < _SECONDS_END).all() else values
+    known = (
+        len(values) > 0 and bool(np.isfinite(values).all()) and _CLOCK[0] <= values.min() and values.max() < _CLOCK[1]
+    )
+    return values.astype(np.int64) if known else None
+
+
 def digest(*tables: Columns) -> str:
     """SHA-256 (hex) over names, types and values, in order."""
     whole = hashlib.sha256()
@@ -92,7 +109,9 @@ def _flat(array: Array) -> Array:
 
 
 def _plain(series: Any) -> Array:
-    """A frame's own kinds of text and category become objects."""
+    """A frame's own kinds of text and category become objects, and times with a zone those of UTC."""
+    if getattr(series.dtype, "tz", None) is not None:
+        series = series.dt.tz_convert(None)
     array = np.asarray(series)
     if array.dtype.kind in "OUS":
         holes = np.asarray(series.isna(), bool)

@@ -23,16 +23,16 @@ from fairlead.contracts.events import EventStore
 from fairlead.contracts.plans import Answer, RetrainRequest, Verdict
 from fairlead.contracts.state import StateStore
 from fairlead.contracts.stores import Registry, Tracker, Version
-from fairlead.contracts.types import Tensors
 from fairlead.kit import ids
 from fairlead.kit.clock import Clock
 from fairlead.kit.sentences import cause
 from fairlead.package.registry import publish
 from fairlead.retrain import data_tests, gate, record, requests, scores, steps
-from fairlead.retrain.answers import Opened, Task, answer, answered, task, timed
-from fairlead.retrain.columns import Array, Columns, joined, numbers, rows_of
+from fairlead.retrain.answers import Opened, Task, answer, task, timed
+from fairlead.retrain.columns import Columns, joined, numbers, rows_of
 from fairlead.retrain.data_tests import DataPolicy
 from fairlead.retrain.gate import GateInput, GatePolicy
+from fairlead.retrain.held import Held, HeldOut
 from fairlead.retrain.journal import Journal
 from fairlead.retrain.profile import profile
 from fairlead.retrain.record import Lineage, Package
@@ -41,15 +41,6 @@ from fairlead.retrain.steps import Context, Data, Tables
 
 OpenModel = Callable[[str], Opened]
 Propose = Callable[[Version, Verdict], None]
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """The hold-out as a version was asked it, and what it answered. ``truth``: the target, [rows]."""
-
-    features: Tensors
-    outputs: Tensors
-    truth: Array
 
 
 Remember = Callable[[Version, HeldOut], None]
@@ -159,6 +150,11 @@ class Stuff:
     lineage: Lineage
     champion: Version | None
     rival: Opened | None
+
+    @property
+    def held(self) -> Held:
+        """The hold-out as a new version is asked it."""
+        return Held(self.tables.holdout, self.tables.features, self.data.target, self.data.time, self.task)
 
     @property
     def against(self) -> str:
@@ -322,12 +318,12 @@ class Run:
 
     def _remember(self, made: Version, stuff: Stuff, challenger: Opened) -> None:
         """A version that cannot answer the hold-out has failed at the gate: there is nothing to watch it against."""
-        held = stuff.tables.holdout
+        plan, clock = self._plan, self._parts.clock
         try:
-            features, outputs = answered(challenger.model, held, stuff.tables.features)
+            answers = stuff.held.asked_of(challenger.model, plan.gate.metric, clock.now, plan.seed)
         except Exception:  # noqa: BLE001 - a model may raise anything; the gate has told it
             return
-        self._parts.remember(made, HeldOut(features, outputs, held[stuff.data.target]))
+        self._parts.remember(made, answers)
 
     def _proposed(self, made: Version, verdict: Verdict) -> str:
         """Propose a rollout; what refused it, in a sentence. The version and its verdict stay."""

@@ -12,8 +12,10 @@ import numpy as np
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.events import Columns
-from fairlead.contracts.types import Tensors
+from fairlead.contracts.types import Signature, Tensors
+from fairlead.kit.config import nearest
 from fairlead.serve.call import Ride
+from fairlead.serve.validate import listed
 
 Array = np.ndarray[Any, Any]
 
@@ -46,6 +48,24 @@ class Keeping:
             raise UsageError(f"the key of labels is {self.key!r}; expected header:NAME, field:NAME or nothing")
         if kind == "field" and name in self.exclude | self.hashed:
             raise UsageError(f"the key of labels is {self.key}, which is kept hidden; labels could not be found by it")
+
+    def suits(self, endpoint: str, signature: Signature) -> None:
+        """Raises UsageError for a name that the model does not have: what was to be hidden would be kept."""
+        inputs = [spec.name for spec in signature.inputs]
+        both = [*inputs, *(spec.name for spec in signature.outputs)]
+        kind, _, name = self.key.partition(":")
+        if kind == "field" and name not in inputs:
+            raise UsageError(
+                f"endpoint {endpoint!r}: record.key is {self.key}, and the model has no such input"
+                f"{nearest(name, inputs) or '; it has ' + listed(inputs)}"
+            )
+        for part, names in (("exclude", self.exclude), ("hash", self.hashed)):
+            for name in sorted(names if signature.outputs else ()):
+                if name not in both:
+                    raise UsageError(
+                        f"endpoint {endpoint!r}: record.{part} names {name!r}, which the model neither takes nor gives"
+                        f"{nearest(name, both) or '; it has ' + listed(both)}"
+                    )
 
 
 def columns_of(

@@ -11,7 +11,7 @@ string. It becomes what the signature says, or is refused. An optional column th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -280,7 +280,7 @@ def cast(array: Array, datatype: DataType, name: str) -> Array:
     return result
 
 
-def listed(names: Mapping[str, Any], most: int = 12) -> str:
+def listed(names: Collection[str], most: int = 12) -> str:
     """Names for a sentence, the first dozen of them."""
     known = list(names)
     more = f" and {len(known) - most} more" if len(known) > most else ""

@@ -49,6 +49,14 @@ class MemoryState:
             self._documents[kind, key] = (revision + 1, text, self._clock.wall_ms())
             return Document(kind, key, revision + 1, from_text(text), self._documents[kind, key][2])
 
+    def remove(self, kind: str, key: str, revision: int, *, fence: Lease | None = None) -> None:
+        with self._answering():
+            self._check(fence)
+            found = self._documents.get((kind, key), (0,))[0]
+            if not revision or found != revision:
+                raise Conflict(f"{kind} {key!r} is at revision {found} and not {revision}; read it and try again")
+            del self._documents[kind, key]
+
     def append(self, kind: str, subject: str, body: Body, *, fence: Lease | None = None) -> Entry:
         check_names(kind=kind, subject=subject)
         text = to_text(body)

@@ -11,116 +11,43 @@ Checks use fresh names, so one database may serve all of them.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-from fairlead.contracts.errors import Conflict, FairleadError, InvalidParameter, LeaseLost, StateError, UsageError
+from fairlead.contracts.errors import Conflict, InvalidParameter, LeaseLost, UsageError
 from fairlead.contracts.events import Accepted, Label, Window
-from fairlead.contracts.state import Document, KnownLabel, Lease, StateStore
+from fairlead.contracts.state import KnownLabel, Lease, StateStore
+from fairlead.testing import document_suite
+from fairlead.testing.document_suite import Place, expect, fresh, raises
 
 _LEASE = 0.3
 """Seconds, where a check waits for a lease to expire."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """``open``: one more store on the same database.  ``wait``: let so many seconds pass for that database's clock."""
-
-    open: Callable[[], StateStore]
-    wait: Callable[[float], None]
-
-
-def documents_count_their_revisions(place: Place) -> None:
-    store, kind = place.open(), _name()
-    body = {"text": "é\n\0'\"", "list": [1, 2.5, None, True, {"deep": []}], "big": 2**53}
-    _expect(store.get(kind, "a") is None, "what is not there is None")
-    first = store.put(kind, "a", body, 0)
-    _expect(first.revision == 1 and first.body == body and first.at_ms > 0, "the first revision is 1")
-    body["list"] = "changed after it was put"
-    _expect(place.open().get(kind, "a") == first, "another store reads what was put, and nothing later")
-    second = store.put(kind, "a", {}, 1)
-    _expect(second.revision == 2 and second.body == {}, "a change counts one up")
-    _expect(store.get(kind, "a") == second, "the last revision is read")
-
-
-def documents_are_told_apart_and_come_by_key(place: Place) -> None:
-    store, kind = place.open(), _name()
-    keys = ["b/2", "B", "a", "é", "b", "_", "b 1", ""]
-    for key in keys:
-        store.put(kind, key, {"key": key}, 0)
-    store.put(kind + "-other", "a", {}, 0)
-    _expect([one.key for one in store.all(kind)] == sorted(keys), "all() is by key, by code point")
-    _expect(all(one.body == {"key": one.key} for one in store.all(kind)), "each has its own body")
-    _expect(store.all("no-" + kind) == [], "a kind without documents has none")
-
-
-def a_lost_compare_and_set_changes_nothing(place: Place) -> None:
-    store, kind = place.open(), _name()
-    for revision in (1, 7):
-        _raises(Conflict, partial(store.put, kind, "a", {}, revision))
-    _expect(store.get(kind, "a") is None, "a revision of what is not there makes nothing")
-    kept = store.put(kind, "a", {"by": 1}, 0)
-    for revision in (0, 2):
-        _raises(Conflict, partial(store.put, kind, "a", {"by": 2}, revision))
-    _expect(store.get(kind, "a") == kept, "the loser changed nothing")
-
-
-def counting_from_many_threads_loses_nothing(place: Place) -> None:
-    store, kind = place.open(), _name()
-    store.put(kind, "count", {"n": 0}, 0)
-
-    def count_up(_: int) -> None:
-        while True:
-            found = store.get(kind, "count") or Document(kind, "count", 0, {"n": 0}, 0)
-            try:
-                store.put(kind, "count", {"n": found.body["n"] + 1}, found.revision)
-            except Conflict:
-                continue
-            return
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(count_up, range(20)))
-    found = store.get(kind, "count")
-    _expect(found is not None and (found.body["n"], found.revision) == (20, 21), "every increment is there once")
-
-
-def what_is_not_json_is_refused(place: Place) -> None:
-    store, kind = place.open(), _name()
-    for bad in (float("nan"), float("inf"), object(), {1, 2}):
-        _raises(StateError, partial(store.put, kind, "a", {"bad": bad}, 0))
-        _raises(StateError, partial(store.append, kind, "a", {"bad": bad}))
-    for name in ("nul\0", "half \ud800"):
-        _raises(StateError, partial(store.put, kind, name, {}, 0))
-        _raises(StateError, partial(store.append, name, "a", {}))
-        _raises(StateError, partial(store.acquire, name, "me", 1.0))
-    _expect(store.all(kind) == [] and store.entries(kind) == [], "nothing was kept")
-
-
 def a_journal_keeps_order(place: Place) -> None:
-    store, kind = place.open(), _name()
+    store, kind = place.open(), fresh()
     added = [store.append(kind, f"s{i % 2}", {"i": i}) for i in range(6)]
     numbers = [entry.number for entry in added]
-    _expect(numbers == sorted(set(numbers)) and numbers[0] > 0, "numbers grow")
+    expect(numbers == sorted(set(numbers)) and numbers[0] > 0, "numbers grow")
     other = store.append(kind + "-other", "s0", {})
-    _expect(other.number > numbers[-1], "numbers grow over all journals")
+    expect(other.number > numbers[-1], "numbers grow over all journals")
     read = place.open()
-    _expect(read.entries(kind) == added, "no subject means every subject, oldest first")
-    _expect(read.entries(kind, "s1") == added[1::2], "a subject's own")
-    _expect(read.entries(kind, after=numbers[2]) == added[3:], "after a number")
-    _expect(read.entries(kind, limit=2) == added[-2:], "limit gives the newest, oldest first")
-    _expect(read.entries(kind, "s0", after=numbers[0], limit=9) == added[2::2], "all filters hold at once")
-    _expect(read.entries(kind, after=numbers[-1]) == [], "nothing after the last")
+    expect(read.entries(kind) == added, "no subject means every subject, oldest first")
+    expect(read.entries(kind, "s1") == added[1::2], "a subject's own")
+    expect(read.entries(kind, after=numbers[2]) == added[3:], "after a number")
+    expect(read.entries(kind, limit=2) == added[-2:], "limit gives the newest, oldest first")
+    expect(read.entries(kind, "s0", after=numbers[0], limit=9) == added[2::2], "all filters hold at once")
+    expect(read.entries(kind, after=numbers[-1]) == [], "nothing after the last")
     place.wait(0.01)
     late = store.append(kind, "s0", {})
-    _expect(late.at_ms > added[-1].at_ms and read.entries(kind, since_ms=late.at_ms) == [late], "since a time")
+    expect(late.at_ms > added[-1].at_ms and read.entries(kind, since_ms=late.at_ms) == [late], "since a time")
 
 
 def a_reader_of_a_journal_misses_nothing(place: Place) -> None:
     """A number that is seen is never followed by a lower one."""
-    kind, store = _name(), place.open()
+    kind, store = fresh(), place.open()
 
     def write(subject: int) -> None:
         for i in range(10):
@@ -136,23 +63,23 @@ def a_reader_of_a_journal_misses_nothing(place: Place) -> None:
                 break
         for one in writing:
             one.result()
-    _expect(seen == [entry.number for entry in store.entries(kind)] and len(seen) == 40, "read in steps is read whole")
+    expect(seen == [entry.number for entry in store.entries(kind)] and len(seen) == 40, "read in steps is read whole")
 
 
 def windows_take_the_place_of_earlier_ones(place: Place) -> None:
-    store, endpoint = place.open(), _name()
+    store, endpoint = place.open(), fresh()
     first = [_window(endpoint, worker=f"w{i}") for i in range(3)]
     store.put_windows(first)
     grown = [replace(one, calls=99, codes={}, latency=b"", columns={"x": b"2"}, reference="r2") for one in first[:2]]
     grown.append(_window(endpoint, worker="w9"))
     store.put_windows([first[0], *grown])
-    _expect(place.open().windows(endpoint) == [*grown[:2], first[2], grown[2]], "the last put of a window is kept")
+    expect(place.open().windows(endpoint) == [*grown[:2], first[2], grown[2]], "the last put of a window is kept")
     store.put_windows([])
-    _expect(len(store.windows(endpoint)) == 4, "no windows change nothing")
+    expect(len(store.windows(endpoint)) == 4, "no windows change nothing")
 
 
 def windows_are_told_apart(place: Place) -> None:
-    store, endpoint = place.open(), _name()
+    store, endpoint = place.open(), fresh()
     one = _window(endpoint)
     others = [
         replace(one, version="2"),
@@ -162,92 +89,92 @@ def windows_are_told_apart(place: Place) -> None:
         _window(endpoint + "-other"),
     ]
     store.put_windows([one, *others])
-    _expect(len(store.windows(endpoint)) == 5, "endpoint, version, arm, worker and start tell windows apart")
-    _expect(store.windows(endpoint, version="2") == [others[0]], "one version")
-    _expect(store.windows(endpoint, since_ms=1001) == [others[3]], "since a start")
-    _expect(others[3] not in store.windows(endpoint, until_ms=2000), "until is not included")
-    _expect(store.windows(endpoint, since_ms=2000, until_ms=2001) == [others[3]], "since is included")
-    _expect(store.windows("no-" + endpoint) == [], "an endpoint without windows has none")
+    expect(len(store.windows(endpoint)) == 5, "endpoint, version, arm, worker and start tell windows apart")
+    expect(store.windows(endpoint, version="2") == [others[0]], "one version")
+    expect(store.windows(endpoint, since_ms=1001) == [others[3]], "since a start")
+    expect(others[3] not in store.windows(endpoint, until_ms=2000), "until is not included")
+    expect(store.windows(endpoint, since_ms=2000, until_ms=2001) == [others[3]], "since is included")
+    expect(store.windows("no-" + endpoint) == [], "an endpoint without windows has none")
     named = [name for name in store.endpoints() if name.startswith(endpoint)]
-    _expect(named == [endpoint, endpoint + "-other"], "endpoints that have windows, by name, each once")
+    expect(named == [endpoint, endpoint + "-other"], "endpoints that have windows, by name, each once")
 
 
 def old_windows_go(place: Place) -> None:
-    store, endpoint = place.open(), _name()
+    store, endpoint = place.open(), fresh()
     windows = [_window(endpoint, start_ms=start) for start in (1, 2, 3, 4)]
     store.put_windows(windows)
-    _expect(store.prune_windows(3) >= 2, "it says how many went")
-    _expect(store.windows(endpoint) == windows[2:], "those that start before it are gone, and no other")
-    _expect(store.prune_windows(3) == 0, "nothing is left to go")
+    expect(store.prune_windows(3) >= 2, "it says how many went")
+    expect(store.windows(endpoint) == windows[2:], "those that start before it are gone, and no other")
+    expect(store.prune_windows(3) == 0, "nothing is left to go")
 
 
 def labels_are_new_once(place: Place) -> None:
-    store, endpoint = place.open(), _name()
+    store, endpoint = place.open(), fresh()
     one = Label(endpoint, "p1", 1.0, 100)
     others = [replace(one, row=1), replace(one, by_key=True), replace(one, key="p2", value="yes", at_ms=50)]
     far = Label(endpoint + "-other", "p1", 3, 70)
-    _expect(store.label([one, *others, one, far]) == Accepted(new=5, same=1), "key, row and by_key tell labels apart")
-    _expect(store.label([one, *others, far]) == Accepted(same=5), "the same again changes nothing")
-    _expect(store.label([replace(one, at_ms=999)]) == Accepted(same=1), "the same value later changes nothing")
-    _expect(store.label([]) == Accepted(), "no labels change nothing")
+    expect(store.label([one, *others, one, far]) == Accepted(new=5, same=1), "key, row and by_key tell labels apart")
+    expect(store.label([one, *others, far]) == Accepted(same=5), "the same again changes nothing")
+    expect(store.label([replace(one, at_ms=999)]) == Accepted(same=1), "the same value later changes nothing")
+    expect(store.label([]) == Accepted(), "no labels change nothing")
     found = place.open().labels(endpoint)
-    _expect(found == [KnownLabel(label) for label in (others[2], one, others[0], others[1])], "by time, then arrival")
-    _expect(store.labels(far.endpoint) == [KnownLabel(replace(far, value=3.0))], "numbers are floats")
-    _expect(store.labels("no-" + endpoint) == [], "an endpoint without labels has none")
+    expect(found == [KnownLabel(label) for label in (others[2], one, others[0], others[1])], "by time, then arrival")
+    expect(store.labels(far.endpoint) == [KnownLabel(replace(far, value=3.0))], "numbers are floats")
+    expect(store.labels("no-" + endpoint) == [], "an endpoint without labels has none")
 
 
 def corrections_keep_the_history(place: Place) -> None:
-    store, endpoint = place.open(), _name()
+    store, endpoint = place.open(), fresh()
     values: list[tuple[int, float | str]] = [(100, 0.0), (200, 1.0), (300, "void"), (400, 0.0)]
     steps = [Label(endpoint, "p", value, at_ms) for at_ms, value in values]
     for step in steps:
         store.label([step])
     known = KnownLabel(steps[-1], tuple(values[:-1]))
-    _expect(store.labels(endpoint) == [known], "the last value, and those before it")
-    _expect(store.label(steps) == Accepted(same=4), "labels and corrections loaded again change nothing")
-    _expect(store.labels(endpoint) == [known], "and the history stays")
+    expect(store.labels(endpoint) == [known], "the last value, and those before it")
+    expect(store.label(steps) == Accepted(same=4), "labels and corrections loaded again change nothing")
+    expect(store.labels(endpoint) == [known], "and the history stays")
     at_once = [replace(step, key="q") for step in steps]
-    _expect(store.label(at_once) == Accepted(new=1, corrected=3), "corrections may come in the batch of their label")
-    _expect(store.labels(endpoint, keys=["q"]) == [KnownLabel(at_once[-1], known.changes)], "with the same outcome")
+    expect(store.label(at_once) == Accepted(new=1, corrected=3), "corrections may come in the batch of their label")
+    expect(store.labels(endpoint, keys=["q"]) == [KnownLabel(at_once[-1], known.changes)], "with the same outcome")
 
 
 def labels_may_come_in_any_order(place: Place) -> None:
-    store, endpoint = place.open(), _name()
+    store, endpoint = place.open(), fresh()
     values: list[tuple[int, float | str]] = [(100, 0.0), (200, 1.0), (300, 2.0)]
     for key, order in {"a": (2, 0, 1), "b": (1, 2, 0), "c": (2, 1, 0)}.items():
         for i in order:
             store.label([Label(endpoint, key, values[i][1], values[i][0])])
         found = store.labels(endpoint, keys=[key])
-        _expect(found == [KnownLabel(Label(endpoint, key, 2.0, 300), tuple(values[:2]))], "time decides, not arrival")
+        expect(found == [KnownLabel(Label(endpoint, key, 2.0, 300), tuple(values[:2]))], "time decides, not arrival")
     tied = [Label(endpoint, "t", value, 500) for value in (1.0, 2.0, 3.0)]
     for one in (*tied, *tied):
         store.label([one])
     known = KnownLabel(tied[2], ((500, 1.0), (500, 2.0)))
-    _expect(store.labels(endpoint, keys=["t"]) == [known], "of one time, the first that came last")
+    expect(store.labels(endpoint, keys=["t"]) == [known], "of one time, the first that came last")
 
 
 def labels_are_read_by_time_and_key(place: Place) -> None:
-    store, endpoint = place.open(), _name()
+    store, endpoint = place.open(), fresh()
     store.label([Label(endpoint, f"p{i}", 0.0, 100 * i) for i in range(5)])
     store.label([Label(endpoint, "p1", 1.0, 250)])
 
     def keys(**filters: int | None) -> list[str]:
         return [known.label.key for known in store.labels(endpoint, **filters)]  # type: ignore[arg-type]
 
-    _expect(keys() == ["p0", "p2", "p1", "p3", "p4"], "by when they last became known or were corrected")
-    _expect(keys(since_ms=200, until_ms=300) == ["p2", "p1"], "a correction counts, since is included, until not")
-    _expect(keys(since_ms=100, until_ms=200) == ["p1"], "so does what was corrected later")
-    _expect(keys(since_ms=251) == ["p3", "p4"], "and what changed before does not")
+    expect(keys() == ["p0", "p2", "p1", "p3", "p4"], "by when they last became known or were corrected")
+    expect(keys(since_ms=200, until_ms=300) == ["p2", "p1"], "a correction counts, since is included, until not")
+    expect(keys(since_ms=100, until_ms=200) == ["p1"], "so does what was corrected later")
+    expect(keys(since_ms=251) == ["p3", "p4"], "and what changed before does not")
     some = store.labels(endpoint, since_ms=100, until_ms=301, keys=["p1", "p3", "p4", "p3", "none"])
-    _expect([known.label.key for known in some] == ["p1", "p3"], "keys and times hold at once")
-    _expect(some[0].changes == ((100, 0.0),), "the history is whole, whatever time was asked for")
+    expect([known.label.key for known in some] == ["p1", "p3"], "keys and times hold at once")
+    expect(some[0].changes == ((100, 0.0),), "the history is whole, whatever time was asked for")
     for limit, of in ((2, ()), (1, ("p1", "p3")), (99, ("p1", "p3"))):
         few, every = (store.labels(endpoint, since_ms=100, keys=of, limit=most) for most in (limit, 0))
-        _expect(len(few) == min(limit, len(every)) and all(one in every for one in few), "no more than the limit")
+        expect(len(few) == min(limit, len(every)) and all(one in every for one in few), "no more than the limit")
 
 
 def a_bad_label_is_refused_with_its_batch(place: Place) -> None:
-    store, endpoint = place.open(), _name()
+    store, endpoint = place.open(), fresh()
     good = Label(endpoint, "p", 1.0, 1)
     bad = [
         *(replace(good, value=value) for value in (float("nan"), float("-inf"), 10**400, "nul\0", "\ud800")),
@@ -257,55 +184,55 @@ def a_bad_label_is_refused_with_its_batch(place: Place) -> None:
         *(replace(good, row=row) for row in (-1, 1 << 31)),
     ]
     for one in bad:
-        _raises(InvalidParameter, partial(store.label, [good, one]))
-    _expect(store.labels(endpoint) == [], "nothing of the batch was kept")
+        raises(InvalidParameter, partial(store.label, [good, one]))
+    expect(store.labels(endpoint) == [], "nothing of the batch was kept")
 
 
 def many_labels_are_kept_at_once(place: Place) -> None:
-    store, endpoint = place.open(), _name()
+    store, endpoint = place.open(), fresh()
     count = 12_000
     labels = [Label(endpoint, f"p{i}", float(i % 2), i) for i in range(count)]
-    _expect(store.label(labels) == Accepted(new=count), "every one is new")
+    expect(store.label(labels) == Accepted(new=count), "every one is new")
     changed = [replace(one, value=2.0, at_ms=count + one.at_ms) for one in labels[:6_001]]
-    _expect(store.label([*labels, *changed]) == Accepted(same=count, corrected=6_001), "every correction counts")
+    expect(store.label([*labels, *changed]) == Accepted(same=count, corrected=6_001), "every correction counts")
     found = store.labels(endpoint, keys=[one.key for one in labels])
-    _expect([one.label for one in found] == [*labels[6_001:], *changed], "every one is read")
-    _expect(all(len(one.changes) == (one.label.at_ms >= count) for one in found), "with its history")
+    expect([one.label for one in found] == [*labels[6_001:], *changed], "every one is read")
+    expect(all(len(one.changes) == (one.label.at_ms >= count) for one in found), "with its history")
 
 
 def one_owner_holds_a_lease(place: Place) -> None:
-    store, other, name = place.open(), place.open(), _name()
+    store, other, name = place.open(), place.open(), fresh()
     mine = _held(store.acquire(name, "me", 60))
-    _expect((mine.name, mine.owner, mine.token) == (name, "me", 1), "the first token is 1")
-    _expect(other.acquire(name, "you", 60) is None, "None while another holds it")
-    _expect(other.holder(name) == mine, "anybody may ask who holds it")
-    _expect(other.holder(_name()) is None, "nobody holds what nobody took")
+    expect((mine.name, mine.owner, mine.token) == (name, "me", 1), "the first token is 1")
+    expect(other.acquire(name, "you", 60) is None, "None while another holds it")
+    expect(other.holder(name) == mine, "anybody may ask who holds it")
+    expect(other.holder(fresh()) is None, "nobody holds what nobody took")
     again = _held(other.acquire(name, "me", 120))
-    _expect(again.token == 1 and again.expires_ms > mine.expires_ms, "one's own is extended, with its token")
-    _expect(_held(other.acquire(_name(), "you", 60)).token == 1, "names are apart")
+    expect(again.token == 1 and again.expires_ms > mine.expires_ms, "one's own is extended, with its token")
+    expect(_held(other.acquire(fresh(), "you", 60)).token == 1, "names are apart")
     for seconds in (0.0, -1.0, float("nan"), float("inf")):
-        _raises(UsageError, partial(store.acquire, name, "me", seconds))
+        raises(UsageError, partial(store.acquire, name, "me", seconds))
 
 
 def tokens_grow_after_release_and_expiry(place: Place) -> None:
-    store, name = place.open(), _name()
+    store, name = place.open(), fresh()
     first = _held(store.acquire(name, "me", 60))
     store.release(first)
-    _expect(store.holder(name) is None, "nobody holds a released lease")
+    expect(store.holder(name) is None, "nobody holds a released lease")
     second = _held(store.acquire(name, "you", _LEASE))
-    _expect(second.token == 2, "a released lease is free, and its token is not given again")
+    expect(second.token == 2, "a released lease is free, and its token is not given again")
     store.release(first)
-    _expect(store.acquire(name, "me", 60) is None, "releasing what was lost changes nothing")
+    expect(store.acquire(name, "me", 60) is None, "releasing what was lost changes nothing")
     place.wait(_LEASE + 0.05)
     third = _held(store.acquire(name, "me", _LEASE))
-    _expect(third.token == 3, "an expired lease is free")
+    expect(third.token == 3, "an expired lease is free")
     place.wait(_LEASE + 0.05)
-    _expect(_held(store.acquire(name, "me", 60)).token == 4, "one's own that expired is a new one")
+    expect(_held(store.acquire(name, "me", 60)).token == 4, "one's own that expired is a new one")
     store.release(Lease("no-" + name, "me", 1, 0))
 
 
 def a_fence_lets_only_the_holder_write(place: Place) -> None:
-    store, name, kind = place.open(), _name(), _name()
+    store, name, kind = place.open(), fresh(), fresh()
     old = _held(store.acquire(name, "me", _LEASE))
     store.put(kind, "a", {"by": "me"}, 0, fence=old)
     store.append(kind, "a", {"by": "me"}, fence=old)
@@ -315,35 +242,31 @@ def a_fence_lets_only_the_holder_write(place: Place) -> None:
     new = _held(store.acquire(name, "you", 60))
     _refused(store, kind, [*stale, replace(new, token=3), replace(new, owner="me")])
     store.put(kind, "a", {"by": "you"}, 1, fence=new)
-    _raises(Conflict, lambda: store.put(kind, "a", {}, 1, fence=new))
+    raises(Conflict, lambda: store.put(kind, "a", {}, 1, fence=new))
     store.release(new)
     _refused(store, kind, [new])
     found = store.get(kind, "a")
-    _expect(found is not None and found.revision == 2, "what was refused changed nothing")
-    _expect(len(store.entries(kind)) == 1, "and added nothing")
+    expect(found is not None and found.revision == 2, "what was refused changed nothing")
+    expect(len(store.entries(kind)) == 1, "and added nothing")
 
 
 def one_of_many_threads_takes_a_lease(place: Place) -> None:
-    store, name = place.open(), _name()
+    store, name = place.open(), fresh()
     with ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda i: store.acquire(name, str(i), 60), range(8)))
-    _expect([one.token for one in got if one] == [1], "one has it, with the first token")
+    expect([one.token for one in got if one] == [1], "one has it, with the first token")
 
 
 def a_closed_store_leaves_what_it_kept(place: Place) -> None:
-    store, kind = place.open(), _name()
+    store, kind = place.open(), fresh()
     kept = store.put(kind, "a", {}, 0)
     store.close()
     store.close()
-    _expect(place.open().get(kind, "a") == kept, "closing twice is closing once, and loses nothing")
+    expect(place.open().get(kind, "a") == kept, "closing twice is closing once, and loses nothing")
 
 
 CHECKS: tuple[Callable[[Place], None], ...] = (
-    documents_count_their_revisions,
-    documents_are_told_apart_and_come_by_key,
-    a_lost_compare_and_set_changes_nothing,
-    counting_from_many_threads_loses_nothing,
-    what_is_not_json_is_refused,
+    *document_suite.CHECKS,
     a_journal_keeps_order,
     a_reader_of_a_journal_misses_nothing,
     windows_take_the_place_of_earlier_ones,
@@ -373,28 +296,12 @@ def _window(endpoint: str, *, worker: str = "w0", start_ms: int = 1000) -> Windo
 
 def _refused(store: StateStore, kind: str, fences: list[Lease]) -> None:
     for fence in fences:
-        _raises(LeaseLost, partial(store.put, kind, "a", {"by": "nobody"}, 1, fence=fence))
-        _raises(LeaseLost, partial(store.append, kind, "a", {"by": "nobody"}, fence=fence))
+        raises(LeaseLost, partial(store.remove, kind, "a", 1, fence=fence))
+        raises(LeaseLost, partial(store.put, kind, "a", {"by": "nobody"}, 1, fence=fence))
+        raises(LeaseLost, partial(store.append, kind, "a", {"by": "nobody"}, fence=fence))
 
 
 def _held(lease: Lease | None) -> Lease:
     if lease is None:
         raise AssertionError("this does not hold: a free lease can be taken")
     return lease
-
-
-def _name() -> str:
-    return f"n-{secrets.token_hex(4)}"
-
-
-def _expect(holds: bool, rule: str) -> None:
-    if not holds:
-        raise AssertionError(f"this does not hold: {rule}")
-
-
-def _raises(kind: type[FairleadError], act: Callable[[], object]) -> None:
-    try:
-        act()
-    except kind:
-        return
-    raise AssertionError(f"{kind.__name__} was expected and nothing was raised")

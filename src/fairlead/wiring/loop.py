@@ -6,6 +6,7 @@ is logged and tried again at the next turn; the others go on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +15,14 @@ from typing import Any, Final
 
 import httpx
 
-from fairlead.contracts.errors import FairleadError, LeaseLost, Unavailable
+from fairlead.contracts.errors import Conflict, FairleadError, LeaseLost, Unavailable
 from fairlead.contracts.events import EventStore
 from fairlead.contracts.plans import Happening
 from fairlead.contracts.state import Lease, StateStore
 from fairlead.kit import ids
 from fairlead.kit.clock import Clock
 from fairlead.monitor import timeline
+from fairlead.monitor.findings import DAY_MS
 from fairlead.orchestrate import commands
 from fairlead.orchestrate.controller import LEASE, AliasMover, Controller
 from fairlead.orchestrate.observed import Observed
@@ -40,7 +42,7 @@ KEPT_DAYS: Final = 90
 """How long windows are kept, which is what reports go back."""
 AGAIN_SECONDS: Final = 60.0
 """Before a run is started again that ended without having taken its request."""
-LOOKED_BACK_MS: Final = 7 * 86_400_000
+LOOKED_BACK_MS: Final = 7 * DAY_MS
 """How old an alarm may be and still ask, where a retraining that it asked for failed."""
 PATIENCE_MS: Final = 30_000
 """Before a candidate that nobody could load is given up: a worker tries again after a few seconds."""
@@ -118,7 +120,7 @@ class Loop:
                 _log.warning("endpoint left for the next look", extra={"fields": fields})
         if self._clock.now() - self._pruned >= PRUNE_SECONDS:
             self._pruned = self._clock.now()
-            self._state.prune_windows(self._clock.wall_ms() - KEPT_DAYS * 86_400_000)
+            self._prune(self._clock.wall_ms())
         return True
 
     def close(self) -> None:
@@ -128,6 +130,16 @@ class Loop:
         if held is not None:
             self._state.release(held)
 
+    def _prune(self, now: int) -> None:
+        """Windows that no report reaches back to, and what workers said of splits that are over."""
+        self._state.prune_windows(now - KEPT_DAYS * DAY_MS)
+        current = {one.key: one.revision for one in self._state.all("split")}
+        for one in self._state.all("applied"):
+            endpoint = one.key.rpartition("/")[0]
+            if one.at_ms < now - DAY_MS and one.body.get("revision") != current.get(endpoint):
+                with contextlib.suppress(Conflict):  # it has told again
+                    self._state.remove("applied", one.key, one.revision, fence=self._fence())
+
     def _turn(self, course: Course) -> None:
         now = self._clock.wall_ms()
         self._unloadable(course.endpoint)
@@ -136,7 +148,7 @@ class Loop:
             if not baselines.watched_version(self._state, course.endpoint) and baselines.ensure_reference(
                 self._state, self._events, course.endpoint, course.model, version
             ):
-                baselines.watch_against(self._state, course.endpoint, version)
+                baselines.watch_against(self._state, course.endpoint, course.model, version)
             self._monitors[course.endpoint].look(version, now, self._fence)
         if course.pipeline is not None:
             self._retraining(course, version, now)
@@ -247,7 +259,7 @@ class Loop:
     def _promoted(self, endpoint: str, model: str, version: str) -> None:
         """What the endpoint is watched against from now on."""
         baselines.ensure_reference(self._state, self._events, endpoint, model, version)
-        baselines.watch_against(self._state, endpoint, version)
+        baselines.watch_against(self._state, endpoint, model, version)
 
 
 def post(url: str, body: Mapping[str, Any]) -> None:

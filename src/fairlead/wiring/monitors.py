@@ -27,7 +27,7 @@ from fairlead.monitor.findings import Contract, Finding
 from fairlead.monitor.outputs import read_answers
 from fairlead.monitor.sketches import merge
 from fairlead.wiring import baselines, watching
-from fairlead.wiring.baselines import Baseline, Performance
+from fairlead.wiring.baselines import Baseline, Performance, Season
 
 DRIFT: Final = Rule("Drift", "drift.columns", above=0, absent=0, asks="drift")
 DECAY: Final = Rule("PerformanceDecay", "performance.decayed", above=0, absent=0, asks="performance")
@@ -51,6 +51,8 @@ class Monitored:
 
     ``delay_ms``: how old a prediction is when its label is there; 0: learned from the labels that come.
     ``rules``: beside those for drift, decay and errors.  ``webhook``: a URL that alerts are posted to.
+    ``season_ms``: of the season in which windows at the same place are held against each other; 0: all against all.
+    Raises UsageError for a season that is no whole number of windows.
     """
 
     contract: Contract = field(default_factory=Contract)
@@ -58,10 +60,18 @@ class Monitored:
     performance: Performance = field(default_factory=Performance)
     rules: tuple[Rule, ...] = ()
     webhook: str = ""
+    season_ms: int = 0
+
+    def __post_init__(self) -> None:
+        _ = self.season  # it says what is wrong with it
 
     @property
     def window_ms(self) -> int:
         return self.contract.window_ms
+
+    @property
+    def season(self) -> Season:
+        return Season(self.contract.window_ms, self.season_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,7 @@ class Monitor:
             return memory, []
         windows = self._state.windows(self._endpoint, since_ms=memory.seen_ms, until_ms=until, version=memory.version)
         windows = [one for one in windows if one.arm == "champion"]
+        self._seasoned(memory.version)
         detector = self._detector(memory)
         memory, decay = self._labelled(memory, now_ms)
         told: list[Alert] = []
@@ -152,6 +163,15 @@ class Monitor:
             standings = {**standings, **after}
         state = detector.state() if detector else memory.detector
         return replace(memory, seen_ms=until, detector=state, standings=dict(standings)), told
+
+    def _seasoned(self, version: str) -> None:
+        """A reference that was made without the season that is asked for is made anew when there are rows for it."""
+        if not self._how.season_ms:
+            return
+        watched = baselines.watched_version(self._state, self._endpoint) or version
+        given = (self._state, self._events, self._endpoint, self._model, watched, self._how.season)
+        if baselines.ensure_reference(*given):
+            baselines.watch_against(self._state, self._endpoint, self._model, watched)
 
     def _rules(self) -> Sequence[Rule]:
         own = {rule.name for rule in self._how.rules}

@@ -20,6 +20,7 @@ from fairlead.retrain import run as runs
 from fairlead.retrain.answers import Opened
 from fairlead.retrain.data_tests import DataPolicy
 from fairlead.retrain.gate import GatePolicy
+from fairlead.retrain.held import HeldOut
 from fairlead.wiring import baselines, reading
 from fairlead.wiring.loop import Course
 from fairlead.wiring.stores import events, load_model, moves, opener, registry, state, tracker
@@ -81,7 +82,7 @@ def begin(home: Home, asked: Plan) -> Rollout:
     if not baselines.watched_version(store, asked.endpoint):
         found = events(home) if has_events() else None
         if baselines.ensure_reference(store, found, asked.endpoint, asked.model, asked.champion):
-            baselines.watch_against(store, asked.endpoint, asked.champion)
+            baselines.watch_against(store, asked.endpoint, asked.model, asked.champion)
     return rollout
 
 
@@ -95,11 +96,11 @@ def parts(home: Home, course: Course) -> runs.Parts:
             return
         why = "the first version that passed its gate"
         moves(home).move(course.model, course.alias, made.version, expected="", why=why, evidence=verdict.id)
-        baselines.watch_against(store, course.endpoint, made.version)
+        baselines.watch_against(store, course.endpoint, made.model, made.version)
 
-    def remember(made: Version, held: runs.HeldOut) -> None:
-        asked = course.monitored.performance
-        baselines.keep(store, made.model, made.version, held.features, held.outputs, held.truth, asked)
+    def remember(made: Version, held: HeldOut) -> None:
+        how = course.monitored
+        baselines.keep(store, made.model, made.version, held, how.performance, how.season)
 
     def open_model(uri: str) -> Opened:
         return Opened(load_model(opener(home).open(uri)))

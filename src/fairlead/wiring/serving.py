@@ -137,8 +137,15 @@ class _Loading:
     recording: Recording | None
 
     def first(self, one: Target, loop: asyncio.AbstractEventLoop) -> Live:
-        """What the URI names."""
-        return self._load(one, one.uri, loop)
+        """What the URI names. Raises UsageError when what is to be kept of it names what it does not have."""
+        live = self._load(one, one.uri, loop)
+        if self.recording is not None:
+            try:
+                self.plan.kept.get(one.name, watching.Kept()).keeping.suits(one.name, live.signature)
+            except UsageError:
+                live.close()
+                raise
+        return live
 
     def version(self, one: Target, version: str, loop: asyncio.AbstractEventLoop) -> Live:
         """Another version of the registered model that the URI names."""

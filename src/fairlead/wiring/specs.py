@@ -15,7 +15,7 @@ from fairlead.kit.spec import read as files
 from fairlead.kit.spec.loop import Monitor
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
-from fairlead.monitor.findings import Contract
+from fairlead.monitor.findings import DAY_MS, Contract
 from fairlead.package.sources import Kind, parse
 from fairlead.serve.columns import Keeping
 from fairlead.serve.settings import EndpointSettings, ServerSettings
@@ -25,6 +25,8 @@ from fairlead.wiring.watching import Kept
 EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
 """A spec for a home without models."""
 
+SEASONS: Mapping[str, int] = {"": 0, "day": DAY_MS, "week": 7 * DAY_MS}
+"""What ``monitor.season`` may say, in milliseconds."""
 _LOOP = {"rollout": "fairlead.wiring.specs_rollout:check", "retrain": "fairlead.wiring.specs_retrain:check"}
 """Parts of an endpoint that need heavier libraries, and who checks them."""
 
@@ -110,7 +112,10 @@ def records(spec: Spec) -> bool:
 
 
 def contract(monitor: Monitor) -> Contract:
-    """What drift alarms promise."""
+    """What drift alarms promise. Raises UsageError for a promise that is none, and for windows that fit no season."""
+    season = SEASONS[monitor.season]
+    if season and (season % round(monitor.window * 1000) or season < 2000 * monitor.window):
+        raise UsageError(f"season is {monitor.season}, and windows of {monitor.window:g} s do not divide it; take 3600")
     return Contract(
         monitor.false_alarms,
         monitor.days,

@@ -47,4 +47,5 @@ def monitored(monitor: Monitor) -> Monitored:
         Performance(labels.metric or "", labels.margin, labels.alpha, monitor.prediction, monitor.score),
         tuple(Rule(**rule.model_dump()) for rule in alerts.rules),
         alerts.webhook,
+        specs.SEASONS[monitor.season],
     )

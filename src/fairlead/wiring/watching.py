@@ -91,23 +91,26 @@ def recording(home: Home, watched: Watched, worker: str, sink: Sink) -> Recordin
         if has_state():
             name = f"{place_of(worker)}.{ids.process()}"
             length = lambda endpoint: round(watched.of(endpoint).window_seconds * 1000)  # noqa: E731 - as above
-            found["windows"] = Collector(state(home), _references(home, watched), name, length, clock)
+            found["windows"] = Collector(state(home), references(lambda: state(home), watched), name, length, clock)
         return found
 
     return Recording(recorders, sink, clock, lambda endpoint: watched.of(endpoint).keeping)
 
 
-def _references(home: Home, watched: Watched) -> Callable[[str, str], Reference | None]:
+def references(store: Callable[[], StateStore], watched: Watched) -> Callable[[str, str], Reference | None]:
+    """By endpoint and version, what its calls are counted on: what the endpoint is watched against, else its own."""
     seen: dict[tuple[str, str], Reference | None] = {}
 
     def find(endpoint: str, version: str) -> Reference | None:
         model = watched.model(endpoint) or endpoint
-        against = state(home).get("watch", endpoint)
+        against = store().get("watch", endpoint)
+        wanted = ""
         if against is not None:
-            version = against.body["version"]
-        if seen.get((model, version)) is None:  # one that was not there may have been kept since
-            seen[model, version] = reference(state(home), model, version)
-        return seen[model, version]
+            version, wanted = against.body["version"], against.body.get("reference", "")
+        known = seen.get((model, version))
+        if known is None or (wanted and known.id != wanted):  # kept since, or made anew
+            known = seen[model, version] = reference(store(), model, version)
+        return known
 
     return find
 
@@ -129,12 +132,14 @@ def following(home: Home, watched: Watched, endpoint: str, worker: str, load: Lo
 
     def tell(said: Mapping[str, Any]) -> None:
         key = f"{endpoint}/{place_of(worker)}"
-        found = state(home).get("applied", key)
         body = {**said, "at_ms": SystemClock.wall_ms()}
+        found = state(home).get("applied", key)
         try:
             state(home).put("applied", key, body, found.revision if found else 0)
         except Conflict:
-            return  # a newer process in the same place has told already
+            if found and state(home).get("applied", key) is None:  # cleared away as old just now
+                state(home).put("applied", key, body, 0)
+            return  # else a newer process in the same place has told already
 
     return Following(endpoint, read, load, tell)
 

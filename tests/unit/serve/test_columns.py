@@ -7,6 +7,7 @@ import pytest
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.events import Columns
+from fairlead.contracts.types import DataType, Signature, TensorSpec
 from fairlead.serve.columns import Keeping, columns_of, joined
 
 
@@ -105,6 +106,34 @@ def test_a_key_that_is_hidden_finds_no_label() -> None:
     for hidden in ({"exclude": frozenset({"id"})}, {"hashed": frozenset({"id"})}):
         with pytest.raises(UsageError, match="field:id, which is kept hidden"):
             Keeping(key="field:id", **hidden)
+
+
+@pytest.mark.parametrize(
+    ("keeping", "said"),
+    [
+        (
+            Keeping(key="field:ordr"),
+            "endpoint 'c': record.key is field:ordr, and the model has no such input; did you mean",
+        ),
+        (Keeping(key="field:p"), "the model has no such input; it has order, age"),
+        (
+            Keeping(exclude=frozenset({"order", "agee"})),
+            "record.exclude names 'agee', which the model neither takes nor",
+        ),
+        (
+            Keeping(hashed=frozenset({"zzz"})),
+            "record.hash names 'zzz', which the model neither takes nor gives; it has",
+        ),
+    ],
+)
+def test_names_that_the_model_does_not_have(keeping: Keeping, said: str) -> None:
+    specs = [TensorSpec(name, DataType.FP64, (-1, 1)) for name in ("order", "age", "p")]
+    signature = Signature(tuple(specs[:2]), tuple(specs[2:]))
+    with pytest.raises(UsageError) as caught:
+        keeping.suits("c", signature)
+    assert said in str(caught.value)
+    Keeping(key="field:order", exclude=frozenset({"p"}), hashed=frozenset({"age"})).suits("c", signature)
+    Keeping(exclude=frozenset({"zzz"})).suits("c", Signature(signature.inputs))  # what it gives is not known
 
 
 @pytest.mark.parametrize("sample", [0, -1, 1.5, float("nan")])

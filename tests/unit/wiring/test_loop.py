@@ -18,7 +18,7 @@ from fairlead.retrain import requests
 from fairlead.retrain.triggers import Triggers
 from fairlead.testing.clock import ManualClock
 from fairlead.testing.state import MemoryState
-from fairlead.wiring.loop import AGAIN_SECONDS, Course, Loop
+from fairlead.wiring.loop import AGAIN_SECONDS, PRUNE_SECONDS, Course, Loop
 
 COURSE = Course("churn", "m", pipeline=Path("p.py"), triggers=Triggers(performance=True, cooldown_ms=60_000))
 
@@ -189,3 +189,15 @@ def test_a_candidate_that_no_worker_can_load_is_rolled_back(world: World) -> Non
     assert back is not None
     assert [share["version"] for share in back.body["shares"]] == ["1"]
     assert to_body(ended)["plan"]["candidate"] == "2"
+
+
+def test_what_workers_said_of_splits_that_are_over_goes_after_a_day(world: World) -> None:
+    world.state.put("split", "churn", {"shares": []}, 0)
+    for key, revision in (("churn/here.0", 1), ("churn/gone.0", 0), ("away/h.0", 7)):
+        world.state.put("applied", key, {"revision": revision}, 0)
+    world.turn(PRUNE_SECONDS)
+    assert len(world.state.all("applied")) == 3
+    world.turn(86_400.0)
+    world.state.put("applied", "churn/new.0", {"revision": 0}, 0)
+    world.turn(PRUNE_SECONDS)
+    assert [one.key for one in world.state.all("applied")] == ["churn/here.0", "churn/new.0"]

@@ -14,6 +14,7 @@ from fairlead.monitor import timeline
 from fairlead.monitor.alerts import Rule
 from fairlead.monitor.findings import Contract
 from fairlead.monitor.sketches import Folder
+from fairlead.retrain.held import HeldOut
 from fairlead.testing.events import MemoryEvents
 from fairlead.testing.state import MemoryState
 from fairlead.wiring import baselines, watching
@@ -38,8 +39,8 @@ class World:
     def keep(self, version: str) -> None:
         x = self.rng.normal(size=2000)
         outputs = {"label": (x > 0).astype(int)}
-        baselines.keep(self.state, "m", version, {"x": x}, outputs, (x > 0).astype(int))
-        baselines.watch_against(self.state, "churn", version)
+        baselines.keep(self.state, "m", version, HeldOut({"x": x}, outputs, (x > 0).astype(int)))
+        baselines.watch_against(self.state, "churn", "m", version)
 
     def post(self, url: str, body: Mapping[str, Any]) -> None:
         if self.failing:
@@ -135,8 +136,8 @@ def test_labels_that_come_late_make_the_first_baseline(monkeypatch: pytest.Monke
 
 def reference_only(state: MemoryState, version: str) -> None:
     x = np.random.default_rng(0).normal(size=2000)
-    baselines.keep(state, "m", version, {"x": x}, {"label": (x > 0).astype(int)})
-    baselines.watch_against(state, "churn", version)
+    baselines.keep(state, "m", version, HeldOut({"x": x}, {"label": (x > 0).astype(int)}))
+    baselines.watch_against(state, "churn", "m", version)
 
 
 def test_drift_is_told_once_with_its_columns(world: World) -> None:

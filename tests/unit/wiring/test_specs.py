@@ -119,6 +119,8 @@ def test_the_course_of_an_endpoint() -> None:
         "http://x",
     )
     assert (made.monitored, made.pipeline, made.triggers) == (wanted, Path("p.py"), Triggers(performance=True))
+    weekly = specs_course.monitored(Monitor(season="week")).season
+    assert (weekly.window_ms, weekly.season_ms) == (3_600_000, 604_800_000)
     with pytest.raises(UsageError, match="the loop needs models:/NAME@ALIAS"):
         specs_course.course("c", Endpoint(model="./m.onnx"))
 
@@ -132,6 +134,8 @@ def test_the_course_of_an_endpoint() -> None:
         ("{model: ./m.onnx, rollout: {steps: [5]}}", "f.yaml:1: endpoints.c.rollout needs a model that has other"),
         ("{model: 'models:/m/3', retrain: {pipeline: p.py}}", "f.yaml:1: endpoints.c.retrain needs a model that has"),
         ("{model: ./m.onnx, monitor: {false_alarms: 9999}}", "f.yaml:1: endpoints.c.monitor: 9999 false alarms in 90"),
+        ("{model: ./m.onnx, monitor: {season: day, window: 18000}}", "endpoints.c.monitor: season is day, and windows"),
+        ("{model: ./m.onnx, monitor: {season: day, window: 86400}}", "endpoints.c.monitor: season is day, and windows"),
         ("{model: 'models:/m@a', rollout: {steps: [9, 5]}}", "f.yaml:1: endpoints.c.rollout: rollout of 'c': steps"),
         ("{model: 'models:/m@a', rollout: {gates: [speed]}}", "f.yaml:1: endpoints.c.rollout: gate 'speed' is not"),
         ("{model: 'models:/m@a', retrain: {pipeline: p.py, on: [rain]}}", "endpoints.c.retrain: retrain.on has 'rain'"),

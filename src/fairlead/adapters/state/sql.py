@@ -59,6 +59,13 @@ class SqlState:
                 raise Conflict(f"{kind} {key!r} is not at revision {revision} any more; read it and try again")
         return Document(kind, key, revision + 1, from_text(text), at_ms)
 
+    def remove(self, kind: str, key: str, revision: int, *, fence: Lease | None = None) -> None:
+        at = (DOCUMENTS.c.kind == kind, DOCUMENTS.c.key == key, DOCUMENTS.c.revision == revision)
+        with self._database.writing() as connection:
+            self._check(connection, fence)
+            if not connection.execute(DOCUMENTS.delete().where(*at)).rowcount:
+                raise Conflict(f"{kind} {key!r} is not at revision {revision} any more; read it and try again")
+
     def append(self, kind: str, subject: str, body: Body, *, fence: Lease | None = None) -> Entry:
         check_names(kind=kind, subject=subject)
         text = to_text(body)

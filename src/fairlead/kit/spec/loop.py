@@ -64,6 +64,8 @@ class Monitor(Part):
     """Days of which `false_alarms` speaks."""
     window: Seconds = Field(default=3600.0, ge=1, le=86_400 * 31)
     """Length of the windows that are tested for drift."""
+    season: Literal["", "day", "week"] = ""
+    """`day` or `week` (UTC): a window is held against those at the same time of it; empty: against all."""
     least_rows: int = Field(default=50, ge=1)
     """A window of fewer rows is not tested."""
     learn_windows: int = Field(default=672, ge=0)
