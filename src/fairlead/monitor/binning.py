@@ -73,6 +73,7 @@ class Reference:
     """What drift of a version is measured against (``monitor.reference`` makes it).
 
     ``id``: digest of the content.  ``window_ms``: length of the blocks that ``usual`` was learned from (0: none).
+    ``source``: ``served`` where it was made of calls, else of rows that a training kept back.
     """
 
     model: str
@@ -82,6 +83,7 @@ class Reference:
     window_ms: int = 0
     season_ms: int = 0
     id: str = ""
+    source: str = ""
 
 
 def coarse(counts: Array, missing: Array | int, foreign: Array | int, starts: list[int]) -> Array:

@@ -29,6 +29,7 @@ from fairlead.monitor.latency import Latency
 from fairlead.monitor.measures import TESTS
 from fairlead.monitor.nulls import adjusted
 from fairlead.monitor.report import ColumnView, Served, Traffic
+from fairlead.monitor.seasons import plain
 from fairlead.monitor.sketches import Merged, merge
 from fairlead.monitor.summary import Summary
 
@@ -120,7 +121,7 @@ def _most(item: tuple[str, int]) -> tuple[int, str]:
 def of_windows(reference: Reference, merged: Merged, level: float = LEVEL) -> tuple[Tested, ...]:
     """Merged windows held against their reference, ranked. Raises StateError for windows of another reference."""
     contract = Contract(false_alarms=1.0, days=1 / level, window_ms=DAY_MS)
-    return of_findings(Detector(whole(reference), contract).measure(merged), level)
+    return of_findings(Detector(plain(reference), contract).measure(merged), level)
 
 
 def parts(windows: Sequence[Window]) -> list[Merged]:
@@ -139,12 +140,6 @@ def parts(windows: Sequence[Window]) -> list[Merged]:
 def newest(some: Sequence[Merged]) -> Merged | None:
     """The newest part that has rows enough to be tested on its own; None where there is one part only."""
     return next((one for one in reversed(some) if one.rows >= LEAST_ROWS), None) if len(some) > 1 else None
-
-
-def whole(reference: Reference) -> Reference:
-    """Without its season: what is longer than a slot of it is held against all of it."""
-    columns = {name: replace(column, seasons=[]) for name, column in reference.columns.items()}
-    return replace(reference, columns=columns)
 
 
 def of_findings(findings: Sequence[Finding], level: float = LEVEL) -> tuple[Tested, ...]:

@@ -33,12 +33,14 @@ def reference(
     times_ms: Array | None = None,
     window_ms: int = HOUR_MS,
     season_ms: int | None = None,
+    source: str = "",
 ) -> Reference:
     """Describe rows of features and what the version answered to them (axis 0 counts rows in both).
 
     ``importance``: by feature name (``NAME`` or ``NAME[i]``).  ``times_ms``: Unix time of each row; with it the usual
     unrest between windows of ``window_ms`` is learned, and with ``season_ms`` (``WEEK_MS``) each window is measured
-    against the same place in the season. Raises InvalidTensor when columns or times are not equally long.
+    against the same place in the season.  ``source``: ``served`` for rows that callers sent.
+    Raises InvalidTensor when columns or times are not equally long.
     """
     named = [*columns_of(features, INPUT), *columns_of(outputs, OUTPUT)]
     rows = len(named[0][1]) if named else 0
@@ -57,6 +59,6 @@ def reference(
         at = np.asarray(times_ms, np.int64) // window_ms
         slots = max(1, season // window_ms)
         columns = {name: with_blocks(columns[name], column, at, slots) for name, column in named}
-    whole = Reference(model, version, rows, columns, window_ms if times_ms is not None else 0, season)
+    whole = Reference(model, version, rows, columns, window_ms if times_ms is not None else 0, season, source=source)
     digest = hashlib.sha256(json.dumps(to_body(whole), sort_keys=True).encode()).hexdigest()
     return replace(whole, id=digest[:16])

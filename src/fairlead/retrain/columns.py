@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def columns(table: Any) -> Columns:
     different lengths.
     """
     if isinstance(table, Mapping):
-        found = {str(name): _flat(np.asarray(values)) for name, values in table.items()}
+        found = {str(name): _timed(_flat(np.asarray(values))) for name, values in table.items()}
     elif hasattr(table, "columns") and hasattr(table, "to_numpy"):
         found = {str(name): _plain(table[name]) for name in table.columns}
     else:
@@ -109,7 +110,7 @@ def _flat(array: Array) -> Array:
 
 
 def _plain(series: Any) -> Array:
-    """A frame's own kinds of text and category become objects, and times with a zone those of UTC."""
+    """A frame's own kinds of text and category become objects, its times those of UTC."""
     if getattr(series.dtype, "tz", None) is not None:
         series = series.dt.tz_convert(None)
     array = np.asarray(series)
@@ -117,4 +118,17 @@ def _plain(series: Any) -> Array:
         holes = np.asarray(series.isna(), bool)
         array = array.astype(object)
         array[holes] = None
-    return array
+    return _timed(array)
+
+
+def _timed(array: Array) -> Array:
+    """Times as objects become ``datetime64`` in UTC; one without a zone is taken for UTC."""
+    if array.dtype.kind != "O" or array.ndim != 1:
+        return array
+    holes = missing(array)
+    values = array[~holes].tolist()
+    if not values or not all(isinstance(one, datetime) for one in values):
+        return array
+    found = np.full(len(array), "NaT", "datetime64[us]")
+    found[~holes] = [one.astimezone(UTC).replace(tzinfo=None) if one.tzinfo else one for one in values]
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.contracts.types import Tensors
+from fairlead.kit.sentences import cause
 from fairlead.retrain import scores
 from fairlead.retrain.answers import Task, answered, asked
 from fairlead.retrain.columns import Columns, clock_ms
 from fairlead.retrain.importance import Quality, importance
 
 Array = np.ndarray[Any, Any]
+_log = logging.getLogger("fairlead.retrain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,11 @@ class Held:
         features, outputs = answered(model, self.table, self.features)
         truth = self.table[self.target]
         times = clock_ms(self.table[self.time]) if self.time else None
-        weights = importance(features, self._quality(model, metric), now, seed)
+        weights: Mapping[str, float] = {}
+        try:
+            weights = importance(features, self._quality(model, metric), now, seed)
+        except Exception as error:  # noqa: BLE001 - a model may refuse what no caller would send
+            _log.warning("importance not measured", extra={"fields": {"error": cause(error)}})
         return HeldOut(features, outputs, truth, weights, times)
 
     def _quality(self, model: LoadedModel, name: str) -> Quality:

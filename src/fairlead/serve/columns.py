@@ -49,23 +49,20 @@ class Keeping:
         if kind == "field" and name in self.exclude | self.hashed:
             raise UsageError(f"the key of labels is {self.key}, which is kept hidden; labels could not be found by it")
 
-    def suits(self, endpoint: str, signature: Signature) -> None:
-        """Raises UsageError for a name that the model does not have: what was to be hidden would be kept."""
+    def misfits(self, signature: Signature) -> list[str]:
+        """A sentence for each name that this version has not: what was to be hidden would be kept."""
         inputs = [spec.name for spec in signature.inputs]
         both = [*inputs, *(spec.name for spec in signature.outputs)]
         kind, _, name = self.key.partition(":")
+        told = []
         if kind == "field" and name not in inputs:
-            raise UsageError(
-                f"endpoint {endpoint!r}: record.key is {self.key}, and the model has no such input"
-                f"{nearest(name, inputs) or '; it has ' + listed(inputs)}"
-            )
+            near = nearest(name, inputs) or f"; it has {listed(inputs)}"
+            told.append(f"record.key is {self.key}, and the model has no such input{near}")
         for part, names in (("exclude", self.exclude), ("hash", self.hashed)):
-            for name in sorted(names if signature.outputs else ()):
-                if name not in both:
-                    raise UsageError(
-                        f"endpoint {endpoint!r}: record.{part} names {name!r}, which the model neither takes nor gives"
-                        f"{nearest(name, both) or '; it has ' + listed(both)}"
-                    )
+            for name in sorted(names.difference(both)) if signature.outputs else ():
+                near = nearest(name, both) or f"; it has {listed(both)}"
+                told.append(f"record.{part} names {name!r}, which the model neither takes nor gives{near}")
+        return told
 
 
 def columns_of(

@@ -23,6 +23,7 @@ from fairlead.monitor.labels import Joined
 from fairlead.monitor.outputs import Task, guess, read_answers
 from fairlead.monitor.performance import Watch
 from fairlead.monitor.reference import reference
+from fairlead.monitor.seasons import Season
 from fairlead.retrain.held import HeldOut
 from fairlead.wiring import watching
 
@@ -31,26 +32,6 @@ Array = np.ndarray[Any, Any]
 LEAST_ROWS: Final = 200
 """Rows below which nothing is made of what a version has served."""
 MOST_ROWS: Final = 50_000
-_SEASONS: Final = 2
-"""Seasons of which a reference is made of what was served: each window has another to be held against."""
-
-
-@dataclass(frozen=True, slots=True)
-class Season:
-    """Each window of ``window_ms`` is held against those at the same place in a season of ``season_ms``; 0: in none.
-
-    Raises UsageError for a season that is not two whole windows or more.
-    """
-
-    window_ms: int = 3_600_000
-    season_ms: int = 0
-
-    def __post_init__(self) -> None:
-        if self.season_ms and (self.season_ms % self.window_ms or self.season_ms < 2 * self.window_ms):
-            raise UsageError(
-                f"a season of {self.season_ms / 1000:g} s is not two or more whole windows of "
-                f"{self.window_ms / 1000:g} s; take a window that divides it, such as 3600"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +77,13 @@ def keep(
     asked: Performance | None = None,
     season: Season | None = None,
 ) -> None:
-    """Make and keep both of held-out rows. ``season``: kept apart where the rows have a clock and fill one.
+    """Make and keep both of held-out rows. ``season``: told apart where the rows have a clock and are enough for it.
 
     Without their truth, or where no such metric can be watched row by row, there is no baseline, and one is made of the
     first labelled rows that are served.
     """
     about: dict[str, Any] = {"model": model, "version": version, "importance": held.importance}
-    made = reference(held.features, held.outputs, **about, **_times(held.times_ms, season))
+    made = reference(held.features, held.outputs, **about, **times_of(held.times_ms, season))
     _put(state, "reference", f"{model}/{version}", to_body(made))
     truth = held.truth
     if truth is None or not len(truth):
@@ -135,70 +116,25 @@ def kept_baseline(state: StateStore, model: str, version: str) -> Baseline | Non
     return from_body(Baseline, found.body) if found else None
 
 
-def ensure_reference(
-    state: StateStore,
-    events: EventStore | None,
-    endpoint: str,
-    model: str,
-    version: str,
-    season: Season | None = None,
-) -> bool:
-    """Make a reference of the newest rows that a version answered, where it has none; whether it has one now.
-
-    ``season``: one that does not know this season is made anew as soon as the version has served all of it once.
-    """
-    there = watching.reference(state, model, version)
-    season = season or Season()
-    if there is not None and (there.season_ms == season.season_ms or not season.season_ms):
+def ensure_reference(state: StateStore, events: EventStore | None, endpoint: str, model: str, version: str) -> bool:
+    """Make a reference of the newest rows that a version answered, where it has none; whether it has one now."""
+    if watching.reference(state, model, version) is not None:
         return True
     if events is None:
-        return there is not None
-    frame = _of_season(events, endpoint, version, season) if season.season_ms else {}
-    if not frame and there is None:
-        frame = events.frame(endpoint, version=version, limit=MOST_ROWS)
-        season = Season()
-    rows = np.flatnonzero(frame.get("row", np.zeros(0)) >= 0)
-    if len(rows) < LEAST_ROWS:
-        return there is not None
-    weights = {} if there is None else {name: one.importance for name, one in there.columns.items() if one.importance}
-    made = reference(
-        _tensors(frame, "in.", rows),
-        _tensors(frame, "out.", rows),
-        model=model,
-        version=version,
-        importance={name.removeprefix("in."): weight for name, weight in weights.items()},
-        **_times(frame["at_ms"][rows], season),
-    )
+        return False
+    frame = events.frame(endpoint, version=version, limit=MOST_ROWS)
+    answered = np.flatnonzero(frame.get("row", np.zeros(0)) >= 0)
+    if len(answered) < LEAST_ROWS:
+        return False
+    about: dict[str, Any] = {"model": model, "version": version, "source": "served"}
+    made = reference(tensors_of(frame, "in.", answered), tensors_of(frame, "out.", answered), **about)
     _put(state, "reference", f"{model}/{version}", to_body(made))
     return True
 
 
-def _of_season(events: EventStore, endpoint: str, version: str, season: Season) -> Mapping[str, Array]:
-    """The newest rows of each window of the last two seasons; nothing before one season was served."""
-    newest = events.frame(endpoint, version=version, limit=1, features=False).get("at_ms", np.zeros(0))
-    if not len(newest):
-        return {}
-    end = (int(newest[-1]) // season.window_ms + 1) * season.window_ms
-    first = end - season.season_ms + season.window_ms
-    oldest = events.frame(endpoint, version=version, until_ms=first, limit=1, features=False)
-    if not len(oldest.get("row", ())):
-        return {}
-    starts = range(end - _SEASONS * season.season_ms, end, season.window_ms)
-    limit = max(1, MOST_ROWS // len(starts))
-    parts = [
-        events.frame(endpoint, version=version, since_ms=start, until_ms=start + season.window_ms, limit=limit)
-        for start in starts
-    ]
-    parts = [part for part in parts if len(part.get("row", ()))]
-    names = [name for name in parts[0] if all(name in part for part in parts)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
-
-
-def _times(times_ms: Array | None, season: Season | None) -> dict[str, Any]:
-    """How ``reference`` is told of a season, where one is asked for and the rows have a clock and fill one."""
-    if times_ms is None or season is None or not season.season_ms:
-        return {}
-    if np.ptp(times_ms // season.window_ms) + 1 < season.season_ms // season.window_ms:
+def times_of(times_ms: Array | None, season: Season | None) -> dict[str, Any]:
+    """How ``reference`` is told of a season, where one is asked for and the rows are enough for it."""
+    if times_ms is None or not season or not season.filled_by(times_ms):
         return {}
     return {"times_ms": times_ms, "window_ms": season.window_ms, "season_ms": season.season_ms}
 
@@ -241,13 +177,16 @@ def _column(array: Array) -> Array:
     return column
 
 
-def _tensors(frame: Mapping[str, Array], prefix: str, rows: Array) -> Tensors:
+def tensors_of(frame: Mapping[str, Array], prefix: str, rows: Array) -> Tensors:
+    """These rows of the columns whose names start with ``prefix``, under the names behind it."""
     found: Tensors = {}
     for name, column in frame.items():
         if name.startswith(prefix):
             part = column[rows]
             first = next((one for one in part if one is not None), None) if part.dtype == object else None
             if isinstance(first, list):
-                part = np.array([one if isinstance(one, list) else [None] * len(first) for one in part])
+                rows_of_part = [one if isinstance(one, list) else [None] * len(first) for one in part]
+                alike = len({len(one) for one in rows_of_part}) == 1  # else each list is a value of its own
+                part = np.array(rows_of_part) if alike else part
             found[name.removeprefix(prefix)] = part
     return found

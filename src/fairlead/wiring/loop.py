@@ -120,7 +120,10 @@ class Loop:
                 _log.warning("endpoint left for the next look", extra={"fields": fields})
         if self._clock.now() - self._pruned >= PRUNE_SECONDS:
             self._pruned = self._clock.now()
-            self._prune(self._clock.wall_ms())
+            try:
+                self._prune(self._clock.wall_ms())
+            except LeaseLost:
+                return False
         return True
 
     def close(self) -> None:

@@ -22,12 +22,14 @@ from fairlead.contracts.state import Lease, StateStore
 from fairlead.kit.codec.records import from_body, to_body
 from fairlead.monitor import alerts, labels, performance, timeline, webhook
 from fairlead.monitor.alerts import Alert, Reading, Rule, Standing
+from fairlead.monitor.binning import Reference
 from fairlead.monitor.drift import Detector
 from fairlead.monitor.findings import Contract, Finding
 from fairlead.monitor.outputs import read_answers
+from fairlead.monitor.seasons import Season, plain
 from fairlead.monitor.sketches import merge
-from fairlead.wiring import baselines, watching
-from fairlead.wiring.baselines import Baseline, Performance, Season
+from fairlead.wiring import baselines, seasonal, watching
+from fairlead.wiring.baselines import Baseline, Performance
 
 DRIFT: Final = Rule("Drift", "drift.columns", above=0, absent=0, asks="drift")
 DECAY: Final = Rule("PerformanceDecay", "performance.decayed", above=0, absent=0, asks="performance")
@@ -51,8 +53,7 @@ class Monitored:
 
     ``delay_ms``: how old a prediction is when its label is there; 0: learned from the labels that come.
     ``rules``: beside those for drift, decay and errors.  ``webhook``: a URL that alerts are posted to.
-    ``season_ms``: of the season in which windows at the same place are held against each other; 0: all against all.
-    Raises UsageError for a season that is no whole number of windows.
+    ``season_ms``: of the season (``monitor.seasons``), 0: none. Raises UsageError for one that windows do not divide.
     """
 
     contract: Contract = field(default_factory=Contract)
@@ -122,6 +123,10 @@ class Monitor:
                 self._tell(alert, version, lease)
             self._state.put("monitor", self._endpoint, body, document.revision if document else 0, fence=lease)
         self._send(told)
+        if self._how.season_ms and (document is None or document.body.get("seen_ms") != memory.seen_ms):
+            there = self._reference(memory.version)
+            if there is not None and self._events is not None:
+                seasonal.renew(self._state, self._events, self._endpoint, there, self._how.season, now_ms, fence)
         return told
 
     def _first(self, version: str, start: int) -> int:
@@ -143,7 +148,6 @@ class Monitor:
             return memory, []
         windows = self._state.windows(self._endpoint, since_ms=memory.seen_ms, until_ms=until, version=memory.version)
         windows = [one for one in windows if one.arm == "champion"]
-        self._seasoned(memory.version)
         detector = self._detector(memory)
         memory, decay = self._labelled(memory, now_ms)
         told: list[Alert] = []
@@ -164,24 +168,20 @@ class Monitor:
         state = detector.state() if detector else memory.detector
         return replace(memory, seen_ms=until, detector=state, standings=dict(standings)), told
 
-    def _seasoned(self, version: str) -> None:
-        """A reference that was made without the season that is asked for is made anew when there are rows for it."""
-        if not self._how.season_ms:
-            return
+    def _reference(self, version: str) -> Reference | None:
         watched = baselines.watched_version(self._state, self._endpoint) or version
-        given = (self._state, self._events, self._endpoint, self._model, watched, self._how.season)
-        if baselines.ensure_reference(*given):
-            baselines.watch_against(self._state, self._endpoint, self._model, watched)
+        return watching.reference(self._state, self._model, watched)
 
     def _rules(self) -> Sequence[Rule]:
         own = {rule.name for rule in self._how.rules}
         return [*(rule for rule in (DRIFT, DECAY, ERRORS) if rule.name not in own), *self._how.rules]
 
     def _detector(self, memory: Memory) -> Detector | None:
-        watched = baselines.watched_version(self._state, self._endpoint) or memory.version
-        reference = watching.reference(self._state, self._model, watched)
+        reference = self._reference(memory.version)
         if reference is None:
             return None
+        if not self._how.season.known_by(reference):
+            reference = plain(reference)
         contract = self._how.contract
         try:
             return Detector(reference, contract, dict(memory.detector) or None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
 from fairlead.wiring import watching
 from fairlead.wiring.stores import load_model, opener, sink
+
+_log = logging.getLogger("fairlead.serve")
 
 LARGEST_BATCH = 64
 """Rows in a batch when neither the user nor the model sets a limit; the measured curve may choose fewer."""
@@ -124,7 +127,10 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         **parts,
     )
     application.draining = lambda: running.draining
-    application.troubles = lambda: [trouble for one in companions for trouble in one.troubles()]
+    application.troubles = lambda: [
+        *(trouble for one in companions for trouble in one.troubles()),
+        *(trouble for live in catalog.all() for trouble in loading.misfits(live)),
+    ]
     return running
 
 
@@ -137,15 +143,8 @@ class _Loading:
     recording: Recording | None
 
     def first(self, one: Target, loop: asyncio.AbstractEventLoop) -> Live:
-        """What the URI names. Raises UsageError when what is to be kept of it names what it does not have."""
-        live = self._load(one, one.uri, loop)
-        if self.recording is not None:
-            try:
-                self.plan.kept.get(one.name, watching.Kept()).keeping.suits(one.name, live.signature)
-            except UsageError:
-                live.close()
-                raise
-        return live
+        """What the URI names."""
+        return self._load(one, one.uri, loop)
 
     def version(self, one: Target, version: str, loop: asyncio.AbstractEventLoop) -> Live:
         """Another version of the registered model that the URI names."""
@@ -156,7 +155,16 @@ class _Loading:
         live = live_version(one.name, bundle, one.settings or self.plan.endpoints, self.sink, SystemClock(), loop)
         if self.recording is not None:
             live.tape = self.recording.tape(live.endpoint, live.version, batched=live.signature.batched)
+            for trouble in self.misfits(live):
+                _log.warning("not recorded as asked", extra={"fields": {"trouble": trouble}})
         return live
+
+    def misfits(self, live: Live) -> list[str]:
+        """What the spec asks to be kept or hidden that this version does not have. It serves all the same."""
+        if self.recording is None:
+            return []
+        keeping = self.plan.kept.get(live.endpoint, watching.Kept()).keeping
+        return [f"{live.endpoint} version {live.version}: {one}" for one in keeping.misfits(live.signature)]
 
 
 def versions(live: Sequence[Live]) -> Endpoints:

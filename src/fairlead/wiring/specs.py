@@ -16,6 +16,7 @@ from fairlead.kit.spec.loop import Monitor
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.monitor.findings import DAY_MS, Contract
+from fairlead.monitor.seasons import Season
 from fairlead.package.sources import Kind, parse
 from fairlead.serve.columns import Keeping
 from fairlead.serve.settings import EndpointSettings, ServerSettings
@@ -113,13 +114,12 @@ def records(spec: Spec) -> bool:
 
 def contract(monitor: Monitor) -> Contract:
     """What drift alarms promise. Raises UsageError for a promise that is none, and for windows that fit no season."""
-    season = SEASONS[monitor.season]
-    if season and (season % round(monitor.window * 1000) or season < 2000 * monitor.window):
-        raise UsageError(f"season is {monitor.season}, and windows of {monitor.window:g} s do not divide it; take 3600")
+    window = round(monitor.window * 1000)
+    Season(window, SEASONS[monitor.season])
     return Contract(
         monitor.false_alarms,
         monitor.days,
-        round(monitor.window * 1000),
+        window,
         monitor.least_rows,
         monitor.learn_windows,
         monitor.least_windows,
@@ -172,6 +172,13 @@ def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
         raise UsageError(f"{where} needs what is recorded, and the spec says record: false; leave one of them out")
     if "record" in asked and not watching.has_events():
         raise MissingExtra(f"{file.at('endpoints', name, 'record')} needs a library: pip install 'fairlead[events]'")
+    season = SEASONS[endpoint.monitor.season]
+    if endpoint.record.days and endpoint.record.days * DAY_MS < season:
+        where = file.at("endpoints", name, "record", "days")
+        raise UsageError(
+            f"{where} is {endpoint.record.days:g}, and a season of a {endpoint.monitor.season} is learned from what is "
+            f"kept; keep {2 * season // DAY_MS} days"
+        )
     for part, check in (("monitor", lambda: contract(endpoint.monitor)), ("record", lambda: kept(endpoint))):
         try:
             check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,19 @@ def test_times_and_unix_numbers_are(values: np.ndarray[Any, Any]) -> None:
 )
 def test_row_numbers_and_holes_are_not(values: np.ndarray[Any, Any]) -> None:
     assert clock_ms(values) is None
+
+
+def test_times_as_objects_are_times() -> None:
+    there = datetime.fromisoformat(DAY)
+    given = np.array([there, there.replace(tzinfo=timezone(timedelta(hours=1))), None], object)
+    found = columns({"when": given})["when"]
+    assert found.dtype.kind == "M"
+    assert np.isnat(found[2])
+    times = clock_ms(found[:2])
+    assert times is not None
+    assert times.tolist() == [MS, MS - 3_600_000]
+    mixed = np.array([there, "later"], object)
+    assert columns({"when": mixed})["when"] is mixed
 
 
 def test_times_with_a_zone_are_those_of_utc() -> None:

@@ -123,3 +123,17 @@ def test_a_metric_that_the_answers_cannot_have_gives_no_importance() -> None:
     assert one.asked_of(model, "roc_auc", clock(), seed=0).importance == {}
     named = Model(lambda given: {"label": np.array(["1.0"] * len(given["a"]), object)}, SIGNATURE)
     assert one.asked_of(named, "brier", clock(), seed=0).importance == {}
+
+
+def test_a_model_that_refuses_rows_that_nobody_would_send_keeps_its_hold_out() -> None:
+    low = np.arange(300.0)
+
+    def answer(given: Tensors) -> Tensors:
+        if (given["a"] > given["b"]).any():
+            raise ValueError("low above high")
+        return {"p": given["a"][:, 0] / 300}
+
+    one = held(a=low, b=low + 1, y=(low > 150).astype(int))
+    found = one.asked_of(Model(answer, SIGNATURE), "roc_auc", clock(), seed=0)
+    assert found.importance == {}
+    assert found.outputs["p"].shape == (300,)
