@@ -28,7 +28,7 @@ endpoints:
   pair:
     model: models:/pair@champion
     batching: {{max_rows: 8}}
-    record: {{exclude: [x], days: 1}}
+    record: {{exclude: [x, zzz], days: 1}}
     rollout: {{steps: [10, 100], gates: [error_rate]}}
   plain: {{model: ./doubler.onnx, deadline_ms: 50}}
 """
@@ -71,6 +71,8 @@ def test_one_file_is_served_told_of_and_ended(
             reply = client.post(f"/v2/models/{name}/infer", json=BODY)
             assert reply.json()["outputs"][0]["data"] == [2.0, 4.0], reply.text
             assert "fairlead-prediction-id" in reply.headers, "recording is on"
+        (trouble,) = client.get("/readyz").json()["troubles"]
+        assert "pair version 1: record.exclude names 'zzz'" in trouble
     loaded = {event["endpoint"]: event["batch_rows"] for event in up.events if event["event"] == "loaded"}
     assert loaded["pair"] <= 8
     state = plugins.load("fairlead.state", "sql")(f"sqlite:///{environment['FAIRLEAD_HOME']}/state.db")
@@ -149,11 +151,6 @@ def test_init_in_an_empty_home_makes_nothing(run: Any, tmp_path: Path) -> None:
     [
         ("endpoints: {a: {model: ./doubler.onnx, max_row: 1}}", 2, "fairlead.yaml:1: endpoints.a.max_row is not known"),
         ("endpoints: {a: {model: 'models:/m@a', rollout: {steps: [9, 5]}}}", 2, "steps [9.0, 5.0] must grow"),
-        (
-            "endpoints: {a: {model: ./doubler.onnx, record: {hash: [zzz]}}}",
-            2,
-            "record.hash names 'zzz', which the model",
-        ),
         ("endpoints: {a: {model: ./none.onnx}}", 1, "none.onnx: no such file"),
         ("server: {tls: {cert: none.pem}}\nendpoints: {a: {model: ./doubler.onnx}}", 2, "none.pem"),
     ],
