@@ -68,6 +68,11 @@ class Flow:
         """The first row that was not asked yet."""
         return self._next
 
+    @property
+    def rested(self) -> float:
+        """Seconds since the stream was held; 0 while it goes on."""
+        return time.monotonic() - self._due if self._next >= self._until else 0.0
+
     def identities(self) -> list[tuple[int, str]]:
         """Row and prediction id of what was asked first."""
         with self._lock:
