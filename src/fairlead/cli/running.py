@@ -81,7 +81,9 @@ def announce(settings: ServerSettings, as_json: bool, port: int, endpoints: Endp
     logging.getLogger("fairlead.serve").info("ready", extra={"fields": {"url": url, "endpoints": len(endpoints)}})
     if as_json:
         live = [{"name": endpoint, "version": version} for endpoint, version in endpoints]
-        emit({"url": url, "docs": f"{url}/docs", "endpoints": live}, "", as_json)
+        more = {"grpc": settings.grpc} if settings.grpc else {}
+        emit({"url": url, "docs": f"{url}/docs", **more, "endpoints": live}, "", as_json)
     elif sys.stderr.isatty():
         names = ", ".join(f"{endpoint} (version {version})" for endpoint, version in endpoints)
-        sys.stderr.write(f"\n  {names}\n  {url}/docs    Ctrl-C stops\n\n")
+        grpc = f"    gRPC on {settings.grpc}" if settings.grpc else ""
+        sys.stderr.write(f"\n  {names}\n  {url}/docs{grpc}    Ctrl-C stops\n\n")

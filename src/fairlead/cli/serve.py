@@ -25,6 +25,9 @@ def serve(
     ],
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port of gRPC, 8081 by custom; 0 takes a free one. Without it: no gRPC.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that answer; each loads every model.")] = 1,
     home: HomeOption = None,
     tracking: TrackingOption = None,
@@ -43,6 +46,9 @@ def serve(
     grace: Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")] = 25.0,
     tls_cert: Annotated[str, typer.Option(help="Certificate (PEM), the chain behind it: serve HTTPS.")] = "",
     tls_key: Annotated[str, typer.Option(help="Its key (PEM); empty: in the same file.")] = "",
+    tls_client_ca: Annotated[
+        str, typer.Option(help="Authorities (PEM): callers must show a certificate that one of them signed.")
+    ] = "",
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
     ] = False,
@@ -52,13 +58,21 @@ def serve(
     ] = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
-    """Serve models: Open Inference Protocol V2, KServe V1 and MLflow /invocations on one port."""
+    """Serve models: Open Inference Protocol V2, KServe V1 and MLflow /invocations on one port, gRPC on another."""
     level = running.level_of(log_level)
     if runtime:
         plugins.known("fairlead.runtimes", runtime)
     log.configure(level=level)
     settings = ServerSettings(
-        host, port, _bytes(max_body_mb), grace, workers=workers, tls_cert=tls_cert, tls_key=tls_key
+        host,
+        port,
+        _bytes(max_body_mb),
+        grace,
+        workers=workers,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        grpc_port=grpc_port,
     )
     asked = serving.Plan(
         read_home(home, tracking),

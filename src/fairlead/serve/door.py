@@ -96,25 +96,30 @@ class Listening:
             self._listener.close()
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet. Raises AddressInUse, or UsageError for an address that is not ours."""
+def bind(host: str, port: int, *, shared: bool = False, flag: str = "--port") -> socket.socket:
+    """A bound socket that does not listen yet. ``shared``: other processes of this server bind it too.
+
+    Raises AddressInUse, or UsageError for an address that is not ours.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise _bind_error(host, port, error) from None
+        raise _bind_error(host, port, error, flag) from None
     listener.setblocking(False)
     return listener
 
 
-def _bind_error(host: str, port: int, error: OSError) -> FairleadError:
+def _bind_error(host: str, port: int, error: OSError, flag: str) -> FairleadError:
     if error.errno == errno.EADDRINUSE:
-        return AddressInUse(f"{host}:{port} is in use by another process; stop it or choose another --port")
+        return AddressInUse(f"{host}:{port} is in use by another process; stop it or choose another {flag}")
     if error.errno == errno.EACCES:
-        return UsageError(f"no right to bind {host}:{port}; choose a --port above 1023")
+        return UsageError(f"no right to bind {host}:{port}; choose a {flag} above 1023")
     return UsageError(f"cannot bind {host}:{port}: {error.strerror or error}; is --host an address of this machine?")
 
 

@@ -65,6 +65,9 @@ class Follower:
         for one in self._following:
             self._keep(self._follow(one))
 
+    def drain(self) -> None:
+        """What is answered until the end counts too."""
+
     async def stop(self) -> None:
         for task in list(self._tasks):
             task.cancel()

@@ -1,4 +1,4 @@
-"""One request on an inference route, whichever HTTP front it came through: resolve, read, submit, answer.
+"""One inference request, whichever front it came through: resolve, read, submit, answer.
 
 A front brings the headers and the body and puts the answer out; what a caller sees is made here, once.
 """
@@ -69,8 +69,8 @@ class Exchange(ABC):
         self._unit = ""
 
     @abstractmethod
-    def respond(self, status: int, head: bytes, body: bytes) -> None:
-        """Put the one answer out. ``head``: its header lines, content-length among them, each ended by CRLF."""
+    def put(self, answer: Answer, more: bytes) -> None:
+        """Put the one answer out. ``more``: header lines that every protocol has, each ended by CRLF."""
 
     @property
     def request_id(self) -> str:
@@ -134,7 +134,7 @@ class Exchange(ABC):
         except Exception as error:  # noqa: BLE001 - as above
             self.refuse(error)
         else:
-            self._put(answer, _told(outcome, identity))
+            self.put(answer, _told(outcome, identity))
             if self._split is not None:
                 self._split.after(call, self._front.pipeline.clock.now() - call.arrived, self._size)
 
@@ -158,9 +158,19 @@ class Exchange(ABC):
     def _refused(self, error: FairleadError) -> None:
         after = error.retry_after
         more = b"" if after is None else b"retry-after: %d\r\n" % max(1, round(after))
-        self._put(self.edge.refuse(error, self.request_id), more)
+        self.put(self.edge.refuse(error, self.request_id), more)
 
-    def _put(self, answer: Answer, more: bytes) -> None:
+
+class HttpExchange(Exchange):
+    """An exchange whose answer is one of HTTP."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """Put the one answer out. ``head``: its header lines, content-length among them, each ended by CRLF."""
+
+    def put(self, answer: Answer, more: bytes) -> None:
         """Answer with the headers that every answer has."""
         status, headers, body = answer
         (name, value), *others = headers

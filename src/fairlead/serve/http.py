@@ -14,7 +14,7 @@ from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParame
 from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
 from fairlead.serve.edges.edge import Edge
-from fairlead.serve.front import Exchange, Front
+from fairlead.serve.front import Front, HttpExchange
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -53,7 +53,7 @@ def labels(keep: Callable[[bytes], Accepted] | None, limit: int) -> Handler:
     return handle
 
 
-class Waited(Exchange):
+class Waited(HttpExchange):
     """An exchange whose answer a coroutine waits for."""
 
     __slots__ = ("_answered",)

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.serve.connection import Connection
-from fairlead.serve.front import Exchange, Front
+from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.reading import PIECE
 from fairlead.serve.routes import Target, match
 from fairlead.serve.settings import ServerSettings
@@ -52,7 +52,7 @@ class Plain(NamedTuple):
     length: int
 
 
-class Fast(Exchange):
+class Fast(HttpExchange):
     """An exchange that stands where uvicorn has its cycle of one request and one response.
 
     uvicorn reads ``disconnected``, ``keep_alive``, ``message_event`` and ``response_complete`` of it.

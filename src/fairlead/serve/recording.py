@@ -284,6 +284,9 @@ class Recording:
         self._thread.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
 
+    def drain(self) -> None:
+        """What is answered until the end counts too."""
+
     async def stop(self) -> None:
         """Everything that was answered is with the recorders when this returns, or counted as lost."""
         if self._ticking is None:  # calls may have been answered before every endpoint was live

@@ -46,6 +46,9 @@ class Companion(Protocol):
     def start(self) -> None:
         """Every endpoint is live."""
 
+    def drain(self) -> None:
+        """The server begins to drain: let nobody new in."""
+
     async def stop(self) -> None:
         """Everything is answered."""
 
@@ -178,6 +181,8 @@ class Server:
         self.gate.draining = True
         ends = self._clock.now() + self.settings.grace
         log.info("draining", extra={"fields": {"in_flight": self.pipeline.in_flight}})
+        for companion in self._companions:
+            companion.drain()
         if not await self._door.shut():
             self._close_door()
         answered, since = self._web.server_state.total_requests, self._clock.now()

@@ -19,6 +19,8 @@ class ServerSettings:
 
     ``tls_cert``, ``tls_key``: PEM files; without a certificate the server speaks plain HTTP, and without a key the
     certificate's file holds both.
+    ``tls_client_ca``: PEM file; callers must show a certificate that one of these authorities signed.
+    ``grpc_port``: where gRPC is spoken, 0 for a free port, None for nowhere.
     ``workers``: processes; with more than one a supervisor stands in front of them.
     """
 
@@ -32,6 +34,8 @@ class ServerSettings:
     write_timeout: float = 60.0
     tls_cert: str = ""
     tls_key: str = ""
+    tls_client_ca: str = ""
+    grpc_port: int | None = None
     workers: int = 1
 
     def __post_init__(self) -> None:
@@ -43,6 +47,13 @@ class ServerSettings:
         _between("read timeout, seconds", self.read_timeout, 0.1, 86_400)
         _between("write timeout, seconds", self.write_timeout, 0.1, 86_400)
         _between("workers", self.workers, 1, 256)
+        _between("grpc port", self.grpc_port or 0, 0, 65535)
+        if self.grpc_port and self.grpc_port == self.port:
+            raise UsageError(f"--grpc-port and --port are both {self.port}; give each a port of its own")
+        if self.grpc_port == 0 and self.workers > 1:
+            raise UsageError("--grpc-port 0 takes a free port, and several workers share one; name the port")
+        if self.tls_client_ca and not self.tls_cert:
+            raise UsageError("--tls-client-ca asks callers for certificates, which needs TLS: give --tls-cert too")
         if self.tls_key and not self.tls_cert:
             raise UsageError("a TLS key without a certificate: give --tls-cert too")
 
@@ -50,10 +61,17 @@ class ServerSettings:
     def scheme(self) -> str:
         return "https" if self.tls_cert else "http"
 
+    @property
+    def grpc(self) -> str:
+        """Where gRPC is spoken; empty for nowhere, and for a free port that only the log knows."""
+        return self.address(self.grpc_port) if self.grpc_port else ""
+
+    def address(self, port: int) -> str:
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
     def url(self, port: int) -> str:
         """Where clients of this machine find the server that is bound to ``port``."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{port}"
+        return f"{self.scheme}://{self.address(port)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ def options(settings: ServerSettings) -> dict[str, Any]:
     cert, key = settings.tls_cert, settings.tls_key or settings.tls_cert
     if not cert:
         return {}
-    for path in {cert, key}:
+    ca = settings.tls_client_ca
+    for path in {cert, key, *([ca] if ca else [])}:
         try:
             Path(path).read_bytes()
         except OSError as error:
@@ -30,7 +31,27 @@ def options(settings: ServerSettings) -> dict[str, Any]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, passphrase)
     except (ssl.SSLError, ValueError) as error:
         raise UsageError(f"TLS: {_reason(error, cert, key, bool(asked))}") from None
-    return {"ssl_certfile": cert, "ssl_keyfile": key}
+    if not ca:
+        return {"ssl_certfile": cert, "ssl_keyfile": key}
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(ca)
+    except ssl.SSLError:
+        raise UsageError(f"TLS: no certificate of an authority in {ca}; it must be PEM (-----BEGIN ...)") from None
+    return {"ssl_certfile": cert, "ssl_keyfile": key, "ssl_ca_certs": ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+
+
+def context(settings: ServerSettings) -> ssl.SSLContext | None:
+    """For HTTP/2; None without a certificate. Raises UsageError."""
+    if not options(settings):
+        return None
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.load_cert_chain(settings.tls_cert, settings.tls_key or settings.tls_cert)
+    if settings.tls_client_ca:
+        made.load_verify_locations(settings.tls_client_ca)
+        made.verify_mode = ssl.CERT_REQUIRED
+    made.set_alpn_protocols(["h2"])
+    return made
 
 
 def _reason(error: Exception, cert: str, key: str, encrypted: bool) -> str:

@@ -170,6 +170,15 @@ class Plan:
             inputs[name] = array
         return inputs
 
+    def slot(self, name: str, given: Tensors) -> Slot:
+        """The input of this name. Raises InvalidTensor for one that the model does not take, or that was given."""
+        slot = self.slots.get(name)
+        if slot is None:
+            raise self.unknown(name)
+        if name in given:
+            raise InvalidTensor(f"input {name!r} is given twice")
+        return slot
+
     def unknown(self, name: str) -> InvalidTensor:
         known = tuple(self.slots)
         return InvalidTensor(

@@ -12,6 +12,7 @@ from typing import Any
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.sink import Sink
+from fairlead.kit import plugins
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
 from fairlead.package.bundle import Bundle, Opener
@@ -116,7 +117,10 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     if recording is not None:
         companions += [recording, Follower(following, catalog, recording, SystemClock())]
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
-    running = Server(
+    if plan.settings.grpc_port is not None:
+        listener = plugins.attribute("fairlead.serve.grpc.listener:Listener")
+        companions.append(listener(front, plan.settings, lambda: running.draining))
+    running: Server = Server(
         plan.settings,
         catalog,
         front.pipeline,

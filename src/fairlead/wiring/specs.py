@@ -84,6 +84,8 @@ def server(spec: Spec) -> ServerSettings:
         workers=asked.workers,
         tls_cert=asked.tls.cert if asked.tls else "",
         tls_key=asked.tls.key if asked.tls else "",
+        tls_client_ca=asked.tls.client_ca if asked.tls else "",
+        grpc_port=asked.grpc_port,
     )
 
 

@@ -182,7 +182,7 @@ def to_binary(array: Array, datatype: DataType) -> bytes:
     if datatype is DataType.BYTES:
         parts: list[bytes] = []
         for value in array.ravel().tolist():
-            item = _octets(value)
+            item = octets(value)
             parts += (len(item).to_bytes(4, "little"), item)
         return b"".join(parts)
     if datatype is DataType.BF16:
@@ -336,7 +336,8 @@ def _text(value: Any, name: str) -> str | None:
     return str(value)
 
 
-def _octets(value: Any) -> bytes:
+def octets(value: Any) -> bytes:
+    """What an element of BYTES is written as; nothing for a missing value."""
     if isinstance(value, bytes):
         return value
     return b"" if missing(value) else str(value).encode()
@@ -357,13 +358,14 @@ def _strings(data: memoryview, expected: int, shape: Sequence[int], name: str) -
                 f"tensor {name!r}: BYTES of shape {list(shape)} has {expected} elements; element {index} needs "
                 f"{max(start, at)} bytes, found {len(data)}"
             )
-        array[index] = _string(bytes(data[start:at]))
+        array[index] = text_of(bytes(data[start:at]))
     if at != len(data):
         raise InvalidTensor(f"tensor {name!r}: {expected} elements of BYTES end at byte {at}, found {len(data)} bytes")
     return array.reshape(shape)
 
 
-def _string(item: bytes) -> str | bytes:
+def text_of(item: bytes) -> str | bytes:
+    """An element of BYTES: text where it is UTF-8."""
     try:
         return item.decode()
     except UnicodeDecodeError:

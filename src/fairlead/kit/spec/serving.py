@@ -14,15 +14,19 @@ class Tls(Part):
     """Certificate file (PEM), the chain behind it."""
     key: str = ""
     """Its key file (PEM); empty: in the same file."""
+    client_ca: str = ""
+    """Authorities (PEM): callers must show a certificate that one of them signed; empty: no certificate is asked."""
 
 
 class Server(Part):
-    """The one port of all endpoints, and the processes behind it."""
+    """The ports of all endpoints, and the processes behind it."""
 
     host: str = "127.0.0.1"
     """Address to bind."""
     port: int = Field(default=8080, ge=0, le=65535)
     """Port; 0 takes a free one."""
+    grpc_port: int | None = Field(default=None, ge=0, le=65535, examples=[8081])
+    """Port of gRPC; 0 takes a free one, null: no gRPC."""
     workers: int = Field(default=1, ge=1, le=256)
     """Processes that answer; each loads every model."""
     tls: Tls | None = Field(default=None, examples=[{"cert": "server.pem", "key": "server.key"}])

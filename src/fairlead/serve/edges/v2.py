@@ -8,7 +8,7 @@ says, with our stable ``code`` and the ``request_id`` beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from fairlead.kit.codec import json, tensors, v2
 from fairlead.kit.config import nearest
 from fairlead.serve.edges.edge import Answer, Request, Scalar, json_headers
 from fairlead.serve.edges.status import status_of
-from fairlead.serve.validate import Plan, Slot, listed, parameters, plan_of
+from fairlead.serve.validate import Plan, listed, parameters, plan_of
 
 _LENGTH: Final = v2.LENGTH_HEADER.encode()
 _UNSUPPORTED: Final = ("classification", "shared_memory_region")
@@ -127,20 +127,21 @@ def _request(message: Any, inputs: Tensors, signature: Signature) -> Request:
     for output in message.outputs or ():
         flags[output.name] = _output_flag(output, default)
     raw = _Raw(default, flags) if default or any(flags.values()) else None
-    names = None if message.outputs is None else _wanted(message.outputs, signature)
+    names = None if message.outputs is None else wanted([output.name for output in message.outputs], signature)
     return Request(inputs, parameters(given, signature), names, message.id, raw)
 
 
-def _wanted(outputs: list[v2.RequestOutput], signature: Signature) -> tuple[str, ...] | None:
-    if not outputs:
+def wanted(names: Sequence[str], signature: Signature) -> tuple[str, ...] | None:
+    """The outputs that are asked for, each once; None for all. Raises InvalidTensor for one that the model lacks."""
+    if not names:
         return None
     known = {spec.name: spec for spec in signature.outputs}
-    for output in outputs:
-        if output.name not in known:
+    for name in names:
+        if name not in known:
             raise InvalidTensor(
-                f"unknown output {output.name!r}{nearest(output.name, tuple(known))} (the model gives {listed(known)})"
+                f"unknown output {name!r}{nearest(name, tuple(known))} (the model gives {listed(known)})"
             )
-    return tuple(dict.fromkeys(output.name for output in outputs))
+    return tuple(dict.fromkeys(names))
 
 
 def _output_flag(output: v2.RequestOutput, default: bool) -> bool:
@@ -159,20 +160,11 @@ def _flag(value: Any, name: str) -> bool:
     return value
 
 
-def _slot(name: str, plan: Plan, given: Tensors) -> Slot:
-    slot = plan.slots.get(name)
-    if slot is None:
-        raise plan.unknown(name)
-    if name in given:
-        raise InvalidTensor(f"input {name!r} is given twice")
-    return slot
-
-
 def _flat_inputs(items: list[Any], plan: Plan) -> Tensors | None:
     """Flat float data, already decoded. None where a tensor is not as the model takes it: the long way looks closer."""
     given: Tensors = {}
     for item in items:
-        slot = _slot(item.name, plan, given)
+        slot = plan.slot(item.name, given)
         data, shape = item.data, item.shape
         if data is None:
             raise _no_data(item)
@@ -190,7 +182,7 @@ def _inputs(items: list[v2.RequestInput], tail: memoryview, plan: Plan) -> Tenso
     raw = v2.RawTensors(tail)
     given: Tensors = {}
     for item in items:
-        slot = _slot(item.name, plan, given)
+        slot = plan.slot(item.name, given)
         kind = v2.datatype(item.datatype, item.name)
         size = None if item.parameters is None else item.parameters.get("binary_data_size")
         if size is not None:

@@ -1,0 +1,172 @@
+"""``ModelInfer``: one request message in, one response message out.
+
+Tensors come raw, all of them, or typed; the answer comes as the request did, and raw where a datatype has no typed
+field (FP16, BF16). A request for another shape of the answer (classification, shared memory) is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from fairlead.contracts.errors import FairleadError, InvalidParameter, InvalidTensor, MalformedBody
+from fairlead.contracts.types import DataType, Reply, Signature, Tensors
+from fairlead.kit.codec import tensors, v2
+from fairlead.serve.edges.edge import Answer, Request, Scalar
+from fairlead.serve.edges.v2 import wanted
+from fairlead.serve.grpc import status
+from fairlead.serve.grpc.messages import InferRequest, InferResponse
+from fairlead.serve.validate import Plan, cast, parameters, plan_of
+
+Array = np.ndarray[Any, Any]
+
+_FIELDS: Final = {
+    DataType.BOOL: ("bool_contents", np.dtype(np.bool_)),
+    DataType.INT8: ("int_contents", np.dtype(np.int32)),
+    DataType.INT16: ("int_contents", np.dtype(np.int32)),
+    DataType.INT32: ("int_contents", np.dtype(np.int32)),
+    DataType.INT64: ("int64_contents", np.dtype(np.int64)),
+    DataType.UINT8: ("uint_contents", np.dtype(np.uint32)),
+    DataType.UINT16: ("uint_contents", np.dtype(np.uint32)),
+    DataType.UINT32: ("uint_contents", np.dtype(np.uint32)),
+    DataType.UINT64: ("uint64_contents", np.dtype(np.uint64)),
+    DataType.FP32: ("fp32_contents", np.dtype(np.float32)),
+    DataType.FP64: ("fp64_contents", np.dtype(np.float64)),
+    DataType.BYTES: ("bytes_contents", np.dtype(object)),
+}
+_RAW_OUTPUT: Final = "binary_data_output"
+_IGNORED: Final = frozenset({"binary_data"})
+"""What HTTP clients say of each output."""
+
+
+def request_of(data: bytes) -> Any:
+    """The message. Raises MalformedBody."""
+    try:
+        return InferRequest.FromString(data)
+    except DecodeError:
+        raise MalformedBody("the message is no inference.ModelInferRequest of the Open Inference Protocol") from None
+
+
+class InferEdge:
+    """The edge of one request, whose message was read already: its name says which model reads the rest."""
+
+    __slots__ = ("_message", "_raw")
+
+    def __init__(self, message: Any) -> None:
+        self._message = message
+        self._raw = False
+
+    @property
+    def id(self) -> str:
+        """The caller's own id of the call."""
+        return self._message.id if self._message is not None else ""
+
+    def read(self, body: bytes, headers: Mapping[bytes, bytes], signature: Signature) -> Request:  # noqa: ARG002
+        message, plan = self._message, plan_of(signature)
+        self._raw = bool(message.raw_input_contents)
+        inputs = _raw_inputs(message, plan) if self._raw else _typed_inputs(message, plan)
+        given = _parameters(message.parameters)
+        self._raw = bool(given.pop(_RAW_OUTPUT, self._raw))
+        for output in message.outputs:
+            for name in output.parameters:
+                if name not in _IGNORED:
+                    raise InvalidParameter(f"output {output.name!r}: parameter {name!r} is not supported here")
+        names = wanted([output.name for output in message.outputs], signature)
+        return Request(inputs, parameters(given, signature), names, message.id)
+
+    def write(self, reply: Reply, request: Request, signature: Signature) -> Answer:
+        response = InferResponse(model_name=reply.endpoint, model_version=reply.version, id=request.id)
+        if request.prediction:
+            response.parameters["prediction_id"].string_param = request.prediction
+        names = reply.outputs if request.outputs is None else request.outputs
+        kinds = {name: _kind(name, reply.outputs[name], signature) for name in names}
+        raw = self._raw or any(kind not in _FIELDS for kind in kinds.values())
+        for name, kind in kinds.items():
+            array = reply.outputs[name]
+            output = response.outputs.add(name=name, datatype=kind.value, shape=array.shape)
+            if raw:
+                response.raw_output_contents.append(tensors.to_binary(array, kind))
+            else:
+                getattr(output.contents, _FIELDS[kind][0]).extend(_listed(array, kind))
+        return Answer(status.OK, [], response.SerializeToString())
+
+    def refuse(self, error: FairleadError, request_id: str) -> Answer:  # noqa: ARG002 - a trailer has it
+        return Answer(status.status_of(error.code), [(b"fairlead-code", error.code.encode())], error.message.encode())
+
+
+def _raw_inputs(message: Any, plan: Plan) -> Tensors:
+    blobs, items = message.raw_input_contents, message.inputs
+    if len(blobs) != len(items):
+        raise InvalidTensor(
+            f"raw_input_contents has {len(blobs)} elements for {len(items)} inputs; send one for each, in their order"
+        )
+    given: Tensors = {}
+    for item, blob in zip(items, blobs, strict=True):
+        slot = plan.slot(item.name, given)
+        if item.HasField("contents"):
+            raise InvalidTensor(
+                f"tensor {item.name!r} has contents, and the request raw_input_contents; send one of them"
+            )
+        kind = v2.datatype(item.datatype, item.name)
+        given[item.name] = slot.admit(tensors.from_binary(memoryview(blob), kind, tuple(item.shape), item.name))
+    return plan.finish(given)
+
+
+def _typed_inputs(message: Any, plan: Plan) -> Tensors:
+    given: Tensors = {}
+    for item in message.inputs:
+        slot = plan.slot(item.name, given)
+        if "shared_memory_region" in item.parameters:
+            raise InvalidTensor(f"tensor {item.name!r}: shared memory is not supported here; send data")
+        kind = v2.datatype(item.datatype, item.name)
+        given[item.name] = slot.admit(_typed(item, kind))
+    return plan.finish(given)
+
+
+def _typed(item: Any, kind: DataType) -> Array:
+    shape, name = tuple(item.shape), item.name
+    if kind not in _FIELDS:
+        raise InvalidTensor(f"tensor {name!r}: {kind.value} has no typed contents; send it as raw_input_contents")
+    field, dtype = _FIELDS[kind]
+    for other, _ in item.contents.ListFields():
+        if other.name != field:
+            raise InvalidTensor(f"tensor {name!r}: {kind.value} goes into {field}, found {other.name}")
+    values, expected = getattr(item.contents, field), tensors.count(shape, name)
+    if len(values) != expected:
+        raise tensors.wrong_count(shape, len(values), name)
+    if kind is DataType.BYTES:
+        array = np.empty(expected, object)
+        array[:] = [tensors.text_of(value) for value in values]
+    else:
+        array = np.fromiter(values, dtype, expected)
+    if array.dtype != kind.numpy:
+        array = cast(array, kind, name)
+    return array.reshape(shape)
+
+
+def _parameters(given: Mapping[str, Any]) -> dict[str, Scalar]:
+    found: dict[str, Scalar] = {}
+    for name, value in given.items():
+        chosen = value.WhichOneof("parameter_choice")
+        if chosen is None:
+            raise InvalidParameter(f"parameter {name!r} has no value")
+        found[name] = getattr(value, chosen)
+    return found
+
+
+def _kind(name: str, array: Array, signature: Signature) -> DataType:
+    """The datatype of an output; only BF16 cannot be told from the array."""
+    for spec in signature.outputs:
+        if spec.name == name and spec.datatype is DataType.BF16:
+            return DataType.BF16
+    return DataType(tensors.datatype_of(array))
+
+
+def _listed(array: Array, kind: DataType) -> Iterable[Any]:
+    values = array.reshape(-1).tolist()
+    if kind is not DataType.BYTES:
+        return values
+    return [tensors.octets(value) for value in values]

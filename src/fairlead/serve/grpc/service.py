@@ -1,0 +1,245 @@
+"""Which method answers what: the Open Inference Protocol, health checking and reflection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from fairlead import __version__
+from fairlead.contracts.errors import FairleadError, MalformedBody, NotFound, Unavailable
+from fairlead.serve.catalog import Catalog
+from fairlead.serve.edges import metadata
+from fairlead.serve.front import Front
+from fairlead.serve.grpc import status
+from fairlead.serve.grpc.calls import INFER, STREAM_INFER, Infer, StreamInfer, timed
+from fairlead.serve.grpc.messages import HEALTH, OIP, POOL, REFLECTION, REFLECTION_ALPHA, SERVICES, message
+from fairlead.serve.grpc.stream import Rpc, Stream
+
+Headers = Mapping[bytes, bytes]
+Begin = Callable[[Stream, Headers], Rpc]
+
+WATCH_SECONDS: Final = 1.0
+_SERVING, _NOT_SERVING, _UNKNOWN = 1, 2, 3
+
+
+class Service:
+    """Begins what answers a stream. ``draining``: whether the server is on its way out."""
+
+    def __init__(self, front: Front, draining: Callable[[], bool]) -> None:
+        self._front, self._draining = front, draining
+        self._catalog: Catalog = front.pipeline.catalog
+        self._routes: dict[bytes, Begin] = {
+            INFER.encode(): lambda stream, headers: Infer(front, stream, timed(headers)),
+            STREAM_INFER.encode(): lambda stream, headers: StreamInfer(front, stream, timed(headers)),
+        }
+        for name, answer in {
+            "ServerLive": self._server_live,
+            "ServerReady": self._server_ready,
+            "ModelReady": self._model_ready,
+            "ServerMetadata": self._server_metadata,
+            "ModelMetadata": self._model_metadata,
+            "RepositoryIndex": self._index,
+        }.items():
+            self._one(OIP, name, f"{name}Request", f"{name}Response", answer)
+        self._one(HEALTH, "Check", "HealthCheckRequest", "HealthCheckResponse", self._check)
+        self._routes[b"/grpc.health.v1.Health/Watch"] = lambda stream, _: _Watch(stream, self._health)
+        for package in (REFLECTION, REFLECTION_ALPHA):
+            self._reflection(package)
+
+    def start(self, stream: Stream, headers: Headers) -> Rpc | None:
+        """What answers the stream, or None when it was refused."""
+        if headers.get(b":method") != b"POST":
+            stream.refuse_http(405, "this port speaks gRPC: POST, content-type application/grpc")
+            return None
+        if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
+            stream.refuse_http(415, "this port speaks gRPC: content-type application/grpc; REST is on the other port")
+            return None
+        path = headers.get(b":path", b"")
+        begin = self._routes.get(path)
+        if begin is None:
+            known = ", ".join(sorted({route.decode().split("/")[1] for route in self._routes}))
+            stream.finish(status.UNIMPLEMENTED, f"there is no method {path.decode('latin-1')}; services: {known}")
+            return None
+        try:
+            return begin(stream, headers)
+        except FairleadError as error:
+            stream.finish(status.status_of(error.code), error.message)
+            return None
+
+    def _one(self, package: str, name: str, takes: str, gives: str, answer: Callable[[Any, Any], None]) -> None:
+        request, response = message(f"{package}.{takes}"), message(f"{package}.{gives}")
+
+        def begin(stream: Stream, _: Headers) -> Rpc:
+            return _Unary(stream, request, response, answer)
+
+        self._routes[f"/{SERVICES[package]}/{name}".encode()] = begin
+
+    # The Open Inference Protocol.
+
+    def _server_live(self, _: Any, response: Any) -> None:
+        response.live = True
+
+    def _server_ready(self, _: Any, response: Any) -> None:
+        response.ready = self._catalog.ready and not self._draining()
+
+    def _model_ready(self, request: Any, response: Any) -> None:
+        try:
+            self._catalog.resolve(request.name, request.version or None)
+        except Unavailable:
+            response.ready = False
+        else:
+            response.ready = not self._draining()
+
+    def _server_metadata(self, _: Any, response: Any) -> None:
+        told = metadata.server(__version__)
+        response.name, response.version = told["name"], told["version"]
+        response.extensions.extend(told["extensions"])
+
+    def _model_metadata(self, request: Any, response: Any) -> None:
+        live = self._catalog.resolve(request.name, request.version or None)
+        response.name, response.platform = live.endpoint, live.model.traits.platform
+        response.versions.extend(self._catalog.versions(live.endpoint))
+        for specs, tensors in ((live.signature.inputs, response.inputs), (live.signature.outputs, response.outputs)):
+            for spec in specs:
+                tensors.add(name=spec.name, datatype=spec.datatype.value, shape=spec.shape)
+
+    def _index(self, request: Any, response: Any) -> None:
+        for live in self._catalog.all():
+            response.models.add(name=live.endpoint, version=live.version, state="READY")
+        for name in [] if request.ready else self._catalog.loading:
+            response.models.add(name=name, state="LOADING")
+
+    # Health.
+
+    def _health(self, service: str) -> int:
+        if service and service not in SERVICES.values():
+            try:
+                self._catalog.resolve(service)
+            except NotFound:
+                return _UNKNOWN
+            except Unavailable:
+                return _NOT_SERVING
+        return _SERVING if self._catalog.ready and not self._draining() else _NOT_SERVING
+
+    def _check(self, request: Any, response: Any) -> None:
+        found = self._health(request.service)
+        if found == _UNKNOWN:
+            raise NotFound(f"there is no service or endpoint {request.service!r}")
+        response.status = found
+
+    # Reflection.
+
+    def _reflection(self, package: str) -> None:
+        request, response = (
+            message(f"{package}.ServerReflectionRequest"),
+            message(f"{package}.ServerReflectionResponse"),
+        )
+
+        def begin(stream: Stream, _: Headers) -> Rpc:
+            return _Reflection(stream, request, response)
+
+        self._routes[f"/{SERVICES[package]}/ServerReflectionInfo".encode()] = begin
+
+
+class _Unary(Rpc):
+    """A method that answers at once."""
+
+    def __init__(self, stream: Stream, request: Any, response: Any, answer: Callable[[Any, Any], None]) -> None:
+        self._stream, self._request, self._response, self._answer = stream, request, response, answer
+        self._data: bytes | None = None
+
+    def message(self, data: bytes) -> None:
+        self._data = data
+
+    def closed(self) -> None:
+        response = self._response()
+        try:
+            self._answer(_read(self._request, self._data or b""), response)
+        except FairleadError as error:
+            self._stream.finish(status.status_of(error.code), error.message)
+        else:
+            self._stream.answer(response.SerializeToString())
+
+
+class _Watch(Rpc):
+    """Says how a service is, and says it again whenever that changes."""
+
+    def __init__(self, stream: Stream, health: Callable[[str], int]) -> None:
+        self._stream, self._health = stream, health
+        self._request, self._response = (
+            message(f"{HEALTH}.HealthCheckRequest"),
+            message(f"{HEALTH}.HealthCheckResponse"),
+        )
+        self._service: str | None = None
+        self._told = -1
+        self._next: asyncio.TimerHandle | None = None
+
+    def message(self, data: bytes) -> None:
+        try:
+            self._service = _read(self._request, data).service
+        except MalformedBody as error:
+            self._stream.refuse(status.INVALID, error.message)
+
+    def closed(self) -> None:
+        self._tell()
+
+    def cancelled(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+
+    def _tell(self) -> None:
+        found = self._health(self._service or "")
+        if found != self._told:
+            self._told = found
+            self._stream.send(self._response(status=found).SerializeToString())
+        self._next = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._tell)
+
+
+class _Reflection(Rpc):
+    """Describes the services to whoever has no .proto file."""
+
+    def __init__(self, stream: Stream, request: Any, response: Any) -> None:
+        self._stream, self._request, self._response = stream, request, response
+
+    def message(self, data: bytes) -> None:
+        try:
+            asked = _read(self._request, data)
+        except MalformedBody as error:
+            self._stream.refuse(status.INVALID, error.message)
+            return
+        response = self._response(valid_host=asked.host, original_request=asked)
+        kind = asked.WhichOneof("message_request")
+        try:
+            if kind == "list_services":
+                for name in sorted(SERVICES.values()):
+                    response.list_services_response.service.add(name=name)
+            elif kind == "file_by_filename":
+                _describe(response, POOL.FindFileByName(asked.file_by_filename))
+            elif kind == "file_containing_symbol":
+                _describe(response, POOL.FindFileContainingSymbol(asked.file_containing_symbol))
+            else:
+                _fail(response, status.UNIMPLEMENTED, "messages here have no extensions")
+        except KeyError:
+            _fail(response, status.NOT_FOUND, f"not found: {getattr(asked, kind)}")
+        self._stream.send(response.SerializeToString())
+
+    def closed(self) -> None:
+        self._stream.finish(status.OK)
+
+
+def _describe(response: Any, found: Any) -> None:
+    response.file_descriptor_response.file_descriptor_proto.append(found.serialized_pb)
+
+
+def _fail(response: Any, code: int, why: str) -> None:
+    response.error_response.error_code, response.error_response.error_message = code, why
+
+
+def _read(kind: Any, data: bytes) -> Any:
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise MalformedBody(f"the message is no {kind.DESCRIPTOR.full_name}") from None

@@ -1,0 +1,36 @@
+"""The only map from an error's stable code to a gRPC status code, and how a status is written."""
+
+from __future__ import annotations
+
+from typing import Final
+
+OK, CANCELLED, UNKNOWN, INVALID, DEADLINE, NOT_FOUND = 0, 1, 2, 3, 4, 5
+EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 12, 13, 14
+
+STATUS: Final[dict[str, int]] = {
+    "invalid_input": INVALID,
+    "malformed_body": INVALID,
+    "invalid_tensor": INVALID,
+    "invalid_parameter": INVALID,
+    "not_found": NOT_FOUND,
+    "body_too_large": EXHAUSTED,
+    "queue_full": EXHAUSTED,
+    "cancelled": CANCELLED,
+    "internal": INTERNAL,
+    "model_failed": INTERNAL,
+    "refused": UNAVAILABLE,
+    "unavailable": UNAVAILABLE,
+    "deadline_exceeded": DEADLINE,
+}
+
+
+def status_of(code: str) -> int:
+    return STATUS.get(code, INTERNAL)
+
+
+def percent_encoded(message: str) -> bytes:
+    """As ``grpc-message`` carries it: printable ASCII but ``%`` as it is, every other byte of UTF-8 as ``%XX``."""
+    raw = message.encode("utf-8", "replace")
+    if raw.isascii() and message.isprintable() and "%" not in message:
+        return raw
+    return b"".join(b"%c" % byte if 0x20 <= byte < 0x7F and byte != 0x25 else b"%%%02X" % byte for byte in raw)
