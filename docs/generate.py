@@ -18,20 +18,21 @@ from fairlead.contracts import errors
 from fairlead.kit import plugins
 from fairlead.kit.spec import describe
 from fairlead.serve.edges.status import STATUS, status_of
+from fairlead.serve.grpc.status import STATUS as GRPC
 
 DOCS = Path(__file__).parent
 
 
 def error_codes() -> str:
-    """Every code of the error tree with its HTTP status and its place."""
-    rows = ["| code | HTTP | error | what it says |", "|---|---|---|---|"]
+    """Every code of the error tree with its statuses and its place."""
+    rows = ["| code | HTTP | gRPC | error | what it says |", "|---|---|---|---|---|"]
     meanings = dict(re.findall(r"[|' ]-\s+(\w+)\s{2,}(.+)", inspect.getdoc(errors) or ""))
     for name, found in vars(errors).items():
         if inspect.isclass(found) and issubclass(found, errors.FairleadError):
             status = str(status_of(found.code)) if found.code in STATUS else "-"
-            rows.append(
-                f"| `{found.code}` | {status} | `{name}` | {meanings.get(name, 'an error of the server itself')} |"
-            )
+            grpc = str(GRPC[found.code]) if found.code in GRPC else "-"
+            meaning = meanings.get(name, "an error of the server itself")
+            rows.append(f"| `{found.code}` | {status} | {grpc} | `{name}` | {meaning} |")
     return "\n".join(rows)
 
 

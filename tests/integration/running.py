@@ -21,6 +21,7 @@ from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live, Placement
 from fairlead.serve.front import Front
+from fairlead.serve.grpc.listener import Listener
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.protocol import protocol
 from fairlead.serve.server import Loader, Server
@@ -35,12 +36,19 @@ class Running:
         self.server = server
         self.pipeline = pipeline
         self.port = 0
+        self.grpc: Listener | None = None
         self.error: BaseException | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def channel(self) -> str:
+        """Where gRPC is spoken."""
+        assert self.grpc is not None
+        return f"127.0.0.1:{self.grpc.port}"
 
     def stop(self) -> None:
         assert self.loop is not None
@@ -101,8 +109,11 @@ def running(
     loaders = [loader(name, model) for name, model in models.items()]
 
     async def serve() -> None:
+        settings = ServerSettings(port=0, max_body=max_body, grace=grace, **limits)
+        if settings.grpc_port is not None:
+            found.grpc = Listener(application.front, settings, lambda: found.server.draining)
         made = Server(
-            ServerSettings(port=0, max_body=max_body, grace=grace, **limits),
+            settings,
             catalog,
             pipeline,
             build(application),
@@ -110,6 +121,7 @@ def running(
             clock,
             protocol=functools.partial(made_protocol, application.front),
             on_ready=at,
+            companions=[found.grpc] if found.grpc else [],
         )
         found.server = made
         found.loop = asyncio.get_running_loop()

@@ -54,6 +54,7 @@ class Listener:
         """Nobody new comes in; whoever is in is told to go once its calls are answered."""
         if self._socket is not None:
             shut(self._socket)
+        self._service.drain()
         for connection in list(self._connections):
             connection.go_away()
 

@@ -31,6 +31,7 @@ class Service:
     def __init__(self, front: Front, draining: Callable[[], bool]) -> None:
         self._front, self._draining = front, draining
         self._catalog: Catalog = front.pipeline.catalog
+        self._watches: set[_Watch] = set()
         self._routes: dict[bytes, Begin] = {
             INFER.encode(): lambda stream, headers: Infer(front, stream, timed(headers)),
             STREAM_INFER.encode(): lambda stream, headers: StreamInfer(front, stream, timed(headers)),
@@ -45,7 +46,7 @@ class Service:
         }.items():
             self._one(OIP, name, f"{name}Request", f"{name}Response", answer)
         self._one(HEALTH, "Check", "HealthCheckRequest", "HealthCheckResponse", self._check)
-        self._routes[b"/grpc.health.v1.Health/Watch"] = lambda stream, _: _Watch(stream, self._health)
+        self._routes[b"/grpc.health.v1.Health/Watch"] = self._watch
         for package in (REFLECTION, REFLECTION_ALPHA):
             self._reflection(package)
 
@@ -130,6 +131,14 @@ class Service:
             raise NotFound(f"there is no service or endpoint {request.service!r}")
         response.status = found
 
+    def _watch(self, stream: Stream, _: Headers) -> Rpc:
+        return _Watch(stream, self._health, self._watches)
+
+    def drain(self) -> None:
+        """Tell those who watch, and let them go."""
+        for watch in list(self._watches):
+            watch.end()
+
     # Reflection.
 
     def _reflection(self, package: str) -> None:
@@ -167,8 +176,9 @@ class _Unary(Rpc):
 class _Watch(Rpc):
     """Says how a service is, and says it again whenever that changes."""
 
-    def __init__(self, stream: Stream, health: Callable[[str], int]) -> None:
-        self._stream, self._health = stream, health
+    def __init__(self, stream: Stream, health: Callable[[str], int], known: set[_Watch]) -> None:
+        self._stream, self._health, self._known = stream, health, known
+        known.add(self)
         self._request, self._response = (
             message(f"{HEALTH}.HealthCheckRequest"),
             message(f"{HEALTH}.HealthCheckResponse"),
@@ -187,15 +197,24 @@ class _Watch(Rpc):
         self._tell()
 
     def cancelled(self) -> None:
+        self._known.discard(self)
         if self._next is not None:
             self._next.cancel()
 
+    def end(self) -> None:
+        self.cancelled()
+        if self._told >= 0:
+            self._say(_NOT_SERVING)
+        self._stream.finish(status.OK)
+
     def _tell(self) -> None:
-        found = self._health(self._service or "")
+        self._say(self._health(self._service or ""))
+        self._next = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._tell)
+
+    def _say(self, found: int) -> None:
         if found != self._told:
             self._told = found
             self._stream.send(self._response(status=found).SerializeToString())
-        self._next = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._tell)
 
 
 class _Reflection(Rpc):
