@@ -1,0 +1,203 @@
+"""The ``xgboost`` runtime: files of ``Booster.save_model`` and ``XGBModel.save_model``, JSON or UBJSON.
+
+**How it predicts.** ``Booster.inplace_predict`` on a float32 matrix: the same answers as through a ``DMatrix``,
+lock-free in any number of threads, and faster. Measured on one core (xgboost 3.2.0, 100 trees, 30 features): one row
+111 us against 151 us, 64 rows 154 us against 205 us, 1024 rows 0.74 ms against 0.96 ms; 1,000 trees, 64 features: 225
+against 284 us, 0.70 against 0.77 ms. ``gblinear`` has no in-place prediction and is not thread-safe: ``DMatrix``, one
+call at a time.
+
+**Threads.** One: up to 64 rows xgboost works on one block, so a second thread brings nothing (measured) and would spin
+beside the event loop. From a thousand rows on two halve the time; ``RuntimeOptions.threads`` overrules. The call
+releases the interpreter lock.
+
+**Answers** are those of the library's scikit-learn classes, ``best_iteration`` honoured: ``label`` and
+``probabilities`` for a file whose objective classifies (labels are 0, 1, ...: XGBoost has no others; several targets
+give a label each), ``prediction`` for every other (``binary:logitraw``: the margin), and for a file that a regressor
+or ranker saved whatever its objective. An objective of the user's own is not in the file: ``prediction`` is what
+xgboost makes of the file alone.
+
+**Missing.** NaN, whatever ``missing=`` was at the fit: files do not keep it.
+
+**Categories.** Where the file keeps them (fitted with xgboost 3.1 or later on a data frame) a categorical column takes
+the strings or numbers of that frame, and an unknown one is refused, as xgboost does; without them it takes codes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+
+from fairlead.adapters.runtimes.boosters import ubjson
+from fairlead.adapters.runtimes.boosters.model import Booster, BoosterModel, classes, classifier, two_classes, value
+from fairlead.adapters.runtimes.boosters.table import Array, Categories, Features
+from fairlead.contracts.errors import BrokenModel
+from fairlead.contracts.runtime import Artefact, RuntimeOptions
+from fairlead.contracts.types import DataType, Tensors, TensorSpec
+from fairlead.kit.sentences import cause
+
+_SILENT = 0
+
+
+class XgboostRuntime:
+    """Loads XGBoost model files, whatever their names end in."""
+
+    def load(self, artefact: Artefact, options: RuntimeOptions) -> BoosterModel:
+        """Raises BrokenModel for a file that is cut short, or that this xgboost does not read."""
+        path = artefact.path
+        if path is None or not path.is_file():
+            raise BrokenModel(f"there is no XGBoost file at {path}")
+        threads = options.threads or 1
+        native = _read(path, threads)
+        try:
+            booster = _booster(native, path.name, threads)
+            width = booster.features.width
+            booster.answer(np.zeros((1, width), booster.features.datatype.numpy))
+        except BrokenModel:
+            raise
+        except Exception as error:  # what is wrong inside a file shows anywhere
+            raise BrokenModel(f"{path.name} cannot be run by xgboost {xgboost.__version__}: {_said(error)}") from error
+        return BoosterModel(booster, artefact.signature)
+
+
+def _read(path: Path, threads: int) -> Any:
+    data = path.read_bytes()
+    text = data[1:2] in (b'"', b" ", b"\n", b"\r", b"\t")
+    if data.startswith(b"{") and not text and (flaw := ubjson.flaw(data)):
+        raise BrokenModel(
+            f"{path.name} is an XGBoost model that is broken or cut short: {flaw}; save or fetch it again"
+        )
+    with xgboost.config_context(verbosity=_SILENT):
+        native = xgboost.Booster({"nthread": threads, "verbosity": _SILENT})
+        try:
+            native.load_model(bytearray(data))
+        except Exception as error:  # the reader's errors have no common class: UnicodeDecodeError is one
+            if not data.startswith(b"{"):
+                raise BrokenModel(
+                    f"{path.name} is in XGBoost's old binary format, which xgboost {xgboost.__version__} does not read;"
+                    " load it with the xgboost that wrote it and save it as .ubj or .json"
+                ) from error
+            raise BrokenModel(
+                f"{path.name} is an XGBoost model that is broken or cut short: {_said(error)}; save or fetch it again"
+            ) from error
+        native.set_param({"nthread": threads, "verbosity": _SILENT})
+    return native
+
+
+def _booster(native: Any, file: str, threads: int) -> Booster:
+    learner = json.loads(native.save_config())["learner"]
+    width = native.num_features()
+    if not width or not native.num_boosted_rounds():
+        raise BrokenModel(f"{file} is an XGBoost model without a tree; fit it, then save it")
+    names = tuple(map(str, native.feature_names or ()))
+    features = Features(names, width, DataType.FP32, _categories(native) if names else {})
+    run = _runner(native, learner["gradient_booster"]["name"], threads)
+    outputs, answer = _answers(run, learner, _estimator(native))
+    return Booster(file, features, outputs, answer, "xgboost_booster")
+
+
+Run = Callable[[Array, str], Array]
+"""Features [n, width] and ``value`` or ``margin`` to [n] or [n, k]."""
+
+
+def _runner(native: Any, kind: str, threads: int) -> Run:
+    if kind == "gblinear":
+        lock = threading.Lock()
+
+        def linear(rows: Array, what: str) -> Array:
+            with lock:
+                matrix = xgboost.DMatrix(rows, nthread=threads)
+                found: Array = native.predict(matrix, output_margin=what == "margin", validate_features=False)
+                return found
+
+        return linear
+    best = native.attr("best_iteration")
+    iterations = (0, int(best) + 1) if best is not None else (0, 0)
+
+    def run(rows: Array, what: str) -> Array:
+        found: Array = native.inplace_predict(
+            rows, iteration_range=iterations, predict_type=what, validate_features=False
+        )
+        return found
+
+    return run
+
+
+def _answers(
+    run: Run, learner: dict[str, Any], estimator: str
+) -> tuple[tuple[TensorSpec, ...], Callable[[Array], Tensors]]:
+    """The outputs and what gives them, by the objective of the file."""
+    objective = learner["objective"]["name"]
+    count = int(learner["learner_model_param"]["num_class"])
+    targets = int(learner["learner_model_param"].get("num_target", 1))
+    if estimator in ("regressor", "ranker"):
+        objective = ""
+    if objective == "binary:logistic" and targets > 1:
+        outputs = (TensorSpec("label", DataType.INT64, (-1, targets)), _chances(targets))
+        return outputs, lambda rows: _labels(run(rows, "value"))
+    if objective == "binary:logistic":
+        return classifier(2, DataType.FP32), lambda rows: two_classes(run(rows, "value"))
+    if objective == "binary:hinge":
+        label = (TensorSpec("label", DataType.INT64, (-1,)),)
+        return label, lambda rows: {"label": (run(rows, "value") > 0.5).astype(np.int64)}
+    if objective == "multi:softprob":
+        return classifier(count, DataType.FP32), lambda rows: classes(run(rows, "value"))
+    if objective == "multi:softmax":
+        return classifier(count, DataType.FP32), lambda rows: classes(_softmax(run(rows, "margin")))
+    trial = run(np.zeros((1, int(learner["learner_model_param"]["num_feature"])), np.float32), "value")
+    width = trial.shape[1] if trial.ndim == 2 else 1
+    shape = (-1,) if width == 1 else (-1, width)
+    return value(width, DataType.FP32), lambda rows: {"prediction": run(rows, "value").reshape(shape)}
+
+
+def _chances(count: int) -> TensorSpec:
+    return TensorSpec("probabilities", DataType.FP32, (-1, count))
+
+
+def _labels(chances: Array) -> Tensors:
+    return {"label": (chances > 0.5).astype(np.int64), "probabilities": chances}
+
+
+def _softmax(margins: Array) -> Array:
+    raised = np.exp(margins - margins.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def _estimator(native: Any) -> str:
+    """``classifier``, ``regressor`` or ``ranker`` where one of xgboost's scikit-learn classes saved the file."""
+    kept = native.attr("scikit_learn")
+    return str(json.loads(kept).get("_estimator_type", "")) if kept else ""
+
+
+def _categories(native: Any) -> dict[int, Categories]:
+    """Place of each categorical feature to its categories, where the file keeps them."""
+    if "c" not in (native.feature_types or ()):
+        return {}
+    grown = json.loads(native.save_raw("json"))["learner"]["gradient_booster"]
+    kept = (grown.get("model") or grown.get("gbtree", {}).get("model") or {}).get("cats", {}).get("enc", [])
+    found = {}
+    for place, (kind, encoded) in enumerate(zip(native.feature_types, kept, strict=False)):
+        if kind == "c" and encoded["values"]:
+            found[place] = Categories(_decoded(encoded), strict=True)
+    return found
+
+
+def _decoded(encoded: dict[str, Any]) -> tuple[str, ...] | tuple[float, ...]:
+    """Strings stand as one run of (signed) bytes with the offsets of their ends; numbers as they are."""
+    if "offsets" not in encoded:
+        return tuple(map(float, encoded["values"]))
+    text = bytes(byte & 0xFF for byte in encoded["values"])
+    ends = encoded["offsets"]
+    return tuple(text[start:end].decode() for start, end in itertools.pairwise(ends))
+
+
+def _said(error: Exception) -> str:
+    """The first line of what xgboost says, without the time and the place in its source."""
+    return re.sub(r"^XGBoostError: \[[\d:]+\] \S+:\d+: ", "", cause(error))
