@@ -31,8 +31,8 @@ _READS = {
 """Which formats our own runtimes read; a runtime that somebody else wrote reads what it likes."""
 
 _BOOSTERS = ("xgboost", "lightgbm")
-"""Runtimes that read the native file in an MLflow folder of that flavor when they are asked for by name; pyfunc reads it
-else, because what a client gets is then what MLflow answers."""
+"""Runtimes that read the native file in an MLflow folder of their flavor, when asked for by name. Else pyfunc does, and
+a client gets what MLflow answers."""
 _LEANS = {
     "sklearn": ("scikit-learn", "numpy", "scipy"),
     "xgboost": ("xgboost",),

@@ -48,7 +48,7 @@ class LightgbmRuntime:
         try:
             head = text.header(data)
             text.check(data, head)
-            native = lightgbm.Booster(model_str=data.decode(), params={"verbosity": -1})
+            native = lightgbm.Booster(model_str=data.decode())
             booster = _booster(native, head, data, path.name, options.threads or 1)
             booster.answer(np.zeros((1, booster.features.width)))
         except Exception as error:  # what is wrong inside a file shows anywhere
