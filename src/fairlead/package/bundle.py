@@ -224,7 +224,7 @@ def _notes(package: _Package, choice: _Choice) -> tuple[str, ...]:
     if choice.runtime in _LEANS:
         libraries = {name: made for name, made in libraries.items() if name in _LEANS[choice.runtime]}
     differing = versions.notes(libraries, "" if choice.format.name in _NO_PYTHON else python)
-    return (choice.why, *differing) if choice.why else differing
+    return (choice.why, *differing) if choice.why and choice.runtime == "sklearn" else differing
 
 
 def _example(package: _Package) -> Tensors | None:

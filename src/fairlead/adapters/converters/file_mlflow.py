@@ -1,4 +1,4 @@
-"""A model file, as it is, to an MLflow model folder. Written by hand: neither mlflow nor the file's library is needed."""
+"""A model file, as it is, to an MLflow model folder. Written by hand: neither mlflow nor the library is needed."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class LitertToMlflow:
 class _Flavor:
     """``file``: the model's name in the folder.  ``said``: what the MLmodel says of it beside.
 
-    ``libraries``: pinned in the requirements, those of them that are installed.  ``pyfunc``: MLflow has a loader for it.
+    ``libraries``: pinned in the requirements, those that are installed.  ``pyfunc``: MLflow has a loader for it.
     """
 
     name: str

@@ -19,7 +19,8 @@ xgboost makes of the file alone.
 **Missing.** NaN, whatever ``missing=`` was at the fit: files do not keep it.
 
 **Categories.** Where the file keeps them (fitted with xgboost 3.1 or later on a data frame) a categorical column takes
-the strings or numbers of that frame, and an unknown one is refused, as xgboost does; without them it takes codes.
+the strings or numbers of that frame, and an unknown one is refused, as xgboost does. Without them, and for strings
+outside ASCII (which xgboost 3.2 garbles in the file), it takes codes: places in the sorted list of categories.
 """
 
 from __future__ import annotations
@@ -182,20 +183,27 @@ def _categories(native: Any) -> dict[int, Categories]:
         return {}
     grown = json.loads(native.save_raw("json"))["learner"]["gradient_booster"]
     kept = (grown.get("model") or grown.get("gbtree", {}).get("model") or {}).get("cats", {}).get("enc", [])
-    found = {}
-    for place, (kind, encoded) in enumerate(zip(native.feature_types, kept, strict=False)):
-        if kind == "c" and encoded["values"]:
-            found[place] = Categories(_decoded(encoded), strict=True)
-    return found
+    known = {
+        place: _decoded(encoded)
+        for place, (kind, encoded) in enumerate(zip(native.feature_types, kept, strict=False))
+        if kind == "c"
+    }
+    return {place: Categories(values, strict=True) for place, values in known.items() if values}
 
 
 def _decoded(encoded: dict[str, Any]) -> tuple[str, ...] | tuple[float, ...]:
-    """Strings stand as one run of (signed) bytes with the offsets of their ends; numbers as they are."""
-    if "offsets" not in encoded:
-        return tuple(map(float, encoded["values"]))
-    text = bytes(byte & 0xFF for byte in encoded["values"])
-    ends = encoded["offsets"]
-    return tuple(text[start:end].decode() for start, end in itertools.pairwise(ends))
+    """Strings stand as one run of bytes with the offsets of their ends; numbers as they are.
+
+    Empty where a byte is not ASCII: xgboost 3.2 counts letters for offsets and cuts bytes by them, so the file holds
+    other strings than the frame did.
+    """
+    values, ends = encoded["values"], encoded.get("offsets")
+    if ends is None:
+        return tuple(map(float, values))
+    if any(not 0 <= byte < 128 for byte in values):
+        return ()
+    text = bytes(values).decode()
+    return tuple(text[start:end] for start, end in itertools.pairwise(ends))
 
 
 def _said(error: Exception) -> str:

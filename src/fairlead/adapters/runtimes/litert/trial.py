@@ -70,6 +70,8 @@ def _independent(first: Tensors, second: Tensors, together: Tensors) -> bool:
         if (len(first[name]), len(second[name]), len(three)) != (1, 1, 3):
             return False
         alone = np.concatenate([second[name], first[name], second[name]])
+        if alone.shape != three.shape:
+            return False
         if alone.dtype.kind in "fiu":
             step = _MIXING * float(np.nanmax(np.abs(alone), initial=1e-6)) if alone.dtype.kind == "f" else 1.0
             same = np.allclose(alone.astype(np.float64), three.astype(np.float64), rtol=0, atol=step, equal_nan=True)
