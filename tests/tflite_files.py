@@ -31,7 +31,7 @@ def write(
     signature: dict[str, int] | None = None,
     options: Any = None,
 ) -> Path:
-    """A graph of one operator. ``inputs``, ``outputs``: places in ``tensors``.  ``signature``: name to place of both."""
+    """A graph of one operator. ``inputs``, ``outputs``: places in ``tensors``.  ``signature``: names to such places."""
     code = schema.OperatorCodeT()
     code.builtinCode, code.deprecatedBuiltinCode, code.version = operator, min(operator, 127), 1
     node = schema.OperatorT()
