@@ -229,13 +229,58 @@ def test_a_file_cut_anywhere_is_told(tmp_path: Path, suffix: str) -> None:
             load(cut)
 
 
-def test_every_prefix_of_a_ubjson_document_is_flawed(tmp_path: Path) -> None:
+def test_ubjson(tmp_path: Path) -> None:
     saved(xgboost.XGBClassifier(n_estimators=2, max_depth=2).fit(X[:, :3], Y), tmp_path)
+    saved(xgboost.XGBClassifier(n_estimators=2, max_depth=2).fit(X[:, :3], Y), tmp_path, "json")
     whole = (tmp_path / "model.ubj").read_bytes()
-    assert ubjson.flaw(whole) == ""
-    assert all(ubjson.flaw(whole[:size]) for size in range(len(whole)))
-    assert "follow its end" in ubjson.flaw(whole + b"x")
-    assert "no UBJSON marker" in ubjson.flaw(b"{i\x01a\xff}")
+    plain = json.loads((tmp_path / "model.json").read_bytes())["learner"]
+    learner = ubjson.decode(whole)["learner"]
+    tree, twin = (one["gradient_booster"]["model"]["trees"][1] for one in (learner, plain))
+    assert learner["attributes"] == plain["attributes"]
+    assert tree["left_children"].tolist() == twin["left_children"]
+    assert np.allclose(tree["split_conditions"], twin["split_conditions"])
+    for size in range(len(whole)):
+        with pytest.raises(ValueError, match="ends in the middle"):
+            ubjson.decode(whole[:size])
+
+
+@pytest.mark.parametrize(
+    ("data", "flaw"),
+    [
+        (b"{}x", "1 bytes follow its end"),
+        (b"{i\x01a\xff}", "byte 4 is no UBJSON marker"),
+        (b"{T", "byte 1 is no integer marker"),
+        (b"{i\xff", "a length below 0"),
+        (b"[$l]", "a type without a count"),
+        (b"[$S#i\x01", "a container of type 'S'"),
+        (b"[" * 40, "nests more than 32 deep"),
+    ],
+)
+def test_what_is_no_ubjson(data: bytes, flaw: str) -> None:
+    with pytest.raises(ValueError, match=flaw):
+        ubjson.decode(data)
+    assert ubjson.decode(b"[#i\x03TZ{#i\x01i\x01aD\x3f\xf0\0\0\0\0\0\0") == [True, None, {"a": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "flaw"),
+    [
+        ("left_children", 99, "nodes that are no tree"),
+        ("right_children", 0, "nodes that are no tree"),
+        ("split_indices", 3, "a feature that is not there"),
+        ("parents", 99, "a parent that is not there"),
+        ("split_indices", None, "has not . split_indices"),
+    ],
+)
+def test_an_altered_tree_is_told(tmp_path: Path, key: str, value: int | None, flaw: str) -> None:
+    """XGBoost itself ends the process on some of these."""
+    saved(xgboost.XGBClassifier(n_estimators=2, max_depth=2).fit(X[:, :3], Y), tmp_path, "json")
+    document = json.loads((tmp_path / "model.json").read_bytes())
+    values = document["learner"]["gradient_booster"]["model"]["trees"][1][key]
+    values[:1] = [] if value is None else [value]
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    with pytest.raises(BrokenModel, match=flaw):
+        load(tmp_path / "model.json")
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:

@@ -13,9 +13,16 @@ from typing import Any
 
 import numpy as np
 
+Array = np.ndarray[Any, Any]
+
 _END = b"end of trees"
-_NODES = (b"split_feature", b"threshold", b"decision_type", b"left_child", b"right_child")
-"""What a tree has one of for each inner node."""
+_OF_NODES = (
+    b"split_feature", b"threshold", b"decision_type", b"left_child", b"right_child", b"split_gain",
+    b"internal_value", b"internal_weight", b"internal_count",
+)  # fmt: skip
+_OF_LEAVES = (b"leaf_value", b"leaf_weight", b"leaf_count")
+"""What a tree has one of for each inner node, and for each leaf. The last ones of each are not in every file."""
+_PARAMETER = re.compile(rb"\[[^:\]]+: ?.*\]")
 _DEFAULT_NAME = re.compile(r"Column_\d+")
 
 
@@ -52,8 +59,12 @@ def check(data: bytes, head: Mapping[str, str]) -> None:
         at += size
     if not data.startswith(_END, at):
         raise Flaw("the line 'end of trees' is not behind the last tree")
-    if b"\nparameters:" in data[at:] and b"\nend of parameters" not in data[at:]:
+    _, told, rest = data[at:].partition(b"\nparameters:")
+    parameters, ended, _ = rest.partition(b"\nend of parameters")
+    if told and not ended:
         raise Flaw("it ends among its parameters")
+    if not all(map(_PARAMETER.fullmatch, filter(None, parameters.split(b"\n")))):
+        raise Flaw("one of its parameters is not written [name: value]")
 
 
 def names(head: Mapping[str, str]) -> tuple[str, ...]:
@@ -88,33 +99,35 @@ def _sizes(data: bytes, start: int, head: Mapping[str, str]) -> list[int]:
 
 def _check_tree(block: bytes, last_feature: int) -> None:
     lines = dict(line.split(b"=", 1) for line in block.splitlines() if b"=" in line)
-    leaves, cats = int(lines[b"num_leaves"]), int(lines.get(b"num_cat", b"0"))
-    if leaves < 1 or len(lines[b"leaf_value"].split()) != leaves:
-        raise ValueError("not a value for each leaf")
+    leaves, cats = int(lines[b"num_leaves"]), int(lines[b"num_cat"])
+    if leaves < 1:
+        raise ValueError("it has no leaf")
+    counts = {**dict.fromkeys(_OF_LEAVES, leaves), **dict.fromkeys(_OF_NODES, leaves - 1)}
+    found = {key: np.array(lines[key].split(), np.float64) for key in counts if key in lines}
+    for key, numbers in found.items():
+        if len(numbers) != counts[key] and leaves > 1:
+            raise ValueError(f"{key.decode()} has not {counts[key]} values")
+    if not len(found[b"leaf_value"]):
+        raise ValueError("leaf_value has no value")
     if leaves == 1:
         return
-    nodes = {key: lines[key].split() for key in _NODES}
-    short = [key.decode() for key, values in nodes.items() if len(values) != leaves - 1]
-    if short:
-        raise ValueError(f"{short[0]} has not {leaves - 1} values")
-    feature = np.array(nodes[b"split_feature"], np.int64)
+    feature = found[b"split_feature"]
     if feature.min() < 0 or feature.max() > last_feature:
         raise ValueError("it splits on a feature that is not there")
-    children = np.sort(np.array(nodes[b"left_child"] + nodes[b"right_child"], np.int64))
+    children = np.sort(np.concatenate([found[b"left_child"], found[b"right_child"]]))
     expected = np.concatenate([np.arange(-leaves, 0), np.arange(1, leaves - 1)])
     if not np.array_equal(children, expected):
         raise ValueError("its nodes are no tree")
     if cats:
-        _check_cats(lines, nodes, cats)
+        _check_cats(lines, found[b"decision_type"], found[b"threshold"], cats)
 
 
-def _check_cats(lines: Mapping[bytes, bytes], nodes: Mapping[bytes, list[bytes]], cats: int) -> None:
+def _check_cats(lines: Mapping[bytes, bytes], decisions: Array, thresholds: Array, cats: int) -> None:
     bounds = np.array(lines[b"cat_boundaries"].split(), np.int64)
     if len(bounds) != cats + 1 or bounds[0] != 0 or (np.diff(bounds) < 0).any():
         raise ValueError("cat_boundaries do not ascend")
-    if len(lines[b"cat_threshold"].split()) != bounds[-1]:
+    if len(np.array(lines[b"cat_threshold"].split(), np.uint32)) != bounds[-1]:
         raise ValueError(f"cat_threshold has not {bounds[-1]} values")
-    chosen = np.array(nodes[b"decision_type"], np.int64) & 1 == 1
-    places = np.array(nodes[b"threshold"], np.float64)[chosen]
+    places = thresholds[decisions.astype(np.int64) & 1 == 1]
     if ((places < 0) | (places >= cats)).any():
         raise ValueError("a split names categories that are not there")

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from fairlead.adapters.runtimes.boosters import ubjson
+from fairlead.adapters.runtimes.boosters import xgboost_file
 from fairlead.adapters.runtimes.boosters.model import Booster, BoosterModel, classes, classifier, two_classes, value
 from fairlead.adapters.runtimes.boosters.table import Array, Categories, Features
 from fairlead.contracts.errors import BrokenModel
@@ -56,9 +56,9 @@ class XgboostRuntime:
         if path is None or not path.is_file():
             raise BrokenModel(f"there is no XGBoost file at {path}")
         threads = options.threads or 1
-        native = _read(path, threads)
+        native, learner = _read(path, threads)
         try:
-            booster = _booster(native, path.name, threads)
+            booster = _booster(native, learner, path.name, threads)
             width = booster.features.width
             booster.answer(np.zeros((1, width), booster.features.datatype.numpy))
         except BrokenModel:
@@ -68,37 +68,35 @@ class XgboostRuntime:
         return BoosterModel(booster, artefact.signature)
 
 
-def _read(path: Path, threads: int) -> Any:
+def _read(path: Path, threads: int) -> tuple[Any, dict[str, Any]]:
+    """The booster, and the ``learner`` of its file."""
     data = path.read_bytes()
-    text = data[1:2] in (b'"', b" ", b"\n", b"\r", b"\t")
-    if data.startswith(b"{") and not text and (flaw := ubjson.flaw(data)):
+    if not data.startswith(b"{"):
         raise BrokenModel(
-            f"{path.name} is an XGBoost model that is broken or cut short: {flaw}; save or fetch it again"
+            f"{path.name} is in XGBoost's old binary format, which xgboost {xgboost.__version__} does not read;"
+            " load it with the xgboost that wrote it and save it as .ubj or .json"
         )
     with xgboost.config_context(verbosity=_SILENT):
-        native = xgboost.Booster({"nthread": threads, "verbosity": _SILENT})
         try:
+            learner = xgboost_file.document(data)
+            xgboost_file.check(learner)
+            native = xgboost.Booster({"nthread": threads, "verbosity": _SILENT})
             native.load_model(bytearray(data))
-        except Exception as error:  # the reader's errors have no common class: UnicodeDecodeError is one
-            if not data.startswith(b"{"):
-                raise BrokenModel(
-                    f"{path.name} is in XGBoost's old binary format, which xgboost {xgboost.__version__} does not read;"
-                    " load it with the xgboost that wrote it and save it as .ubj or .json"
-                ) from error
+            native.set_param({"nthread": threads, "verbosity": _SILENT})
+        except Exception as error:  # any file may be broken in any way
+            said = str(error) if type(error) is ValueError else _said(error)
             raise BrokenModel(
-                f"{path.name} is an XGBoost model that is broken or cut short: {_said(error)}; save or fetch it again"
+                f"{path.name} is an XGBoost model that is broken or cut short: {said}; save or fetch it again"
             ) from error
-        native.set_param({"nthread": threads, "verbosity": _SILENT})
-    return native
+    return native, learner
 
 
-def _booster(native: Any, file: str, threads: int) -> Booster:
-    learner = json.loads(native.save_config())["learner"]
+def _booster(native: Any, learner: dict[str, Any], file: str, threads: int) -> Booster:
     width = native.num_features()
     if not width or not native.num_boosted_rounds():
         raise BrokenModel(f"{file} is an XGBoost model without a tree; fit it, then save it")
     names = tuple(map(str, native.feature_names or ()))
-    features = Features(names, width, DataType.FP32, _categories(native) if names else {})
+    features = Features(names, width, DataType.FP32, _categories(native, learner) if names else {})
     run = _runner(native, learner["gradient_booster"]["name"], threads)
     outputs, answer = _answers(run, learner, _estimator(native))
     return Booster(file, features, outputs, answer, "xgboost_booster")
@@ -177,15 +175,12 @@ def _estimator(native: Any) -> str:
     return str(json.loads(kept).get("_estimator_type", "")) if kept else ""
 
 
-def _categories(native: Any) -> dict[int, Categories]:
+def _categories(native: Any, learner: dict[str, Any]) -> dict[int, Categories]:
     """Place of each categorical feature to its categories, where the file keeps them."""
-    if "c" not in (native.feature_types or ()):
-        return {}
-    grown = json.loads(native.save_raw("json"))["learner"]["gradient_booster"]
-    kept = (grown.get("model") or grown.get("gbtree", {}).get("model") or {}).get("cats", {}).get("enc", [])
+    kept = xgboost_file.grown(learner).get("cats", {}).get("enc", [])
     known = {
         place: _decoded(encoded)
-        for place, (kind, encoded) in enumerate(zip(native.feature_types, kept, strict=False))
+        for place, (kind, encoded) in enumerate(zip(native.feature_types or (), kept, strict=False))
         if kind == "c"
     }
     return {place: Categories(values, strict=True) for place, values in known.items() if values}
@@ -197,12 +192,12 @@ def _decoded(encoded: dict[str, Any]) -> tuple[str, ...] | tuple[float, ...]:
     Empty where a byte is not ASCII: xgboost 3.2 counts letters for offsets and cuts bytes by them, so the file holds
     other strings than the frame did.
     """
-    values, ends = encoded["values"], encoded.get("offsets")
+    values, ends = [*encoded["values"]], encoded.get("offsets")
     if ends is None:
         return tuple(map(float, values))
     if any(not 0 <= byte < 128 for byte in values):
         return ()
-    text = bytes(values).decode()
+    text = bytes(map(int, values)).decode()
     return tuple(text[start:end] for start, end in itertools.pairwise(ends))
 
 
