@@ -178,6 +178,8 @@ def test_categories_are_those_of_the_frame(tmp_path: Path, shop: tuple[pd.DataFr
     model = saved(original, tmp_path)
     assert [spec.datatype for spec in model.signature.inputs] == ["FP32", "BYTES", "FP32", "FP64"]
     assert np.allclose(model.predict(as_sent(frame), {})["probabilities"], original.predict_proba(frame), **EXACT)
+    gone = [{**as_sent(frame), "colour": np.full((300, 1), hole, object)} for hole in (None, np.nan, "")]
+    assert len({model.predict(rows, {})["probabilities"].tobytes() for rows in gone}) == 1
     unseen = {**as_sent(frame), "colour": np.full((300, 1), "violet", object)}
     with pytest.raises(InvalidTensor, match="'colour': 'violet' is no category"):
         model.predict(unseen, {})
@@ -260,6 +262,16 @@ def test_what_is_no_ubjson(data: bytes, flaw: str) -> None:
     with pytest.raises(ValueError, match=flaw):
         ubjson.decode(data)
     assert ubjson.decode(b"[#i\x03TZ{#i\x01i\x01aD\x3f\xf0\0\0\0\0\0\0") == [True, None, {"a": 1.0}]
+
+
+@pytest.mark.parametrize(("key", "flaw"), [("tree_info", "an output for each"), ("iteration_indptr", "the last tree")])
+def test_an_altered_order_of_trees_is_told(tmp_path: Path, key: str, flaw: str) -> None:
+    saved(xgboost.XGBClassifier(n_estimators=2, max_depth=2).fit(X[:, :3], Y), tmp_path, "json")
+    document = json.loads((tmp_path / "model.json").read_bytes())
+    document["learner"]["gradient_booster"]["model"][key][-1] = -7
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    with pytest.raises(BrokenModel, match=flaw):
+        load(tmp_path / "model.json")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ Feed = Callable[[Tensors], Array]
 class Categories:
     """What a categorical feature was fitted on. ``values``: all strings, or all numbers, in the order of their codes.
 
-    ``strict``: a value that is not among them is an error; else it counts as missing, as the library has it.
+    ``strict``: a value that is not among them is an error; else it counts as missing, as the library has it. None, NaN
+    and the empty string are missing.
     """
 
     values: tuple[str, ...] | tuple[float, ...]
@@ -37,7 +38,7 @@ class Categories:
         found = [codes.get(value, np.nan) for value in values]
         if self.strict:
             for value, code in zip(values, found, strict=True):
-                if code != code and value is not None and value == value:  # noqa: PLR0124 - NaN differs from itself
+                if code != code and value not in (None, "") and value == value:  # noqa: PLR0124 - NaN is what differs
                     known = ", ".join(map(repr, self.values[:8]))
                     raise InvalidTensor(f"tensor {name!r}: {value!r} is no category of the model, which knows {known}")
         return np.array(found, np.float64).reshape(-1, 1)

@@ -41,8 +41,13 @@ def grown(learner: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def check(learner: Mapping[str, Any]) -> None:
     """Raises ValueError, KeyError, TypeError or IndexError unless every tree is one, over features that there are."""
-    features = int(learner["learner_model_param"]["num_feature"])
-    for number, tree in enumerate(grown(learner).get("trees", ())):
+    about = learner["learner_model_param"]
+    features = int(about["num_feature"])
+    model = grown(learner)
+    trees = model.get("trees", ())
+    groups = max(1, int(about["num_class"]), int(about.get("num_target", 1)))
+    _check_order(model, len(trees), groups)
+    for number, tree in enumerate(trees):
         nodes = int(tree["tree_param"]["num_nodes"])
         left, right, parents, split = (
             _integers(tree, key, nodes, number)
@@ -55,6 +60,16 @@ def check(learner: Mapping[str, Any]) -> None:
         if ((split[inner] < 0) | (split[inner] >= features)).any():
             raise ValueError(f"tree {number} splits on a feature that is not there")
         _check_categories(tree, nodes, number)
+
+
+def _check_order(model: Mapping[str, Any], trees: int, groups: int) -> None:
+    """Which output each tree adds to, and which trees an iteration has."""
+    owner = np.asarray(model.get("tree_info", ()), np.int64)
+    if len(owner) != trees or ((owner < 0) | (owner >= groups)).any():
+        raise ValueError("its tree_info does not name an output for each tree")
+    starts = np.asarray(model.get("iteration_indptr", (0, trees)), np.int64)  # files before xgboost 2.0 have none
+    if trees and (starts[0] != 0 or starts[-1] != trees or (np.diff(starts) < 0).any()):
+        raise ValueError("its iteration_indptr does not lead to the last tree")
 
 
 def _check_nodes(children: Array, inner: Array, number: int, nodes: int) -> None:
