@@ -175,6 +175,14 @@ def test_a_number_altered_in_place_is_told(tmp_path: Path, whole: bytes, key: by
         load(path)
 
 
+def test_a_blank_that_is_none_to_lightgbm_is_told(tmp_path: Path, whole: bytes) -> None:
+    at = whole.index(b" ", whole.index(b"\nleft_child="))
+    path = tmp_path / "model.txt"
+    path.write_bytes(whole[:at] + b"\x0c" + whole[at + 1 :])
+    with pytest.raises(BrokenModel, match="a byte in it is no text"):
+        load(path)
+
+
 def test_a_file_that_is_too_old_to_tell_sizes(tmp_path: Path, whole: bytes) -> None:
     old = tmp_path / "old.txt"
     lines = [line for line in whole.split(b"\n") if not line.startswith(b"tree_sizes=")]

@@ -23,6 +23,7 @@ _OF_NODES = (
 _OF_LEAVES = (b"leaf_value", b"leaf_weight", b"leaf_count")
 """What a tree has one of for each inner node, and for each leaf. The last ones of each are not in every file."""
 _PARAMETER = re.compile(rb"\[[^:\]]+: ?.*\]")
+_PLAIN = re.compile(rb"[ -~\n]*")
 _DEFAULT_NAME = re.compile(r"Column_\d+")
 
 
@@ -98,7 +99,9 @@ def _sizes(data: bytes, start: int, head: Mapping[str, str]) -> list[int]:
 
 
 def _check_tree(block: bytes, last_feature: int) -> None:
-    lines = dict(line.split(b"=", 1) for line in block.splitlines() if b"=" in line)
+    if not _PLAIN.fullmatch(block):  # Python would take a form feed for a blank, and LightGBM loops over it for ever
+        raise ValueError("a byte in it is no text")
+    lines = dict(line.split(b"=", 1) for line in block.split(b"\n") if b"=" in line)
     leaves, cats = int(lines[b"num_leaves"]), int(lines[b"num_cat"])
     if leaves < 1:
         raise ValueError("it has no leaf")
