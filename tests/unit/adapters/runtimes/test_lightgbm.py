@@ -175,6 +175,13 @@ def test_a_number_altered_in_place_is_told(tmp_path: Path, whole: bytes, key: by
         load(path)
 
 
+def test_a_line_between_two_trees_that_says_nothing_is_told(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "model.txt"
+    path.write_bytes(whole.replace(b"\n\n\nTree=1", b"\n^\nTree=1", 1))
+    with pytest.raises(BrokenModel, match="tree 0 does not parse"):
+        load(path)
+
+
 def test_a_blank_that_is_none_to_lightgbm_is_told(tmp_path: Path, whole: bytes) -> None:
     at = whole.index(b" ", whole.index(b"\nleft_child="))
     path = tmp_path / "model.txt"

@@ -282,14 +282,18 @@ def test_an_altered_order_of_trees_is_told(tmp_path: Path, key: str, flaw: str) 
         ("split_indices", 3, "a feature that is not there"),
         ("parents", 99, "a parent that is not there"),
         ("split_indices", None, "has not . split_indices"),
+        ("id", 7, "not numbered from 0 on"),
     ],
 )
 def test_an_altered_tree_is_told(tmp_path: Path, key: str, value: int | None, flaw: str) -> None:
     """XGBoost itself ends the process on some of these."""
     saved(xgboost.XGBClassifier(n_estimators=2, max_depth=2).fit(X[:, :3], Y), tmp_path, "json")
     document = json.loads((tmp_path / "model.json").read_bytes())
-    values = document["learner"]["gradient_booster"]["model"]["trees"][1][key]
-    values[:1] = [] if value is None else [value]
+    tree = document["learner"]["gradient_booster"]["model"]["trees"][1]
+    if isinstance(tree[key], list):
+        tree[key][:1] = [] if value is None else [value]
+    else:
+        tree[key] = value
     (tmp_path / "model.json").write_text(json.dumps(document))
     with pytest.raises(BrokenModel, match=flaw):
         load(tmp_path / "model.json")

@@ -101,7 +101,7 @@ def _sizes(data: bytes, start: int, head: Mapping[str, str]) -> list[int]:
 def _check_tree(block: bytes, last_feature: int) -> None:
     if not _PLAIN.fullmatch(block):  # Python would take a form feed for a blank, and LightGBM loops over it for ever
         raise ValueError("a byte in it is no text")
-    lines = dict(line.split(b"=", 1) for line in block.split(b"\n") if b"=" in line)
+    lines = dict(line.split(b"=", 1) for line in filter(None, block.split(b"\n")))
     leaves, cats = int(lines[b"num_leaves"]), int(lines[b"num_cat"])
     if leaves < 1:
         raise ValueError("it has no leaf")

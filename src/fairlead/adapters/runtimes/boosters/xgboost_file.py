@@ -47,6 +47,8 @@ def check(learner: Mapping[str, Any]) -> None:
     trees = model.get("trees", ())
     groups = max(1, int(about["num_class"]), int(about.get("num_target", 1)))
     _check_order(model, len(trees), groups)
+    if sorted(int(tree["id"]) for tree in trees) != list(range(len(trees))):
+        raise ValueError("its trees are not numbered from 0 on")
     for number, tree in enumerate(trees):
         nodes = int(tree["tree_param"]["num_nodes"])
         left, right, parents, split = (
