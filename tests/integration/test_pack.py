@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,37 @@ def test_an_onnx_file_brings_the_weights_that_lie_beside_it(tmp_path: Path) -> N
     )
     answer = model.predict({wide: X[:4].astype(np.float32)}, {})
     assert next(iter(answer.values())).ravel() == pytest.approx(X[:4] @ [1, 2, 4], rel=1e-5)
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_a_booster_is_packed_as_it_came_and_mlflow_reads_the_folder(tmp_path: Path, library: str) -> None:
+    grower = pytest.importorskip(library)
+    rows = pd.DataFrame(X, columns=["a", "b", "c"])
+    label = (X.sum(axis=1) > np.median(X.sum(axis=1))).astype(int)
+    if library == "xgboost":
+        original = grower.XGBClassifier(n_estimators=5).fit(rows, label)
+        original.save_model(tmp_path / "grown.json")
+        expected, name = original.predict(rows), "model.json"
+    else:
+        original = grower.train({"objective": "binary", "verbosity": -1}, grower.Dataset(rows, label), 5)
+        original.save_model(tmp_path / "grown.json")
+        expected, name = original.predict(rows), "model.lgb"
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    packed = pack_file(tmp_path / "grown.json", tmp_path / "p", name="grown", example=tmp_path / "rows.csv")
+    assert (packed.manifest.runtime, packed.manifest.artefact, packed.report) == (library, name, None)
+    assert packed.manifest.libraries.keys() == {library, "numpy"}
+    model = plugins.load("fairlead.runtimes", library)().load(
+        Artefact(library, packed.folder / name, signature=packed.manifest.signature), RuntimeOptions()
+    )
+    sent = {column: rows[[column]].to_numpy() for column in rows}
+    assert np.array_equal(model.predict(sent, {})["label"], (expected > 0.5).astype(int))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mlflow warns of its own type hints when it is imported
+        import mlflow.pyfunc
+
+        pyfunc = mlflow.pyfunc.load_model(str(packed.folder))
+        answer = pyfunc.predict(rows.astype("float32") if library == "xgboost" else rows.astype("float64"))
+    assert np.allclose(answer, expected)
 
 
 def test_wrong_use_is_told(tmp_path: Path, table: Path) -> None:

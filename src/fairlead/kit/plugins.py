@@ -35,6 +35,9 @@ _EXTRA_OF = {
     "cronsim": "retrain",
     "psycopg": "postgres",
     "matplotlib": "demo",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "ai_edge_litert": "litert",
 }
 """Which of our extras installs a library."""
 

@@ -20,8 +20,28 @@ from fairlead.package.sources import Found, Kind, fetch, forget, parse
 from fairlead.package.trust import TAG as TRUST_TAG
 from fairlead.package.trust import TrustBook
 
-_READS = {"onnx": ("onnx",), "sklearn": ("skops", "pickle"), "mlflow": ("mlflow",)}
+_READS = {
+    "onnx": ("onnx",),
+    "sklearn": ("skops", "pickle"),
+    "mlflow": ("mlflow",),
+    "xgboost": ("xgboost",),
+    "lightgbm": ("lightgbm",),
+    "litert": ("tflite",),
+}
 """Which formats our own runtimes read; a runtime that somebody else wrote reads what it likes."""
+
+_BOOSTERS = ("xgboost", "lightgbm")
+"""Runtimes that read the native file in an MLflow folder of their flavor, when asked for by name. Else pyfunc does, and
+a client gets what MLflow answers."""
+_LEANS = {
+    "sklearn": ("scikit-learn", "numpy", "scipy"),
+    "xgboost": ("xgboost",),
+    "lightgbm": ("lightgbm",),
+    "litert": ("ai-edge-litert",),
+}
+"""Libraries whose version may change what a runtime answers; not named: all that the package records."""
+_NO_PYTHON = ("skops", "xgboost", "lightgbm", "tflite")
+"""Formats that are read alike under every version of Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +183,10 @@ def _from_flavors(package: _Package, runtime: str) -> _Choice:
     if onnx is not None and runtime in ("", "onnx"):
         path = manifest.inside(folder, str(onnx.get("data", "model.onnx")))
         return _Choice("onnx", path, identify(path))
-    if runtime in ("sklearn", "onnx") or (not runtime and "python_function" not in flavors):
+    if runtime in _BOOSTERS and "data" in flavors.get(runtime, {}):
+        path = manifest.inside(folder, str(flavors[runtime]["data"]))
+        return _Choice(runtime, path, identify(path))
+    if runtime in ("sklearn", "onnx", *_BOOSTERS) or (not runtime and "python_function" not in flavors):
         names = ", ".join(sorted(map(str, flavors)))
         wanted = f"the runtime {runtime!r}" if runtime else "any runtime here"
         raise UnknownFormat(f"{folder} has the flavors {names}, and none of them is for {wanted}; log it with pyfunc")
@@ -198,10 +221,10 @@ def _notes(package: _Package, choice: _Choice) -> tuple[str, ...]:
     if choice.runtime == "onnx" or not package.path.is_dir():
         return ()
     libraries, python = versions.recorded(package.path, package.mlmodel, package.manifest)
-    if choice.runtime == "sklearn":
-        libraries = {name: made for name, made in libraries.items() if name in ("scikit-learn", "numpy", "scipy")}
-    differing = versions.notes(libraries, python if choice.format.name != "skops" else "")
-    return (choice.why, *differing) if choice.why else differing
+    if choice.runtime in _LEANS:
+        libraries = {name: made for name, made in libraries.items() if name in _LEANS[choice.runtime]}
+    differing = versions.notes(libraries, "" if choice.format.name in _NO_PYTHON else python)
+    return (choice.why, *differing) if choice.why and choice.runtime == "sklearn" else differing
 
 
 def _example(package: _Package) -> Tensors | None:

@@ -175,8 +175,8 @@ def _package(bundle: Bundle) -> Finding:
         return Finding(
             Level.WARN, "package", "there is no manifest: changed bytes go unseen; `fairlead models log` adds it"
         )
-    if made.runtime == "onnx":
-        return Finding(Level.OK, "package", made.why or "the manifest names the ONNX model")
+    if made.runtime != "sklearn":
+        return Finding(Level.OK, "package", made.why or "the manifest names the model")
     if made.parity is None or not made.parity.get("agrees"):
         return Finding(Level.WARN, "package", made.why or "the original serves; there is no parity report")
     return Finding(Level.OK, "package", made.why)

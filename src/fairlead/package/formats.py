@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,9 @@ def _foreign(name: str, title: str, remedy: str) -> Format:
 
 _SKOPS = Format("skops", "sklearn", "a skops file")
 _PICKLE = Format("pickle", "sklearn", "a pickle")
+_XGBOOST = Format("xgboost", "xgboost", "an XGBoost model")
+_LIGHTGBM = Format("lightgbm", "lightgbm", "a LightGBM text model")
+_TFLITE = Format("tflite", "litert", "a LiteRT (TensorFlow Lite) model")
 _TO_ONNX = "export it to ONNX, or log it with MLflow and serve the MLflow folder"
 _CLASS = "wrap it in a class with load and predict, and serve package.module:ThatClass"
 _SAFETENSORS = _foreign("safetensors", "safetensors weights", f"weights alone have no code to run: {_TO_ONNX}")
@@ -48,10 +52,7 @@ _TORCHSCRIPT = _foreign("torchscript", "a TorchScript program", f"{_TO_ONNX}, or
 _PT2 = _foreign("pt2", "a PyTorch 2 export archive (.pt2)", f"{_TO_ONNX}, or {_CLASS}")
 _TORCH = _foreign("torch", "a pickled PyTorch checkpoint", f"{_TO_ONNX}, or {_CLASS}")
 _KERAS = _foreign("keras", "a Keras archive", f"{_TO_ONNX}, or {_CLASS}")
-_TFLITE = _foreign("tflite", "a LiteRT (TensorFlow Lite) model", f"{_TO_ONNX}, or {_CLASS}")
 _ORT = _foreign("ort", "an ONNX Runtime .ort file", "serve the .onnx file that it was made from")
-_XGBOOST = _foreign("xgboost", "an XGBoost model", "log it with mlflow.xgboost and serve the MLflow folder")
-_LIGHTGBM = _foreign("lightgbm", "a LightGBM text model", "log it with mlflow.lightgbm and serve the MLflow folder")
 _CATBOOST = _foreign("catboost", "a CatBoost model", "export it with save_model(format='onnx') and serve that")
 _HDF5 = _foreign("hdf5", "an HDF5 file (older Keras)", f"{_TO_ONNX}, or {_CLASS}")
 _OPENVINO = _foreign("openvino", "an OpenVINO IR model", f"serve the ONNX file that it was made from, or {_CLASS}")
@@ -164,7 +165,7 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 def _text(path: Path, head: bytes) -> Format:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     lower = start[:512].lower()
-    if start.startswith(b"{") and b"learner" in head[:256]:
+    if (start.startswith(b"{") and b"learner" in head[:256]) or _is_old_xgboost(head):
         return _XGBOOST
     if start.startswith(b"tree\nversion=v"):
         return _LIGHTGBM
@@ -181,6 +182,14 @@ def _text(path: Path, head: bytes) -> Format:
         return _JSON
     words = (b"import ", b"from ", b"def ", b"class ")
     return _PYTHON if any(line.startswith(words) for line in head.splitlines()) else _TEXT
+
+
+def _is_old_xgboost(head: bytes) -> bool:
+    """XGBoost's binary format of old: 136 bytes of numbers, then the objective as a string with its length in front."""
+    length = int.from_bytes(head[136:144], "little")
+    return head.startswith(b"binf") or bool(
+        4 < length < 64 and re.fullmatch(rb"(binary|count|multi|rank|reg|survival):[a-z]+", head[144 : 144 + length])
+    )
 
 
 def _is_text(head: bytes) -> bool:

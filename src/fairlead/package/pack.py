@@ -5,14 +5,12 @@ The public signature is that of the original. Which runtime serves is decided he
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,19 @@ from fairlead.contracts.runtime import Artefact, LoadedModel, RuntimeOptions
 from fairlead.contracts.types import DataType, Signature, Tensors
 from fairlead.kit import plugins
 from fairlead.kit.clock import Clock, SystemClock
-from fairlead.package import manifest, probe, table
+from fairlead.package import manifest, probe, table, versions
 from fairlead.package.formats import sniff
 from fairlead.package.manifest import Manifest
 from fairlead.package.parity import Limits, ParityReport, compare
 from fairlead.package.protobuf import external_files
 
 _LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "skops", "onnxruntime", "skl2onnx", "onnx")
+_AS_IT_IS = {
+    "xgboost": ("XGBoost", ("xgboost",)),
+    "lightgbm": ("LightGBM", ("lightgbm",)),
+    "litert": ("LiteRT", ("ai-edge-litert",)),
+}
+"""Runtimes whose files are packaged without a conversion: the format in words, and what runs it beside numpy."""
 _EXAMPLE_ROWS = 5
 _HELD_OUT_ROWS = 10_000
 _SKOPS = "model.skops"
@@ -93,7 +97,7 @@ def pack_file(
     trusted_types: tuple[str, ...] = (),
     clock: Clock | None = None,
 ) -> Packed:
-    """Package an ``.onnx`` or skops file, or a pickle that is ``trusted``.
+    """Package an ``.onnx``, skops, XGBoost, LightGBM or ``.tflite`` file, or a pickle that is ``trusted``.
 
     ``example``: a CSV file of held-out rows; columns that the model does not take are left out. Without one there is
     nothing to compare a conversion with, and the original serves.
@@ -109,6 +113,8 @@ def pack_file(
     rows = None if example is None else _matching(example, loaded.signature)
     if runtime == "onnx":
         return _pack_onnx(path, into, name, loaded, rows, clock)
+    if runtime in _AS_IT_IS:
+        return _pack_as_it_is(path, into, name, runtime, loaded.signature, rows, clock)
     signature = loaded.signature if rows is None or not loaded.signature.tabular else None
     if rows is not None:
         return pack(
@@ -136,6 +142,17 @@ def _pack_onnx(
     plugins.load("fairlead.converters", "onnx-mlflow")().convert(path, public, into, example)
     _copy_weights(path, into)
     return _written(into, name, public, "onnx", "model.onnx", "The model is ONNX as it came.", None, clock)
+
+
+def _pack_as_it_is(
+    path: Path, into: Path, name: str, runtime: str, public: Signature, rows: Tensors | None, clock: Clock | None
+) -> Packed:
+    title, libraries = _AS_IT_IS[runtime]
+    example = None if rows is None else {column: array[:_EXAMPLE_ROWS] for column, array in rows.items()}
+    plugins.load("fairlead.converters", f"{runtime}-mlflow")().convert(path, public, into, example)
+    artefact = next(into.glob("model.*")).name
+    why = f"The model is {title} as it came."
+    return _written(into, name, public, runtime, artefact, why, None, clock, (*libraries, "numpy"))
 
 
 def _copy_weights(graph: Path, into: Path) -> None:
@@ -210,21 +227,18 @@ def _written(
     why: str,
     report: ParityReport | None,
     clock: Clock | None,
+    libraries: tuple[str, ...] = _LIBRARIES,
 ) -> Packed:
     """The manifest, last: it has the hash of every other file."""
     parity = None if report is None else report.as_dict()
-    python, libraries = platform.python_version(), _libraries()
+    python = platform.python_version()
     now = (clock or SystemClock()).wall_ms()
-    draft = Manifest(name, signature, runtime, artefact, why, parity, {}, python, libraries, now)
+    draft = Manifest(name, signature, runtime, artefact, why, parity, {}, python, _versions(libraries), now)
     return Packed(into, manifest.write(into, draft), report)
 
 
-def _libraries() -> dict[str, str]:
-    found = {}
-    for library in _LIBRARIES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[library] = version(library)
-    return found
+def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    return {library: found for library in libraries if (found := versions.installed(library))}
 
 
 def _refuse_full(into: Path) -> None:

@@ -22,15 +22,19 @@ _FLAVOR_KEYS = {
     "catboost_version": "catboost",
     "pytorch_version": "torch",
 }
+_BUILDS = {"xgboost": ("xgboost-cpu",)}
+"""Distributions that install the same library."""
 _LARGEST_REQUIREMENTS = 1 << 20
 
 
 def installed(library: str) -> str:
-    """The installed version of a distribution; empty when it is not installed."""
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return ""
+    """The installed version of a distribution, or of another build of it; empty when neither is installed."""
+    for name in (library, *_BUILDS.get(library, ())):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""
 
 
 def notes(

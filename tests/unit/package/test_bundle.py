@@ -176,6 +176,29 @@ def test_onnx_flavor_and_other_flavors(shelf: Shelf) -> None:
         shelf.open(shelf.folder)
 
 
+@pytest.mark.parametrize(
+    ("flavor", "name", "content"),
+    [
+        ("xgboost", "model.ubj", b"{L\0\0\0\0\0\0\0\x07learner{"),
+        ("lightgbm", "model.lgb", b"tree\nversion=v4\nnum_class=1\n"),
+    ],
+)
+def test_pyfunc_serves_mlflow_boosters_unless_their_runtime_is_named(
+    shelf: Shelf, flavor: str, name: str, content: bytes
+) -> None:
+    shelf.write(**{name: content})
+    pyfunc = {"loader_module": f"mlflow.{flavor}", "data": name}
+    folder = shelf.mlmodel(flavors={flavor: {"data": name, "code": None}, "python_function": pyfunc})
+    with pytest.raises(Untrusted, match=f"the loader mlflow.{flavor}"):
+        shelf.open(folder)
+    assert shelf.open(folder, trust_pickle=True).artefact.format == "mlflow"
+    native = shelf.open(folder, runtime=flavor).artefact
+    assert (native.format, native.path, native.trusted) == (flavor, folder / name, False)
+    shelf.write(**{name: pickle.dumps({})})
+    with pytest.raises(Untrusted, match="is a pickle"):
+        shelf.open(folder, runtime=flavor)
+
+
 def test_code_beside_a_scikit_learn_model_goes_to_pyfunc_and_needs_trust(shelf: Shelf, tmp_path: Path) -> None:
     shelf.write(model_DOT_skops=skops_bytes(tmp_path), code__mine_DOT_py=b"import os")
     shelf.mlmodel(flavors={"python_function": {**PYFUNC, "code": "code"}, "sklearn": {**SKLEARN, "code": "code"}})

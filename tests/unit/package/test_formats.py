@@ -195,10 +195,7 @@ def test_an_mlmodel_that_is_none(tmp_path: Path, text: str) -> None:
 FOREIGN = {
     "safetensors": (12).to_bytes(8, "little") + b'{"a":{"b":1}' + b"\0" * 20,
     "gguf": b"GGUF\x03\0\0\0",
-    "tflite": b"\x20\0\0\0TFL3\0\0",
     "ort": b"\x20\0\0\0ORTM\0\0",
-    "xgboost": b"{L\0\0\0\0\0\0\0\x07learner{",
-    "lightgbm": b"tree\nversion=v4\nnum_class=1\n",
     "catboost": b"CBM1\0\0",
     "hdf5": b"\x89HDF\r\n\x1a\n\0",
     "openvino": b'<?xml version="1.0"?>\n<net name="m" version="11">\n',
@@ -208,6 +205,26 @@ FOREIGN = {
     "text": "hélas\n".encode(),
     "python": b"import os\nclass Predictor:\n    pass\n",
 }
+
+
+OLD_XGBOOST = bytes(136) + (15).to_bytes(8, "little") + b"binary:logistic" + bytes(20)
+
+NATIVE = {
+    "a.tflite": (b"\x20\0\0\0TFL3\0\0", "tflite", "litert"),
+    "a.ubj": (b"{L\0\0\0\0\0\0\0\x07learner{", "xgboost", "xgboost"),
+    "a.json": (b'{"learner":{"attributes":{}', "xgboost", "xgboost"),
+    "spaced.json": (b'{\n  "version": [3, 2, 0],\n  "learner": {', "xgboost", "xgboost"),
+    "a.model": (b"binf" + OLD_XGBOOST, "xgboost", "xgboost"),
+    "older.model": (OLD_XGBOOST, "xgboost", "xgboost"),
+    "a.txt": (b"tree\nversion=v4\nnum_class=1\n", "lightgbm", "lightgbm"),
+}
+
+
+@pytest.mark.parametrize("case", NATIVE)
+def test_native_files_are_known_by_content(tmp_path: Path, case: str) -> None:
+    content, name, runtime = NATIVE[case]
+    found = sniff(file(tmp_path, content))
+    assert (found.name, found.runtime) == (name, runtime)
 
 
 @pytest.mark.parametrize("name", FOREIGN)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def test_the_manifest_wins_over_flavors_and_those_over_requirements(tmp_path: Pa
     packaged = Manifest("m", Signature(()), "sklearn", ".", python="3.12.0", libraries={"scikit-learn": "1.7.0"})
     libraries, python = versions.recorded(tmp_path, mlmodel, packaged)
     assert (libraries["scikit-learn"], libraries["numpy"], python) == ("1.7.0", "1.26.4", "3.12.0")
+
+
+def test_another_build_of_a_library_is_that_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_cpu(name: str) -> str:
+        if name != "xgboost-cpu":
+            raise PackageNotFoundError(name)
+        return "3.2.0"
+
+    monkeypatch.setattr(versions, "version", only_cpu)
+    assert versions.installed("xgboost") == "3.2.0"
+    assert versions.installed("lightgbm") == ""
 
 
 def test_installed_versions_are_real() -> None:

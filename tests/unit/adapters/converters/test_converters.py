@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
-from fairlead.adapters.converters.onnx_mlflow import OnnxToMlflow
+from fairlead.adapters.converters.file_mlflow import OnnxToMlflow
 from fairlead.adapters.converters.sklearn_mlflow import SklearnToMlflow
 from fairlead.adapters.converters.sklearn_onnx import SklearnToOnnx
 from fairlead.contracts.errors import BrokenModel, StorageFull

@@ -1,0 +1,1 @@
+"""The ``litert`` runtime: ``.tflite`` graphs through LiteRT (TensorFlow Lite)."""
