@@ -15,47 +15,55 @@ from fairlead.kit.config import home as read_home
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.wiring import serving
 
+GrpcPort = Annotated[
+    int | None, typer.Option(help="Port of gRPC, 8081 by custom; 0 takes a free one. Without it: no gRPC.")
+]
+TlsCert = Annotated[str, typer.Option(help="Certificate (PEM), the chain behind it: serve HTTPS.")]
+TlsKey = Annotated[str, typer.Option(help="Its key (PEM); empty: in the same file.")]
+TlsClientCa = Annotated[
+    str, typer.Option(help="Authorities (PEM): callers must show a certificate that one of them signed.")
+]
+Record = Annotated[
+    bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
+]
+MaxBody = Annotated[float, typer.Option(help="Largest request body, MiB.")]
+Grace = Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")]
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, pkg.module:Predictor"
+    ),
+]
+TrustPickle = Annotated[
+    bool, typer.Option("--trust-pickle", help="Unpickle files given on this command line: they can run any code.")
+]
+DeadlineMs = Annotated[float, typer.Option(help="Time for a call that names none in x-request-timeout-ms.")]
+AsJson = Annotated[bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")]
+
 
 def serve(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, pkg.module:Predictor"
-        ),
-    ],
+    models: Models,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
-    grpc_port: Annotated[
-        int | None, typer.Option(help="Port of gRPC, 8081 by custom; 0 takes a free one. Without it: no gRPC.")
-    ] = None,
+    grpc_port: GrpcPort = None,
     workers: Annotated[int, typer.Option(help="Processes that answer; each loads every model.")] = 1,
     home: HomeOption = None,
     tracking: TrackingOption = None,
     runtime: Annotated[str, typer.Option(help="Run with this runtime instead of the one the package chose.")] = "",
-    trust_pickle: Annotated[
-        bool, typer.Option("--trust-pickle", help="Unpickle files given on this command line: they can run any code.")
-    ] = False,
+    trust_pickle: TrustPickle = False,
     max_rows: Annotated[int, typer.Option(help="Most rows in a batch; 0: as the measured curve says.")] = 0,
     max_wait_ms: Annotated[float, typer.Option(help="Longest that a batch waits for company; 0: never.")] = 0.0,
     queue_rows: Annotated[int, typer.Option(help="Most rows that may wait; more get 429.")] = 16_384,
-    deadline_ms: Annotated[
-        float, typer.Option(help="Time for a call that names none in x-request-timeout-ms.")
-    ] = 60_000.0,
+    deadline_ms: DeadlineMs = 60_000.0,
     threads: Annotated[int, typer.Option(help="Intra-op threads of the runtime; 0: the runtime decides.")] = 0,
-    max_body_mb: Annotated[float, typer.Option(help="Largest request body, MiB.")] = 64.0,
-    grace: Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")] = 25.0,
-    tls_cert: Annotated[str, typer.Option(help="Certificate (PEM), the chain behind it: serve HTTPS.")] = "",
-    tls_key: Annotated[str, typer.Option(help="Its key (PEM); empty: in the same file.")] = "",
-    tls_client_ca: Annotated[
-        str, typer.Option(help="Authorities (PEM): callers must show a certificate that one of them signed.")
-    ] = "",
-    record: Annotated[
-        bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
-    ] = False,
+    max_body_mb: MaxBody = 64.0,
+    grace: Grace = 25.0,
+    tls_cert: TlsCert = "",
+    tls_key: TlsKey = "",
+    tls_client_ca: TlsClientCa = "",
+    record: Record = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
-    ] = False,
+    as_json: AsJson = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Serve models: Open Inference Protocol V2, KServe V1 and MLflow /invocations on one port, gRPC on another."""

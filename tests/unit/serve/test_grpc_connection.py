@@ -15,8 +15,8 @@ import h2.settings
 import pytest
 from hpack import Encoder
 
-from fairlead.serve.grpc import connection as module
 from fairlead.serve.grpc import frames, status
+from fairlead.serve.grpc import incoming as module
 from fairlead.serve.grpc.connection import Connection, Limits
 from fairlead.serve.grpc.frames import frame
 from fairlead.serve.grpc.stream import Rpc, Stream

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from fairlead.serve.grpc import frames, status
 from fairlead.serve.grpc.frames import frame
+from fairlead.serve.grpc.framing import PREFIX, Refused, Unframed, framed
 from fairlead.serve.grpc.headers import OK_HEAD, literal
 
 if TYPE_CHECKING:
     from fairlead.serve.grpc.connection import Connection
 
-_PREFIX: Final = 5
-"""Bytes before a message: whether it is compressed, and its length."""
 _BUDGET: Final = 4
 """Times the largest message that a connection may hold in messages that are not whole."""
+_UPDATE: Final = 1 << 19
+"""Bytes of a stream after which the client is told to go on: half its window."""
 _DONE: Final = literal(b"grpc-status", b"0")
 
 
@@ -42,7 +42,7 @@ class Stream:
     """``headers``: the request's.  ``window``: bytes that the client takes on this stream."""
 
     __slots__ = (
-        "_body", "_connection", "_eaten", "_inflate", "_opened", "_pending", "_trailers", "_waiting_since",
+        "_connection", "_eaten", "_messages", "_opened", "_pending", "_since", "_trailers",
         "ended", "number", "rpc", "window",
     )  # fmt: skip
 
@@ -53,13 +53,12 @@ class Stream:
         self.rpc: Rpc | None = None
         self.ended = False
         """The client sends no more, or nobody listens."""
-        self._inflate = headers.get(b"grpc-encoding", b"identity")
-        self._body = bytearray()
+        self._messages = Unframed(connection.limits.max_body, headers.get(b"grpc-encoding", b"identity"))
         self._eaten = 0
         self._opened = False
         self._pending = bytearray()
         self._trailers: bytes | None = None
-        self._waiting_since = connection.seen
+        self._since = connection.seen
 
     @property
     def waits(self) -> bool:
@@ -70,91 +69,65 @@ class Stream:
 
     def received(self, payload: bytes, size: int, *, end: bool) -> None:
         """A data frame; ``size``: what it counts in the window, padding too."""
-        connection, body = self._connection, self._body
-        self._waiting_since = connection.seen
-        if payload:
-            connection.buffered += len(payload)
-            body += payload
-            self._messages()
-            if self.ended:
-                return
-            if connection.buffered > _BUDGET * connection.limits.max_body + frames.DEFAULT_WINDOW:
-                self.refuse(status.EXHAUSTED, "too many messages at once on this connection; send fewer at a time")
-                return
+        connection = self._connection
+        self._since = connection.seen
+        if payload and not self._take(payload):
+            return
         if end:
             self.ended = True
-            if body:
-                self.refuse(status.INTERNAL, f"the stream ended within a message, after {len(body)} bytes of it")
+            if held := self._messages.held:
+                self.refuse(status.INTERNAL, f"the stream ended within a message, after {held} bytes of it")
             elif self.rpc is not None:
                 self.rpc.closed()
             return
         self._eaten += size
-        if self._eaten >= 1 << 19:
-            connection.write(frames.window_update(self.number, self._eaten))
+        if self._eaten >= _UPDATE:
+            connection.out.write(frames.window_update(self.number, self._eaten))
             self._eaten = 0
 
-    def _messages(self) -> None:
-        body = self._body
-        while len(body) >= _PREFIX and not self.ended and self.rpc is not None:
-            length = int.from_bytes(body[1:_PREFIX], "big")
-            limit = self._connection.limits.max_body
-            if length > limit:
-                self.refuse(
-                    status.EXHAUSTED,
-                    f"the message has {length} bytes; the limit is {limit} bytes (serve --max-body-mb): send fewer "
-                    "rows at once",
-                )
-                return
-            if len(body) < _PREFIX + length:
-                return
-            data = bytes(body[_PREFIX : _PREFIX + length])
-            squeezed = body[0]
-            del body[: _PREFIX + length]
-            self._connection.buffered -= _PREFIX + length
-            if squeezed:
-                plain = self._inflated(data, limit)
-                if plain is None:
-                    return
-                data = plain
-            self.rpc.message(data)
-
-    def _inflated(self, data: bytes, limit: int) -> bytes | None:
-        bits = {b"gzip": 31, b"deflate": 15}.get(self._inflate)
-        if bits is None:
-            name = self._inflate.decode("latin-1")
-            self.refuse(
-                status.UNIMPLEMENTED, f"grpc-encoding {name!r} is not read here; send identity, deflate or gzip"
-            )
-            return None
-        inflater = zlib.decompressobj(wbits=bits)
+    def _take(self, payload: bytes) -> bool:
+        """Hand on the messages that are whole; False where the stream was refused."""
+        connection, messages = self._connection, self._messages
+        before = messages.held
         try:
-            plain = inflater.decompress(data, limit + 1)
-        except zlib.error as error:
-            self.refuse(status.INVALID, f"the message is no valid {self._inflate.decode()}: {error}")
-            return None
-        if len(plain) > limit:
-            self.refuse(status.EXHAUSTED, f"the message has more than {limit} bytes once inflated; send fewer rows")
-            return None
-        return plain
+            for data in messages.feed(payload):
+                if self.rpc is None:  # it has answered
+                    break
+                self.rpc.message(data)
+        except Refused as error:
+            connection.buffered += messages.held - before
+            self.refuse(error.code, str(error))
+            return False
+        connection.buffered += messages.held - before
+        if connection.buffered > _BUDGET * connection.limits.max_body + frames.DEFAULT_WINDOW:
+            self.refuse(status.EXHAUSTED, "too many messages at once on this connection; send fewer at a time")
+        return not self.ended and self.rpc is not None
+
+    def more(self, size: int) -> None:
+        """The client takes so many bytes more."""
+        self.window += size
+        if not size or self.window > frames.MOST_WINDOW:
+            self._reset(frames.FLOW_CONTROL_ERROR if size else frames.PROTOCOL_ERROR)
+        else:
+            self.pump()
 
     # To the client.
 
     def send(self, message: bytes) -> None:
         """One message of several."""
-        head = b"" if self._opened else frame(frames.HEADERS, frames.END_HEADERS, self.number, OK_HEAD)
-        self._opened = True
-        if head:
-            self._connection.write(head)
-        self._pending += b"\x00" + len(message).to_bytes(4, "big") + message
+        if not self._opened:
+            self._opened = True
+            self._connection.out.write(frame(frames.HEADERS, frames.END_HEADERS, self.number, OK_HEAD))
+        self._pending += framed(message)
         self.pump()
 
     def answer(self, message: bytes, trailers: bytes = b"") -> None:
         """The one message and the end, well. ``trailers``: fields as ``headers.literal`` writes them."""
-        size, number, connection = len(message) + _PREFIX, self.number, self._connection
-        if not self._opened and self.window >= size and connection.grant(size):
-            connection.write(
+        size, number, out = len(message) + PREFIX, self.number, self._connection.out
+        if not self._opened and self._trailers is None and self.window >= size and out.grant(size):
+            out.write(
                 frame(frames.HEADERS, frames.END_HEADERS, number, OK_HEAD)
-                + frame(frames.DATA, 0, number, b"\x00" + len(message).to_bytes(4, "big") + message)
+                + frame(frames.DATA, 0, number, framed(message))
                 + frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, number, _DONE + trailers)
             )
             self._over()
@@ -174,17 +147,6 @@ class Stream:
             self._trailers = OK_HEAD + self._trailers  # one block that is head and trailers
         self.pump()
 
-    def refuse_http(self, code: int, why: str) -> None:
-        """An answer to what is no gRPC: a status of HTTP."""
-        fields = literal(b":status", b"%d" % code) + literal(b"content-type", b"text/plain")
-        body, connection = why.encode(), self._connection
-        connection.write(frame(frames.HEADERS, frames.END_HEADERS, self.number, fields))
-        if connection.grant(len(body)):
-            connection.write(frame(frames.DATA, frames.END_STREAM, self.number, body))
-        else:
-            connection.write(frame(frames.DATA, frames.END_STREAM, self.number))
-        self._over()
-
     def refuse(self, code: int, message: str) -> None:
         """End a stream whose request cannot be read on."""
         rpc, self.rpc = self.rpc, None
@@ -192,57 +154,71 @@ class Stream:
             rpc.cancelled()
         self.finish(code, message)
 
+    def refuse_http(self, code: int, why: str) -> None:
+        """An answer to what is no gRPC: a status of HTTP."""
+        fields = literal(b":status", b"%d" % code) + literal(b"content-type", b"text/plain")
+        body, out = why.encode(), self._connection.out
+        out.write(frame(frames.HEADERS, frames.END_HEADERS, self.number, fields))
+        fits = out.grant(len(body)) and self.window >= len(body)
+        out.write(frame(frames.DATA, frames.END_STREAM, self.number, body if fits else b""))
+        self._over()
+
     def pump(self) -> None:
         """Send what the windows allow."""
-        connection = self._connection
+        out = self._connection.out
         while self._pending:
-            if self.window <= 0:
-                return
-            size = connection.take(min(len(self._pending), self.window))
+            size = out.take(min(len(self._pending), max(0, self.window)))
             if not size:
                 return
             self.window -= size
-            connection.write(frame(frames.DATA, 0, self.number, bytes(self._pending[:size])))
+            out.write(frame(frames.DATA, 0, self.number, bytes(self._pending[:size])))
             del self._pending[:size]
         if self._trailers is not None:
-            flags = frames.END_HEADERS | frames.END_STREAM
-            for start in range(0, len(self._trailers) or 1, frames.SMALLEST_FRAME):
-                piece = self._trailers[start : start + frames.SMALLEST_FRAME]
-                last = start + frames.SMALLEST_FRAME >= len(self._trailers)
-                kind = frames.CONTINUATION if start else frames.HEADERS
-                ends = (flags if last else frames.END_STREAM) if not start else (frames.END_HEADERS if last else 0)
-                connection.write(frame(kind, ends, self.number, piece))
+            for piece in _blocks(self.number, self._trailers):
+                out.write(piece)
             self._over()
 
-    def reset(self, code: int) -> None:
-        """Give the stream up."""
-        self._connection.write(frames.reset(self.number, code))
-        self.lost()
-        self._connection.forget(self)
+    # The end.
 
     def lost(self) -> None:
         """The client reset it, or is gone."""
-        self._connection.buffered -= len(self._body)
-        self._body.clear()
-        self._pending.clear()
-        self.ended = True
+        self._emptied()
         rpc, self.rpc = self.rpc, None
         if rpc is not None:
             rpc.cancelled()
 
+    def _reset(self, code: int) -> None:
+        self._connection.out.write(frames.reset(self.number, code))
+        self.lost()
+        self._connection.forget(self)
+
     def _over(self) -> None:
         if not self.ended:  # the client may stop sending: nobody reads it
-            self.ended = True
-            self._connection.write(frames.reset(self.number, frames.NO_ERROR))
-        self._connection.buffered -= len(self._body)
-        self._body.clear()
+            self._connection.out.write(frames.reset(self.number, frames.NO_ERROR))
+        self._emptied()
         self.rpc = None
         self._connection.forget(self)
+
+    def _emptied(self) -> None:
+        self.ended = True
+        self._connection.buffered -= self._messages.drop()
+        self._pending.clear()
 
     def look(self, now: float) -> None:
         """Called once a second: a message that does not come on, an answer that is not taken."""
         limits = self._connection.limits
-        if self._body and now - self._waiting_since > limits.read_timeout:
+        if self._messages.held and now - self._since > limits.read_timeout:
             self.refuse(status.DEADLINE, f"no byte of the message came for {limits.read_timeout:g} s")
         elif self._pending and now - self._connection.seen > limits.write_timeout:
-            self.reset(frames.CANCEL)
+            self._reset(frames.CANCEL)
+
+
+def _blocks(number: int, block: bytes) -> list[bytes]:
+    """Trailers as one header frame, continued where they are long."""
+    size = frames.SMALLEST_FRAME
+    pieces = [block[start : start + size] for start in range(0, len(block), size)]
+    kinds = [(frames.HEADERS, frames.END_STREAM), *[(frames.CONTINUATION, 0)] * (len(pieces) - 1)]
+    ends = [0] * (len(pieces) - 1) + [frames.END_HEADERS]
+    return [
+        frame(kind, flags | end, number, piece) for (kind, flags), end, piece in zip(kinds, ends, pieces, strict=True)
+    ]
