@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import socket
@@ -83,6 +84,11 @@ def batch(
         _names(keep), _names(columns), rows, shard_rows, workers, most,
     )  # fmt: skip
     begun = batching.job(place, asked, running.worker_command("batch"), bar)
+    raise typer.Exit(_run(begun, bar, share, resume=resume, as_json=as_json))
+
+
+def _run(begun: batching.Begun, bar: _Bar, share: float, *, resume: bool, as_json: bool) -> int:
+    """To its end, or to a signal; the exit code. ``share``: of the rows that may be rejected."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: begun.driver.stop(number))
     started = time.monotonic()
@@ -93,15 +99,14 @@ def batch(
         sys.stderr.write(f"fairlead: {error}\n")
         if as_json:
             emit({"error": str(error), "code": error.code}, "", as_json)
-        raise typer.Exit(INTERRUPTED) from None
+        return INTERRUPTED
     finally:
         bar.end()
-    seconds = time.monotonic() - started
-    _say(begun, totals, seconds, as_json)
+    _say(begun, totals, time.monotonic() - started, as_json)
     if why := _too_many(totals, share):
         sys.stderr.write(f"fairlead: {why}\n")
-        raise typer.Exit(FAILED)
-    raise typer.Exit(DONE)
+        return FAILED
+    return DONE
 
 
 def _target(model: str, runtime: str, trust_pickle: bool) -> serving.Target:
@@ -213,8 +218,6 @@ def _work(place: Any, worker_of: str) -> None:
         try:
             batching.worker(place, link)
         except Exception as error:  # noqa: BLE001 - the job tells it
-            try:
+            with contextlib.suppress(OSError):
                 link.sendall(frame(failed(as_ours(error))))
-            except OSError:
-                pass
             raise typer.Exit(FAILED) from None

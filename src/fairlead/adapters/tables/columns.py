@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from fairlead.contracts.tables import Array, Cells, Need, Spoiled
 from fairlead.contracts.types import DataType
 
+_ODD = ("#N/A N/A", "1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN")
 BLANKS = pa.array(
-    ["", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>", "#N/A", "#NA"]
-    + ["#N/A N/A", "1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN"]
+    ["", "NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>", "#N/A", "#NA", *_ODD]
 )
 """Cells that pandas, and with it every protocol here that takes CSV, reads as missing."""
 

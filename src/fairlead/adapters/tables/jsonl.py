@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow.json as pajson
 
 from fairlead.adapters.tables import text
 from fairlead.adapters.tables.columns import Bad, Rows, block, is_list, typed
-from fairlead.adapters.tables.writing import LineWriter, RAW, listed
+from fairlead.adapters.tables.writing import RAW, LineWriter, listed
 from fairlead.contracts.errors import MalformedBody
 from fairlead.contracts.tables import Array, Cells, Field, Found, Layout, Need, Piece, Spoiled, Wanted, Writer
 from fairlead.contracts.types import DataType
@@ -23,6 +23,7 @@ from fairlead.contracts.types import DataType
 _SAMPLE = 100
 """Rows that say which columns there are."""
 _DECODE = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_OBJECT = msgspec.json.Decoder(dict[str, Any]).decode
 _ANY = msgspec.json.Decoder().decode
 _ARROW = {DataType.BOOL: pa.bool_(), DataType.BYTES: pa.string()}
 
@@ -58,16 +59,18 @@ class JsonTables:
     def read(self, file: Found, piece: Piece, wanted: Wanted, rows: int) -> Iterator[Rows]:  # noqa: ARG002
         schema = pa.ipc.read_schema(pa.py_buffer(wanted.kept)) if wanted.kept else None
         numbers = np.arange(piece.first, piece.first + piece.rows)
-        if schema is None and (table := _at_once(piece, wanted)) is not None:
+        keep = _keeper(schema)
+        lines = (line for line in io.BytesIO(piece.data) if line.strip())
+        if (table := _at_once(piece, wanted)) is not None:
             for start in range(0, max(1, table.num_rows), rows):
                 part = table.slice(start, rows)
                 bad: Bad = {}
                 columns = {name: typed(_one(part[name]), need, bad) for name, need in wanted.inputs.items()}
-                yield block(part, numbers[start : start + rows], columns, None, bad, [])
+                kept = None if schema is None else keep(list(islice(lines, rows)))
+                yield block(part, numbers[start : start + rows], columns, kept, bad, [])
             return
-        lines = (line for line in io.BytesIO(piece.data) if line.strip())
         for start in range(0, piece.rows, rows):
-            yield _by_row(list(islice(lines, rows)), numbers[start : start + rows], wanted, schema)
+            yield _by_row(list(islice(lines, rows)), numbers[start : start + rows], wanted, keep)
 
     def write(self, path: Path, layout: Layout) -> Writer:
         return _JsonWriter(path, layout)
@@ -121,12 +124,29 @@ def _at_once(piece: Piece, wanted: Wanted) -> Any | None:
     return table if table.num_rows == piece.rows and not lists else None
 
 
-def _by_row(lines: list[bytes], numbers: Array, wanted: Wanted, schema: Any) -> Rows:
-    good, kept, spoiled = np.ones(len(lines), bool), [], []
+def _keeper(schema: Any) -> Callable[[list[bytes]], Any]:
+    """Lines to what is kept of them, as the JSON that it was."""
+    if schema is None:
+        return lambda _lines: None
+    absent = msgspec.Raw()
+    fields = [(f"f{at}", msgspec.Raw, msgspec.field(default=absent, name=name)) for at, name in enumerate(schema.names)]
+    decode = msgspec.json.Decoder(msgspec.defstruct("Kept", fields)).decode
+
+    def keep(lines: list[bytes]) -> Any:
+        rows = [msgspec.structs.astuple(decode(line)) for line in lines]
+        columns = zip(*rows, strict=True) if rows else [()] * len(schema.names)
+        arrays = [pa.array([bytes(raw).decode() or None for raw in column], pa.string()) for column in columns]
+        return pa.table(arrays, schema=schema)
+
+    return keep
+
+
+def _by_row(lines: list[bytes], numbers: Array, wanted: Wanted, keep: Callable[[list[bytes]], Any]) -> Rows:
+    good, spoiled = np.ones(len(lines), bool), []
     values: dict[str, list[Any]] = {name: [] for name in wanted.inputs}
     for index, line in enumerate(lines):
         try:
-            row = _DECODE(line)
+            row = _OBJECT(line)
             cells = {name: _cell(row.get(name), name, need) for name, need in wanted.inputs.items()}
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError) as error:
             good[index] = False
@@ -134,20 +154,15 @@ def _by_row(lines: list[bytes], numbers: Array, wanted: Wanted, schema: Any) -> 
             continue
         for name, cell in cells.items():
             values[name].append(cell)
-        kept.append(row)
     bad: Bad = {}
     columns: dict[str, Cells] = {}
     for name, kind in zip(values, _schema(wanted).types, strict=True):
         unsigned = wanted.inputs[name].datatype is DataType.UINT64
         typed_as = pa.uint64() if unsigned and not is_list(kind) else pa.list_(pa.uint64()) if unsigned else kind
         columns[name] = typed(pa.array(values[name], typed_as), wanted.inputs[name], bad)
-    table = pa.table({"line": pa.array([line for line, fine in zip(lines, good, strict=True) if fine], pa.binary())})
-    carried = None
-    if schema is not None:
-        carried = pa.table(
-            [pa.array([_text(row.get(name)) for row in kept], pa.string()) for name in schema.names], schema=schema
-        )
-    found = block(table, numbers[good], columns, carried, bad, spoiled)
+    fine = [line for line, whole in zip(lines, good, strict=True) if whole]
+    table = pa.table({"line": pa.array(fine, pa.binary())})
+    found = block(table, numbers[good], columns, keep(fine), bad, spoiled)
     return _JsonRows(found.rows, found.columns, found.kept, found.spoiled, found.table)
 
 
@@ -163,18 +178,13 @@ def _shown(line: bytes) -> Any:
         return line.decode(errors="backslashreplace").rstrip("\r\n")[:10_000]
 
 
-def _text(raw: msgspec.Raw | None) -> str | None:
-    return None if raw is None else bytes(raw).decode()
-
-
-def _cell(raw: msgspec.Raw | None, name: str, need: Need) -> Any:
+def _cell(value: Any, name: str, need: Need) -> Any:
     """A value as its column holds it. Raises ValueError with the reason where it is none."""
-    value = None if raw is None else _ANY(raw)
     if value is None:
         return None
     if not need.width:
         return _value(value, name, need.datatype)
-    if not isinstance(value, list):
+    if type(value) is not list:
         raise ValueError(f"column {name!r}: expected a list of {need.datatype.value}, found {_kind(value)}")
     return [None if one is None else _value(one, name, need.datatype) for one in value]
 

@@ -1,4 +1,4 @@
-"""Parquet: files, folders of them, and S3. A piece is one row group or some neighbours, so that any process reads any."""
+"""Parquet: files, folders of them, and S3. A piece is one row group or some neighbours: any process can read any."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from fairlead.adapters.tables.columns import Bad, Rows, block, datatype_of, is_list, typed
-from fairlead.adapters.tables.writing import kept_schema, nested, no_kept, no_outputs
+from fairlead.adapters.tables.writing import nested, no_kept, no_outputs
 from fairlead.contracts.errors import MalformedBody, SourceNotFound, Unavailable, UsageError
-from fairlead.contracts.tables import Array, Cells, Field, Found, Layout, Piece, Wanted, Writer
+from fairlead.contracts.tables import ROW, Array, Cells, Field, Found, Layout, Piece, Wanted, Writer
 from fairlead.contracts.types import Tensors
 
-_READ_BYTES = 1 << 20
-"""What is read of a column at once: a row group is never whole in memory."""
 _GROUP_ROWS, _GROUP_BYTES = 131_072, 64 << 20
 """A row group that is written ends at the first of these."""
 _CONNECT_SECONDS, _REQUEST_SECONDS = 5, 60
@@ -83,7 +81,8 @@ class ParquetTables:
         return _ParquetWriter(path, layout)
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
-        with pq.ParquetFile(parts[0]) as first, pq.ParquetWriter(path, first.schema_arrow) as whole:
+        schema = pq.read_schema(parts[0])
+        with pq.ParquetWriter(path, schema, **_encodings(schema)) as whole:
             for part in parts:
                 with pq.ParquetFile(part) as source:
                     for group in range(source.metadata.num_row_groups):
@@ -95,7 +94,7 @@ class _ParquetWriter:
         self._layout = layout
         empty = nested(layout, np.empty(0, np.int64), no_outputs(layout), no_kept(layout))
         self._schema = empty.schema
-        self._writer = pq.ParquetWriter(path, self._schema)
+        self._writer = pq.ParquetWriter(path, self._schema, **_encodings(self._schema))
         self._waiting: list[Any] = []
         self._rows = self._bytes = 0
 
@@ -118,6 +117,16 @@ class _ParquetWriter:
         table = pa.concat_tables(self._waiting)
         self._waiting, self._rows, self._bytes = [], 0, 0
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+
+def _encodings(schema: Any) -> dict[str, Any]:
+    """Dictionaries only where values come again: scores are nearly all different, and row numbers follow each other."""
+    again = [
+        field.name
+        for field in schema
+        if field.name != ROW and not pa.types.is_floating(field.type) and not pa.types.is_nested(field.type)
+    ]
+    return {"use_dictionary": again or False, "column_encoding": {ROW: "DELTA_BINARY_PACKED"}}
 
 
 def _field(field: Any) -> Field:
@@ -144,7 +153,7 @@ def _opened(file: Found) -> Iterator[Any]:
         elif not file.size:
             raise MalformedBody(f"{file.path} is empty (0 bytes)")
         else:
-            opened = pq.ParquetFile(file.path, pre_buffer=False, buffer_size=_READ_BYTES)
+            opened = pq.ParquetFile(file.path, memory_map=True, pre_buffer=False)  # pages go when memory is short
         with opened:
             yield opened
 

@@ -37,8 +37,9 @@ def choose(
     """The columns that make the model's inputs.
 
     An input of one value a row is the column of its name. One of several is the column of its name with lists, or
-    ``NAME_0``, ``NAME_1`` and so on, or, where the model has no other input, ``columns``: by default all that are not
-    kept. Raises InvalidTensor naming what is not there or of another type, UsageError for a model that takes no rows.
+    ``NAME_0``, ``NAME_1`` and so on, or, where the model has no other input, ``columns``: by default all, or
+    all that are not kept. Raises InvalidTensor naming what is not there or of another type, UsageError for a model that
+    takes no rows.
     """
     if not signature.batched:
         raise UsageError("this model has no dimension that counts rows: send it calls, with `fairlead predict`")
@@ -48,8 +49,10 @@ def choose(
     for name in columns:
         if name not in by_name:
             raise InvalidTensor(f"{where} has no column {name!r}{nearest(name, tuple(by_name))}")
-    rest = tuple(name for name in by_name if name not in keep) if not columns else tuple(columns)
     only = len(signature.inputs) == 1
+    rest = tuple(columns) or tuple(name for name in by_name if name not in keep)
+    if only and not columns and len(by_name) == _size(signature.inputs[0]):
+        rest = tuple(by_name)
     if columns and not only:
         raise UsageError("--columns is for a model with one input; this one finds its columns by their names")
     sources, needs = [], {}
@@ -70,7 +73,7 @@ def choose(
 
 
 def kept(fields: Sequence[Field], asked: Sequence[str], where: str) -> tuple[str, ...]:
-    """The columns that are carried to the output, in the order asked for. Raises UsageError for one that is not there."""
+    """The columns that are carried to the output, in the order asked for. Raises UsageError for one not there."""
     names = tuple(field.name for field in fields)
     if ALL in asked:
         return names

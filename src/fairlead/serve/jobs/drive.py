@@ -226,8 +226,8 @@ class Driver:
             raise FairleadError(f"a worker ended while it loaded the model ({ended})")
         first = score.offset + score.piece.first
         raise FairleadError(
-            f"a worker ended ({ended}) in rows {first} to {first + score.piece.rows}: out of memory (take fewer --workers "
-            f"or --shard-rows), or the model ends its process there; {GO_ON}"
+            f"a worker ended ({ended}) in rows {first} to {first + score.piece.rows}: out of memory (take fewer "
+            f"--workers or --shard-rows), or the model ends its process there; {GO_ON}"
         )
 
     def _finish(self, done: dict[int, Done]) -> Totals:

@@ -22,7 +22,7 @@ from fairlead.serve.jobs.checkpoint import rejected_name, shard_name, whole
 from fairlead.serve.jobs.messages import Begin, Done, Job, Ready, Score, ToWorker
 from fairlead.serve.messages import Failed, Message, Reader, frame
 
-BLOCK_ROWS = 16_384
+BLOCK_ROWS = 8_192
 """Rows in memory at once, or those of one batch where that is more."""
 
 Scored = Callable[[Tensors, int], Awaitable[tuple[Tensors | None, Refused]]]
