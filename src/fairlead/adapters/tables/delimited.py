@@ -14,9 +14,10 @@ import pyarrow.csv as pacsv
 
 from fairlead.adapters.tables import text
 from fairlead.adapters.tables.columns import Bad, Rows, block, parsed
-from fairlead.adapters.tables.writing import LineWriter, flat
+from fairlead.adapters.tables.writing import flat, no_kept, no_outputs
 from fairlead.contracts.errors import MalformedBody
 from fairlead.contracts.tables import Array, Cells, Field, Found, Layout, Piece, Spoiled, Wanted, Writer
+from fairlead.contracts.types import Tensors
 
 
 class CsvTables:
@@ -69,19 +70,19 @@ class CsvTables:
                         whole.write(data)
 
 
-class _CsvWriter(LineWriter):
-    def write(self, rows: Array, outputs: Any, kept: Any) -> None:
-        if self.writer is None:
-            table = flat(self.layout, rows, outputs, kept)
-            self.writer = pacsv.CSVWriter(self.file, table.schema)
-            self.writer.write_table(table)
-        else:
-            self.writer.write_table(flat(self.layout, rows, outputs, kept))
+class _CsvWriter:
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self._layout = layout
+        self._schema = flat(layout, np.empty(0, np.int64), no_outputs(layout), no_kept(layout)).schema
+        self._file = path.open("wb")
+        self._writer = pacsv.CSVWriter(self._file, self._schema)
+
+    def write(self, rows: Array, outputs: Tensors, kept: Any) -> None:
+        self._writer.write_table(flat(self._layout, rows, outputs, kept).cast(self._schema))
 
     def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
-        self.file.close()
+        self._writer.close()
+        self._file.close()
 
 
 def _one(column: Any) -> Any:

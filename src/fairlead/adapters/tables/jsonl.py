@@ -15,10 +15,10 @@ import pyarrow.json as pajson
 
 from fairlead.adapters.tables import text
 from fairlead.adapters.tables.columns import Bad, Rows, block, is_list, typed
-from fairlead.adapters.tables.writing import RAW, LineWriter, listed
+from fairlead.adapters.tables.writing import RAW, listed
 from fairlead.contracts.errors import MalformedBody
 from fairlead.contracts.tables import Array, Cells, Field, Found, Layout, Need, Piece, Spoiled, Wanted, Writer
-from fairlead.contracts.types import DataType
+from fairlead.contracts.types import DataType, Tensors
 
 _SAMPLE = 100
 """Rows that say which columns there are."""
@@ -83,15 +83,20 @@ class JsonTables:
                         whole.write(data)
 
 
-class _JsonWriter(LineWriter):
-    _encode = msgspec.json.Encoder(decimal_format="number").encode_lines
+class _JsonWriter:
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self._layout = layout
+        self._file = path.open("wb")
+        self._encode = msgspec.json.Encoder(decimal_format="number").encode_lines
 
-    def write(self, rows: Array, outputs: Any, kept: Any) -> None:
-        columns = listed(self.layout, rows, outputs, kept)
+    def write(self, rows: Array, outputs: Tensors, kept: Any) -> None:
+        columns = listed(self._layout, rows, outputs, kept)
         names = list(columns)
-        self.file.write(
-            self._encode([dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)])
-        )
+        lines = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        self._file.write(self._encode(lines))
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _one(column: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ PIECE_BYTES = 32 << 20
 """A piece of a file of lines ends here, however few rows it has."""
 RECORD_BYTES = 16 << 20
 """No row is longer: more is a quote that nobody closed."""
+_CLOSED = re.compile(rb"""(?>(?:"(?:[^"]++|"")*+"[^",\r\n]*+|[^",][^",\r\n]*+)?+(?:,|\r?\n|\Z))*+""")
+"""A line whose quotes are all in their places."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -50,21 +53,35 @@ def records(lines: Any, quoted: bool, where: str = "the file") -> Iterator[bytes
         yield from lines
         return
     begun: list[bytes] = []
-    size = 0
+    size, inside = 0, False
     for line in lines:
-        inside = line.count(b'"') & 1
-        if not begun and not inside:
+        if not begun and (b'"' not in line or _CLOSED.fullmatch(line)):
             yield line
             continue
+        inside = _inside(line, inside)
         begun.append(line)
         size += len(line)
         if size > RECORD_BYTES:
             raise MalformedBody(f"{where} has a row of more than {RECORD_BYTES >> 20} MiB: a quote that is not closed?")
-        if inside and len(begun) > 1:
+        if not inside:
             yield b"".join(begun)
             begun, size = [], 0
     if begun:
         yield b"".join(begun)
+
+
+def _inside(line: bytes, inside: bool) -> bool:
+    """Whether the line ends within quotes. ``inside``: whether it begins there. Quotes open only at a cell's start."""
+    at = 0
+    while (found := line.find(b'"', at)) >= 0:
+        at = found + 1
+        if not inside:
+            inside = found == 0 or line[found - 1 : found] == b","
+        elif line[at : at + 1] == b'"':
+            at += 1
+        else:
+            inside = False
+    return inside
 
 
 def first(stream: Any) -> bytes:

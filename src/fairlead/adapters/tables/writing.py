@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -17,18 +16,6 @@ from fairlead.contracts.types import DataType, Tensors
 
 RAW: Final = {b"fairlead": b"json"}
 """Marks a kept column whose texts are JSON values."""
-
-
-class LineWriter:
-    """A file that is written line by line. ``writer``: what the library made of it, from the first block on."""
-
-    def __init__(self, path: Path, layout: Layout) -> None:
-        self.layout = layout
-        self.file = path.open("wb")
-        self.writer: Any = None
-
-    def close(self) -> None:
-        self.file.close()
 
 
 def kept_schema(layout: Layout) -> Any:
