@@ -19,6 +19,14 @@ BLANKS = pa.array(
 )
 """Cells that pandas, and with it every protocol here that takes CSV, reads as missing."""
 
+_NUMBERS = frozenset(
+    kind.id
+    for kind in (
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+        *(pa.float16(), pa.float32(), pa.float64()),
+    )
+)
+"""Types whose values numpy reads where they lie."""
 _WHOLE = r"^[+-]?[0-9]+$"
 _NUMBER = r"(?i)^[+-]?(inf(inity)?|nan|([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?)$"
 _TRUE, _FALSE = pa.array(["true", "1", "1.0"]), pa.array(["false", "0", "0.0"])
@@ -90,6 +98,8 @@ def is_text(kind: Any) -> bool:
 
 def typed(column: Any, need: Need, bad: Bad) -> Cells:
     """A column that has a type. ``column``: an Arrow array."""
+    if column.type.id in _NUMBERS and not column.null_count:
+        return Cells(column.to_numpy())
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if is_list(column.type):

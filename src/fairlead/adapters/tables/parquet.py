@@ -19,6 +19,8 @@ from fairlead.contracts.errors import MalformedBody, SourceNotFound, Unavailable
 from fairlead.contracts.tables import ROW, Array, Cells, Field, Found, Layout, Piece, Wanted, Writer
 from fairlead.contracts.types import Tensors
 
+_READ_VALUES = 1 << 21
+"""Decoded at once, over all columns: Arrow pays for every column that it begins."""
 _GROUP_ROWS, _GROUP_BYTES = 131_072, 64 << 20
 """A row group that is written ends at the first of these."""
 _CONNECT_SECONDS, _REQUEST_SECONDS = 5, 60
@@ -67,15 +69,17 @@ class ParquetTables:
         with _opened(file) as source:
             names = [name for name in source.schema_arrow.names if name in wanted.inputs]
             carried = [] if schema is None else [name for name in schema.names if name not in names]
-            first = piece.first
+            first, most = piece.first, max(rows, _READ_VALUES // max(1, len(names) + len(carried)))
             groups = list(range(piece.start, piece.stop))
-            for batch in source.iter_batches(rows, groups, columns=[*names, *carried], use_threads=False):
-                bad: Bad = {}
-                columns: dict[str, Cells] = {name: typed(batch[name], wanted.inputs[name], bad) for name in names}
-                kept = None if schema is None else _cast(batch.select(schema.names), schema, file)
-                numbers = np.arange(first, first + batch.num_rows)
-                yield block(batch, numbers, columns, kept, bad, [])
-                first += batch.num_rows
+            for read in source.iter_batches(most, groups, columns=[*names, *carried], use_threads=False):
+                for at in range(0, read.num_rows, rows):
+                    batch = read.slice(at, rows)
+                    bad: Bad = {}
+                    columns: dict[str, Cells] = {name: typed(batch[name], wanted.inputs[name], bad) for name in names}
+                    kept = None if schema is None else _cast(batch.select(schema.names), schema, file)
+                    numbers = np.arange(first, first + batch.num_rows)
+                    yield block(batch, numbers, columns, kept, bad, [])
+                    first += batch.num_rows
 
     def write(self, path: Path, layout: Layout) -> Writer:
         return _ParquetWriter(path, layout)
