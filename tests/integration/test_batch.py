@@ -182,6 +182,7 @@ def test_how_many_may_be_rejected(here: Path) -> None:
     assert "every row was rejected" in batch(here, "models:Sum", "--input", "all.csv", "--output", "e", code=1).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", ["folder", "one.parquet", "one.csv"])
 def test_killed_and_resumed_is_as_never_killed(here: Path, writes: str) -> None:
     rows = [{**row, "b": 13} if at % 97 == 0 else row for at, row in enumerate(rows_of(2000))]
@@ -191,7 +192,7 @@ def test_killed_and_resumed_is_as_never_killed(here: Path, writes: str) -> None:
     out = f"wild-{writes}"
     work = here / out / "_work" if writes == "folder" else here / f"{out}.work"
     kills = 0
-    for after in (0, 1, 5, 12, 20, 30, 39):
+    for after in (0, 4, 15, 39):
         process = subprocess.Popen(
             command(*words, "--output", out, "--resume"), cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -202,7 +203,7 @@ def test_killed_and_resumed_is_as_never_killed(here: Path, writes: str) -> None:
             process.kill()
             kills += 1
         process.communicate()
-    assert kills >= 3
+    assert kills >= 2
     said = json.loads(batch(here, *words, "--output", out, "--resume", "--json").stdout)
     assert said["rows"] == 2000
     assert said["rejected"] == 21

@@ -89,6 +89,7 @@ class Driver:
         self._tell = tell
         self._lock = threading.Lock()
         self._stop = Stop()
+        self._shares: dict[int, float] = {}
         self.progress = Progress()
 
     def run(self, resume: bool) -> Totals:
@@ -148,8 +149,9 @@ class Driver:
         for file in inputs:
             rows = 0
             for piece in self._source.pieces(file, self._plan.shard_rows):
-                self.progress.share = max(self.progress.share, (read + piece.share * file.size) / total)
+                self._shares[index] = (read + piece.share * file.size) / total
                 if index in done:
+                    self.progress.share = self._shares.pop(index)
                     self.progress.totals = self.progress.totals.plus(done[index])
                 else:
                     yield Score(index, file, offset, piece)
@@ -186,6 +188,7 @@ class Driver:
             journal.add(reply)
             done[reply.index] = reply
             self.progress.totals = self.progress.totals.plus(reply)
+            self.progress.share = max(self.progress.share, self._shares.pop(reply.index, 0.0))
             self.progress.rows += reply.scored + reply.rejected
             rejected, most = self.progress.totals.rejected, self._plan.most
         if rejected > most:
