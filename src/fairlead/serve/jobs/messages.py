@@ -6,7 +6,11 @@ import msgspec
 
 from fairlead.contracts.tables import Found, Layout, Piece
 from fairlead.serve.jobs.columns import Chosen
-from fairlead.serve.messages import Failed, Message
+from fairlead.serve.messages import Failed
+
+
+class Sent(msgspec.Struct, frozen=True, tag=True):
+    """The class's name is the tag."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -33,13 +37,13 @@ class Job(msgspec.Struct, frozen=True):
 # To a worker.
 
 
-class Begin(Message, frozen=True):
+class Begin(Sent, frozen=True):
     """The first message."""
 
     job: Job
 
 
-class Score(Message, frozen=True):
+class Score(Sent, frozen=True):
     """One shard. ``offset``: rows of the files before this one."""
 
     index: int
@@ -51,11 +55,11 @@ class Score(Message, frozen=True):
 # From a worker.
 
 
-class Ready(Message, frozen=True):
+class Ready(Sent, frozen=True):
     """The model is loaded."""
 
 
-class Done(Message, frozen=True):
+class Done(Sent, frozen=True):
     """The shard is on the disk. ``scored`` and ``rejected``: rows.  ``reason``: of the first that was rejected."""
 
     index: int

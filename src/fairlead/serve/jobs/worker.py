@@ -20,7 +20,7 @@ from fairlead.contracts.types import Signature, Tensors
 from fairlead.serve.jobs.assemble import Refused, assemble
 from fairlead.serve.jobs.checkpoint import rejected_name, shard_name, whole
 from fairlead.serve.jobs.messages import Begin, Done, Job, Ready, Score, ToWorker
-from fairlead.serve.messages import Failed, Message, Reader, frame
+from fairlead.serve.messages import Failed, Reader, frame
 
 BLOCK_ROWS = 8_192
 """Rows in memory at once, or those of one batch where that is more."""
@@ -36,7 +36,7 @@ class Link:
         self._reader = Reader(kinds)
         self._waiting: list[Any] = []
 
-    def send(self, message: Message) -> None:
+    def send(self, message: msgspec.Struct) -> None:
         self._link.sendall(frame(message))
 
     def take(self) -> Any:
