@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("fairlead.cli.up:up", "Serve every endpoint of a spec file, and what belongs to it."),
     "status": ("fairlead.cli.status:status", "Say what runs here: endpoints, versions, rollouts, alerts."),
     "predict": ("fairlead.cli.predict:predict", "Send rows of a CSV or JSON file to a running endpoint."),
+    "batch": ("fairlead.cli.batch:batch", "Score a table, of any size: CSV, JSON Lines or Parquet in and out."),
     "models": ("fairlead.cli.models:app", "The model registry: log, list, show, alias, rollback, history, trust."),
     "monitor": ("fairlead.cli.monitor:app", "What a recorded endpoint does, and whether it drifts: report, drift."),
     "feedback": ("fairlead.cli.feedback:feedback", "Keep what turned out to be true: labels from a CSV file."),

@@ -114,7 +114,7 @@ LARGEST: Final = 64 * 1024 * 1024
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def frame(message: Message) -> bytes:
+def frame(message: msgspec.Struct) -> bytes:
     """The message as it goes over the socket."""
     body = _encode(message)
     return _LENGTH.pack(len(body)) + body

@@ -133,7 +133,7 @@ class Process:
             if loop.time() > ends:
                 self.kill()
             await asyncio.sleep(0.005)
-        return _how(self._popen.returncode)
+        return how(self._popen.returncode)
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class Place:
     coming: Process | None = None
 
 
-def _how(code: int) -> str:
+def how(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     with contextlib.suppress(ValueError):

@@ -66,7 +66,7 @@ def plan(spec: Spec, home: Home) -> serving.Plan:
     """What the server of this spec is built from. Raises MissingExtra when it must record and cannot."""
     return serving.Plan(
         home,
-        [_target(name, endpoint) for name, endpoint in spec.endpoints.items()],
+        [target(name, endpoint) for name, endpoint in spec.endpoints.items()],
         server(spec),
         EndpointSettings(),
         records(spec),
@@ -143,7 +143,8 @@ def champions(home: Home) -> dict[str, Any]:
     return {"endpoints": found} if found else dict(EXAMPLE)
 
 
-def _target(name: str, endpoint: Endpoint) -> serving.Target:
+def target(name: str, endpoint: Endpoint) -> serving.Target:
+    """What an endpoint of a spec serves, and how."""
     one = serving.target(endpoint.model, trust_pickle=endpoint.trust_pickle, runtime=endpoint.runtime)
     return replace(one, uri=endpoint.model, name=name, settings=settings(endpoint))
 

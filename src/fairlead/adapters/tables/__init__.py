@@ -1,0 +1,1 @@
+"""Tables in files through Arrow: Parquet, CSV, JSON Lines."""
