@@ -3,7 +3,9 @@
 usage: python -m bench.batch [--rows 2000000] [--rounds 3] [--workers 1] [--linear]
 
 The model is W1, 100 gradient-boosted trees over 20 float32 features; with ``--linear`` a logistic regression of as
-many, which is so cheap that reading and writing are what is measured. In every round: the floor, a job of a tenth of the
+many, which is so cheap that reading and writing are what is measured.
+
+In every round: the floor, a job of a tenth of the
 rows, a job of all. "floor" and "scored" are rows over seconds of processor time, since a machine that is shared says
 little by the clock; "scored" leaves out the start of the processes (it is the difference of the two jobs). "whole" is
 all rows over the wall time of the whole command, by workers.

@@ -14,10 +14,10 @@ from fairlead.contracts.errors import FairleadError, ModelFailed
 from fairlead.contracts.sink import Sink
 from fairlead.contracts.types import Reply
 from fairlead.kit.ids import request_id as fresh_id
-from fairlead.serve.call import Call
+from fairlead.serve.call import STANDARD, Call
 from fairlead.serve.edges.edge import Answer, Edge
 from fairlead.serve.endpoint import Live
-from fairlead.serve.pipeline import Pipeline, log_failure, timeout_ms
+from fairlead.serve.pipeline import Pipeline, lane_of, log_failure, timeout_ms
 from fairlead.serve.split import Split
 
 log = logging.getLogger("fairlead.serve")
@@ -93,6 +93,8 @@ class Exchange(ABC):
             deadline = self.arrived + live.deadline
             if given is not None:
                 deadline = min(deadline, self.arrived + timeout_ms(given.decode("latin-1")) / 1000)
+            urgent = self.headers.get(b"x-request-priority")
+            lane = STANDARD if urgent is None else lane_of(urgent.decode("latin-1"))
             asked = self.edge.read(body, self.headers, live.signature)
         except Exception as error:  # noqa: BLE001 - told to the caller and, when it is not ours, to the log
             self.refuse(error)
@@ -104,7 +106,10 @@ class Exchange(ABC):
             self._split = splits[live.endpoint]
             live, self._unit = self._split.choose(self.headers, asked.inputs)
             self.live = live
-        self._call = live.call(asked.inputs, asked.parameters, self._done, arrived=self.arrived, deadline=deadline)
+        arrived = self.arrived
+        self._call = live.call(
+            asked.inputs, asked.parameters, self._done, arrived=arrived, deadline=deadline, lane=lane
+        )
         self._front.pipeline.submit(live, self._call)
 
     def _answering(self) -> Live:

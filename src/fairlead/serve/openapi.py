@@ -178,7 +178,9 @@ def _post(summary: str, tag: str, body: Document, reply: Document, error: str) -
     return {
         "summary": summary,
         "tags": [tag],
-        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in ("RequestId", "Timeout", "Key")],
+        "parameters": [
+            {"$ref": f"#/components/parameters/{name}"} for name in ("RequestId", "Timeout", "Priority", "Key")
+        ],
         "requestBody": {"required": True, "content": body},
         "responses": responses,
     }

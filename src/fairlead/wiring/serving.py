@@ -24,6 +24,7 @@ from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live, Placement
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
+from fairlead.serve.pace import Pace
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.process import Command
 from fairlead.serve.protocol import protocol
@@ -223,6 +224,7 @@ def live_version(
         deadline=settings.deadline_ms / 1000,
         example=row,
         notes=notes,
+        pace=Pace(curve.rows, curve.seconds) if curve.rows else None,
     )
     measurements.ready(endpoint, bundle.version, True)
     return live
