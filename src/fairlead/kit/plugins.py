@@ -35,6 +35,10 @@ _EXTRA_OF = {
     "cronsim": "retrain",
     "psycopg": "postgres",
     "matplotlib": "demo",
+    "nats": "brokers",
+    "redis": "brokers",
+    "aio_pika": "brokers",
+    "confluent_kafka": "brokers",
 }
 """Which of our extras installs a library."""
 

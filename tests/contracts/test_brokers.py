@@ -1,0 +1,61 @@
+"""The broker suite over the fake and over every broker whose server is installed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+
+import nats
+import pytest
+
+import services
+from fairlead.contracts.broker import Place
+from fairlead.kit import plugins
+from fairlead.testing import broker_suite
+from fairlead.testing.brokers import MemoryHub
+
+Check = Callable[[broker_suite.Site], Awaitable[None]]
+NUMBERS = itertools.count(1)
+
+
+def named(prefix: str) -> str:
+    return f"{prefix}-{next(NUMBERS)}"
+
+
+def nothing(scheme: str) -> Place:
+    """Where nothing listens."""
+    return Place(scheme, "127.0.0.1:9", "nothing")
+
+
+@pytest.fixture(scope="module")
+def nats_server() -> Iterator[services.Service]:
+    with services.nats() as service:
+        yield service
+
+
+@pytest.mark.parametrize("check", broker_suite.CHECKS, ids=lambda check: check.__name__)
+class TestBrokers:
+    async def test_memory(self, check: Check) -> None:
+        hub = MemoryHub()
+        down = MemoryHub()
+        down.down = True
+
+        async def fresh() -> Place:
+            name = named("memory")
+            hub.create(name)
+            return Place("memory", "here:1", name)
+
+        await check(broker_suite.Site(hub.broker, fresh, unique=True, largest=(1 << 20) + 1))
+
+    async def test_nats(self, check: Check, nats_server: services.Service) -> None:
+        address = f"127.0.0.1:{nats_server.port}"
+
+        async def fresh() -> Place:
+            name = named("nats")
+            client = await nats.connect(f"nats://{address}")
+            await client.jetstream().add_stream(name=name, subjects=[f"{name}.in"])
+            await client.close()
+            return Place("nats", address, f"{name}.in")
+
+        broker = plugins.load("fairlead.brokers", "nats")
+        await check(broker_suite.Site(broker, fresh, unique=True, largest=(1 << 20) + 1, down=nothing("nats")))
