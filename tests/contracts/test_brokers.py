@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import nats
 import pytest
+from redis.asyncio import Redis
 
 import services
 from fairlead.contracts.broker import Place
@@ -30,6 +31,12 @@ def nothing(scheme: str) -> Place:
 @pytest.fixture(scope="module")
 def nats_server() -> Iterator[services.Service]:
     with services.nats() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[services.Service]:
+    with services.redis() as service:
         yield service
 
 
@@ -59,3 +66,15 @@ class TestBrokers:
 
         broker = plugins.load("fairlead.brokers", "nats")
         await check(broker_suite.Site(broker, fresh, unique=True, largest=(1 << 20) + 1, down=nothing("nats")))
+
+    async def test_redis(self, check: Check, redis_server: services.Service) -> None:
+        address = f"127.0.0.1:{redis_server.port}"
+
+        async def fresh() -> Place:
+            name = named("redis")
+            async with Redis(port=redis_server.port) as client:
+                await client.xdel(name, await client.xadd(name, {"body": ""}))
+            return Place("redis", address, name)
+
+        broker = plugins.load("fairlead.brokers", "redis")
+        await check(broker_suite.Site(broker, fresh, makes=True, down=nothing("redis")))
