@@ -45,3 +45,20 @@ def _check_port(address: str, option: str) -> None:
     host, _, port = address.rpartition(":") if ":" in address.rpartition("]")[2] else (address, "", "1")
     if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise UsageError(f"{option}: {address!r} is not HOST:PORT with a port from 1 to 65535")
+
+
+def covers(reader: Place, written: Place) -> bool:
+    """Whether what is written to one place is read from the other; ``*`` and ``>`` are wildcards of NATS subjects."""
+    if (reader.scheme, reader.address) != (written.scheme, written.address):
+        return False
+    if reader.options.get("db", "0") != written.options.get("db", "0"):
+        return False
+    if reader.scheme != "nats":
+        return reader.name == written.name
+    pattern, words = reader.name.split("."), written.name.split(".")
+    for at, part in enumerate(pattern):
+        if part == ">":
+            return len(words) > at
+        if at >= len(words) or part not in ("*", words[at]):
+            return False
+    return len(pattern) == len(words)
