@@ -39,17 +39,27 @@ def fresh_schema() -> Iterator[str]:
 class Service:
     """A private server on a free port, which the test may kill and start again on what it kept in ``folder``."""
 
-    def __init__(self, command: list[str], port: int, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: list[str], port: int, folder: Path, env: Mapping[str, str] | None = None, user: str | None = None
+    ) -> None:
         self.port = port
         self.folder = folder
         self._command = command
         self._env = {**os.environ, **(env or {})}
+        self._user = user
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, seconds: float = 30.0) -> None:
+    def start(self, seconds: float = 90.0) -> None:
         with (self.folder / "log").open("ab") as out:
             self._process = subprocess.Popen(
-                self._command, cwd=self.folder, env=self._env, stdout=out, stderr=out, process_group=0
+                self._command,
+                cwd=self.folder,
+                env=self._env,
+                stdout=out,
+                stderr=out,
+                process_group=0,
+                user=self._user,
+                group=self._user,
             )
         ends = time.monotonic() + seconds
         while not _answers(self.port):
@@ -62,7 +72,7 @@ class Service:
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(number)
+        os.killpg(process.pid, number)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
@@ -70,6 +80,9 @@ class Service:
             process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        ends = time.monotonic() + 20
+        while _answers(self.port) and time.monotonic() < ends:
+            time.sleep(0.02)
 
     def kill(self) -> None:
         self.stop(signal.SIGKILL)
@@ -96,7 +109,9 @@ def redis() -> Iterator[Service]:
 @contextlib.contextmanager
 def rabbitmq() -> Iterator[Service]:
     """RabbitMQ on a node of its own name; it needs a working ``epmd``, which it starts and leaves behind."""
-    with _serving("rabbitmq-server") as (program, port, folder):
+    with _serving("rabbitmq-server") as (found, port, folder):
+        debian = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # what is on the path there is a script around it
+        program = str(debian) if debian.exists() else found
         (folder / "rabbit.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\nlog.console = true\nlog.file = false\n"
         )
@@ -111,9 +126,10 @@ def rabbitmq() -> Iterator[Service]:
             "RABBITMQ_DIST_PORT": str(_free_port()),
             "HOME": str(folder),
         }
-        if os.getuid() == 0:  # Debian's script changes to this user
-            shutil.chown(folder, "rabbitmq", "rabbitmq")
-        with _running(Service([program], port, folder, env), 90.0) as service:
+        user = "rabbitmq" if os.getuid() == 0 else None
+        if user:
+            shutil.chown(folder, user, user)
+        with _running(Service([program], port, folder, env, user)) as service:
             yield service
 
 
@@ -130,9 +146,9 @@ def _serving(program: str) -> Iterator[tuple[str, int, Path]]:
 
 
 @contextlib.contextmanager
-def _running(service: Service, seconds: float = 30.0) -> Iterator[Service]:
+def _running(service: Service) -> Iterator[Service]:
     try:
-        service.start(seconds)
+        service.start()
         yield service
     finally:
         service.stop()

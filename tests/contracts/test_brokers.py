@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 
+import aio_pika
 import nats
 import pytest
+from confluent_kafka import Producer
 from redis.asyncio import Redis
 
 import services
@@ -38,6 +40,18 @@ def nats_server() -> Iterator[services.Service]:
 def redis_server() -> Iterator[services.Service]:
     with services.redis() as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def rabbit_server() -> Iterator[services.Service]:
+    with services.rabbitmq() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def kafka_cluster() -> Iterator[Producer]:
+    """librdkafka's own mock of a cluster, in this process: no transactions, no look-up of offsets by time."""
+    yield Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 2})
 
 
 @pytest.mark.parametrize("check", broker_suite.CHECKS, ids=lambda check: check.__name__)
@@ -78,3 +92,34 @@ class TestBrokers:
 
         broker = plugins.load("fairlead.brokers", "redis")
         await check(broker_suite.Site(broker, fresh, makes=True, down=nothing("redis")))
+
+    async def test_rabbitmq(self, check: Check, rabbit_server: services.Service) -> None:
+        address = f"127.0.0.1:{rabbit_server.port}"
+
+        async def fresh() -> Place:
+            name = named("rabbit")
+            async with await aio_pika.connect(f"amqp://guest:guest@{address}/") as connection:
+                await (await connection.channel()).declare_queue(name, durable=True)
+            return Place("amqp", address, name)
+
+        broker = plugins.load("fairlead.brokers", "amqp")
+        await check(broker_suite.Site(broker, fresh, groups=False, replays=False, down=nothing("amqp")))
+
+    async def test_kafka(self, check: Check, kafka_cluster: Producer) -> None:
+        brokers = kafka_cluster.list_topics(timeout=5).brokers.values()
+        address = ",".join(f"{one.host}:{one.port}" for one in brokers)
+
+        async def fresh() -> Place:
+            name = named("kafka")
+            kafka_cluster.list_topics(name, timeout=5)  # makes it, with four partitions
+            return Place("kafka", address, name)
+
+        site = broker_suite.Site(
+            plugins.load("fairlead.brokers", "kafka"),
+            fresh,
+            shares=False,
+            replays=False,
+            largest=2 << 20,
+            down=nothing("kafka"),
+        )
+        await check(site)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import aio_pika
 import nats
 import pytest
 from redis.asyncio import Redis
@@ -47,6 +48,13 @@ async def redis_streams(port: int, *names: str) -> None:
             await client.xdel(name, await client.xadd(name, {"body": ""}))
 
 
+async def rabbit_queues(port: int, *names: str) -> None:
+    async with await aio_pika.connect(f"amqp://guest:guest@127.0.0.1:{port}/") as connection:
+        channel = await connection.channel()
+        for name in names:
+            await channel.declare_queue(name, durable=True)
+
+
 @dataclass
 class Site:
     """One real server and how streams are made on it."""
@@ -62,7 +70,13 @@ class Site:
         return plugins.load("fairlead.brokers", self.scheme)(self.place(name))
 
 
-KINDS = {"nats": (services.nats, nats_streams), "redis": (services.redis, redis_streams)}
+KINDS = {
+    "nats": (services.nats, nats_streams),
+    "redis": (services.redis, redis_streams),
+    "amqp": (services.rabbitmq, rabbit_queues),
+}
+LOGS = pytest.mark.parametrize("site", ["nats", "redis"], indirect=True)
+"""Brokers that keep what was acknowledged."""
 
 
 @pytest.fixture(params=list(KINDS))
@@ -125,9 +139,12 @@ async def answers(site: Site, different: int, seconds: float = 60.0, name: str =
     found: list[Message] = []
     async with asyncio.timeout(seconds):
         while len({one.headers["x-request-id"] for one in found}) < different:
-            found += await source.fetch(500, 0.2)
-    found += await source.fetch(500, 0.5)
-    await source.settle(found)
+            some = await source.fetch(500, 0.2)
+            await source.settle(some)
+            found += some
+    some = await source.fetch(500, 0.5)
+    await source.settle(some)
+    found += some
     await source.close()
     await broker.close()
     return found
@@ -149,8 +166,9 @@ async def test_nothing_is_lost_when_the_broker_is_killed_in_full_run(site: Site)
     async with worker(site) as running:
         producing = asyncio.create_task(produce(site, range(total)))
         for share in (0.25, 0.6):
-            while running.counts.answered < share * total:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while running.counts.answered < share * total:
+                    await asyncio.sleep(0.01)
             await asyncio.to_thread(site.service.kill)
             await asyncio.sleep(0.3)
             await asyncio.to_thread(site.service.start)
@@ -194,6 +212,7 @@ async def test_workers_of_a_group_share_and_one_that_is_killed_costs_nothing(sit
     await broker.close()
 
 
+@LOGS
 async def test_a_replay_answers_the_window_again_and_ends(site: Site) -> None:
     await site.make(site.service.port, "in", "out")
     await produce(site, range(100))
@@ -210,6 +229,7 @@ async def test_a_replay_answers_the_window_again_and_ends(site: Site) -> None:
         assert running.counts.answered == 40
 
 
+@LOGS
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_the_broker_may_end_in_order_too(site: Site, number: signal.Signals) -> None:
     """A restart as an operator does it, while messages wait."""

@@ -226,7 +226,9 @@ class RedisTarget:
 
 def _connected(place: Place) -> Any:
     """A client; its commands are typed for several protocols at once, hence Any. Raises UsageError."""
-    host, _, port = place.address.rpartition(":") if ":" in place.address else (place.address, "", "6379")
+    host, mark, port = place.address.rpartition(":")
+    if not mark or place.address.endswith("]"):
+        host, port = place.address, "6379"
     db = place.options.get("db", "0")
     if not db.isdigit() or not port.isdigit() or "," in place.address:
         raise UsageError(f"{place}: expected one HOST:PORT, and a number for db, found {db!r}")

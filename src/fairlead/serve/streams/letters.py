@@ -9,7 +9,7 @@ from fairlead.contracts.broker import Message, Outgoing, Place
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit.codec import json
 
-PASSED_ON: Final = ("traceparent", "tracestate", "x-request-id")
+PASSED_ON: Final = ("traceparent", "tracestate", "x-request-id", "correlation-id")
 """Headers of a message that its answer has too."""
 
 OWN: Final = ("nats-msg-id", "nats-expected-stream", "idempotency-key", "fairlead-key")
