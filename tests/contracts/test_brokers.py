@@ -48,10 +48,10 @@ def rabbit_server() -> Iterator[services.Service]:
         yield service
 
 
-@pytest.fixture(scope="module")
-def kafka_cluster() -> Iterator[Producer]:
+@pytest.fixture
+def kafka_cluster() -> Producer:
     """librdkafka's own mock of a cluster, in this process: no transactions, no look-up of offsets by time."""
-    yield Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 2})
+    return Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 2})
 
 
 @pytest.mark.parametrize("check", broker_suite.CHECKS, ids=lambda check: check.__name__)
@@ -112,7 +112,7 @@ class TestBrokers:
         async def fresh() -> Place:
             name = named("kafka")
             kafka_cluster.list_topics(name, timeout=5)  # makes it, with four partitions
-            return Place("kafka", address, name)
+            return Place("kafka", address, name, options={"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"})
 
         site = broker_suite.Site(
             plugins.load("fairlead.brokers", "kafka"),

@@ -20,8 +20,8 @@ from typing import Final, Self
 from fairlead.contracts.broker import Broker, Message, Outgoing, Place, Since, Source
 from fairlead.contracts.errors import BodyTooLarge, NotFound, Unavailable, UsageError
 
-SECONDS: Final = 10.0
-"""Longest that a message takes to come."""
+SECONDS: Final = 30.0
+"""Longest that a message takes to come: members of a group may have to agree first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class KafkaSource:
         self._kept: deque[Any] = deque()
         self._polled = time.monotonic()
         self._trouble = ""
+        self._closed = False
         self._ends: dict[int, int] | None = None
         self._consumer = Consumer(
             settings(
@@ -71,6 +72,9 @@ class KafkaSource:
         return found
 
     async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         with contextlib.suppress(FairleadError):
             await self._run(self._consumer.close)
         self._pool.shutdown(wait=False)
