@@ -117,7 +117,7 @@ async def what_is_settled_never_comes_again(site: Site) -> None:
 
 async def what_is_not_settled_comes_again_with_its_id(site: Site) -> None:
     async with _Open(site) as opened:
-        await opened.send(5)
+        await opened.send(5, key="k")
         first = await opened.source()
         found = await _all(first, 5)
         await first.close()
