@@ -38,6 +38,10 @@ _EXTRA_OF = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
     "ai_edge_litert": "litert",
+    "nats": "brokers",
+    "redis": "brokers",
+    "aio_pika": "brokers",
+    "confluent_kafka": "brokers",
 }
 """Which of our extras installs a library."""
 

@@ -107,7 +107,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     catalog = front.pipeline.catalog
     watched = watching.Watched({one.name: one.uri for one in targets}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
-    loading = _Loading(plan, front.sink, recording)
+    loading = Loading(plan, front.sink, recording)
     following = [
         found
         for one in targets
@@ -140,7 +140,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
 
 
 @dataclass(frozen=True, slots=True)
-class _Loading:
+class Loading:
     """Brings versions of endpoints to life."""
 
     plan: Plan
