@@ -14,6 +14,8 @@ from fairlead.serve.examples import Described
 
 Document = dict[str, Any]
 
+_ASKED: Final = ("RequestId", "Timeout", "Priority", "Key")
+"""Headers that a call may have."""
 _ERRORS: Final = {
     "400": "The request does not fit the model: the sentence names the field, what was expected and what was found.",
     "404": "No such endpoint or version; the sentence names what is live.",
