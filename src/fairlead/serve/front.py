@@ -70,7 +70,15 @@ class Exchange(ABC):
 
     @abstractmethod
     def put(self, answer: Answer, more: bytes) -> None:
-        """Put the one answer out. ``more``: header lines that every protocol has, each ended by CRLF."""
+        """Put the one answer out. ``more``: what ``told`` or ``later`` made; empty for neither."""
+
+    @abstractmethod
+    def told(self, reply: Reply, identity: str) -> bytes:
+        """Header fields of a reply, as ``put`` takes them."""
+
+    @abstractmethod
+    def later(self, seconds: int) -> bytes:
+        """The header field that says when to come again."""
 
     @property
     def request_id(self) -> str:
@@ -139,7 +147,7 @@ class Exchange(ABC):
         except Exception as error:  # noqa: BLE001 - as above
             self.refuse(error)
         else:
-            self.put(answer, _told(outcome, identity))
+            self.put(answer, self.told(outcome, identity))
             if self._split is not None:
                 self._split.after(call, self._front.pipeline.clock.now() - call.arrived, self._size)
 
@@ -162,7 +170,7 @@ class Exchange(ABC):
 
     def _refused(self, error: FairleadError) -> None:
         after = error.retry_after
-        more = b"" if after is None else b"retry-after: %d\r\n" % max(1, round(after))
+        more = b"" if after is None else self.later(max(1, round(after)))
         self.put(self.edge.refuse(error, self.request_id), more)
 
 
@@ -174,6 +182,13 @@ class HttpExchange(Exchange):
     @abstractmethod
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Put the one answer out. ``head``: its header lines, content-length among them, each ended by CRLF."""
+
+    def told(self, reply: Reply, identity: str) -> bytes:
+        kept = f"fairlead-prediction-id: {identity}\r\n" if identity else ""
+        return f"server-timing: {timing(reply)}\r\nfairlead-version: {reply.version}\r\n{kept}".encode()
+
+    def later(self, seconds: int) -> bytes:
+        return b"retry-after: %d\r\n" % seconds
 
     def put(self, answer: Answer, more: bytes) -> None:
         """Answer with the headers that every answer has."""
@@ -195,8 +210,7 @@ def _request_id(given: bytes | None) -> str:
     return fresh_id()
 
 
-def _told(reply: Reply, identity: str) -> bytes:
+def timing(reply: Reply) -> str:
+    """What happened to a call, as ``server-timing`` says it."""
     queue, compute, rows = reply.timing
-    shown = f'{queue * 1000:.3f}, compute;dur={compute * 1000:.3f}, batch;desc="{rows} rows"'
-    kept = f"fairlead-prediction-id: {identity}\r\n" if identity else ""
-    return f"server-timing: queue;dur={shown}\r\nfairlead-version: {reply.version}\r\n{kept}".encode()
+    return f'queue;dur={queue * 1000:.3f}, compute;dur={compute * 1000:.3f}, batch;desc="{rows} rows"'

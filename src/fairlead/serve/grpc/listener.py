@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
@@ -11,10 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from fairlead.serve import tls
-from fairlead.serve.door import bind, shut
+from fairlead.serve.door import SETTLE, bind, shut
 from fairlead.serve.front import Front
-from fairlead.serve.grpc.connection import Connection, Limits
+from fairlead.serve.grpc.connection import Connection
 from fairlead.serve.grpc.service import Service
+from fairlead.serve.grpc.stream import Limits
 from fairlead.serve.settings import ServerSettings
 
 log = logging.getLogger("fairlead.serve")
@@ -37,6 +37,7 @@ class Listener:
         self._connections: set[Connection] = set()
         self._socket: socket.socket | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._leaving = False
         self._server: asyncio.Server | None = None
         self.port = settings.grpc_port or 0
 
@@ -52,11 +53,17 @@ class Listener:
 
     def drain(self) -> None:
         """Nobody new comes in; whoever is in is told to go once its calls are answered."""
-        if self._socket is not None:
-            shut(self._socket)
+        self._leaving = True
         self._service.drain()
         for connection in list(self._connections):
-            connection.go_away()
+            connection.leave()
+        if self._settings.workers == 1 and self._socket is not None:
+            shut(self._socket)
+        elif self._server is not None:  # the others go on: the kernel is to give this one nobody
+            asyncio.get_running_loop().call_later(SETTLE, self._server.close)
+
+    def busy(self) -> bool:
+        return any(connection.busy for connection in self._connections)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -65,22 +72,28 @@ class Listener:
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
-            connection.abort()
+            connection.out.abort()
 
     def troubles(self) -> list[str]:
         return []
 
     async def _serve(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connected, sock=listening, ssl=context)
+        limit = self._settings.read_timeout if context else None
+        self._server = await loop.create_server(
+            self._connected, sock=listening, ssl=context, ssl_handshake_timeout=limit
+        )
 
     def _connected(self) -> Connection:
-        return Connection(self._service.start, self._limits, self._connections)
+        return Connection(self._service.start, self._limits, self._connections, lambda: self._leaving)
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK)
             for connection in list(self._connections):
-                with contextlib.suppress(OSError):
+                try:
                     connection.look(loop.time())
+                except Exception:
+                    log.exception("a grpc connection could not be looked at")
+                    connection.out.abort()
