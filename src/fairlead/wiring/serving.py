@@ -120,7 +120,9 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
     if plan.settings.grpc_port is not None:
         listener = plugins.attribute("fairlead.serve.grpc.listener:Listener")
-        companions.append(listener(front, plan.settings, lambda: running.draining))
+        companions.append(made := listener(front, plan.settings, lambda: running.draining))
+        if isinstance(door := parts.get("door"), Worker):
+            door.listens = made.take
     running: Server = Server(
         plan.settings,
         catalog,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fairlead.serve import tls
-from fairlead.serve.door import SETTLE, bind, shut
+from fairlead.serve.door import listening, shut
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.connection import Connection
 from fairlead.serve.grpc.service import Service
@@ -37,19 +37,29 @@ class Listener:
         self._connections: set[Connection] = set()
         self._socket: socket.socket | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._leaving = False
+        self._leaving = self._started = False
+        self._context: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self.port = settings.grpc_port or 0
 
     def start(self) -> None:
         """Raises AddressInUse, or UsageError for a certificate that is none."""
         loop = asyncio.get_running_loop()
-        context = tls.context(self._settings)
-        self._socket = bind(self._settings.host, self.port, shared=self._settings.workers > 1, flag="--grpc-port")
-        self._socket.listen(1024)
-        self.port = self._socket.getsockname()[1]
-        log.info("grpc", extra={"fields": {"address": self._settings.address(self.port)}})
-        self._tasks = [loop.create_task(self._serve(self._socket, context)), loop.create_task(self._look())]
+        self._context = tls.context(self._settings)
+        self._started = True
+        self._tasks.append(loop.create_task(self._look()))
+        if self._settings.workers == 1:
+            self._socket = listening(self._settings)
+            self.port = self._socket.getsockname()[1]
+        if self._socket is not None:
+            self._tasks.append(loop.create_task(self._serve(self._socket)))
+
+    def take(self, shared: socket.socket) -> None:
+        """The socket that several workers take connections from."""
+        shared.setblocking(False)
+        self._socket = shared
+        if self._started:
+            self._tasks.append(asyncio.get_running_loop().create_task(self._serve(shared)))
 
     def drain(self) -> None:
         """Nobody new comes in; whoever is in is told to go once its calls are answered."""
@@ -59,8 +69,8 @@ class Listener:
             connection.leave()
         if self._settings.workers == 1 and self._socket is not None:
             shut(self._socket)
-        elif self._server is not None:  # the others go on: the kernel is to give this one nobody
-            asyncio.get_running_loop().call_later(SETTLE, self._server.close)
+        elif self._server is not None:  # who queues is the other workers'
+            self._server.close()
 
     def busy(self) -> bool:
         return any(connection.busy for connection in self._connections)
@@ -77,11 +87,10 @@ class Listener:
     def troubles(self) -> list[str]:
         return []
 
-    async def _serve(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
-        loop = asyncio.get_running_loop()
-        limit = self._settings.read_timeout if context else None
-        self._server = await loop.create_server(
-            self._connected, sock=listening, ssl=context, ssl_handshake_timeout=limit
+    async def _serve(self, given: socket.socket) -> None:
+        limit = self._settings.read_timeout if self._context else None
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connected, sock=given, ssl=self._context, ssl_handshake_timeout=limit
         )
 
     def _connected(self) -> Connection:
