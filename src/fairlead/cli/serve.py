@@ -15,6 +15,19 @@ from fairlead.kit.config import home as read_home
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.wiring import serving
 
+ExecutorOption = Annotated[
+    str, typer.Option(help="Where batches run: auto, inline, thread or process (of its own); auto measures.")
+]
+ProcessesOption = Annotated[int, typer.Option(help="Processes of each model, with --executor process.")]
+LogLevelOption = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+ClientCaOption = Annotated[
+    str, typer.Option(help="Authorities (PEM): callers must show a certificate that one of them signed.")
+]
+RecordOption = Annotated[
+    bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
+]
+ReadyOption = Annotated[bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")]
+
 
 def serve(
     models: Annotated[
@@ -46,16 +59,18 @@ def serve(
     grace: Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")] = 25.0,
     tls_cert: Annotated[str, typer.Option(help="Certificate (PEM), the chain behind it: serve HTTPS.")] = "",
     tls_key: Annotated[str, typer.Option(help="Its key (PEM); empty: in the same file.")] = "",
-    tls_client_ca: Annotated[
-        str, typer.Option(help="Authorities (PEM): callers must show a certificate that one of them signed.")
-    ] = "",
-    record: Annotated[
-        bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
-    ] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
-    ] = False,
+    tls_client_ca: ClientCaOption = "",
+    record: RecordOption = False,
+    executor: ExecutorOption = "auto",
+    processes: ProcessesOption = 1,
+    log_level: LogLevelOption = "info",
+    as_json: ClientCaOption = Annotated[
+    str, typer.Option(help="Authorities (PEM): callers must show a certificate that one of them signed.")
+]
+RecordOption = Annotated[
+    bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
+]
+ReadyOption = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Serve models: Open Inference Protocol V2, KServe V1 and MLflow /invocations on one port, gRPC on another."""
@@ -64,25 +79,19 @@ def serve(
         plugins.known("fairlead.runtimes", runtime)
     log.configure(level=level)
     settings = ServerSettings(
-        host,
-        port,
-        _bytes(max_body_mb),
-        grace,
-        workers=workers,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        tls_client_ca=tls_client_ca,
-        grpc_port=grpc_port,
-    )
+        host, port, _bytes(max_body_mb), grace, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca,
+        grpc_port=grpc_port, workers=workers,
+    )  # fmt: skip
     asked = serving.Plan(
         read_home(home, tracking),
         [serving.target(model, trust_pickle=trust_pickle, runtime=runtime) for model in models],
         settings,
         EndpointSettings(
-            max_rows=max_rows, max_wait_ms=max_wait_ms, queue_rows=queue_rows, deadline_ms=deadline_ms, threads=threads
+            max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, threads=threads, executor=executor,
+            processes=processes,
         ),
         record,
-    )
+    )  # fmt: skip
     announce = functools.partial(running.announce, settings, as_json)
     if worker_of:
         running.work(lambda: asked, level, worker_of)
