@@ -26,6 +26,12 @@ ClientCaOption = Annotated[
 RecordOption = Annotated[
     bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
 ]
+ClientCaOption = Annotated[
+    str, typer.Option(help="Authorities (PEM): callers must show a certificate that one of them signed.")
+]
+RecordOption = Annotated[
+    bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
+]
 ReadyOption = Annotated[bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")]
 
 
@@ -64,13 +70,7 @@ def serve(
     executor: ExecutorOption = "auto",
     processes: ProcessesOption = 1,
     log_level: LogLevelOption = "info",
-    as_json: ClientCaOption = Annotated[
-    str, typer.Option(help="Authorities (PEM): callers must show a certificate that one of them signed.")
-]
-RecordOption = Annotated[
-    bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
-]
-ReadyOption = False,
+    as_json: ReadyOption = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Serve models: Open Inference Protocol V2, KServe V1 and MLflow /invocations on one port, gRPC on another."""
