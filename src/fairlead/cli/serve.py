@@ -15,6 +15,12 @@ from fairlead.kit.config import home as read_home
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.wiring import serving
 
+ModelsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, pkg.module:Predictor"
+    ),
+]
 ExecutorOption = Annotated[
     str, typer.Option(help="Where batches run: auto, inline, thread or process (of its own); auto measures.")
 ]
@@ -26,22 +32,11 @@ ClientCaOption = Annotated[
 RecordOption = Annotated[
     bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
 ]
-ClientCaOption = Annotated[
-    str, typer.Option(help="Authorities (PEM): callers must show a certificate that one of them signed.")
-]
-RecordOption = Annotated[
-    bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
-]
 ReadyOption = Annotated[bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")]
 
 
 def serve(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, pkg.module:Predictor"
-        ),
-    ],
+    models: ModelsArgument,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
     grpc_port: Annotated[
