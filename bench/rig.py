@@ -52,9 +52,7 @@ def pinned(command: list[str], core: int) -> list[str]:
 
 
 @contextmanager
-def running(
-    entry: Entry, ready: Ask, limit: float = 60.0, pin: bool = True
-) -> Iterator[tuple[int, int, float]]:
+def running(entry: Entry, ready: Ask, limit: float = 60.0, pin: bool = True) -> Iterator[tuple[int, int, float]]:
     """A server pinned to its core until the end of the block; gives port, pid and seconds until it was ready.
 
     ``pin`` False: it may use every core.

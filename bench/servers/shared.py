@@ -15,4 +15,4 @@ endpoints = {
 spec = Path(folder) / "shared.json"
 spec.write_text(json.dumps({"server": {"port": int(port)}, "record": False, "endpoints": endpoints}))
 words = ["up", str(spec), "--log-level", "warning", "--home", folder]
-os.execv(sys.executable, [sys.executable, "-m", "fairlead", *words])  # noqa: S606 - our own command line
+os.execv(sys.executable, [sys.executable, "-m", "fairlead", *words])

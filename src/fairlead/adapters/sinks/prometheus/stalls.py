@@ -28,9 +28,8 @@ class Stalls:
 
     def put(self, seconds: float) -> None:
         self._late.put(seconds)
-        if seconds > self._longest:
-            self._turn()
-            self._longest = max(self._longest, seconds)
+        self._turn()
+        self._longest = max(self._longest, seconds)
 
     def _turn(self) -> None:
         now = time.monotonic()
