@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -45,11 +46,11 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
 
 def ask(url: str, value: float) -> list[float]:
     """The answer to one row, without a client that takes its time to begin."""
-    link = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
     body = {"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [value]}]}
-    link.request("POST", "/v2/models/slow/infer", json.dumps(body), {"content-type": "application/json"})
-    answer: list[float] = json.loads(link.getresponse().read())["outputs"][0]["data"]
-    return answer
+    with contextlib.closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)) as link:
+        link.request("POST", "/v2/models/slow/infer", json.dumps(body), {"content-type": "application/json"})
+        answer: list[float] = json.loads(link.getresponse().read())["outputs"][0]["data"]
+        return answer
 
 
 def ask_in_vain(url: str, value: float) -> None:
