@@ -52,12 +52,16 @@ def pinned(command: list[str], core: int) -> list[str]:
 
 
 @contextmanager
-def running(entry: Entry, ready: Ask, limit: float = 60.0) -> Iterator[tuple[int, int, float]]:
-    """A server pinned to its core until the end of the block; gives port, pid and seconds until it was ready."""
+def running(entry: Entry, ready: Ask, limit: float = 60.0, pin: bool = True) -> Iterator[tuple[int, int, float]]:
+    """A server pinned to its core until the end of the block; gives port, pid and seconds until it was ready.
+
+    ``pin`` False: it may use every core.
+    """
     port = free_port()
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **entry.env}
     began = time.perf_counter()
-    command = pinned([*entry.command, str(port)], SERVER_CORE)
+    command = [*entry.command, str(port)]
+    command = pinned(command, SERVER_CORE) if pin else command
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
     try:
         while not _is(ready, port):
@@ -103,9 +107,10 @@ def answers(request: bytes) -> Ask:
 
 
 def family(pid: int) -> list[int]:
-    """The process and all below it."""
+    """The process and all below it, whichever of its threads started them."""
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [child for task in tasks for child in (task / "children").read_text().split()]
     except OSError:
         return []
     return [pid, *(one for child in children for one in family(int(child)))]

@@ -60,6 +60,8 @@ def metrics() -> str:
     sink.endpoint("churn", "1").failed("queue_full", 0.0)
     sink.edge_error("/invocations", "not_found")
     sink.ready("churn", "1", True)
+    sink.endpoint("churn", "1").processes(1, 0)
+    sink.endpoint("churn", "1").replaced("crashed")
     sink.workers().silent("0")
     sink.events("parquet", 1, 0)
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]

@@ -39,6 +39,11 @@ TrustPickle = Annotated[
 ]
 DeadlineMs = Annotated[float, typer.Option(help="Time for a call that names none in x-request-timeout-ms.")]
 AsJson = Annotated[bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")]
+ExecutorOption = Annotated[
+    str, typer.Option(help="Where batches run: auto, inline, thread or process (of its own); auto measures.")
+]
+ProcessesOption = Annotated[int, typer.Option(help="Processes of each model, with --executor process.")]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
 
 def serve(
@@ -62,7 +67,9 @@ def serve(
     tls_key: TlsKey = "",
     tls_client_ca: TlsClientCa = "",
     record: Record = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    executor: ExecutorOption = "auto",
+    processes: ProcessesOption = 1,
+    log_level: LogLevel = "info",
     as_json: AsJson = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
@@ -72,25 +79,19 @@ def serve(
         plugins.known("fairlead.runtimes", runtime)
     log.configure(level=level)
     settings = ServerSettings(
-        host,
-        port,
-        _bytes(max_body_mb),
-        grace,
-        workers=workers,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        tls_client_ca=tls_client_ca,
-        grpc_port=grpc_port,
-    )
+        host, port, _bytes(max_body_mb), grace, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca,
+        grpc_port=grpc_port, workers=workers,
+    )  # fmt: skip
     asked = serving.Plan(
         read_home(home, tracking),
         [serving.target(model, trust_pickle=trust_pickle, runtime=runtime) for model in models],
         settings,
         EndpointSettings(
-            max_rows=max_rows, max_wait_ms=max_wait_ms, queue_rows=queue_rows, deadline_ms=deadline_ms, threads=threads
+            max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, threads=threads, executor=executor,
+            processes=processes,
         ),
         record,
-    )
+    )  # fmt: skip
     announce = functools.partial(running.announce, settings, as_json)
     if worker_of:
         running.work(lambda: asked, level, worker_of)

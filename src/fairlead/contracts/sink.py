@@ -25,6 +25,12 @@ class EndpointMeter(Protocol):
     def queue(self, rows: int, calls: int) -> None:
         """How much waits now."""
 
+    def processes(self, live: int, resident: int) -> None:
+        """How many processes of its own run the model now, and the bytes of memory that they have together."""
+
+    def replaced(self, reason: str) -> None:
+        """One of these ended unasked, ``crashed`` or ``hung``, and another is started in its place."""
+
 
 class WorkersMeter(Protocol):
     """Measures the worker processes of one server; kept by their supervisor."""
@@ -61,6 +67,9 @@ class Sink(Protocol):
         """A request that failed before it had an endpoint; ``route`` is the pattern, not the path."""
 
     def ready(self, endpoint: str, version: str, ready: bool) -> None: ...
+
+    def stalled(self, seconds: float) -> None:
+        """A timer of the event loop fired so much too late; told some fifty times a second."""
 
     def events(self, recorder: str, kept: int, dropped: int) -> None:
         """Prediction events that a recorder took, and those that were dropped before it could. From any thread."""

@@ -50,6 +50,7 @@ class Bundle:
 
     ``digest``: SHA-256 over the bytes (empty for a class).  ``notes``: sentences that a user must be told.
     ``example``: the input example, rows on axis 0, for warm-up; None without one.
+    ``runs_code``: loading it runs code that came with it and that somebody vouched for: a pickle, a folder's code.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Bundle:
     notes: tuple[str, ...] = ()
     manifest: Manifest | None = None
     example: Tensors | None = None
+    runs_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class Opener:
             notes=_notes(package, choice),
             manifest=package.manifest,
             example=_example(package),
+            runs_code=bool(dangers),
         )
 
 

@@ -31,7 +31,7 @@ Exposition = Callable[[], Awaitable[tuple[bytes, str]]]
 def measured(catalog: Catalog, sink: Sink) -> tuple[bytes, str]:
     """What this process measured."""
     for live in catalog.all():
-        live.report_queue()
+        live.report()
     return sink.render()
 
 

@@ -21,7 +21,15 @@ from fairlead.kit.clock import Clock
 from fairlead.serve.batcher import Batcher, Part, Policy
 from fairlead.serve.call import NEVER, STANDARD, Call
 from fairlead.serve.deadlines import Alarm, too_late
-from fairlead.serve.executor import Executor, InlineExecutor, Result, ThreadExecutor, failure, run
+from fairlead.serve.executor import (
+    Elsewhere,
+    Executor,
+    InlineExecutor,
+    Result,
+    ThreadExecutor,
+    failure,
+    run,
+)
 from fairlead.serve.line import Stage, compiled
 from fairlead.serve.pace import Pace
 from fairlead.serve.recording import Tape
@@ -31,10 +39,14 @@ log = logging.getLogger("fairlead.serve")
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """``inline``: start on the event loop.  ``workers``: batches that run at once in threads."""
+    """``inline``: start on the event loop.  ``workers``: batches that run at once, in threads or elsewhere.
+
+    ``fixed``: inline they stay, however long they take.
+    """
 
     inline: bool = False
     workers: int = 1
+    fixed: bool = False
 
 
 class Live:
@@ -44,7 +56,7 @@ class Live:
         self,
         endpoint: str,
         version: str,
-        model: LoadedModel,
+        model: LoadedModel | Elsewhere,
         *,
         policy: Policy,
         placement: Placement,
@@ -68,8 +80,7 @@ class Live:
         self._clock, self._loop = clock, loop
         self._workers = placement.workers
         self._batcher = Batcher(policy, pace, placement.workers)
-        self._threads = partial(ThreadExecutor, loop.call_soon_threadsafe, placement.workers, endpoint)
-        self._executor: Executor = InlineExecutor() if placement.inline else self._threads()
+        self.executor = _placed(model, placement, clock, loop, endpoint)
         self._running: dict[int, list[Part]] = {}
         self._serial, self._armed = 0, False
         self._alarm = Alarm(loop, clock, self._outstanding, self._fail)
@@ -89,7 +100,7 @@ class Live:
 
     @property
     def inline(self) -> bool:
-        return self._executor.inline
+        return self.executor.kind == "inline"
 
     def call(
         self,
@@ -139,8 +150,10 @@ class Live:
         if call.cancel():
             self._batcher.discard(call)
 
-    def report_queue(self) -> None:
+    def report(self) -> None:
+        """Measure what changes by itself."""
         self.meter.queue(self._batcher.rows, self._batcher.calls)
+        self.executor.report()
 
     def close(self) -> None:
         """Refuse what waits and let the model go. What runs is answered first by whoever drains."""
@@ -149,7 +162,7 @@ class Live:
         for call in list(self._batcher.waiting()):
             self._fail(call, gone)
         self._alarm.stop()
-        self._executor.close()
+        self.executor.close()
         self.model.close()
 
     def _arm(self, delay: float = 0.0) -> None:
@@ -175,7 +188,7 @@ class Live:
             if not parts:
                 return
             self._start(parts)
-            if self._executor.inline:
+            if self.inline:
                 break  # let the sockets have a turn
         if self._batcher.calls:
             self._arm()
@@ -187,8 +200,7 @@ class Live:
             if not part.call.started:
                 part.call.started = now
         self._running[serial] = parts
-        model, clock, batched = self.model, self._clock.now, self.signature.batched
-        self._executor.submit(lambda: run(model, parts, clock, batched), lambda results: self._finish(serial, results))
+        self.executor.submit(parts, partial(self._finish, serial))
 
     def _finish(self, serial: int, results: list[Result]) -> None:
         parts = self._running.pop(serial)
@@ -198,9 +210,9 @@ class Live:
             self.meter.batch(rows, len(parts), longest)
             if results[0][3] == rows:  # it was not halved
                 self._batcher.took(rows, longest)
-            if self._executor.outgrown(longest):
+            if (other := self.executor.outgrown(longest)) is not None:
                 log.info("batches moved to a thread", extra={"fields": {"endpoint": self.endpoint, "seconds": longest}})
-                self._executor = self._threads()
+                self.executor = other
         for result in results:
             self._settle(result)
         for part in parts if len(results) < len(parts) else ():  # left out by the executor: expired meanwhile
@@ -236,6 +248,18 @@ class Live:
     def _outstanding(self) -> Iterator[Call]:
         yield from self._batcher.waiting()
         yield from (part.call for parts in self._running.values() for part in parts)
+
+
+def _placed(
+    model: LoadedModel | Elsewhere, placement: Placement, clock: Clock, loop: asyncio.AbstractEventLoop, name: str
+) -> Executor:
+    if isinstance(model, Elsewhere):
+        return model.executor
+    work = partial(run, model, now=clock.now, batched=model.signature.batched)
+    threads = partial(ThreadExecutor, work, loop.call_soon_threadsafe, placement.workers, name)
+    if not placement.inline:
+        return threads()
+    return InlineExecutor(work, None if placement.fixed else threads)
 
 
 def grouping(signature: Signature) -> Callable[[Tensors, Parameters], Hashable]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from fairlead.contracts.errors import FairleadError, ModelFailed
-from fairlead.contracts.runtime import LoadedModel
-from fairlead.contracts.types import Tensors
+from fairlead.contracts.runtime import LoadedModel, Traits
+from fairlead.contracts.types import Signature, Tensors
 from fairlead.serve.batcher import Part
 from fairlead.serve.call import Ride
 
@@ -38,16 +39,21 @@ def run(model: LoadedModel, parts: list[Part], now: Callable[[], float], batched
         return []
     rows = sum(part.rows for part in parts)
     try:
-        inputs = _stack(parts)
+        inputs = stack(parts)
         outputs = model.predict(inputs, parts[0].call.parameters)
         if batched:
-            _check_rows(outputs, rows)
+            check_rows(outputs, rows)
     except BaseException as error:  # noqa: BLE001 - a model may raise anything, SystemExit too
         if len(parts) == 1:
             return [(parts[0], failure(error), now() - started, rows, None, 0)]
         middle = len(parts) // 2
         return run(model, parts[:middle], now) + run(model, parts[middle:], now)
-    seconds, ride = now() - started, (inputs, outputs)
+    return split(parts, (inputs, outputs), now() - started, rows)
+
+
+def split(parts: list[Part], ride: Ride, seconds: float, rows: int) -> list[Result]:
+    """Give each part its own rows of what the batch answered."""
+    outputs = ride[1]
     if len(parts) == 1:
         return [(parts[0], outputs, seconds, rows, ride, 0)]
     results: list[Result] = []
@@ -59,7 +65,8 @@ def run(model: LoadedModel, parts: list[Part], now: Callable[[], float], batched
     return results
 
 
-def _stack(parts: list[Part]) -> Tensors:
+def stack(parts: list[Part]) -> Tensors:
+    """What the model is given for all of them together."""
     if len(parts) == 1:
         part = parts[0]
         if part.rows == part.call.rows:
@@ -76,7 +83,8 @@ def _stack(parts: list[Part]) -> Tensors:
     }
 
 
-def _check_rows(outputs: Tensors, rows: int) -> None:
+def check_rows(outputs: Tensors, rows: int) -> None:
+    """Raises ModelFailed unless every output has a row for each of the inputs."""
     for name, array in outputs.items():
         if array.ndim == 0 or array.shape[0] != rows:
             raise ModelFailed(
@@ -103,36 +111,60 @@ PATIENCE = 3.0
 that was busy for a moment does not decide."""
 
 
+Work = Callable[[list[Part]], list[Result]]
+"""``run`` on one model."""
+
+Done = Callable[[list[Result]], None]
+
+
 class Executor(Protocol):
-    """Where a batch runs. ``done`` is called on the event loop with what ``work`` returned; ``work`` never raises."""
+    """Where a batch runs. ``done`` is called on the event loop, once, with what became of the parts."""
 
-    inline: bool
+    kind: str
+    """``inline``, ``thread`` or ``process``."""
 
-    def submit(self, work: Callable[[], list[Result]], done: Callable[[list[Result]], None]) -> None: ...
+    def submit(self, parts: list[Part], done: Done) -> None: ...
 
-    def outgrown(self, seconds: float) -> bool:
-        """Told what each batch took: True once batches should run elsewhere."""
+    def outgrown(self, seconds: float) -> Executor | None:
+        """Told what each batch took: where batches should run from now on, if it is not here."""
+
+    def report(self) -> None:
+        """Measure what changes by itself: the metrics are about to be read."""
+
+    def troubles(self) -> list[str]:
+        """What does not work now, a sentence each."""
 
     def close(self) -> None: ...
 
 
 class InlineExecutor:
-    """On the event loop itself: for models whose batch takes less than a hand-over to a thread."""
+    """On the event loop itself: for models whose batch takes less than a hand-over to a thread.
 
-    inline = True
+    ``slower``: makes what takes over when batches take too long; None: nothing does.
+    """
 
-    def __init__(self) -> None:
+    kind = "inline"
+
+    def __init__(self, work: Work, slower: Callable[[], Executor] | None) -> None:
+        self._work = work
+        self._slower = slower
         self._overruns = 0.0
 
-    def outgrown(self, seconds: float) -> bool:
+    def outgrown(self, seconds: float) -> Executor | None:
         if seconds <= OVERRUN:
             self._overruns = max(0.0, self._overruns - 0.1)
-            return False
+            return None
         self._overruns += 1
-        return self._overruns >= PATIENCE
+        return self._slower() if self._slower is not None and self._overruns >= PATIENCE else None
 
-    def submit(self, work: Callable[[], list[Result]], done: Callable[[list[Result]], None]) -> None:
-        done(work())
+    def submit(self, parts: list[Part], done: Done) -> None:
+        done(self._work(parts))
+
+    def report(self) -> None:
+        """Nothing changes by itself."""
+
+    def troubles(self) -> list[str]:
+        return []
 
     def close(self) -> None:
         """Nothing to close."""
@@ -141,15 +173,16 @@ class InlineExecutor:
 class ThreadExecutor:
     """In threads of its own, ``workers`` batches at once."""
 
-    inline = False
+    kind = "thread"
 
-    def __init__(self, call_soon_threadsafe: Callable[..., Any], workers: int, name: str) -> None:
+    def __init__(self, work: Work, call_soon_threadsafe: Callable[..., Any], workers: int, name: str) -> None:
+        self._work = work
         self._call_soon = call_soon_threadsafe
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"fairlead-{name}")
 
-    def submit(self, work: Callable[[], list[Result]], done: Callable[[list[Result]], None]) -> None:
+    def submit(self, parts: list[Part], done: Done) -> None:
         def task() -> None:
-            results = work()
+            results = self._work(parts)
             try:
                 self._call_soon(done, results)
             except RuntimeError:  # the loop is closed: nobody is left to be told
@@ -157,8 +190,26 @@ class ThreadExecutor:
 
         self._pool.submit(task)
 
-    def outgrown(self, seconds: float) -> bool:  # noqa: ARG002 - a thread is where slow batches belong
-        return False
+    def outgrown(self, seconds: float) -> None:
+        """A thread is where slow batches belong."""
+
+    def report(self) -> None:
+        """Nothing changes by itself."""
+
+    def troubles(self) -> list[str]:
+        return []
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A model that is not in this process: what is known of it, and the executor that reaches it."""
+
+    signature: Signature
+    traits: Traits
+    executor: Executor
+
+    def close(self) -> None:
+        """Its executor is closed by whoever uses it, and the model with it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from fairlead.serve.channel import Channel
 from fairlead.serve.messages import Accepted, Drain, Failed, ToSupervisor
-from fairlead.serve.restarts import Restarts
+from fairlead.serve.restarts import Restarts, how_ended
 
 UNTAKEN: Final = 64
 """Connections that may be on their way to a worker; with more it gets none until it takes some."""
@@ -133,7 +132,7 @@ class Process:
             if loop.time() > ends:
                 self.kill()
             await asyncio.sleep(0.005)
-        return how(self._popen.returncode)
+        return how_ended(self._popen.returncode)
 
 
 @dataclass(slots=True)
@@ -144,11 +143,3 @@ class Place:
     restarts: Restarts
     worker: Process | None = None
     coming: Process | None = None
-
-
-def how(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"

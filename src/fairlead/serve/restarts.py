@@ -1,7 +1,9 @@
-"""When a crashed worker is started again: at once, and later each time when it keeps crashing."""
+"""When a crashed process is started again: at once, and later each time when it keeps crashing."""
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from typing import Final
 
 from fairlead.kit.clock import Clock
@@ -39,3 +41,12 @@ class Restarts:
             return 0.0
         doublings = min(self.crashes - 2, 16)
         return min(LONGEST, FIRST * 2.0**doublings)
+
+
+def how_ended(code: int) -> str:
+    """The end of a process in words, from its return code."""
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"

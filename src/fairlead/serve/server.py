@@ -247,4 +247,5 @@ def _loaded(live: Live, seconds: float) -> dict[str, Any]:
         "batch_rows": live.policy.max_rows,
         "coalesce": live.policy.coalesce,
         "inline": live.inline,
+        "executor": live.executor.kind,
     }

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from fairlead.contracts.errors import UsageError
+
+EXECUTORS: Final = ("auto", "inline", "thread", "process")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -77,7 +80,10 @@ class EndpointSettings:
     """``max_rows`` 0: what the measured curve says.  ``max_wait_ms`` 0: a batch never waits for company.
 
     ``deadline_ms``: what a call has when it names no time of its own, and the most it may name.
-    ``threads``: intra-op threads of the runtime (0: the runtime decides).  ``workers``: batches at once.
+    ``threads``: intra-op threads of the runtime (0: the runtime decides).  ``workers``: batches at once, in threads.
+
+    ``executor``: where batches run, one of ``EXECUTORS``.  ``processes``: batches at once, each in a process.
+    ``hang_seconds``: a process that does not answer a batch for so long is killed; 0: once the deadline is over.
     """
 
     max_rows: int = 0
@@ -87,6 +93,9 @@ class EndpointSettings:
     deadline_ms: float = 60_000.0
     threads: int = 0
     workers: int = 1
+    executor: str = "auto"
+    processes: int = 1
+    hang_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         _between("max rows", self.max_rows, 0, 1_000_000)
@@ -96,6 +105,18 @@ class EndpointSettings:
         _between("deadline, ms", self.deadline_ms, 1, 24 * 3600 * 1000)
         _between("threads", self.threads, 0, 4096)
         _between("workers", self.workers, 1, 256)
+        _between("processes", self.processes, 1, 256)
+        _between("hang, seconds", self.hang_seconds, 0, 86_400)
+        if self.executor not in EXECUTORS:
+            raise UsageError(f"executor {self.executor!r} is not known; expected {', '.join(EXECUTORS)}")
+        if self.executor != "process" and (self.processes > 1 or self.hang_seconds):
+            asked = "processes" if self.processes > 1 else "hang_seconds"
+            raise UsageError(f"{asked} is set and executor is {self.executor!r}; set executor to 'process'")
+
+    @property
+    def hang(self) -> float:
+        """Seconds for an answer: nobody waits longer than the deadline, whatever time a caller names."""
+        return self.hang_seconds or self.deadline_ms / 1000 + 1.0
 
 
 def endpoint_name(name: str) -> str:

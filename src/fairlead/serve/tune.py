@@ -21,6 +21,10 @@ FLAT = 0.95
 """The smallest batch with this share of the best throughput is taken."""
 INLINE = 0.0005
 """Seconds: a batch that takes longer leaves the event loop."""
+ISOLATE = 0.002
+"""Seconds: a batch that takes longer and holds the GIL leaves the process."""
+HANDOVER = 0.0001
+"""Seconds that a batch takes to another process and back."""
 BUDGET = 1.0
 """Seconds spent measuring, at most (one run of each size is always made until a run takes a quarter of it)."""
 
@@ -36,11 +40,14 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to run a model: ``max_rows`` in a batch, whether calls ``coalesce``, ``inline`` or in a thread."""
+    """How to run a model: ``max_rows`` in a batch, whether calls ``coalesce``, and where: ``inline``, isolated in a
+    process of its own, or in a thread.
+    """
 
     max_rows: int
     coalesce: bool
     inline: bool
+    isolate: bool = False
 
 
 def example(signature: Signature, given: Tensors | None) -> Tensors | None:
@@ -78,7 +85,12 @@ def measure(model: LoadedModel, row: Tensors | None, limit: int, now: Callable[[
     return Curve(tuple(rows), tuple(seconds))
 
 
-def decide(curve: Curve, limit: int, *, batched: bool, chosen_rows: int = 0) -> Plan:
+def handed_over(curve: Curve) -> Curve:
+    """The curve as it looks from another process: batches that take no time themselves pay there too."""
+    return Curve(curve.rows, tuple(taken + HANDOVER for taken in curve.seconds), curve.problem)
+
+
+def decide(curve: Curve, limit: int, *, batched: bool, chosen_rows: int = 0, releases_gil: bool = True) -> Plan:
     """``limit``: most rows the runtime takes.  ``chosen_rows``: what the user asked for (0: what the curve says)."""
     if not curve.rows:
         return Plan(max_rows=chosen_rows or limit, coalesce=batched and limit > 1, inline=False)
@@ -89,7 +101,8 @@ def decide(curve: Curve, limit: int, *, batched: bool, chosen_rows: int = 0) -> 
     pays = batched and best >= PAYS * speed[0] and top > 1
     largest = chosen_rows or (top if pays else limit if measured_all else curve.rows[-1])
     at = max(i for i, n in enumerate(curve.rows) if n <= max(largest, 1)) if pays else 0
-    return Plan(max_rows=max(1, largest), coalesce=pays, inline=curve.seconds[at] <= INLINE)
+    taken = curve.seconds[at]
+    return Plan(max(1, largest), pays, inline=taken <= INLINE, isolate=taken > ISOLATE and not releases_gil)
 
 
 def _best(model: LoadedModel, inputs: Tensors, now: Callable[[], float], began: float) -> float:

@@ -9,7 +9,10 @@ from fairlead.contracts.sink import Part
 
 
 class MemoryMeter:
-    """What one version of one endpoint was told. ``outcomes``: calls by ``ok`` or error code."""
+    """What one version of one endpoint was told. ``outcomes``: calls by ``ok`` or error code.
+
+    ``own``: processes of the model and their bytes.  ``lost``: those that ended unasked, by reason.
+    """
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -17,6 +20,8 @@ class MemoryMeter:
         self.seconds: list[float] = []
         self.batches: list[tuple[int, int]] = []
         self.waiting = (0, 0)
+        self.own = (0, 0)
+        self.lost: Counter[str] = Counter()
 
     def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:  # noqa: ARG002 - the contract
         self.outcomes["ok"] += 1
@@ -32,6 +37,12 @@ class MemoryMeter:
 
     def queue(self, rows: int, calls: int) -> None:
         self.waiting = (rows, calls)
+
+    def processes(self, live: int, resident: int) -> None:
+        self.own = (live, resident)
+
+    def replaced(self, reason: str) -> None:
+        self.lost[reason] += 1
 
 
 class MemoryWorkersMeter:
@@ -61,6 +72,7 @@ class MemorySink:
         self.versions: dict[tuple[str, str], bool] = {}
         self.kept: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
+        self.stalls: list[float] = []
         self._workers = MemoryWorkersMeter()
 
     def endpoint(self, endpoint: str, version: str) -> MemoryMeter:
@@ -75,6 +87,9 @@ class MemorySink:
     def ready(self, endpoint: str, version: str, ready: bool) -> None:
         self.versions[endpoint, version] = ready
 
+    def stalled(self, seconds: float) -> None:
+        self.stalls.append(seconds)
+
     def events(self, recorder: str, kept: int, dropped: int) -> None:
         self.kept[recorder] += kept
         self.dropped[recorder] += dropped
@@ -84,6 +99,7 @@ class MemorySink:
         counts |= {f"events:{recorder}": count for recorder, count in self.kept.items()}
         for key, meter in self.meters.items():
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
+            counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
         return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"
 

@@ -17,11 +17,10 @@ from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
 from fairlead.package.bundle import Bundle, Opener
 from fairlead.package.sources import parse, split_name
-from fairlead.serve import tune
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
-from fairlead.serve.endpoint import Live, Placement
+from fairlead.serve.endpoint import Live
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
 from fairlead.serve.pace import Pace
@@ -31,15 +30,13 @@ from fairlead.serve.protocol import protocol
 from fairlead.serve.recording import Recording
 from fairlead.serve.server import Companion, Loader, Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
+from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
-from fairlead.wiring import watching
-from fairlead.wiring.stores import load_model, opener, sink
+from fairlead.wiring import placing, watching
+from fairlead.wiring.stores import opener, sink
 
 _log = logging.getLogger("fairlead.serve")
-
-LARGEST_BATCH = 64
-"""Rows in a batch when neither the user nor the model sets a limit; the measured curve may choose fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         if recording is not None
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
-    companions: list[Companion] = []
+    companions: list[Companion] = [Stalls(front.sink, SystemClock())]
     if recording is not None:
         companions += [recording, Follower(following, catalog, recording, SystemClock())]
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
@@ -136,7 +133,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     application.draining = lambda: running.draining
     application.troubles = lambda: [
         *(trouble for one in companions for trouble in one.troubles()),
-        *(trouble for live in catalog.all() for trouble in loading.misfits(live)),
+        *(trouble for live in catalog.all() for trouble in (*loading.misfits(live), *live.executor.troubles())),
     ]
     return running
 
@@ -206,27 +203,24 @@ def live_version(
     loop: asyncio.AbstractEventLoop,
 ) -> Live:
     """Load, warm up, measure, decide how to batch: a version that can answer."""
-    model = load_model(bundle, settings.threads)
-    limit = min(settings.max_rows or LARGEST_BATCH, model.traits.max_rows or 1_000_000)
-    row = tune.example(model.signature, bundle.example)
-    curve = tune.measure(model, row, limit, clock.now)
-    plan = tune.decide(curve, limit, batched=model.signature.batched, chosen_rows=min(settings.max_rows, limit))
-    notes = (*bundle.notes, curve.problem) if curve.problem else bundle.notes
+    meter = measurements.endpoint(endpoint, bundle.version)
+    placed = placing.placed(endpoint, bundle, settings, meter, clock, loop)
+    plan, problem = placed.plan, placed.curve.problem
     live = Live(
         endpoint,
         bundle.version,
-        model,
+        placed.model,
         policy=Policy(
             plan.max_rows, settings.max_wait_ms / 1000, plan.coalesce, settings.queue_rows, settings.queue_calls
         ),
-        placement=Placement(plan.inline, settings.workers),
-        meter=measurements.endpoint(endpoint, bundle.version),
+        placement=placed.placement,
+        meter=meter,
         clock=clock,
         loop=loop,
         deadline=settings.deadline_ms / 1000,
-        example=row,
-        notes=notes,
-        pace=Pace(curve.rows, curve.seconds) if curve.rows else None,
+        example=placed.row,
+        notes=(*bundle.notes, problem) if problem else bundle.notes,
+        pace=Pace(placed.curve.rows, placed.curve.seconds) if placed.curve.rows else None,
     )
     measurements.ready(endpoint, bundle.version, True)
     return live

@@ -97,6 +97,9 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         queue_rows=batching.queue_rows,
         deadline_ms=endpoint.deadline_ms,
         threads=endpoint.threads,
+        executor=endpoint.executor,
+        processes=endpoint.processes,
+        hang_seconds=endpoint.hang_seconds,
     )
 
 
@@ -182,7 +185,11 @@ def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
             f"{where} is {endpoint.record.days:g}, and a season of a {endpoint.monitor.season} is learned from what is "
             f"kept; keep {2 * season // DAY_MS} days"
         )
-    for part, check in (("monitor", lambda: contract(endpoint.monitor)), ("record", lambda: kept(endpoint))):
+    for part, check in (
+        ("processes" if endpoint.processes > 1 else "hang_seconds", lambda: settings(endpoint)),
+        ("monitor", lambda: contract(endpoint.monitor)),
+        ("record", lambda: kept(endpoint)),
+    ):
         try:
             check()
         except UsageError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 
 from fairlead.contracts.errors import Untrusted
 from fairlead.contracts.events import EventStore
@@ -64,11 +66,18 @@ def opener(home: Home) -> Opener:
 def load_model(bundle: Bundle, threads: int = 0) -> LoadedModel:
     """Hand the artefact to its runtime. Raises Untrusted that names the command to decide."""
     runtime = plugins.load("fairlead.runtimes", bundle.artefact.format)()
-    try:
+    with deciding(bundle):
         model: LoadedModel = runtime.load(bundle.artefact, RuntimeOptions(threads=threads))
+    return model
+
+
+@contextlib.contextmanager
+def deciding(bundle: Bundle) -> Iterator[None]:
+    """Untrusted that is raised in the block names the command to decide."""
+    try:
+        yield
     except Untrusted as error:
         raise Untrusted(f"{error}; {remedy(parse(bundle.uri))}") from error
-    return model
 
 
 def sink() -> Sink:

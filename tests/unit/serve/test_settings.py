@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fairlead.contracts.errors import InvalidParameter, UsageError
@@ -30,7 +32,18 @@ def test_the_address_that_clients_are_told(host: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["max_rows", "max_wait_ms", "queue_rows", "queue_calls", "deadline_ms", "threads", "workers"]
+    "field",
+    [
+        "max_rows",
+        "max_wait_ms",
+        "queue_rows",
+        "queue_calls",
+        "deadline_ms",
+        "threads",
+        "workers",
+        "processes",
+        "hang_seconds",
+    ],
 )
 def test_endpoint_limits(field: str) -> None:
     with pytest.raises(UsageError, match=field.partition("_")[0]):
@@ -57,3 +70,14 @@ def test_time_outs_that_are_refused(value: str) -> None:
 def test_time_outs_that_are_taken() -> None:
     assert timeout_ms("250") == 250.0
     assert timeout_ms("0.5") == 0.5
+
+
+@pytest.mark.parametrize("given", [{"executor": "gpu"}, {"processes": 2}, {"executor": "thread", "hang_seconds": 1.0}])
+def test_executors_that_are_not_there_or_not_meant(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="executor"):
+        EndpointSettings(**given)
+
+
+def test_nobody_waits_longer_for_a_process_than_a_call_may() -> None:
+    assert EndpointSettings(deadline_ms=200).hang == pytest.approx(1.2)
+    assert EndpointSettings(executor="process", hang_seconds=3).hang == 3

@@ -100,3 +100,17 @@ def test_neutral_examples_respect_the_missing_token() -> None:
     assert tune.example(Signature(inputs=()), None) is None
     given = {"x": np.arange(6.0).reshape(2, 3)}
     assert tune.example(ONE, given)["x"].tolist() == [[0.0, 1.0, 2.0]]  # type: ignore[index]
+
+
+def test_what_holds_the_gil_for_long_is_isolated() -> None:
+    slow, quick = Curve((1,), (2 * tune.ISOLATE,)), Curve((1,), (tune.ISOLATE,))
+    assert tune.decide(slow, 1, batched=True, releases_gil=False).isolate
+    assert not tune.decide(quick, 1, batched=True, releases_gil=False).isolate
+    assert not tune.decide(slow, 1, batched=True, releases_gil=True).isolate
+    assert not tune.decide(Curve(), 1, batched=True, releases_gil=False).isolate
+
+
+def test_a_hand_over_makes_batches_pay() -> None:
+    linear = Curve((1, 2, 4), (1e-5, 2e-5, 4e-5))
+    assert not tune.decide(linear, 4, batched=True).coalesce
+    assert tune.decide(tune.handed_over(linear), 4, batched=True).coalesce

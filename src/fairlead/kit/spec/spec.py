@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
-from fairlead.kit.spec.part import Part
+from fairlead.kit.spec.part import Part, Seconds
 from fairlead.kit.spec.serving import Batching, Record, Server
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -29,6 +29,12 @@ class Endpoint(Part):
     """Time for a call that names none in x-request-timeout-ms, and the most it may name."""
     threads: int = Field(default=0, ge=0, le=4096)
     """Intra-op threads of the runtime; 0: the runtime decides."""
+    executor: Literal["auto", "inline", "thread", "process"] = "auto"
+    """Where batches run; `auto` measures, and takes processes for pickles and for what holds the GIL."""
+    processes: int = Field(default=1, ge=1, le=256)
+    """Processes of the model, each with a copy of it: batches that run at once (`executor: process`)."""
+    hang_seconds: Seconds = Field(default=0.0, ge=0, le=86_400)
+    """A process that does not answer for so long is killed; 0: a second after deadline_ms (`executor: process`)."""
     record: Record = Record()
     """What is kept of the calls."""
     monitor: Monitor = Monitor()

@@ -22,7 +22,8 @@ from fairlead.serve.jobs.checkpoint import Journal, Manifest, Places, Totals, re
 from fairlead.serve.jobs.messages import Begin, Done, FromWorker, Ready, Score
 from fairlead.serve.jobs.worker import Link
 from fairlead.serve.messages import Failed, raised
-from fairlead.serve.process import Command, how
+from fairlead.serve.process import Command
+from fairlead.serve.restarts import how_ended
 
 GO_ON = "the same command with --resume goes on from the last shard"
 
@@ -224,7 +225,7 @@ class Driver:
             raise _with_remedy(raised(message)) if score is not None else raised(message)
         if isinstance(message, Done | Ready):
             return message
-        ended = how(process.wait())
+        ended = how_ended(process.wait())
         if score is None:
             raise FairleadError(f"a worker ended while it loaded the model ({ended})")
         first = score.offset + score.piece.first

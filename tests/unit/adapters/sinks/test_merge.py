@@ -87,3 +87,12 @@ def test_the_workers_are_measured_by_who_has_them() -> None:
     assert value(text, "fairlead_workers") == 3
     assert value(text, "fairlead_worker_restarts_total", reason="crashed") == 1
     assert value(text, "fairlead_worker_silent_total", worker="1") == 1
+
+
+def test_of_the_longest_stalls_the_longest_holds() -> None:
+    sinks = [PrometheusSink() for _ in range(3)]
+    for made, seconds in zip(sinks, (0.25, 0.5, 0.125), strict=True):
+        made.stalled(seconds)
+    text = merged([Part(str(place), made.render()[0]) for place, made in enumerate(sinks)])
+    assert value(text, "fairlead_event_loop_longest_stall_seconds") == 0.5
+    assert value(text, "fairlead_event_loop_stall_seconds_count") == 3

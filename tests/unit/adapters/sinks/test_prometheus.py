@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fairlead.adapters.sinks.prometheus.columns import ROWS
 from fairlead.adapters.sinks.prometheus.sink import _HISTOGRAMS, PrometheusSink
+from fairlead.adapters.sinks.prometheus.stalls import MINUTE, Stalls
 
 LABELS = ("endpoint", "version")
 
@@ -77,3 +79,22 @@ def test_a_call_leaves_nothing_for_the_garbage_collector() -> None:
         meter.answered(0.1, 1, 0.0, 0.1)
         meter.batch(1, 1, 0.1)
     assert len(gc.get_objects()) - before < 10
+
+
+def test_the_longest_stall_is_forgotten_after_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    stalls = Stalls()
+
+    def longest() -> float:
+        return next(family for family in stalls.collect() if "longest" in family.name).samples[0].value
+
+    stalls.put(0.5)
+    assert longest() == 0.5
+    now += MINUTE + 1
+    stalls.put(0.25)
+    assert longest() == 0.5
+    now += MINUTE + 1
+    assert longest() == 0.25
+    now += 3 * MINUTE
+    assert longest() == 0.0

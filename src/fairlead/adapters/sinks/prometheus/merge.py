@@ -1,8 +1,8 @@
 """One exposition out of those of several processes.
 
 Counters and histograms are added up, of processes that are gone too. A gauge is added up (rows that wait), taken as the
-least (ready) or shown for each worker (what an operating system process or an interpreter has). All come from the same
-code, so the text in front of a value names a series: no label is parsed.
+least (ready), as the greatest (the longest stall) or shown for each worker (what an operating system process or an
+interpreter has). All come from the same code, so the text in front of a value names a series: no label is parsed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,22 @@ _EACH: Final = (b"process_", b"python_")
 _LEAST: Final = re.compile(rb"fairlead_endpoint_ready|\w+_created")
 """Gauges of which the least one holds."""
 
+_MOST: Final = b"fairlead_event_loop_longest_stall_seconds"
+"""Gauge of which the greatest one holds."""
+
 _ADDED: Final = (b"counter", b"histogram", b"summary")
 
 
 class _Family:
     """Its ``# HELP`` and ``# TYPE`` lines, and the values of its series in the order in which they came."""
 
-    __slots__ = ("each", "head", "lasting", "least", "series")
+    __slots__ = ("each", "head", "lasting", "least", "most", "series")
 
     def __init__(self, name: bytes, kind: bytes, head: list[bytes]) -> None:
         self.head = head
         self.each = name.startswith(_EACH)
         self.lasting = kind in _ADDED and not self.each
+        self.most = name == _MOST
         self.least = _LEAST.fullmatch(name) is not None
         self.series: dict[bytes, float] = {}
 
@@ -43,6 +47,8 @@ class _Family:
             self.series[series] = value
         elif self.least:
             self.series[series] = min(self.series[series], value)
+        elif self.most:
+            self.series[series] = max(self.series[series], value)
         else:
             self.series[series] += value
 

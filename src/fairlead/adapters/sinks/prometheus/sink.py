@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ from prometheus_client.process_collector import ProcessCollector
 
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.merge import merged
-from fairlead.adapters.sinks.prometheus.workers import Workers
+from fairlead.adapters.sinks.prometheus.stalls import Stalls
+from fairlead.adapters.sinks.prometheus.workers import Processes, Workers
 from fairlead.contracts.sink import Part
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -56,12 +58,17 @@ class PrometheusSink:
             )
             for what in ("kept", "dropped")
         ]
+        self._stalls = Stalls()
+        self.registry.register(self._stalls)
+        self.stalled = self._stalls.put
+        """``seconds``, as the contract says."""
+        self._own = Processes(self.registry)
         self._workers: Workers | None = None
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
         key = (endpoint, version)
         if key not in self._meters:
-            self._meters[key] = _Meter(self.waiting.labels(endpoint, version))
+            self._meters[key] = _Meter(self.waiting.labels(endpoint, version), self._own, key)
         return self._meters[key]
 
     def workers(self) -> Workers:
@@ -89,7 +96,11 @@ class PrometheusSink:
 class _Meter:
     """One version of one endpoint."""
 
-    def __init__(self, waiting: Gauge) -> None:
+    def __init__(self, waiting: Gauge, own: Processes, key: tuple[str, str]) -> None:
+        self.processes = functools.partial(own.live, *key)
+        """``live, resident``, as the contract says."""
+        self.replaced = functools.partial(own.replaced, *key)
+        """``reason``, as the contract says."""
         self.codes: dict[str, int] = {"ok": 0}
         self.rows = 0
         self.histograms = {name: Histogram(bounds) for name, _, bounds in _HISTOGRAMS}

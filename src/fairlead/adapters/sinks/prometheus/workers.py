@@ -1,4 +1,4 @@
-"""What the supervisor measures of its workers."""
+"""What is measured of processes: a server's workers by their supervisor, and those that run a model."""
 
 from __future__ import annotations
 
@@ -33,3 +33,29 @@ class Workers:
 
     def silent(self, worker: str) -> None:
         self._silent.labels(worker).inc()
+
+
+class Processes:
+    """Those that run models of this server; of an endpoint's ``EndpointMeter``."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("endpoint", "version")
+        self._live = Gauge(
+            "fairlead_model_processes", "Processes of its own that run the model now.", labels, registry=registry
+        )
+        self._resident = Gauge(
+            "fairlead_model_processes_resident_bytes", "Memory that they have together.", labels, registry=registry
+        )
+        self._replaced = Counter(
+            "fairlead_model_process_restarts",
+            "Processes of a model that ended unasked and were replaced; reason is crashed or hung.",
+            (*labels, "reason"),
+            registry=registry,
+        )
+
+    def live(self, endpoint: str, version: str, live: int, resident: int) -> None:
+        self._live.labels(endpoint, version).set(live)
+        self._resident.labels(endpoint, version).set(resident)
+
+    def replaced(self, endpoint: str, version: str, reason: str) -> None:
+        self._replaced.labels(endpoint, version, reason).inc()
