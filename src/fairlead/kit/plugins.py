@@ -38,6 +38,9 @@ _EXTRA_OF = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
     "ai_edge_litert": "litert",
+    "torch": "torch",
+    "safetensors": "torch",
+    "onnxscript": "torch",
 }
 """Which of our extras installs a library."""
 

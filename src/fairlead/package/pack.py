@@ -32,6 +32,7 @@ _AS_IT_IS = {
     "xgboost": ("XGBoost", ("xgboost",)),
     "lightgbm": ("LightGBM", ("lightgbm",)),
     "litert": ("LiteRT", ("ai-edge-litert",)),
+    "torch": ("PyTorch", ("torch",)),
 }
 """Runtimes whose files are packaged without a conversion: the format in words, and what runs it beside numpy."""
 _EXAMPLE_ROWS = 5
@@ -104,11 +105,15 @@ def pack_file(
     Raises UnknownFormat, BrokenModel, Untrusted, or MalformedBody for the example.
     """
     _refuse_full(into)
-    runtime = sniff(path).runtime
+    found = sniff(path)
+    runtime, details = found.runtime, {**found.details, "content": found.name}
+    if found.name == "mar":
+        raise UsageError(f"{path} is a TorchServe archive; unpack it and log {found.details['member']}")
     if runtime == "mlflow":
         raise UsageError(f"{path} is an MLflow model folder already; log it as it is")
     loaded = plugins.load("fairlead.runtimes", runtime)().load(
-        Artefact(runtime, path, trusted=trusted, trusted_types=trusted_types), RuntimeOptions(threads=1)
+        Artefact(runtime, path, details=details, trusted=trusted, trusted_types=trusted_types),
+        RuntimeOptions(threads=1),
     )
     rows = None if example is None else _matching(example, loaded.signature)
     if runtime == "onnx":

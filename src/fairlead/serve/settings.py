@@ -80,6 +80,7 @@ class EndpointSettings:
 
     ``deadline_ms``: what a call has when it names no time of its own, and the most it may name.
     ``threads``: intra-op threads of the runtime (0: the runtime decides).  ``workers``: batches at once.
+    ``providers``: execution providers or devices by name (``cuda``); none: the CPU.
     """
 
     max_rows: int = 0
@@ -89,6 +90,7 @@ class EndpointSettings:
     deadline_ms: float = 60_000.0
     threads: int = 0
     workers: int = 1
+    providers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _between("max rows", self.max_rows, 0, 1_000_000)

@@ -17,6 +17,7 @@ from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
 from fairlead.package.bundle import Bundle, Opener
 from fairlead.package.sources import parse, split_name
+from fairlead.package.triton import repository
 from fairlead.serve import tune
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
@@ -59,6 +60,22 @@ def target(text: str, *, trust_pickle: bool = False, runtime: str = "") -> Targe
     """``URI`` or ``NAME=URI``."""
     name, uri = split_name(text)
     return Target(uri, endpoint_name(name) if name else "", trust_pickle, runtime)
+
+
+def targets(texts: Sequence[str], *, trust_pickle: bool = False, runtime: str = "") -> list[Target]:
+    """The same for several; a Triton model repository becomes one for each model in it, under the model's own name."""
+    found = []
+    for text in texts:
+        one = target(text, trust_pickle=trust_pickle, runtime=runtime)
+        folder = parse(one.uri).path
+        held = repository(folder) if folder is not None else []
+        if held and one.name:
+            raise UsageError(
+                f"{text}: a Triton repository names its endpoints itself; leave {one.name}= out, or give one of its "
+                f"models, {one.name}={one.uri.rstrip('/')}/{held[0]}"
+            )
+        found += [replace(one, uri=f"{one.uri.rstrip('/')}/{name}", name=endpoint_name(name)) for name in held] or [one]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +220,8 @@ def live_version(
     loop: asyncio.AbstractEventLoop,
 ) -> Live:
     """Load, warm up, measure, decide how to batch: a version that can answer."""
-    model = load_model(bundle, settings.threads)
-    limit = min(settings.max_rows or LARGEST_BATCH, model.traits.max_rows or 1_000_000)
+    model = load_model(bundle, settings.threads, settings.providers)
+    limit = min(settings.max_rows or LARGEST_BATCH, model.traits.max_rows or 1_000_000, bundle.max_rows or 1_000_000)
     row = tune.example(model.signature, bundle.example)
     curve = tune.measure(model, row, limit, clock.now)
     plan = tune.decide(curve, limit, batched=model.signature.batched, chosen_rows=min(settings.max_rows, limit))
