@@ -45,6 +45,7 @@ def load(target: str, weights: Path | None, device: torch.device) -> Program:
         file=weights.name if weights else target,
         device=device,
         source=module,
+        state=module.state_dict(),
         inputs=inputs,
         platform="pytorch_eager",
     )
@@ -76,13 +77,17 @@ def _fill(module: Any, weights: Path, target: str) -> None:
         missing, unexpected = module.load_state_dict(state, strict=False)
     except RuntimeError as error:
         line = next((line.strip() for line in str(error).splitlines()[1:]), cause(error))
-        raise BrokenModel(f"{weights.name} does not fit {target}: {line}") from error
+        raise BrokenModel(f"{weights.name} does not fit {target}: {line.rstrip('.')}") from error
     shared = {name for name in missing if _is_shared(module, name, missing)}
     if lost := [name for name in missing if name not in shared]:
-        raise BrokenModel(f"{weights.name} has no {lost[0]!r}, which {target} needs (and {len(lost) - 1} more)")
+        raise BrokenModel(f"{weights.name} has no {_listed(lost)}, which {target} needs; name the class that wrote it")
     if unexpected:
-        more = f"{unexpected[0]!r} (and {len(unexpected) - 1} more)"
-        raise BrokenModel(f"{weights.name} has {more}, which {target} does not know; name the class that wrote it")
+        held = _listed(unexpected)
+        raise BrokenModel(f"{weights.name} has {held}, which {target} does not know; name the class that wrote it")
+
+
+def _listed(names: list[str]) -> str:
+    return repr(names[0]) if len(names) == 1 else f"{names[0]!r} (and {len(names) - 1} more)"
 
 
 def _is_shared(module: Any, name: str, missing: list[str]) -> bool:

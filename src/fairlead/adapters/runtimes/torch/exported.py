@@ -32,9 +32,6 @@ def load(path: Path, device: torch.device) -> Program:
 def program(exported: Any, device: torch.device, file: str) -> Program:
     """An ``ExportedProgram`` that is on ``device``."""
     signature = exported.graph_signature
-    if signature.buffers_to_mutate:
-        name = next(iter(signature.buffers_to_mutate.values()))
-        raise BrokenModel(f"{file} changes its own buffer {name!r} in every run; export the model after model.eval()")
     values = {node.name: node.meta.get("val") for node in exported.graph.nodes if node.op == "placeholder"}
     given = [spec.arg for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT]
     others = [one.name for one in given if not isinstance(one, TensorArgument) and not hasattr(one, "value")]
@@ -42,12 +39,14 @@ def program(exported: Any, device: torch.device, file: str) -> Program:
         raise BrokenModel(f"{file} takes {others[0]!r} as a number; export it with tensors or constants for arguments")
     tensors = [one.name for one in given if isinstance(one, TensorArgument)]
     inputs = tuple(_spec(name, values[name], file) for name in tensors)
+    module = exported.module()
     return Program(
-        run=_run(exported, given),
+        run=_run(module, given, exported.call_spec.in_spec),
         arguments=tuple(tensors),
         file=file,
         device=device,
         source=exported,
+        state=module.state_dict(),
         inputs=inputs,
         outputs=_outputs(exported, file),
         max_rows=_most_rows(exported, [values[name] for name in tensors]),
@@ -116,10 +115,7 @@ def _spec(name: str, value: Any, file: str) -> TensorSpec:
     return spec_of(name, value.dtype, tuple(size if isinstance(size, int) else -1 for size in value.shape), file)
 
 
-def _run(exported: Any, given: list[Any]) -> Callable[[Feed], Any]:
-    module = exported.module()
-    spec = exported.call_spec.in_spec
-
+def _run(module: Any, given: list[Any], spec: Any) -> Callable[[Feed], Any]:
     def run(feed: Feed) -> Any:
         leaves = [feed[one.name] if isinstance(one, TensorArgument) else one.value for one in given]
         args, kwargs = _pytree.tree_unflatten(leaves, spec)

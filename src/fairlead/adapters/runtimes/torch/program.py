@@ -23,6 +23,7 @@ class Program:
     answer; empty when only a run can tell.  ``max_rows``: the most rows that it was exported for (0: no limit).
     ``sizes``: of free dimensions behind the first, by argument and axis, that are known to work.
     ``guessed``: the first dimension of ``inputs`` is that of an example, and only a trial can free it.
+    ``state``: its weights and buffers, by name.
     ``source``: the ``ExportedProgram``, ``ScriptModule`` or ``Module`` itself.  ``file``: its name, for sentences.
     """
 
@@ -31,6 +32,7 @@ class Program:
     file: str
     device: torch.device
     source: Any
+    state: Mapping[str, Any]
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     max_rows: int = 0

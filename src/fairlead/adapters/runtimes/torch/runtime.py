@@ -21,6 +21,7 @@ overrules. The number is one for the whole process in PyTorch, and set again bef
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +50,9 @@ class TorchRuntime:
         names, inputs = _bound(program, artefact.signature)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(options.threads or 1)
+        before = {name: one._version for name, one in program.state.items()}  # noqa: SLF001 - its count of writes
         trial = Trial.of(program, inputs)
+        _unchanged(program, before)
         heavy = trial.seconds > _HEAVY_SECONDS and program.device.type == "cpu"
         return TorchModel(program, trial, names, artefact.signature, options.threads or (cores if heavy else 1))
 
@@ -130,6 +133,15 @@ def _program(artefact: Artefact, device: torch.device) -> Program:
     if content == "pt2":
         return exported.load(path, device)
     return scripted.load(path, device, str(artefact.details.get("member", "")))
+
+
+def _unchanged(program: Program, before: Mapping[str, int]) -> None:
+    """Raises BrokenModel for a program that wrote into its own state: it would answer otherwise every time."""
+    for name, tensor_ in program.state.items():
+        if tensor_._version != before[name]:  # noqa: SLF001
+            raise BrokenModel(
+                f"{program.file} changes its own {name!r} in every run; save or export the model after model.eval()"
+            )
 
 
 def _bound(program: Program, public: Signature | None) -> tuple[tuple[str, ...], _Specs]:

@@ -60,6 +60,7 @@ def _program(opened: BinaryIO, device: torch.device, file: str) -> Program:
         file=file,
         device=device,
         source=module,
+        state=module.state_dict(),
         inputs=said or (_traced(module, names, file) if traced else ()),
         guessed=traced and not said,
     )
