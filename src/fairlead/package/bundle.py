@@ -168,9 +168,10 @@ def _verified(found: Found) -> _Package:
         manifest.verify(path, packaged)
     if not path.is_dir():
         return _Package(path)
-    if packaged is None and triton.is_model(path):
+    format_ = identify(path)
+    if format_.name == "triton":
         return _Package(path, triton=triton.read(path))
-    mlmodel = identify(path).details.get("mlmodel", {})
+    mlmodel = format_.details.get("mlmodel", {})
     risks.check_paths(path, mlmodel)
     return _Package(path, packaged, mlmodel)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairlead.contracts.errors import BrokenModel
+from fairlead.contracts.errors import BrokenModel, ModelError
 from fairlead.package.formats import identify
 from fairlead.package.manifest import inside, walk
 from fairlead.package.pickles import is_pickle, pickles_in_zip
@@ -101,7 +101,10 @@ def _program(path: Path) -> str:
     """Why a PyTorch file may run code, which its pickles alone do not tell; empty for what is none."""
     if not zipfile.is_zipfile(path):
         return ""
-    return _PROGRAMS.get(identify(path).name, "")
+    try:
+        return _PROGRAMS.get(identify(path).name, "")
+    except ModelError:  # what cannot be told apart is looked at byte by byte
+        return ""
 
 
 def _flavor_items(mlmodel: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -97,6 +97,7 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         queue_rows=batching.queue_rows,
         deadline_ms=endpoint.deadline_ms,
         threads=endpoint.threads,
+        providers=endpoint.providers,
     )
 
 

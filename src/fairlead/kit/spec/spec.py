@@ -29,6 +29,8 @@ class Endpoint(Part):
     """Time for a call that names none in x-request-timeout-ms, and the most it may name."""
     threads: int = Field(default=0, ge=0, le=4096)
     """Intra-op threads of the runtime; 0: the runtime decides."""
+    providers: tuple[str, ...] = Field(default=(), examples=[["cuda"]])
+    """Where the model runs, by the names of its runtime; empty: the CPU."""
     record: Record = Record()
     """What is kept of the calls."""
     monitor: Monitor = Monitor()

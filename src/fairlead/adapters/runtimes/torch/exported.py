@@ -50,7 +50,7 @@ def program(exported: Any, device: torch.device, file: str) -> Program:
         inputs=inputs,
         outputs=_outputs(exported, file),
         max_rows=_most_rows(exported, [values[name] for name in tensors]),
-        sizes=_sizes(exported, tensors),
+        example=_example(exported, tensors),
         platform="pytorch_export",
     )
 
@@ -141,17 +141,9 @@ def _most_rows(exported: Any, values: list[Any]) -> int:
     return min(known, default=0)
 
 
-def _sizes(exported: Any, tensors: list[str]) -> dict[tuple[str, int], int]:
-    """Of every dimension of the example that the archive keeps."""
+def _example(exported: Any, tensors: list[str]) -> dict[str, Any] | None:
+    """The tensors that the archive keeps of its export."""
     if exported.example_inputs is None:
-        return {}
-    args, kwargs = exported.example_inputs
-    leaves = [leaf for leaf in _pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-    if len(leaves) != len(tensors):
-        return {}
-    return {
-        (name, axis): int(size)
-        for name, leaf in zip(tensors, leaves, strict=True)
-        for axis, size in enumerate(leaf.shape)
-        if axis
-    }
+        return None
+    leaves = [leaf for leaf in _pytree.tree_leaves(exported.example_inputs) if isinstance(leaf, torch.Tensor)]
+    return dict(zip(tensors, leaves, strict=True)) if len(leaves) == len(tensors) else None

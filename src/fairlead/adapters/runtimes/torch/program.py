@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ class Program:
     ``run``: tensors by the names in ``arguments`` to whatever the program answers.  ``inputs``: what is known of the
     tensors that it takes, -1 where a dimension is free; empty when nobody said.  ``outputs``: what it declares of its
     answer; empty when only a run can tell.  ``max_rows``: the most rows that it was exported for (0: no limit).
-    ``sizes``: of free dimensions behind the first, by argument and axis, that are known to work.
     ``guessed``: the first dimension of ``inputs`` is that of an example, and only a trial can free it.
+    ``example``: tensors that it is known to take, by argument; None without one.
     ``state``: its weights and buffers, by name.
     ``source``: the ``ExportedProgram``, ``ScriptModule`` or ``Module`` itself.  ``file``: its name, for sentences.
     """
@@ -36,6 +36,6 @@ class Program:
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     max_rows: int = 0
-    sizes: Mapping[tuple[str, int], int] = field(default_factory=dict)
     guessed: bool = False
+    example: Mapping[str, Any] | None = None
     platform: str = "pytorch_torchscript"

@@ -61,7 +61,7 @@ class TorchModel:
     """A program that takes and gives what the public signature says, or what it says itself. Thread-safe.
 
     ``names``: public names of the inputs, in the order of the program's arguments.
-    ``source``: the ``ExportedProgram``, ``ScriptModule`` or ``Module`` itself.
+    ``source``: the ``ExportedProgram``, ``ScriptModule`` or ``Module`` itself.  ``example``: rows that it keeps.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class TorchModel:
         answers = _chosen(said.outputs, trial.outputs)
         self.traits = Traits(releases_gil=True, max_rows=trial.max_rows, platform=program.platform)
         self.source = program.source
+        self.example = _example(program, proved, self.traits.max_rows)
         self.signature = replace(
             said,
             inputs=tuple(_shaped(spec, proved[spec.name], guessed=program.guessed) for spec in said.inputs)
@@ -142,6 +143,14 @@ def _unchanged(program: Program, before: Mapping[str, int]) -> None:
             raise BrokenModel(
                 f"{program.file} changes its own {name!r} in every run; save or export the model after model.eval()"
             )
+
+
+def _example(program: Program, proved: Mapping[str, TensorSpec], most: int) -> Tensors | None:
+    """The rows that the program was exported with, by their public names."""
+    if program.example is None:
+        return None
+    kept = arrays({name: program.example[own] for name, own in zip(proved, program.arguments, strict=True)})
+    return {name: array[:most] if most and array.ndim else array for name, array in kept.items()}
 
 
 def _bound(program: Program, public: Signature | None) -> tuple[tuple[str, ...], _Specs]:

@@ -111,8 +111,8 @@ def _wider(program: Program, inputs: _Specs, rows: tuple[int, ...]) -> Tensors:
 
 def _made_up(program: Program, argument: str, spec: TensorSpec, rows: tuple[int, ...], more: int) -> _Array:
     """Values for a tensor nobody gave us. Row 0: zeros; row 1: noise, ones."""
-    sizes = program.sizes
-    shape = tuple(sizes.get((argument, axis), 1) + more if size < 0 else size for axis, size in enumerate(spec.shape))
+    known = program.example[argument].shape if program.example else (1,) * len(spec.shape)
+    shape = tuple(seen + more if size < 0 else size for size, seen in zip(spec.shape, known, strict=True))
     dtype = spec.datatype.numpy
     if spec.shape[:1] != (-1,):
         return np.zeros(shape, dtype)
