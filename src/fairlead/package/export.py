@@ -59,12 +59,15 @@ def export(
     with tempfile.TemporaryDirectory() as scratch:
         rows = next(iter(cases.values()))
         made = convert(original.source, original.signature, Path(scratch), rows, opset=opset)
+        written = identify(made).details.get("opsets", {}).get("ai.onnx", 0)
+        if opset and written != opset:
+            raise BrokenModel(
+                f"{bundle.uri} is exported with opset {written} and cannot be turned into {opset}; name another --opset"
+            )
         parity = _compared(original, made, cases)
         _moved(made, output)
-    opsets = identify(output).details.get("opsets", {})
-    done = Exported(
-        output, report, parity, sum(len(next(iter(one.values()))) for one in cases.values()), opsets.get("ai.onnx", 0)
-    )
+    count = sum(len(next(iter(one.values()))) for one in cases.values())
+    done = Exported(output, report, parity, count, written)
     document = {"model": bundle.uri, "digest": bundle.digest, "target": target, "opset": done.opset, "rows": done.rows}
     write_whole(report, json.dumps({**document, "parity": parity.as_dict()}, indent=1).encode() + b"\n")
     return done

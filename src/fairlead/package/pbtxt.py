@@ -11,7 +11,7 @@ Message = dict[str, list[Any]]
 """Field name to its values, in order: str, int, float or another message. Names such as TRUE stay strings."""
 
 _TOKEN = re.compile(
-    r"""\s*(?:\#[^\n]*\s*)*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    r"""(?>\s*(?:\#[^\n]*\s*)*)(?:(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
     |(?P<word>[-+]?[A-Za-z0-9_.][A-Za-z0-9_.+-]*)|(?P<mark>[{}<>\[\]:,;]))""",
     re.VERBOSE,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 _PLAIN = "base_handler"
 """The handler that hands tensors to the model and its answer back."""
 _LARGEST = 1 << 20
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, RecursionError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE += (RuntimeError, NotImplementedError)  # encrypted, unknown compression
 
 
 def read(path: Path) -> str:
@@ -29,7 +32,7 @@ def read(path: Path) -> str:
             file = str(manifest.get("serializedFile", ""))
             names = archive.namelist()
             code = _is_script(archive, file) if file in names else False
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         raise BrokenModel(f"{path} is a TorchServe archive that cannot be read: {error}; archive it again") from error
     handler, source = str(manifest.get("handler", "")), str(manifest.get("modelFile", ""))
     if not file:
