@@ -15,8 +15,10 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 _PLAIN = "base_handler"
 """The handler that hands tensors to the model and its answer back."""
 _LARGEST = 1 << 20
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, RecursionError, zipfile.BadZipFile, zlib.error)
-_UNREADABLE += (RuntimeError, NotImplementedError)  # encrypted, unknown compression
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, RecursionError, zipfile.BadZipFile, zlib.error),
+    *(RuntimeError, NotImplementedError),  # encrypted, unknown compression
+)
 
 
 def read(path: Path) -> str:

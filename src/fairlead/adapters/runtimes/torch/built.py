@@ -22,7 +22,7 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
-from fairlead.adapters.runtimes.torch.program import Feed, Program
+from fairlead.adapters.runtimes.torch.program import Feed, Program, state_of
 from fairlead.contracts.errors import BrokenModel, FairleadError, MissingExtra
 from fairlead.contracts.types import DataType, TensorSpec
 from fairlead.kit import plugins
@@ -45,7 +45,7 @@ def load(target: str, weights: Path | None, device: torch.device) -> Program:
         file=weights.name if weights else target,
         device=device,
         source=module,
-        state=module.state_dict(),
+        state=state_of(module),
         inputs=inputs,
         platform="pytorch_eager",
     )

@@ -13,7 +13,7 @@ from torch.export.passes import move_to_device_pass
 from torch.export.pt2_archive import _package
 from torch.utils import _pytree
 
-from fairlead.adapters.runtimes.torch.program import Feed, Program
+from fairlead.adapters.runtimes.torch.program import Feed, Program, state_of
 from fairlead.adapters.runtimes.torch.tensors import declared, spec_of
 from fairlead.contracts.errors import BrokenModel
 from fairlead.contracts.types import TensorSpec
@@ -46,7 +46,7 @@ def program(exported: Any, device: torch.device, file: str) -> Program:
         file=file,
         device=device,
         source=exported,
-        state=module.state_dict(),
+        state=state_of(module),
         inputs=inputs,
         outputs=_outputs(exported, file),
         max_rows=_most_rows(exported, [values[name] for name in tensors]),

@@ -39,3 +39,8 @@ class Program:
     guessed: bool = False
     example: Mapping[str, Any] | None = None
     platform: str = "pytorch_torchscript"
+
+
+def state_of(module: Any) -> dict[str, Any]:
+    """Parameters and buffers by name, those too that are not saved."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}

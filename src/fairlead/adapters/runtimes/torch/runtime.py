@@ -12,7 +12,7 @@ user's own code, and safetensors holds none.
 to the bound that the export set. A graph exported for one row takes one; one for another fixed number is run as it is.
 
 **Threads.** One where a run of one row takes under a millisecond, else every core; ``RuntimeOptions.threads``
-overrules. The number is one for the whole process in PyTorch, and set again before a run where it differs (0.4 us).
+overrules. The number is one for the whole process in PyTorch, and set again before each run (0.4 us).
 ``predict`` runs without the interpreter lock: measured, a counting thread beside it keeps half of one of two cores.
 
 **Devices.** The CPU unless named (``cuda``, ``cuda:1``, ``mps``); one that is not there is an error.
@@ -50,7 +50,7 @@ class TorchRuntime:
         names, inputs = _bound(program, artefact.signature)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(options.threads or 1)
-        before = {name: one._version for name, one in program.state.items()}  # noqa: SLF001 - its count of writes
+        before = _writes(program)
         trial = Trial.of(program, inputs)
         _unchanged(program, before)
         heavy = trial.seconds > _HEAVY_SECONDS and program.device.type == "cpu"
@@ -93,8 +93,7 @@ class TorchModel:
         program = self._program
         if program is None:
             raise ModelFailed("the model was closed; load it again")
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
+        torch.set_num_threads(self._threads)
         feed = self._feed(program, inputs)
         with torch.inference_mode():
             found = arrays(program.run(feed))
@@ -136,10 +135,15 @@ def _program(artefact: Artefact, device: torch.device) -> Program:
     return scripted.load(path, device, str(artefact.details.get("member", "")))
 
 
+def _writes(program: Program) -> dict[str, int]:
+    """How often each tensor of its state was written; those made under inference mode do not count."""
+    return {name: one._version for name, one in program.state.items() if not one.is_inference()}  # noqa: SLF001
+
+
 def _unchanged(program: Program, before: Mapping[str, int]) -> None:
     """Raises BrokenModel for a program that wrote into its own state: it would answer otherwise every time."""
-    for name, tensor_ in program.state.items():
-        if tensor_._version != before[name]:  # noqa: SLF001
+    for name, count in _writes(program).items():
+        if count != before[name]:
             raise BrokenModel(
                 f"{program.file} changes its own {name!r} in every run; save or export the model after model.eval()"
             )

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from fairlead.adapters.runtimes.torch.program import Feed, Program
+from fairlead.adapters.runtimes.torch.program import Feed, Program, state_of
 from fairlead.adapters.runtimes.torch.tensors import spec_of
 from fairlead.contracts.errors import BrokenModel
 from fairlead.contracts.types import DataType, TensorSpec
@@ -60,7 +60,7 @@ def _program(opened: BinaryIO, device: torch.device, file: str) -> Program:
         file=file,
         device=device,
         source=module,
-        state=module.state_dict(),
+        state=state_of(module),
         inputs=said or (_traced(module, names, file) if traced else ()),
         guessed=traced and not said,
     )
