@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fairlead.adapters.runtimes.torch.runtime import TorchModel, TorchRuntime  #
 from fairlead.contracts.errors import BrokenModel, MissingExtra, ModelFailed, Untrusted  # noqa: E402
 from fairlead.contracts.runtime import Artefact, RuntimeOptions  # noqa: E402
 from fairlead.contracts.types import DataType, Signature, TensorSpec  # noqa: E402
+from fairlead.testing import runtime_suite  # noqa: E402
 from torch_files import NETS, Exp, Net, save, script  # noqa: E402
 
 DYNAMIC = torch.export.Dim.AUTO
@@ -40,6 +42,50 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "nets_here.py").write_text(NETS)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
+
+
+@pytest.mark.parametrize("check", runtime_suite.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("kind", ["traced", "compiled", "one row", "class"])
+def test_every_kind_keeps_the_contract(nets: Path, kind: str, check: Any) -> None:
+    rows = {"x": np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)}
+    broken = nets / "broken.pt"
+    broken.write_bytes(b"PK\x03\x04 and no more")
+    wrong = Artefact("torch", broken, trusted=True)
+    if kind == "class":
+        save_model(Net(), nets / "net.safetensors")
+        artefact = Artefact("torch", nets / "net.safetensors", "nets_here:Net")
+        wrong = replace(artefact, path=broken)
+    elif kind == "one row":
+        artefact = Artefact("torch", save(nets / "m.pt2", Net(), torch.randn(1, 4), free=()), trusted=True)
+    else:
+        example = (torch.randn(2, 4),) if kind == "traced" else ()
+        artefact = Artefact("torch", script(nets / "m.pt", Net(), *example), trusted=True)
+    sample = runtime_suite.Sample(artefact, rows, wrong, unchecked=kind == "compiled")
+    check(TorchRuntime(), sample)
+
+
+def test_arguments_of_every_shape_are_tensors_by_name(tmp_path: Path) -> None:
+    class Nested(torch.nn.Module):
+        def forward(self, batch, scale=2):
+            return batch["a"] * scale + batch["b"][0]
+
+    example = ({"a": torch.ones(3, 2), "b": [torch.ones(3, 2)]}, 5)
+    shapes = ({"a": {0: DYNAMIC}, "b": [{0: DYNAMIC}]}, None)
+    model = load(save(tmp_path / "m.pt2", Nested(), *example, free=shapes))
+    assert [spec.name for spec in model.signature.inputs] == ["batch_a", "batch_b_0"]
+    feed = {"batch_a": np.full((2, 2), 3, np.float32), "batch_b_0": np.full((2, 2), 100, np.float32)}
+    assert model.predict(feed, {})["output"].tolist() == [[115, 115]] * 2
+
+
+def test_numbers_that_no_protocol_carries_are_refused(tmp_path: Path) -> None:
+    class Waves(torch.nn.Module):
+        def forward(self, x):
+            return torch.fft.fft(x)
+
+    with pytest.raises(BrokenModel, match=r"gives 'output' as torch\.complex64, which no protocol can carry"):
+        load(save(tmp_path / "m.pt2", Waves(), torch.ones(3, 4)))
+    with pytest.raises(ModelFailed, match="no tensors of object"):
+        load(script(tmp_path / "m.pt", Exp())).predict({"x": np.array([["a"]], object)}, {})
 
 
 def test_an_export_says_itself_what_it_takes_and_gives(tmp_path: Path) -> None:
