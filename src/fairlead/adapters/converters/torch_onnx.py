@@ -17,7 +17,8 @@ from fairlead.contracts.errors import BrokenModel
 from fairlead.contracts.types import DataType, Signature, Tensors
 from fairlead.kit.sentences import cause
 
-_ROWS = 3
+_FREE = 3
+"""What a free dimension is made when there is no example."""
 
 
 class TorchToOnnx:
@@ -55,7 +56,7 @@ class TorchToOnnx:
 def _exported(module: Any, signature: Signature, example: Tensors | None) -> Any:
     feed = {}
     for spec in signature.inputs:
-        shape = tuple(_ROWS if axis == 0 and size < 0 else max(size, 2) for axis, size in enumerate(spec.shape))
+        shape = tuple(size if size >= 0 else _FREE for size in spec.shape)
         array = np.ones(shape, spec.datatype.numpy) if example is None else example[spec.name]
         if len(array) == 1 and signature.batched:
             array = np.concatenate([array, array])  # one row would be taken for a fixed one
