@@ -150,6 +150,12 @@ def test_what_is_wrong_has_a_status_and_a_sentence(client: triton.InferenceServe
         assert (found, words in told) == (code, True), (found, told)
 
 
+def test_priority_and_request_id_are_metadata(client: triton.InferenceServerClient) -> None:
+    client.infer("echo", [tensor("x", X)], headers={"x-request-priority": "interactive"})
+    code, told = status_of(lambda: client.infer("echo", [tensor("x", X)], headers={"x-request-priority": "vip"}))
+    assert (code, "expected interactive, standard, batch" in told) == ("INVALID_ARGUMENT", True)
+
+
 def test_raw_and_typed_are_not_mixed_and_counts_agree(server: Running) -> None:
     with grpc.insecure_channel(server.channel) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

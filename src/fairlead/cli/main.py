@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Train, register, convert, check, serve and call a model: the main job, on real data.",
     ),
     "serve": ("fairlead.cli.serve:serve", "Serve models: from a registry, a file, a folder or a Python class."),
+    "stream": ("fairlead.cli.stream:stream", "Answer the messages of NATS, Redis, RabbitMQ or Kafka with a model."),
     "init": ("fairlead.cli.init:init", "Print a spec file for what is registered here, with comments."),
     "up": ("fairlead.cli.up:up", "Serve every endpoint of a spec file, and what belongs to it."),
     "status": ("fairlead.cli.status:status", "Say what runs here: endpoints, versions, rollouts, alerts."),

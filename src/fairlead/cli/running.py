@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 import uvloop
@@ -23,6 +23,8 @@ from fairlead.serve.settings import ServerSettings
 from fairlead.serve.supervisor import Endpoints
 from fairlead.wiring import serving
 
+T = TypeVar("T")
+
 
 def level_of(name: str) -> int:
     """The level behind ``--log-level``. Raises UsageError."""
@@ -32,10 +34,10 @@ def level_of(name: str) -> int:
     return level
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
+def run(work: Coroutine[Any, Any, T]) -> T:
     """To its end, on a loop of its own."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
+        return runner.run(work)
 
 
 def when_alone(then: Callable[[], object]) -> None:

@@ -41,6 +41,10 @@ _EXTRA_OF = {
     "torch": "torch",
     "safetensors": "torch",
     "onnxscript": "torch",
+    "nats": "brokers",
+    "redis": "brokers",
+    "aio_pika": "brokers",
+    "confluent_kafka": "brokers",
 }
 """Which of our extras installs a library."""
 

@@ -3,6 +3,12 @@
 - Counts rows, not calls. A call with more rows than a batch holds is split; any other call rides whole.
 - Work-conserving: ``take`` gives what is there. Only a policy with ``max_wait`` holds a batch back, and never longer.
 - Calls of one group (same parameters, same free dimensions) share batches; groups take turns.
+- Lanes: interactive before standard before batch. A lane's calls count as if they had come ``AGE`` seconds later than
+  those of the lane before, so that none waits longer than that for calls that come after it. Where a batch has room,
+  calls of the same group in other lanes ride with it. When the queue is full, who waits in a later lane makes room.
+- Where a full batch would make calls late, by the model's pace, the batch is the one that answers most calls in time
+  for each second of the model; who cannot be in it waits, and may expire. A call that would be late though all goes
+  well is refused when it comes.
 - A finished call (cancelled, expired) is never taken: its rows do not reach the model.
 """
 
@@ -11,10 +17,15 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple
 
 from fairlead.contracts.errors import QueueFull
-from fairlead.serve.call import Call
+from fairlead.serve.call import LANES, NEVER, Call
+from fairlead.serve.pace import Pace
+
+AGE: Final = 0.5
+"""Seconds by which a lane's calls stand behind those of the lane before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,95 +52,200 @@ class Part(NamedTuple):
 
 
 class Batcher:
-    """A bounded queue that hands out batches."""
+    """A bounded queue that hands out batches, ``workers`` of them at a time. ``pace``: how long they take, if known."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, pace: Pace | None = None, workers: int = 1) -> None:
         self.policy = policy
-        self._groups: OrderedDict[Hashable, deque[Call]] = OrderedDict()
+        self._pace, self._workers = pace, workers
+        self._whole = pace.seconds(policy.max_rows) if pace else 0.0
+        self._lanes: tuple[OrderedDict[Hashable, deque[Call]], ...] = tuple(OrderedDict() for _ in LANES)
+        self._of_lane = [0] * len(LANES)
         self.rows = 0
         """Rows that wait."""
         self.calls = 0
         """Calls that wait, split ones included until their last rows are taken."""
 
-    def offer(self, call: Call) -> None:
-        """Queue a call. Raises QueueFull, and then the queue is as it was."""
+    def offer(self, call: Call, now: float = 0.0) -> list[Call]:
+        """Queue a call. Gives back those of later lanes that made room for it and are no longer queued.
+
+        Raises QueueFull, and then the queue is as it was.
+        """
         policy = self.policy
+        gone: list[Call] = []
+        if self._pace is not None and self.calls:
+            self._admit(call, now, self._pace)
         if self.calls and (self.calls >= policy.queue_calls or self.rows + call.rows > policy.queue_rows):
-            raise QueueFull(
-                f"the queue is full: {self.rows} rows in {self.calls} calls wait "
-                f"(limits: {policy.queue_rows} rows, {policy.queue_calls} calls); try again later"
-            )
-        group = self._groups.get(call.group)
+            gone = self._make_room(call)
+        lane = self._lanes[call.lane]
+        group = lane.get(call.group)
         if group is None:
-            group = self._groups[call.group] = deque()
+            group = lane[call.group] = deque()
         group.append(call)
         self.rows += call.rows
+        self._of_lane[call.lane] += call.rows
         self.calls += 1
+        return gone
 
-    def take(self) -> list[Part]:
-        """The next batch, in the order of arrival; empty when nothing waits."""
-        while self._groups:
-            key, group = next(iter(self._groups.items()))
-            batch = self._fill(group)
+    def take(self, now: float = 0.0) -> list[Part]:
+        """The next batch; empty when nothing waits."""
+        while (lane := self._next()) is not None:
+            key, group = next(iter(lane.items()))
+            rows, until = self._aim(group, now)
+            batch = self._fill(group, rows, until)
             if group:
-                self._groups.move_to_end(key)
+                lane.move_to_end(key)
             else:
-                del self._groups[key]
-            if batch:
-                return batch
+                del lane[key]
+            if not batch:
+                continue
+            if self.policy.coalesce and (not group or until):
+                self._company(lane, key, batch, rows, until)
+            return batch
         return []
 
     def hold(self, now: float) -> float:
         """Seconds that the next batch should still wait for company; 0.0 means take it now."""
         policy = self.policy
-        if not policy.max_wait or not self._groups or self.rows >= policy.max_rows:
+        if not policy.max_wait or not self.calls or self.rows >= policy.max_rows:
             return 0.0
-        oldest = min(group[0].arrived for group in self._groups.values())
+        oldest = min(group[0].arrived for lane in self._lanes for group in lane.values())
         return max(0.0, oldest + policy.max_wait - now)
+
+    def took(self, rows: int, seconds: float) -> None:
+        """What a batch has taken."""
+        if self._pace is not None:
+            self._pace.took(rows, seconds)
+
+    def _admit(self, call: Call, now: float, pace: Pace) -> None:
+        if call.deadline == NEVER:
+            return
+        needed = pace.least(self._ahead(call)) / self._workers + pace.seconds(min(call.rows, self.policy.max_rows))
+        if now + needed > call.deadline:
+            raise QueueFull(
+                f"the calls before this one and itself need {needed * 1000:.0f} ms, and it may take "
+                f"{(call.deadline - now) * 1000:.0f} ms; try again later, or allow more with x-request-timeout-ms"
+            )
+
+    def _ahead(self, call: Call) -> int:
+        """Rows that wait in the lane of this call and in those before it."""
+        return sum(self._of_lane[: call.lane + 1])
 
     def discard(self, call: Call) -> None:
         """Forget a finished call at once, so that it does not count against the limits."""
-        group = self._groups.get(call.group)
+        lane = self._lanes[call.lane]
+        group = lane.get(call.group)
         if group is None:
             return
         try:
             group.remove(call)
         except ValueError:
             return  # all its rows are taken
-        self._leave(call.rows - call.offset)
+        self._leave(call, call.rows - call.offset)
         if not group:
-            del self._groups[call.group]
+            del lane[call.group]
 
     def waiting(self) -> Iterator[Call]:
         """Every call that waits."""
-        for group in self._groups.values():
-            yield from group
+        for lane in self._lanes:
+            for group in lane.values():
+                yield from group
 
-    def _fill(self, group: deque[Call]) -> list[Part]:
+    def _next(self) -> OrderedDict[Hashable, deque[Call]] | None:
+        """The lane whose turn it is: that of the call which, with its age, came first."""
+        first, second, third = self._lanes
+        if not first and not third:
+            return second or None
+        waiting = [
+            (next(iter(lane.values()))[0].arrived + number * AGE, number)
+            for number, lane in enumerate(self._lanes)
+            if lane
+        ]
+        return self._lanes[min(waiting)[1]] if waiting else None
+
+    def _company(self, taken: object, key: Hashable, batch: list[Part], rows: int, until: float) -> None:
+        """Let calls of the other lanes ride along, first lane first."""
+        room = rows - sum(part.rows for part in batch)
+        for lane in self._lanes:
+            group = None if lane is taken else lane.get(key)
+            if group is None or room <= 0:
+                continue
+            more = self._fill(group, room, until, begun=True)
+            room -= sum(part.rows for part in more)
+            batch += more
+            if not group:
+                del lane[key]
+
+    def _aim(self, group: deque[Call], now: float) -> tuple[int, float]:
+        """Rows of the next batch, and when it is answered where that is late for some; 0.0 where it is for none."""
+        room, pace = self.policy.max_rows, self._pace
+        if pace is None or min([call.deadline for call in islice(group, room)]) - now > self._whole:
+            return room, 0.0
+        best, aim = 0.0, (group[0].rows, 0.0)
+        total = sum(call.rows - call.offset for call in islice(group, room))
+        for size in sorted({min(size, room) for size in (*pace.sizes, total)}):
+            until = now + pace.seconds(size)
+            rows = calls = 0
+            for call in group:
+                left = call.rows - call.offset
+                if call.deadline >= until and not call.finished and (rows + left <= size or not rows):
+                    rows, calls = rows + left, calls + 1
+            if rows and calls / pace.seconds(min(rows, room)) > best:
+                best, aim = calls / pace.seconds(min(rows, room)), (min(rows, room), until)
+        return aim
+
+    def _fill(self, group: deque[Call], room: int, until: float, *, begun: bool = False) -> list[Part]:
+        """Parts for so much room, of calls whose time lasts ``until`` then. ``begun``: others are in the batch."""
         batch: list[Part] = []
-        room = self.policy.max_rows
+        passed: list[Call] = []
         while group and room > 0:
-            call = group[0]
+            call = group.popleft()
             left = call.rows - call.offset
             if call.finished:
-                group.popleft()
-                self._leave(left)
+                self._leave(call, left)
                 continue
-            if left > room and (batch or left <= self.policy.max_rows):
-                break  # it rides whole, or its split starts with a full batch
+            if call.deadline < until:
+                passed.append(call)
+                continue
             rows = min(left, room)
+            if rows < left and (batch or begun or left <= self.policy.max_rows):
+                group.appendleft(call)
+                break  # it rides whole, or its split starts with a full batch
             batch.append(Part(call, call.offset, rows))
             call.offset += rows
             room -= rows
             if rows == left:
-                group.popleft()
-                self._leave(rows)
+                self._leave(call, rows)
             else:
+                group.appendleft(call)
                 self.rows -= rows
+                self._of_lane[call.lane] -= rows
             if not self.policy.coalesce:
                 break
+        group.extendleft(reversed(passed))
         return batch
 
-    def _leave(self, rows: int) -> None:
+    def _make_room(self, call: Call) -> list[Call]:
+        """Take calls of later lanes out, the newest first, until this one fits. Raises QueueFull where it will not."""
+        policy = self.policy
+        gone: list[Call] = []
+        rows, calls = self.rows, self.calls
+        for lane in self._lanes[: call.lane : -1]:
+            for one in sorted((one for group in lane.values() for one in group), key=lambda one: -one.arrived):
+                if calls < policy.queue_calls and rows + call.rows <= policy.queue_rows:
+                    break
+                if not one.offset:  # one that has begun is answered
+                    gone.append(one)
+                    rows, calls = rows - one.rows, calls - 1
+        if calls and (calls >= policy.queue_calls or rows + call.rows > policy.queue_rows):
+            raise QueueFull(
+                f"the queue is full: {self.rows} rows in {self.calls} calls wait "
+                f"(limits: {policy.queue_rows} rows, {policy.queue_calls} calls); try again later"
+            )
+        for one in gone:
+            self.discard(one)
+        return gone
+
+    def _leave(self, call: Call, rows: int) -> None:
+        self._of_lane[call.lane] -= rows
         self.rows -= rows
         self.calls -= 1

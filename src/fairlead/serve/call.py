@@ -13,6 +13,10 @@ from fairlead.contracts.types import Parameters, Reply, Tensors, Timing
 
 NEVER = float("inf")
 
+LANES = ("interactive", "standard", "batch")
+"""How urgent a call is, by number."""
+STANDARD, BATCH = 1, 2
+
 Ride = tuple[Tensors, Tensors]
 """What a whole batch took and gave, row by row."""
 
@@ -21,6 +25,7 @@ class Call:
     """One request to one version of one endpoint.
 
     ``rows``: what it counts for in a batch.  ``group``: calls of different groups never share a batch.
+    ``lane``: the place of its priority in ``LANES``.
     ``deadline`` and ``arrived``: monotonic seconds.  ``done`` is called exactly once, on the event loop, with the call.
 
     The outcome is set once; whoever comes second finds ``finish`` returning False. The slot travels with the call, so
@@ -36,6 +41,7 @@ class Call:
         "deadline",
         "group",
         "inputs",
+        "lane",
         "offset",
         "outcome",
         "parameters",
@@ -57,6 +63,7 @@ class Call:
         deadline: float = NEVER,
         parameters: Parameters | None = None,
         group: Hashable = (),
+        lane: int = STANDARD,
     ) -> None:
         self.inputs = inputs
         self.rows = rows
@@ -64,6 +71,7 @@ class Call:
         self.arrived = arrived
         self.deadline = deadline
         self.group = group
+        self.lane = lane
         self.outcome: Reply | FairleadError | None = None
         self.offset = 0
         """Rows that already left the queue: more than zero only for a call that is split."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from fairlead.serve.messages import Accepted, Message, Reader, frame
+from fairlead.serve.messages import Accepted, Listen, Message, Reader, frame
 
 _CHUNK: Final = 65536
 _DESCRIPTORS: Final = 16
@@ -139,7 +139,7 @@ class Channel:
         for message in messages:
             if not self.open:
                 return
-            self._received(message, self._connection() if type(message) is Accepted else None)
+            self._received(message, self._connection() if type(message) in (Accepted, Listen) else None)
         if not data:
             self._end()
 

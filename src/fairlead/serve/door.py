@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import ctypes
 import errno
+import logging
 import signal
 import socket
 import struct
@@ -15,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from fairlead.contracts.errors import AddressInUse, FairleadError, UsageError
+from fairlead.serve.messages import Listen, Message
+from fairlead.serve.settings import ServerSettings
 
 _SO_ATTACH_FILTER: Final = 26
 _DROP_SYN: Final = (
@@ -24,6 +27,11 @@ _DROP_SYN: Final = (
     (0x06, 0, 0, 0xFFFFFFFF),  # let it pass
 )
 """Classic BPF: what begins a connection is dropped, what belongs to one passes."""
+
+log = logging.getLogger("fairlead.serve")
+
+BACKLOG: Final = 1024
+"""Connections that may wait to be accepted on the gRPC port."""
 
 SETTLE: Final = 0.05
 """Seconds to accept who waits at the door, where it cannot be shut first."""
@@ -96,16 +104,41 @@ class Listening:
             self._listener.close()
 
 
-def bind(host: str, port: int, *, shared: bool = False, flag: str = "--port") -> socket.socket:
-    """A bound socket that does not listen yet. ``shared``: other processes of this server bind it too.
+def listening(settings: ServerSettings) -> socket.socket:
+    """The socket of the gRPC port, listening. Raises what ``bind`` raises."""
+    made = bind(settings.host, settings.grpc_port or 0, flag="--grpc-port")
+    made.listen(BACKLOG)
+    address = settings.address(made.getsockname()[1])
+    log.info("grpc", extra={"fields": {"address": address}})
+    return made
 
-    Raises AddressInUse, or UsageError for an address that is not ours.
-    """
+
+class Shared:
+    """The socket of the gRPC port, from which all workers take; nothing where there is no such port."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        """Raises what ``bind`` raises."""
+        self.socket = None if settings.grpc_port is None else listening(settings)
+
+    def give(self, send: Callable[[Message, socket.socket], None]) -> None:
+        """Hand it to a worker."""
+        if self.socket is not None:
+            send(Listen(), self.socket)
+
+    def shut(self) -> None:
+        if self.socket is not None:
+            shut(self.socket)
+
+    def close(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+
+
+def bind(host: str, port: int, flag: str = "--port") -> socket.socket:
+    """A bound socket that does not listen yet. Raises AddressInUse, or UsageError for an address that is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:

@@ -19,10 +19,11 @@ from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Parameters, Reply, Signature, Tensors
 from fairlead.kit.clock import Clock
 from fairlead.serve.batcher import Batcher, Part, Policy
-from fairlead.serve.call import NEVER, Call
+from fairlead.serve.call import NEVER, STANDARD, Call
 from fairlead.serve.deadlines import Alarm, too_late
 from fairlead.serve.executor import Executor, InlineExecutor, Result, ThreadExecutor, failure, run
 from fairlead.serve.line import Stage, compiled
+from fairlead.serve.pace import Pace
 from fairlead.serve.recording import Tape
 
 log = logging.getLogger("fairlead.serve")
@@ -54,6 +55,7 @@ class Live:
         example: Tensors | None = None,
         notes: tuple[str, ...] = (),
         stages: Sequence[Stage] = (),
+        pace: Pace | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.version = version
@@ -61,19 +63,15 @@ class Live:
         self.signature: Signature = model.signature
         self.deadline = deadline
         """Seconds that a call has when its caller names none."""
-        self.example = example
-        self.notes = notes
-        self.meter = meter
+        self.example, self.notes, self.meter = example, notes, meter
         self.tape: Tape | None = None
-        self._clock = clock
-        self._loop = loop
+        self._clock, self._loop = clock, loop
         self._workers = placement.workers
-        self._batcher = Batcher(policy)
+        self._batcher = Batcher(policy, pace, placement.workers)
         self._threads = partial(ThreadExecutor, loop.call_soon_threadsafe, placement.workers, endpoint)
         self._executor: Executor = InlineExecutor() if placement.inline else self._threads()
         self._running: dict[int, list[Part]] = {}
-        self._serial = 0
-        self._armed = False
+        self._serial, self._armed = 0, False
         self._alarm = Alarm(loop, clock, self._outstanding, self._fail)
         self._seconds_per_row = 0.0
         self.closed = False
@@ -101,8 +99,9 @@ class Live:
         *,
         arrived: float,
         deadline: float | None = None,
+        lane: int = STANDARD,
     ) -> Call:
-        """A call for this version. ``deadline``: absolute, monotonic; None takes the endpoint's."""
+        """A call for this version. ``deadline``: absolute, monotonic; None takes the endpoint's. ``lane``: of LANES."""
         rows = next(iter(inputs.values())).shape[0] if self.signature.batched and inputs else 1
         return Call(
             inputs,
@@ -112,6 +111,7 @@ class Live:
             deadline=arrived + self.deadline if deadline is None else deadline,
             parameters=parameters,
             group=self._group(inputs, parameters),
+            lane=lane,
         )
 
     def submit(self, call: Call) -> None:
@@ -125,11 +125,12 @@ class Live:
             call.finish(Reply(_no_rows(self.signature), self.endpoint, self.version, call.timing()))
         else:
             try:
-                self._batcher.offer(call)
+                gone = self._batcher.offer(call, now)
             except QueueFull as error:
                 error.retry_after = max(1.0, self._batcher.rows * self._seconds_per_row)
                 call.finish(error)
                 return
+            _displace(gone)
             self._alarm.watch(call.deadline, now)
             self._arm()
 
@@ -144,11 +145,9 @@ class Live:
     def close(self) -> None:
         """Refuse what waits and let the model go. What runs is answered first by whoever drains."""
         self.closed = True
+        gone = Unavailable(f"version {self.version} of {self.endpoint!r} was unloaded; try again", retry_after=1)
         for call in list(self._batcher.waiting()):
-            self._batcher.discard(call)
-            call.finish(
-                Unavailable(f"version {self.version} of {self.endpoint!r} was unloaded; try again", retry_after=1)
-            )
+            self._fail(call, gone)
         self._alarm.stop()
         self._executor.close()
         self.model.close()
@@ -172,7 +171,7 @@ class Live:
             if wait:
                 self._arm(wait)
                 return
-            parts = self._batcher.take()
+            parts = self._batcher.take(self._clock.now())
             if not parts:
                 return
             self._start(parts)
@@ -197,6 +196,8 @@ class Live:
             longest, rows = max(result[2] for result in results), sum(part.rows for part in parts)
             self._seconds_per_row = 0.8 * self._seconds_per_row + 0.2 * longest / max(1, rows)
             self.meter.batch(rows, len(parts), longest)
+            if results[0][3] == rows:  # it was not halved
+                self._batcher.took(rows, longest)
             if self._executor.outgrown(longest):
                 log.info("batches moved to a thread", extra={"fields": {"endpoint": self.endpoint, "seconds": longest}})
                 self._executor = self._threads()
@@ -259,6 +260,11 @@ def grouping(signature: Signature) -> Callable[[Tensors, Parameters], Hashable]:
         return (free, tuple(sorted((name, type(value).__name__, value) for name, value in parameters.items())))
 
     return group
+
+
+def _displace(calls: Sequence[Call]) -> None:
+    for call in calls:
+        call.finish(QueueFull("the queue is full, and an urgent call took this one's place", retry_after=1))
 
 
 def _no_rows(signature: Signature) -> Tensors:

@@ -68,6 +68,9 @@ class Follower:
     def drain(self) -> None:
         """What is answered until the end counts too."""
 
+    def busy(self) -> bool:
+        return False
+
     async def stop(self) -> None:
         for task in list(self._tasks):
             task.cancel()

@@ -14,10 +14,10 @@ from fairlead.contracts.errors import FairleadError, ModelFailed
 from fairlead.contracts.sink import Sink
 from fairlead.contracts.types import Reply
 from fairlead.kit.ids import request_id as fresh_id
-from fairlead.serve.call import Call
+from fairlead.serve.call import STANDARD, Call
 from fairlead.serve.edges.edge import Answer, Edge
 from fairlead.serve.endpoint import Live
-from fairlead.serve.pipeline import Pipeline, log_failure, timeout_ms
+from fairlead.serve.pipeline import Pipeline, lane_of, log_failure, timeout_ms
 from fairlead.serve.split import Split
 
 log = logging.getLogger("fairlead.serve")
@@ -70,7 +70,15 @@ class Exchange(ABC):
 
     @abstractmethod
     def put(self, answer: Answer, more: bytes) -> None:
-        """Put the one answer out. ``more``: header lines that every protocol has, each ended by CRLF."""
+        """Put the one answer out. ``more``: what ``told`` or ``later`` made; empty for neither."""
+
+    @abstractmethod
+    def told(self, reply: Reply, identity: str) -> bytes:
+        """Header fields of a reply, as ``put`` takes them."""
+
+    @abstractmethod
+    def later(self, seconds: int) -> bytes:
+        """The header field that says when to come again."""
 
     @property
     def request_id(self) -> str:
@@ -93,6 +101,8 @@ class Exchange(ABC):
             deadline = self.arrived + live.deadline
             if given is not None:
                 deadline = min(deadline, self.arrived + timeout_ms(given.decode("latin-1")) / 1000)
+            urgent = self.headers.get(b"x-request-priority")
+            lane = STANDARD if urgent is None else lane_of(urgent.decode("latin-1"))
             asked = self.edge.read(body, self.headers, live.signature)
         except Exception as error:  # noqa: BLE001 - told to the caller and, when it is not ours, to the log
             self.refuse(error)
@@ -104,7 +114,10 @@ class Exchange(ABC):
             self._split = splits[live.endpoint]
             live, self._unit = self._split.choose(self.headers, asked.inputs)
             self.live = live
-        self._call = live.call(asked.inputs, asked.parameters, self._done, arrived=self.arrived, deadline=deadline)
+        arrived = self.arrived
+        self._call = live.call(
+            asked.inputs, asked.parameters, self._done, arrived=arrived, deadline=deadline, lane=lane
+        )
         self._front.pipeline.submit(live, self._call)
 
     def _answering(self) -> Live:
@@ -134,7 +147,7 @@ class Exchange(ABC):
         except Exception as error:  # noqa: BLE001 - as above
             self.refuse(error)
         else:
-            self.put(answer, _told(outcome, identity))
+            self.put(answer, self.told(outcome, identity))
             if self._split is not None:
                 self._split.after(call, self._front.pipeline.clock.now() - call.arrived, self._size)
 
@@ -157,7 +170,7 @@ class Exchange(ABC):
 
     def _refused(self, error: FairleadError) -> None:
         after = error.retry_after
-        more = b"" if after is None else b"retry-after: %d\r\n" % max(1, round(after))
+        more = b"" if after is None else self.later(max(1, round(after)))
         self.put(self.edge.refuse(error, self.request_id), more)
 
 
@@ -169,6 +182,13 @@ class HttpExchange(Exchange):
     @abstractmethod
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Put the one answer out. ``head``: its header lines, content-length among them, each ended by CRLF."""
+
+    def told(self, reply: Reply, identity: str) -> bytes:
+        kept = f"fairlead-prediction-id: {identity}\r\n" if identity else ""
+        return f"server-timing: {timing(reply)}\r\nfairlead-version: {reply.version}\r\n{kept}".encode()
+
+    def later(self, seconds: int) -> bytes:
+        return b"retry-after: %d\r\n" % seconds
 
     def put(self, answer: Answer, more: bytes) -> None:
         """Answer with the headers that every answer has."""
@@ -190,8 +210,7 @@ def _request_id(given: bytes | None) -> str:
     return fresh_id()
 
 
-def _told(reply: Reply, identity: str) -> bytes:
+def timing(reply: Reply) -> str:
+    """What happened to a call, as ``server-timing`` says it."""
     queue, compute, rows = reply.timing
-    shown = f'{queue * 1000:.3f}, compute;dur={compute * 1000:.3f}, batch;desc="{rows} rows"'
-    kept = f"fairlead-prediction-id: {identity}\r\n" if identity else ""
-    return f"server-timing: queue;dur={shown}\r\nfairlead-version: {reply.version}\r\n{kept}".encode()
+    return f'queue;dur={queue * 1000:.3f}, compute;dur={compute * 1000:.3f}, batch;desc="{rows} rows"'

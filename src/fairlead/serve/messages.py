@@ -34,6 +34,10 @@ class Drain(Message, frozen=True):
     lull: float
 
 
+class Listen(Message, frozen=True):
+    """The socket of the gRPC port, with its descriptor: every worker takes connections from it."""
+
+
 class Measure(Message, frozen=True):
     """Say what you measured: answered with ``Measured``."""
 
@@ -104,7 +108,7 @@ class Measurements(msgspec.Struct, frozen=True, gc=False):
     gone: bool
 
 
-ToWorker = Accepted | Drain | Measure | Whole
+ToWorker = Accepted | Drain | Listen | Measure | Whole
 ToSupervisor = Ready | Failed | Leaving | Taken | Missed | Closed | Measured | Collect
 
 _LENGTH: Final = struct.Struct("!I")

@@ -14,6 +14,8 @@ from fairlead.serve.examples import Described
 
 Document = dict[str, Any]
 
+_ASKED: Final = ("RequestId", "Timeout", "Priority", "Key")
+"""Headers that a call may have."""
 _ERRORS: Final = {
     "400": "The request does not fit the model: the sentence names the field, what was expected and what was found.",
     "404": "No such endpoint or version; the sentence names what is live.",
@@ -178,7 +180,9 @@ def _post(summary: str, tag: str, body: Document, reply: Document, error: str) -
     return {
         "summary": summary,
         "tags": [tag],
-        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in ("RequestId", "Timeout", "Key")],
+        "parameters": [
+            {"$ref": f"#/components/parameters/{name}"} for name in ("RequestId", "Timeout", "Priority", "Key")
+        ],
         "requestBody": {"required": True, "content": body},
         "responses": responses,
     }

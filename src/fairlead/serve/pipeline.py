@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from fairlead.contracts.errors import FairleadError, InvalidParameter, ModelFailed
 from fairlead.contracts.types import Reply
 from fairlead.kit.clock import Clock
-from fairlead.serve.call import Call
+from fairlead.serve.call import LANES, Call
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
 
@@ -64,6 +64,14 @@ def timeout_ms(value: str) -> float:
             f"x-request-timeout-ms is {value[:40]!r}; expected milliseconds, above 0 and up to {MAX_TIMEOUT_MS}"
         )
     return milliseconds
+
+
+def lane_of(value: str) -> int:
+    """The ``x-request-priority`` header. Raises InvalidParameter."""
+    try:
+        return LANES.index(value)
+    except ValueError:
+        raise InvalidParameter(f"x-request-priority is {value[:40]!r}; expected {', '.join(LANES)}") from None
 
 
 def log_failure(live: Live, error: ModelFailed, request_id: str) -> None:

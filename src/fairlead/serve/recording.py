@@ -287,6 +287,9 @@ class Recording:
     def drain(self) -> None:
         """What is answered until the end counts too."""
 
+    def busy(self) -> bool:
+        return False
+
     async def stop(self) -> None:
         """Everything that was answered is with the recorders when this returns, or counted as lost."""
         if self._ticking is None:  # calls may have been answered before every endpoint was live

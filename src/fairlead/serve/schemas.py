@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from fairlead.contracts.types import DataType, Signature, TensorSpec
 from fairlead.kit.codec.tensors import Null
+from fairlead.serve.call import LANES
 from fairlead.serve.examples import Described
 from fairlead.serve.validate import stand_in
 
@@ -233,6 +234,12 @@ PARAMETERS: Final[Document] = {
         "in": "header",
         "description": "The call's deadline, milliseconds from its arrival.",
         "schema": {"type": "number", "exclusiveMinimum": 0},
+    },
+    "Priority": {
+        "name": "x-request-priority",
+        "in": "header",
+        "description": "Whose turn it is when calls wait; standard where none is named.",
+        "schema": {"type": "string", "enum": list(LANES)},
     },
     "Key": {
         "name": "fairlead-key",

@@ -49,6 +49,9 @@ class Companion(Protocol):
     def drain(self) -> None:
         """The server begins to drain: let nobody new in."""
 
+    def busy(self) -> bool:
+        """Whether it still has to send, or to hear, what belongs to calls that came before the drain."""
+
     async def stop(self) -> None:
         """Everything is answered."""
 
@@ -188,7 +191,8 @@ class Server:
         answered, since = self._web.server_state.total_requests, self._clock.now()
         while self._clock.now() < ends and not self._web.should_exit:
             await asyncio.sleep(0.02)
-            if self.pipeline.in_flight or answered != self._web.server_state.total_requests:
+            busy = self.pipeline.in_flight or any(companion.busy() for companion in self._companions)
+            if busy or answered != self._web.server_state.total_requests:
                 answered, since = self._web.server_state.total_requests, self._clock.now()
             elif self._clock.now() - since > (self._door.lull if self._web.server_state.connections else LULL):
                 break

@@ -50,8 +50,6 @@ class ServerSettings:
         _between("grpc port", self.grpc_port or 0, 0, 65535)
         if self.grpc_port and self.grpc_port == self.port:
             raise UsageError(f"--grpc-port and --port are both {self.port}; give each a port of its own")
-        if self.grpc_port == 0 and self.workers > 1:
-            raise UsageError("--grpc-port 0 takes a free port, and several workers share one; name the port")
         if self.tls_client_ca and not self.tls_cert:
             raise UsageError("--tls-client-ca asks callers for certificates, which needs TLS: give --tls-cert too")
         if self.tls_key and not self.tls_cert:

@@ -16,7 +16,7 @@ from fairlead.contracts.errors import UsageError
 from fairlead.contracts.plans import TrafficSplit
 from fairlead.contracts.types import Reply, Tensors
 from fairlead.kit.clock import Clock
-from fairlead.serve.call import Call
+from fairlead.serve.call import BATCH, Call
 from fairlead.serve.endpoint import Live
 from fairlead.serve.recording import Recording, Tape
 
@@ -78,7 +78,8 @@ class Split:
             self._flying -= 1
             shadow.tape.add(shadowed, self._clock.now() - began, size=size, pair=(reply.outputs, seconds))
 
-        shadowed = shadow.live.call(call.inputs, call.parameters, done, arrived=began, deadline=began + SHADOW_SECONDS)
+        ends = began + SHADOW_SECONDS
+        shadowed = shadow.live.call(call.inputs, call.parameters, done, arrived=began, deadline=ends, lane=BATCH)
         shadow.live.enter(shadowed)
 
     def close(self, recording: Recording) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.sink import Sink
 from fairlead.kit.clock import Clock
-from fairlead.serve.door import LULL
+from fairlead.serve.door import LULL, Shared
 from fairlead.serve.messages import Closed, Collect, Failed, Leaving, Measured, Missed, Ready, Taken, raised
 from fairlead.serve.process import Command, Place, Process, State
 from fairlead.serve.reception import Reception
@@ -49,9 +49,7 @@ class Supervisor:
     def __init__(
         self, settings: ServerSettings, command: Command, sink: Sink, clock: Clock, on_ready: Announce
     ) -> None:
-        self._settings = settings
-        self._command = command
-        self._sink = sink
+        self._settings, self._command, self._sink = settings, command, sink
         self._meter = sink.workers()
         self._clock = clock
         self._on_ready = on_ready
@@ -70,6 +68,7 @@ class Supervisor:
         """Serve until stopped. Raises FairleadError when it cannot bind or a model does not load."""
         self._loop = asyncio.get_running_loop()
         self._reception = Reception(self._settings.host, self._settings.port)
+        self._grpc = Shared(self._settings)
         self._scrapes = Scrapes(self._processes, self._sink)
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -101,6 +100,7 @@ class Supervisor:
         if self._error is None:
             log.info("draining", extra={"fields": {"workers": len(self._processes)}})
         await self._reception.shut()
+        self._grpc.shut()
         for process in list(self._processes.values()):
             if process.state is State.STARTING:
                 process.kill()
@@ -118,6 +118,7 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         self._reception.close()
+        self._grpc.close()
         for process in self._processes.values():
             process.channel.close()  # who is still there drains and ends
 
@@ -127,6 +128,7 @@ class Supervisor:
         self._started += 1
         process = Process(place.index, self._started, self._command, self._received, self._silent, self._reception.look)
         self._processes[process.number] = place.coming = process
+        self._grpc.give(process.channel.send)
         log.info("worker started", extra={"fields": {"worker": process.name, "pid": process.pid}})
         return process
 

@@ -22,6 +22,7 @@ from fairlead.serve.messages import (
     Drain,
     Failed,
     Leaving,
+    Listen,
     Measure,
     Measured,
     Missed,
@@ -49,6 +50,8 @@ class Worker:
     """A ``Door``. ``link``: the socket to the supervisor.  ``name``: the worker's place, as the metrics show it."""
 
     port = 0
+    listens: Callable[[socket.socket], None] | None = None
+    """Takes the socket of the gRPC port, where there is one."""
 
     def __init__(self, link: socket.socket, name: str, catalog: Catalog, sink: Sink) -> None:
         self.lull = LULL
@@ -109,6 +112,9 @@ class Worker:
         match message:
             case Accepted(number):
                 self._take(number, connection)
+            case Listen():
+                if connection is not None and self.listens is not None:
+                    self.listens(connection)
             case Measure():
                 self._channel.send(Measured(measured(self._catalog, self._sink)[0]))
             case Whole(number, parts):

@@ -25,6 +25,7 @@ from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live, Placement
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
+from fairlead.serve.pace import Pace
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.process import Command
 from fairlead.serve.protocol import protocol
@@ -123,7 +124,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     catalog = front.pipeline.catalog
     watched = watching.Watched({one.name: one.uri for one in targets}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
-    loading = _Loading(plan, front.sink, recording)
+    loading = Loading(plan, front.sink, recording)
     following = [
         found
         for one in targets
@@ -136,7 +137,9 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
     if plan.settings.grpc_port is not None:
         listener = plugins.attribute("fairlead.serve.grpc.listener:Listener")
-        companions.append(listener(front, plan.settings, lambda: running.draining))
+        companions.append(made := listener(front, plan.settings, lambda: running.draining))
+        if isinstance(door := parts.get("door"), Worker):
+            door.listens = made.take
     running: Server = Server(
         plan.settings,
         catalog,
@@ -156,7 +159,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
 
 
 @dataclass(frozen=True, slots=True)
-class _Loading:
+class Loading:
     """Brings versions of endpoints to life."""
 
     plan: Plan
@@ -240,6 +243,7 @@ def live_version(
         deadline=settings.deadline_ms / 1000,
         example=row,
         notes=notes,
+        pace=Pace(curve.rows, curve.seconds) if curve.rows else None,
     )
     measurements.ready(endpoint, bundle.version, True)
     return live

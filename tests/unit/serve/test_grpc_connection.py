@@ -17,9 +17,9 @@ from hpack import Encoder
 
 from fairlead.serve.grpc import frames, status
 from fairlead.serve.grpc import incoming as module
-from fairlead.serve.grpc.connection import Connection, Limits
+from fairlead.serve.grpc.connection import Connection
 from fairlead.serve.grpc.frames import frame
-from fairlead.serve.grpc.stream import Rpc, Stream
+from fairlead.serve.grpc.stream import Limits, Rpc, Stream
 
 LIMITS = Limits(max_body=300_000, read_timeout=5.0, write_timeout=7.0, idle=60.0)
 FIELDS = [(":method", "POST"), (":scheme", "http"), (":path", "/s/m"), (":authority", "a"), ("te", "trailers")]
@@ -37,6 +37,12 @@ class Transport:
         return self.closed
 
     def close(self) -> None:
+        self.closed = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
         self.closed = True
 
     def abort(self) -> None:
@@ -165,7 +171,7 @@ def test_a_message_comes_back_whatever_the_windows(size: int, window: int | None
             wire.client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 100})
             await wire.turn()
         assert wire.answer(number) == message[:size]
-        assert wire.server.buffered == 0
+        assert wire.server.credit.buffered == 0
         again = await wire.ask(b"more")
         assert wire.answer(again) == b"more"
 
@@ -254,7 +260,7 @@ def test_a_message_over_the_limit_and_one_that_is_cut_short() -> None:
         number = wire.open()
         await wire.send(number, b"\0\0\0\0\x09half")
         assert "ended within a message" in wire.trailers[number]["grpc-message"]
-        assert wire.server.buffered == 0
+        assert wire.server.credit.buffered == 0
 
     run(work)
 
@@ -342,6 +348,18 @@ OPEN = frame(frames.HEADERS, frames.END_HEADERS, 1, BLOCK)
         (raw(frames.reset(7, 0)), frames.PROTOCOL_ERROR),
         (raw(frame(frames.PUSH_PROMISE, 0, 1, b"abcd")), frames.PROTOCOL_ERROR),
         (raw(b"\xff\xff\xff\x00\x00\x00\x00\x00\x01"), frames.FRAME_SIZE_ERROR),
+        (raw(frame(frames.HEADERS, frames.END_HEADERS, 0, BLOCK)), frames.PROTOCOL_ERROR),
+        (raw(frame(frames.RST_STREAM, 0, 0, b"abcd")), frames.PROTOCOL_ERROR),
+        (raw(frame(frames.SETTINGS, 0, 1)), frames.PROTOCOL_ERROR),
+        (raw(frame(frames.PING, 0, 1, b"12345678")), frames.PROTOCOL_ERROR),
+        (raw(OPEN, frame(frames.RST_STREAM, 0, 1, b"abc")), frames.FRAME_SIZE_ERROR),
+        (raw(frame(frames.SETTINGS, frames.ACK, 0, b"123456")), frames.FRAME_SIZE_ERROR),
+        (raw(frames.window_update(99, 5)), frames.PROTOCOL_ERROR),
+        (frames.PREFACE + OPEN, frames.PROTOCOL_ERROR),
+        (
+            raw(OPEN, frames.window_update(1, 2**31 - 1 - 65_535), frames.settings((frames.INITIAL_WINDOW, 65_536))),
+            frames.FLOW_CONTROL_ERROR,
+        ),
         (raw(*[frame(frames.PING, 0, 0, b"12345678")] * 2100), frames.CALM),
         (raw(*[frames.settings()] * 2100), frames.CALM),
         (raw(OPEN, *[frame(frames.DATA, 0, 1)] * 2100), frames.CALM),
@@ -356,6 +374,191 @@ def test_who_breaks_the_rules_is_told_and_let_go(data: bytes, code: int) -> None
         at = sent.rindex(b"\x07\x00\x00\x00\x00\x00")
         assert int.from_bytes(sent[at + 10 : at + 14], "big") == code
         assert wire.transport.closed
+
+    run(work)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b"", Encoder().encode(FIELDS[1:]), b"\x00\x01A\x01b" + BLOCK],
+    ids=["empty", "no method", "upper case"],
+)
+def test_a_malformed_request_is_reset_and_the_connection_goes_on(block: bytes) -> None:
+    async def work() -> None:
+        wire = Wire()
+        wire.server.data_received(
+            raw(frame(frames.HEADERS, frames.END_HEADERS, 1, block), frame(frames.HEADERS, 4, 3, BLOCK))
+        )
+        await asyncio.sleep(0)
+        assert (frames.RST_STREAM, 1) in split(bytes(wire.transport.out))
+        assert len(wire.rpcs) == 1
+        assert not wire.transport.closed
+
+    run(work)
+
+
+def test_a_stream_that_sends_more_than_its_window_is_reset() -> None:
+    async def work() -> None:
+        wire = Wire(wait=True)
+        piece = frame(frames.DATA, 0, 1, b"\0" + (250_000).to_bytes(4, "big") + b"a" * 250_000)
+        wire.server.data_received(raw(OPEN, piece, piece))
+        await asyncio.sleep(0)
+        assert split(bytes(wire.transport.out)).count((frames.WINDOW_UPDATE, 1)) == 0
+        wire.server.data_received(piece * 3)  # half a window later it is granted more, and these have not seen it
+        await asyncio.sleep(0)
+        assert (frames.WINDOW_UPDATE, 1) in split(bytes(wire.transport.out))
+        greedy = Wire(wait=True)
+        greedy.server.data_received(raw(OPEN) + frame(frames.DATA, 0, 1, b"\0\0\0\0\0"))
+        stream = greedy.rpcs[0].stream
+        stream._credit = 10
+        greedy.server.data_received(frame(frames.DATA, 0, 1, b"a" * 11))
+        await asyncio.sleep(0)
+        assert (frames.RST_STREAM, 1) in split(bytes(greedy.transport.out))
+        assert greedy.rpcs[0].gone == 1
+
+    run(work)
+
+
+def test_who_takes_no_answers_may_send_no_more_until_it_does() -> None:
+    async def work() -> None:
+        wire = Wire(window=0)
+        await wire.turn()
+        body = b"\0" + (250_000).to_bytes(4, "big") + b"a" * 250_000
+        sent = 0
+        while wire.client.outbound_flow_control_window >= len(body) and sent < 200:
+            number = wire.open()
+            for start in range(0, len(body), 16_000):
+                wire.client.send_data(number, body[start : start + 16_000], end_stream=start + 16_000 >= len(body))
+            await wire.turn()
+            sent += 1
+        assert 33 < sent < 70, "a window, and what is owed"
+        wire.client.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 300_000})
+        wire.client.increment_flow_control_window(2**24)
+        await wire.turn()
+        assert wire.client.outbound_flow_control_window >= 4 << 20
+        assert wire.server.credit._owed == 0
+        assert len(wire.trailers) == sent
+
+    run(work)
+
+
+def test_a_refused_stream_that_waits_with_an_answer_is_reset() -> None:
+    async def work() -> None:
+        wire = Wire(window=0)
+        number = wire.open()
+        await wire.send(number, b"\0\0\0\0\x01a", end=False)
+        wire.rpcs[0].stream.answer(b"b" * 100)
+        await wire.send(number, b"\0" + (300_001).to_bytes(4, "big"), end=False)
+        assert any(isinstance(one, h2.events.StreamReset) for one in wire.events)
+        assert (wire.server.credit.buffered, wire.server.credit._owed) == (0, 0)
+
+    run(work)
+
+
+def test_a_client_may_ping_with_every_answer() -> None:
+    async def work() -> None:
+        wire = Wire()
+        for _ in range(2_200):
+            wire.client.ping(b"measured")
+            number = wire.open()
+            wire.client.send_data(number, b"\0\0\0\0\x01a", end_stream=True)
+            wire.server.data_received(wire.client.data_to_send())
+            await asyncio.sleep(0)
+            wire.client.receive_data(bytes(wire.transport.out))
+            wire.transport.out.clear()
+        assert not wire.transport.closed
+
+    run(work)
+
+
+def test_a_call_that_goes_wrong_in_here_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        wire = Wire()
+        first, second = wire.open(), wire.open()
+        await wire.turn()
+
+        def broken(data: bytes) -> None:
+            raise RuntimeError("not the caller's fault")
+
+        wire.rpcs[0].message = broken  # type: ignore[method-assign]
+        await wire.send(first, b"\0\0\0\0\x01a")
+        assert wire.trailers[first]["grpc-status"] == str(status.INTERNAL)
+        await wire.send(second, b"\0\0\0\0\x01a")
+        assert wire.answer(second) == b"a"
+
+    run(work)
+
+
+def test_what_was_sent_before_the_client_knew_is_answered() -> None:
+    async def work() -> None:
+        wire = Wire()
+        await wire.turn()
+        wire.server.leave()
+        wire.server.leave()
+        late = wire.open()
+        wire.client.send_data(late, b"\0\0\0\0\x01a", end_stream=True)
+        sent = wire.client.data_to_send()
+        wire.server.data_received(sent)
+        await asyncio.sleep(0)
+        kinds = [kind for kind, _ in split(bytes(wire.transport.out))]
+        assert kinds == [frames.GOAWAY, frames.PING, frames.HEADERS, frames.DATA, frames.HEADERS]
+        assert not wire.transport.closed
+        ping = bytes(wire.transport.out)[26:34]
+        wire.transport.out.clear()
+        wire.server.data_received(frame(frames.PING, frames.ACK, 0, ping))
+        await asyncio.sleep(0)
+        assert split(bytes(wire.transport.out)) == [(frames.GOAWAY, 0)]
+        assert bytes(wire.transport.out)[9:13] == late.to_bytes(4, "big")
+        assert wire.transport.closed
+
+    run(work)
+
+
+def test_an_answer_that_is_not_taken_ends_whatever_else_comes() -> None:
+    async def work() -> None:
+        wire = Wire(window=0)
+        number = await wire.ask(b"a" * 100)
+        now = wire.server.now()
+        wire.server.seen = now + 7  # pings
+        wire.server.look(now + 6)
+        assert wire.server.busy
+        wire.server.look(now + 8)
+        assert not wire.server.busy
+        assert number not in wire.server.streams.open
+
+    run(work)
+
+
+def test_a_call_whose_message_never_comes_ends() -> None:
+    async def work() -> None:
+        wire = Wire()
+        number = wire.open()
+        await wire.turn()
+        wire.server.look(wire.server.now() + 6)
+        await wire.turn()
+        assert wire.trailers[number]["grpc-status"] == str(status.DEADLINE)
+
+    run(work)
+
+
+def test_members_flags_and_long_words() -> None:
+    async def work() -> None:
+        wire = Wire()
+        twice = gzip.compress(b"one ") + gzip.compress(b"two")
+        assert wire.answer(await wire.ask(twice, ("grpc-encoding", "gzip"), flag=1)) == b"one two"
+        for data, flag, encoding, code in (
+            (b"a", 1, "identity", status.INTERNAL),
+            (b"a", 2, "gzip", status.INTERNAL),
+            (gzip.compress(b"a") + b"junk", 1, "gzip", status.INVALID),
+            (gzip.compress(b"a" * 100)[:-3], 1, "gzip", status.INVALID),
+        ):
+            number = await wire.ask(data, ("grpc-encoding", encoding), flag=flag)
+            assert wire.trailers[number]["grpc-status"] == str(code)
+        number = wire.open()
+        await wire.turn()
+        wire.rpcs[-1].stream.finish(status.INVALID, "w" * 50_000)
+        await wire.turn()
+        assert len(wire.trailers[number]["grpc-message"]) == status.LONGEST
 
     run(work)
 
@@ -385,7 +588,6 @@ def test_streams_opened_and_reset_without_end_are_a_flood() -> None:
         frames.settings((99, 5)),
         frame(frames.PING, 0, 0, b"12345678"),
         frames.window_update(1, 5),
-        frames.window_update(99, 5),
         frame(frames.DATA, frames.PADDED, 1, b"\x02\0\0\0\0\0ab"),
     ],
 )
@@ -429,7 +631,11 @@ def test_a_trickle_ends_and_an_idle_channel_is_let_go() -> None:
         assert wire.trailers[number]["grpc-status"] == str(status.DEADLINE)
         wire.server.look(now + 61)
         await asyncio.sleep(0)
+        assert not wire.transport.closed  # it is asked first
+        wire.server.look(now + 64)
         assert wire.transport.closed
+        wire.server.look(now + 67)
+        assert wire.transport.aborted
         silent = Wire()
         silent.server.look(now + 6)
         assert silent.transport.aborted

@@ -14,6 +14,7 @@ from fairlead.serve.messages import (
     Drain,
     Failed,
     Leaving,
+    Listen,
     Measure,
     Measured,
     Measurements,
@@ -29,7 +30,13 @@ from fairlead.serve.messages import (
     raised,
 )
 
-TO_WORKER: list[Message] = [Accepted(1), Drain(0.25), Measure(), Whole(3, [Measurements("0", b"x 1\n", True)])]
+TO_WORKER: list[Message] = [
+    Accepted(1),
+    Drain(0.25),
+    Listen(),
+    Measure(),
+    Whole(3, [Measurements("0", b"x 1\n", True)]),
+]
 TO_SUPERVISOR: list[Message] = [
     Ready([("churn", "3")]),
     Failed("usage", "no such thing"),

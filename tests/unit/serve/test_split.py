@@ -13,7 +13,7 @@ from fairlead.contracts.plans import Share, TrafficSplit
 from fairlead.contracts.types import Reply
 from fairlead.kit.clock import SystemClock
 from fairlead.serve import split as module
-from fairlead.serve.call import Call
+from fairlead.serve.call import BATCH, Call
 from fairlead.serve.endpoint import Live
 from fairlead.serve.split import Shadow, Split
 
@@ -75,8 +75,9 @@ class Shade:
     def __init__(self) -> None:
         self.calls: list[Call] = []
 
-    def call(self, inputs: Any, parameters: Any, done: Any, *, arrived: float, deadline: float) -> Call:
-        return Call(inputs, 1, done, arrived=arrived, deadline=deadline, parameters=parameters)
+    def call(self, inputs: Any, parameters: Any, done: Any, *, arrived: float, deadline: float, lane: int) -> Call:
+        assert lane == BATCH, "callers come first"
+        return Call(inputs, 1, done, arrived=arrived, deadline=deadline, parameters=parameters, lane=lane)
 
     def enter(self, call: Call) -> None:
         self.calls.append(call)

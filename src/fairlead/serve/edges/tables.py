@@ -93,9 +93,18 @@ def from_csv(text: str, signature: Signature) -> Tensors:
 def predictions(reply: Reply, signature: Signature) -> Any:
     """What pyfunc would have returned, as JSON values: one output a list, several a record for each row."""
     names = [name for name in signature.prediction if name in reply.outputs] or list(reply.outputs)
+    if len(names) == 1:
+        return _plain(names[0], reply.outputs[names[0]])
+    return _records(reply, names, signature)
+
+
+def records(reply: Reply, signature: Signature) -> Any:
+    """All outputs, a record for each row; one record of the whole answer where the model knows no rows."""
+    return _records(reply, list(reply.outputs), signature)
+
+
+def _records(reply: Reply, names: list[str], signature: Signature) -> Any:
     columns = [_plain(name, reply.outputs[name]) for name in names]
-    if len(columns) == 1:
-        return columns[0]
     if not signature.batched:
         return dict(zip(names, columns, strict=True))
     rows = [_scalars(reply.outputs[name], column) for name, column in zip(names, columns, strict=True)]

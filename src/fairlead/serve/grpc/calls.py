@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fairlead.contracts.errors import FairleadError, MalformedBody
+from fairlead.contracts.types import Reply
 from fairlead.serve.edges.edge import Answer
-from fairlead.serve.front import Exchange, Front
+from fairlead.serve.front import Exchange, Front, timing
 from fairlead.serve.grpc import status
 from fairlead.serve.grpc.edge import InferEdge, request_of
-from fairlead.serve.grpc.headers import literal
+from fairlead.serve.grpc.headers import literal, named, short, written
 from fairlead.serve.grpc.messages import InferResponse, StreamResponse
 from fairlead.serve.grpc.stream import Rpc, Stream
 from fairlead.serve.pipeline import MAX_TIMEOUT_MS
@@ -22,6 +23,11 @@ INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
 STREAM_INFER: Final = "/inference.GRPCInferenceService/ModelStreamInfer"
 _UNITS: Final = {b"H": 3.6e6, b"M": 6e4, b"S": 1e3, b"m": 1.0, b"u": 1e-3, b"n": 1e-6}
 _TIMEOUT: Final = b"x-request-timeout-ms"
+_TIMING, _VERSION, _PREDICTION, _REQUEST = (
+    named(name) for name in (b"server-timing", b"fairlead-version", b"fairlead-prediction-id", b"x-request-id")
+)
+_OVERHEAD: Final = 512
+"""Bytes that a call on a stream holds beside its message, about."""
 
 
 def timed(headers: Headers) -> Headers:
@@ -40,46 +46,57 @@ def timed(headers: Headers) -> Headers:
     return {**headers, _TIMEOUT: b"%.6f" % milliseconds}
 
 
-class Infer(Exchange, Rpc):
-    """One ``ModelInfer``."""
+class _Called(Exchange):
+    """A call over gRPC. What HTTP says in headers, a call says in its trailers."""
 
-    __slots__ = ("_data", "_stream")
+    __slots__ = ()
+
+    def told(self, reply: Reply, identity: str) -> bytes:
+        version = reply.version.encode()
+        fields = _TIMING + short(timing(reply).encode()) + _VERSION + short(version)
+        return fields + _PREDICTION + short(identity.encode()) if identity else fields
+
+    def later(self, seconds: int) -> bytes:
+        return literal(b"retry-after", b"%d" % seconds)
+
+
+class Infer(_Called, Rpc):
+    """One ``ModelInfer``. It begins with its message; that the client sends no more need not be awaited."""
+
+    __slots__ = ("_asked_once", "_stream")
 
     def __init__(self, front: Front, stream: Stream, headers: Headers) -> None:
         super().__init__(front, InferEdge(None), INFER, headers)
         self._stream = stream
-        self._data: bytes | None = None
+        self._asked_once = False
 
     def message(self, data: bytes) -> None:
-        if self._data is not None:
+        if self._asked_once:
             self._stream.refuse(status.INVALID, "ModelInfer takes one message; ModelStreamInfer takes several")
             return
-        self._data = data
+        self._asked_once = True
+        ask(self, data)
 
     def closed(self) -> None:
-        data, self._data = self._data, None
-        if data is None:
+        if not self._asked_once:
             self._stream.refuse(status.INVALID, "ModelInfer takes one message, and none came")
-            return
-        ask(self, data)
 
     def cancelled(self) -> None:
         self.cancel()
 
     def put(self, answer: Answer, more: bytes) -> None:
-        trailers = b"".join([literal(name, value) for name, _, value in _lines(more)])
-        trailers += literal(b"x-request-id", self.request_id.encode())
+        trailers = more + _REQUEST + short(self.request_id.encode())
         if answer.status == status.OK:
             self._stream.answer(answer.body, trailers)
             return
-        told = b"".join([literal(name, value) for name, value in answer.headers])
-        self._stream.finish(answer.status, answer.body.decode(), told + trailers)
+        self._stream.finish(answer.status, answer.body.decode(), written(answer.headers) + trailers)
 
 
 class StreamInfer(Rpc):
     """Calls on one stream, answered in the order in which they came."""
 
     __slots__ = ("_closed", "_front", "_headers", "_stream", "_waiting")
+    patient = True
 
     def __init__(self, front: Front, stream: Stream, headers: Headers) -> None:
         self._front, self._stream, self._headers = front, stream, headers
@@ -87,8 +104,9 @@ class StreamInfer(Rpc):
         self._closed = False
 
     def message(self, data: bytes) -> None:
-        call = _Streamed(self._front, self._headers, self._send)
+        call = _Streamed(self._front, self._headers, self._send, len(data) + _OVERHEAD)
         self._waiting.append(call)
+        self._stream.owes(call.size)
         ask(call, data)
 
     def closed(self) -> None:
@@ -98,24 +116,28 @@ class StreamInfer(Rpc):
     def cancelled(self) -> None:
         waiting, self._waiting = self._waiting, deque()
         for call in waiting:
+            self._stream.owes(-call.size)
             call.cancel()
 
     def _send(self) -> None:
         waiting = self._waiting
         while waiting and waiting[0].answered is not None:
-            self._stream.send(waiting.popleft().answered or b"")
+            call = waiting.popleft()
+            self._stream.owes(-call.size)
+            self._stream.send(call.answered or b"")
         if self._closed and not waiting:
             self._stream.finish(status.OK)
 
 
-class _Streamed(Exchange):
-    """One call of a stream: an error is a message, and the stream goes on."""
+class _Streamed(_Called):
+    """One call of a stream: an error is a message, and the stream goes on. ``size``: bytes that it holds."""
 
-    __slots__ = ("_told", "answered")
+    __slots__ = ("_done_with", "answered", "size")
 
-    def __init__(self, front: Front, headers: Headers, told: Callable[[], None]) -> None:
+    def __init__(self, front: Front, headers: Headers, told: Callable[[], None], size: int) -> None:
         super().__init__(front, InferEdge(None), STREAM_INFER, headers)
-        self._told = told
+        self._done_with = told
+        self.size = size
         self.answered: bytes | None = None
 
     def put(self, answer: Answer, more: bytes) -> None:  # noqa: ARG002 - a stream has one set of trailers
@@ -125,7 +147,7 @@ class _Streamed(Exchange):
             asked = self.edge.id if isinstance(self.edge, InferEdge) else ""
             response = StreamResponse(error_message=answer.body.decode(), infer_response=InferResponse(id=asked))
         self.answered = response.SerializeToString()
-        self._told()
+        self._done_with()
 
 
 def ask(exchange: Exchange, data: bytes) -> None:
@@ -138,7 +160,3 @@ def ask(exchange: Exchange, data: bytes) -> None:
         exchange.refuse(error)
     else:
         exchange.submit(data)
-
-
-def _lines(more: bytes) -> list[tuple[bytes, bytes, bytes]]:
-    return [line.partition(b": ") for line in more.split(b"\r\n") if line]

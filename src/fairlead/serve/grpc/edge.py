@@ -7,6 +7,7 @@ field (FP16, BF16). A request for another shape of the answer (classification, s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -37,6 +38,8 @@ _FIELDS: Final = {
     DataType.FP64: ("fp64_contents", np.dtype(np.float64)),
     DataType.BYTES: ("bytes_contents", np.dtype(object)),
 }
+_RAW_TAG: Final = b"\x32"
+"""Field 6 of the response, raw_output_contents: bytes of a length that follows."""
 _RAW_OUTPUT: Final = "binary_data_output"
 _IGNORED: Final = frozenset({"binary_data"})
 """What HTTP clients say of each output."""
@@ -78,23 +81,65 @@ class InferEdge:
         return Request(inputs, parameters(given, signature), names, message.id)
 
     def write(self, reply: Reply, request: Request, signature: Signature) -> Answer:
-        response = InferResponse(model_name=reply.endpoint, model_version=reply.version, id=request.id)
-        if request.prediction:
-            response.parameters["prediction_id"].string_param = request.prediction
         names = reply.outputs if request.outputs is None else request.outputs
-        kinds = {name: _kind(name, reply.outputs[name], signature) for name in names}
-        raw = self._raw or any(kind not in _FIELDS for kind in kinds.values())
-        for name, kind in kinds.items():
-            array = reply.outputs[name]
-            output = response.outputs.add(name=name, datatype=kind.value, shape=array.shape)
-            if raw:
-                response.raw_output_contents.append(tensors.to_binary(array, kind))
-            else:
-                getattr(output.contents, _FIELDS[kind][0]).extend(_listed(array, kind))
-        return Answer(status.OK, [], response.SerializeToString())
+        arrays = [reply.outputs[name] for name in names]
+        kinds = [_kind(name, array, signature) for name, array in zip(names, arrays, strict=True)]
+        if not (self._raw or any(kind not in _FIELDS for kind in kinds)):
+            return Answer(status.OK, [], _typed_answer(reply, request, list(zip(names, arrays, kinds, strict=True))))
+        shapes = tuple([array.shape for array in arrays])
+        head = _head(reply.endpoint, reply.version, tuple(names), shapes, tuple(kinds))
+        parts = [head]
+        if request.id or request.prediction:
+            parts.append(_about(request).SerializeToString())
+        for array, kind in zip(arrays, kinds, strict=True):
+            blob = tensors.to_binary(array, kind)
+            parts += (_RAW_TAG, _varint(len(blob)), blob)
+        return Answer(status.OK, [], b"".join(parts))
 
     def refuse(self, error: FairleadError, request_id: str) -> Answer:  # noqa: ARG002 - a trailer has it
         return Answer(status.status_of(error.code), [(b"fairlead-code", error.code.encode())], error.message.encode())
+
+
+def _about(request: Request, **more: str) -> Any:
+    """A response that says whose it is, and nothing else yet."""
+    response = InferResponse(id=request.id, **more)
+    if request.prediction:
+        response.parameters["prediction_id"].string_param = request.prediction
+    return response
+
+
+@lru_cache(maxsize=256)
+def _head(
+    endpoint: str,
+    version: str,
+    names: tuple[str, ...],
+    shapes: tuple[tuple[int, ...], ...],
+    kinds: tuple[DataType, ...],
+) -> bytes:
+    """A response without its raw contents: call by call the same bytes, to which the contents are appended."""
+    response = InferResponse(model_name=endpoint, model_version=version)
+    for name, shape, kind in zip(names, shapes, kinds, strict=True):
+        response.outputs.add(name=name, datatype=kind.value, shape=shape)
+    return bytes(response.SerializeToString())
+
+
+def _typed_answer(reply: Reply, request: Request, outputs: list[tuple[str, Array, DataType]]) -> bytes:
+    response = _about(request, model_name=reply.endpoint, model_version=reply.version)
+    for name, array, kind in outputs:
+        output = response.outputs.add(name=name, datatype=kind.value, shape=array.shape)
+        getattr(output.contents, _FIELDS[kind][0]).extend(_listed(array, kind))
+    return bytes(response.SerializeToString())
+
+
+def _varint(number: int) -> bytes:
+    if number < 128:
+        return bytes((number,))
+    out = bytearray()
+    while number >= 128:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
 
 
 def _raw_inputs(message: Any, plan: Plan) -> Tensors:

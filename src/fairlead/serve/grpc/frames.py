@@ -32,6 +32,21 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
 
 
+def answered(stream: int, head: bytes, data: bytes, trailers: bytes) -> bytes:
+    """Headers, one frame of data and trailers: a whole answer."""
+    a, b, c, pack = len(head), len(data), len(trailers), _HEAD.pack
+    return b"".join(
+        (
+            pack(a >> 8, a & 0xFF, HEADERS, END_HEADERS, stream),
+            head,
+            pack(b >> 8, b & 0xFF, DATA, 0, stream),
+            data,
+            pack(c >> 8, c & 0xFF, HEADERS, END_HEADERS | END_STREAM, stream),
+            trailers,
+        )
+    )
+
+
 def settings(*pairs: tuple[int, int]) -> bytes:
     return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*pair) for pair in pairs))
 

@@ -68,17 +68,24 @@ class Unframed:
             return data
         name, limit = self._encoding.decode("latin-1"), self._limit
         bits = _BITS.get(self._encoding)
+        if flag > 1 or self._encoding == b"identity":
+            raise Refused(status.INTERNAL, "the message is marked as compressed, and the call names no grpc-encoding")
         if bits is None:
             raise Refused(status.UNIMPLEMENTED, f"grpc-encoding {name!r} is not known; send identity, deflate or gzip")
-        inflater = zlib.decompressobj(wbits=bits)
-        try:
-            plain = inflater.decompress(data, limit + 1)
-        except zlib.error as error:
-            raise Refused(status.INVALID, f"the message is no valid {name}: {error}") from None
-        if len(plain) > limit:
-            raise Refused(status.EXHAUSTED, f"the message has more than {limit} bytes once inflated; send fewer rows")
-        if not inflater.eof:
-            raise Refused(status.INVALID, f"the {name} message ends early")
+        plain = b""
+        while data or not plain:
+            inflater = zlib.decompressobj(wbits=bits)
+            try:
+                plain += inflater.decompress(data, limit - len(plain) + 1)
+            except zlib.error as error:
+                raise Refused(status.INVALID, f"the message is no valid {name}: {error}") from None
+            if len(plain) > limit:
+                raise Refused(status.EXHAUSTED, f"the message has over {limit} bytes once inflated; send fewer rows")
+            if not inflater.eof:
+                raise Refused(status.INVALID, f"the {name} message ends early")
+            data = inflater.unused_data  # gzip may have several members
+            if not data:
+                break
         return plain
 
 

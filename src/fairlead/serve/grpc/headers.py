@@ -13,7 +13,7 @@ from hpack import Decoder, HPACKError
 
 Headers = Mapping[bytes, bytes]
 
-LARGEST: Final = 64 * 1024
+LARGEST: Final = 16 * 1024
 """Bytes of a decoded header list, as RFC 9113 counts them."""
 _KEPT: Final = 64
 
@@ -44,9 +44,11 @@ class HeaderReader:
         headers: dict[bytes, bytes] = {}
         for pair in pairs:
             name, value = bytes(pair[0]), bytes(pair[1])
+            if name != name.lower():
+                name = b""  # no client may send it, and no route has it
             headers[name] = headers[name] + b"," + value if name in headers else value
         after = (len(table), table[0] if table else None)
-        if after[0] != before[0] or after[1] is not before[1] or 0x20 <= block[0] < 0x40:  # a change of its size
+        if after[0] != before[0] or after[1] is not before[1] or b" " <= block[:1] < b"@":  # a change of its size
             self._known.clear()
         elif len(self._known) < _KEPT:
             self._known[block] = headers
@@ -56,6 +58,16 @@ class HeaderReader:
 def literal(name: bytes, value: bytes) -> bytes:
     """A header field that enters no table."""
     return b"\x00%b%b%b%b" % (_length(len(name)), name, _length(len(value)), value)
+
+
+def named(name: bytes) -> bytes:
+    """What a literal field begins with; ``short`` of its value follows."""
+    return b"\x00%b%b" % (_length(len(name)), name)
+
+
+def short(value: bytes) -> bytes:
+    """A value of a literal field, written fast where it has fewer than 127 bytes."""
+    return b"%c%b" % (len(value), value) if len(value) < 127 else _length(len(value)) + value
 
 
 def written(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -10,9 +10,15 @@ from fairlead.serve.grpc.headers import LARGEST
 
 LARGEST_FRAME: Final = 1 << 18
 MOST_RESETS: Final = 20_000
-"""Streams that a client may reset in ``SPELL`` seconds; of other frames that ask for nothing, a tenth as many."""
+"""Streams that a client may reset in ``SPELL`` seconds."""
+MOST_IDLE: Final = 2_000
+"""Other frames that ask for nothing, in ``SPELL`` seconds and since the last answer: clients measure with pings."""
 SPELL: Final = 10.0
-_FRAME_WEIGHT: Final = 10
+
+
+_OF_CONNECTION: Final = (frames.SETTINGS, frames.PING, frames.GOAWAY)
+_OF_STREAM: Final = (frames.PRIORITY, frames.RST_STREAM, frames.PUSH_PROMISE)
+_SIZES: Final = {frames.PING: 8, frames.RST_STREAM: 4, frames.WINDOW_UPDATE: 4}
 
 
 class Broken(Exception):
@@ -38,6 +44,7 @@ class Incoming:
 
     def __init__(self) -> None:
         self.greeted = False
+        self._begun = False
         self._held = bytearray()
         self._block: tuple[int, int, bytearray] | None = None
 
@@ -72,12 +79,19 @@ class Incoming:
 
     def _whole(self, kind: int, flags: int, number: int, payload: bytes) -> Frame | None:
         size = len(payload)
+        if not self._begun:
+            self._begun = True
+            if kind != frames.SETTINGS or flags & frames.ACK:
+                raise Broken(frames.PROTOCOL_ERROR, "the first frame is not the settings")
         if self._block is not None:
             return self._more(kind, flags, number, payload)
         if kind == frames.CONTINUATION:
             raise Broken(frames.PROTOCOL_ERROR, "a continuation of nothing")
         if kind > frames.HEADERS:
+            _checked(kind, number, size)
             return Frame(kind, flags, number, payload, size)
+        if not number:
+            raise Broken(frames.PROTOCOL_ERROR, "data or headers of no stream")
         if flags & frames.PADDED:
             payload = _unpadded(payload)
         if kind == frames.HEADERS:
@@ -110,15 +124,32 @@ class Patience:
     """How much a client may send that asks for nothing."""
 
     def __init__(self) -> None:
-        self._since, self._spent = 0.0, 0
+        self._since = 0.0
+        self._resets = self._idle = 0
 
     def spend(self, kind: int, now: float) -> None:
         """Raises Broken when it is at an end."""
         if now - self._since > SPELL:
-            self._since, self._spent = now, 0
-        self._spent += 1 if kind == frames.RST_STREAM else _FRAME_WEIGHT
-        if self._spent > MOST_RESETS:
+            self._since, self._resets, self._idle = now, 0, 0
+        if kind == frames.RST_STREAM:
+            self._resets += 1
+        else:
+            self._idle += 1
+        if self._resets > MOST_RESETS or self._idle > MOST_IDLE:
             raise Broken(frames.CALM, "too many frames that ask for nothing")
+
+    def answered(self) -> None:
+        """An answer went out, and whatever belongs to it is welcome."""
+        self._idle = 0
+
+
+def _checked(kind: int, number: int, size: int) -> None:
+    if kind in _OF_CONNECTION and number:
+        raise Broken(frames.PROTOCOL_ERROR, f"a frame of kind {kind} on stream {number}")
+    if kind in _OF_STREAM and not number:
+        raise Broken(frames.PROTOCOL_ERROR, f"a frame of kind {kind} on no stream")
+    if size != _SIZES.get(kind, size):
+        raise Broken(frames.FRAME_SIZE_ERROR, f"a frame of kind {kind} has {_SIZES[kind]} bytes, found {size}")
 
 
 def _unpadded(payload: bytes) -> bytes:

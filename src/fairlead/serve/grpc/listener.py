@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
@@ -11,10 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from fairlead.serve import tls
-from fairlead.serve.door import bind, shut
+from fairlead.serve.door import listening, shut
 from fairlead.serve.front import Front
-from fairlead.serve.grpc.connection import Connection, Limits
+from fairlead.serve.grpc.connection import Connection
 from fairlead.serve.grpc.service import Service
+from fairlead.serve.grpc.stream import Limits
 from fairlead.serve.settings import ServerSettings
 
 log = logging.getLogger("fairlead.serve")
@@ -37,26 +37,43 @@ class Listener:
         self._connections: set[Connection] = set()
         self._socket: socket.socket | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._leaving = self._started = False
+        self._context: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self.port = settings.grpc_port or 0
 
     def start(self) -> None:
         """Raises AddressInUse, or UsageError for a certificate that is none."""
         loop = asyncio.get_running_loop()
-        context = tls.context(self._settings)
-        self._socket = bind(self._settings.host, self.port, shared=self._settings.workers > 1, flag="--grpc-port")
-        self._socket.listen(1024)
-        self.port = self._socket.getsockname()[1]
-        log.info("grpc", extra={"fields": {"address": self._settings.address(self.port)}})
-        self._tasks = [loop.create_task(self._serve(self._socket, context)), loop.create_task(self._look())]
+        self._context = tls.context(self._settings)
+        self._started = True
+        self._tasks.append(loop.create_task(self._look()))
+        if self._settings.workers == 1:
+            self._socket = listening(self._settings)
+            self.port = self._socket.getsockname()[1]
+        if self._socket is not None:
+            self._tasks.append(loop.create_task(self._serve(self._socket)))
+
+    def take(self, shared: socket.socket) -> None:
+        """The socket that several workers take connections from."""
+        shared.setblocking(False)
+        self._socket = shared
+        if self._started:
+            self._tasks.append(asyncio.get_running_loop().create_task(self._serve(shared)))
 
     def drain(self) -> None:
         """Nobody new comes in; whoever is in is told to go once its calls are answered."""
-        if self._socket is not None:
-            shut(self._socket)
+        self._leaving = True
         self._service.drain()
         for connection in list(self._connections):
-            connection.go_away()
+            connection.leave()
+        if self._settings.workers == 1 and self._socket is not None:
+            shut(self._socket)
+        elif self._server is not None:  # who queues is the other workers'
+            self._server.close()
+
+    def busy(self) -> bool:
+        return any(connection.busy for connection in self._connections)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -65,22 +82,27 @@ class Listener:
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
-            connection.abort()
+            connection.out.abort()
 
     def troubles(self) -> list[str]:
         return []
 
-    async def _serve(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connected, sock=listening, ssl=context)
+    async def _serve(self, given: socket.socket) -> None:
+        limit = self._settings.read_timeout if self._context else None
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connected, sock=given, ssl=self._context, ssl_handshake_timeout=limit
+        )
 
     def _connected(self) -> Connection:
-        return Connection(self._service.start, self._limits, self._connections)
+        return Connection(self._service.start, self._limits, self._connections, lambda: self._leaving)
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK)
             for connection in list(self._connections):
-                with contextlib.suppress(OSError):
+                try:
                     connection.look(loop.time())
+                except Exception:
+                    log.exception("a grpc connection could not be looked at")
+                    connection.out.abort()

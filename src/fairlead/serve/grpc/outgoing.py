@@ -59,6 +59,16 @@ class Outgoing:
         self._largest = min(largest, LARGEST_FRAME)
 
     def close(self) -> None:
-        if self.transport is not None:
-            self.flush()
+        """Say that nothing more comes; the client then closes, or ``look`` of the connection does."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        self.flush()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
             self.transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            self.transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ Begin = Callable[[Stream, Headers], Rpc]
 
 WATCH_SECONDS: Final = 1.0
 _SERVING, _NOT_SERVING, _UNKNOWN = 1, 2, 3
+_GRPC: Final = re.compile(rb"application/grpc($|[+;])")
 
 
 class Service:
@@ -55,14 +57,15 @@ class Service:
         if headers.get(b":method") != b"POST":
             stream.refuse_http(405, "this port speaks gRPC: POST, content-type application/grpc")
             return None
-        if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
+        if not _GRPC.match(headers.get(b"content-type", b"")):
             stream.refuse_http(415, "this port speaks gRPC: content-type application/grpc; REST is on the other port")
             return None
         path = headers.get(b":path", b"")
         begin = self._routes.get(path)
         if begin is None:
             known = ", ".join(sorted({route.decode().split("/")[1] for route in self._routes}))
-            stream.finish(status.UNIMPLEMENTED, f"there is no method {path.decode('latin-1')}; services: {known}")
+            told = path[:200].decode("latin-1")
+            stream.finish(status.UNIMPLEMENTED, f"there is no method {told}; services: {known}")
             return None
         try:
             return begin(stream, headers)
@@ -158,23 +161,27 @@ class _Unary(Rpc):
 
     def __init__(self, stream: Stream, request: Any, response: Any, answer: Callable[[Any, Any], None]) -> None:
         self._stream, self._request, self._response, self._answer = stream, request, response, answer
-        self._data: bytes | None = None
+        self._asked = False
 
     def message(self, data: bytes) -> None:
-        self._data = data
-
-    def closed(self) -> None:
+        self._asked = True
         response = self._response()
         try:
-            self._answer(_read(self._request, self._data or b""), response)
+            self._answer(_read(self._request, data), response)
         except FairleadError as error:
             self._stream.finish(status.status_of(error.code), error.message)
         else:
             self._stream.answer(response.SerializeToString())
 
+    def closed(self) -> None:
+        if not self._asked:
+            self._stream.refuse(status.INVALID, "this method takes one message, and none came")
+
 
 class _Watch(Rpc):
     """Says how a service is, and says it again whenever that changes."""
+
+    patient = True
 
     def __init__(self, stream: Stream, health: Callable[[str], int], known: set[_Watch]) -> None:
         self._stream, self._health, self._known = stream, health, known
@@ -219,6 +226,8 @@ class _Watch(Rpc):
 
 class _Reflection(Rpc):
     """Describes the services to whoever has no .proto file."""
+
+    patient = True
 
     def __init__(self, stream: Stream, request: Any, response: Any) -> None:
         self._stream, self._request, self._response = stream, request, response

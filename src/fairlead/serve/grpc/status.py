@@ -28,8 +28,14 @@ def status_of(code: str) -> int:
     return STATUS.get(code, INTERNAL)
 
 
+LONGEST: Final = 1000
+"""Characters of a message: clients refuse trailers of more than 8 KiB as a whole."""
+
+
 def percent_encoded(message: str) -> bytes:
     """As ``grpc-message`` carries it: printable ASCII but ``%`` as it is, every other byte of UTF-8 as ``%XX``."""
+    if len(message) > LONGEST:
+        message = f"{message[: LONGEST - 3]}..."
     raw = message.encode("utf-8", "replace")
     if raw.isascii() and message.isprintable() and "%" not in message:
         return raw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fairlead.serve.grpc import frames, status
@@ -18,13 +19,28 @@ _BUDGET: Final = 4
 """Times the largest message that a connection may hold in messages that are not whole."""
 _UPDATE: Final = 1 << 19
 """Bytes of a stream after which the client is told to go on: half its window."""
+_WINDOW: Final = 1 << 20
 _DONE: Final = literal(b"grpc-status", b"0")
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``max_body``: bytes of a message, inflated too.  ``read_timeout``, ``write_timeout``, ``idle``: seconds."""
+
+    max_body: int
+    read_timeout: float
+    write_timeout: float
+    idle: float
+
+
 class Rpc(ABC):
-    """What answers one stream. Its methods are called in order, on the event loop."""
+    """What answers one stream. Its methods are called in order, on the event loop.
+
+    ``patient``: whether a client may leave the stream open and send nothing.
+    """
 
     __slots__ = ()
+    patient = False
 
     @abstractmethod
     def message(self, data: bytes) -> None:
@@ -35,15 +51,15 @@ class Rpc(ABC):
         """The client has sent all its messages."""
 
     def cancelled(self) -> None:  # noqa: B027 - most answer at once, and there is nothing to stop
-        """The client does not want the answer any more."""
+        """The client does not want the answer any more, or cannot have it."""
 
 
 class Stream:
     """``headers``: the request's.  ``window``: bytes that the client takes on this stream."""
 
     __slots__ = (
-        "_connection", "_eaten", "_messages", "_opened", "_pending", "_since", "_trailers",
-        "ended", "number", "rpc", "window",
+        "_connection", "_counted", "_credit", "_eaten", "_messages", "_opened", "_over", "_pending", "_read_at",
+        "_sent_at", "_trailers", "ended", "number", "rpc", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, number: int, window: int, headers: Mapping[bytes, bytes]) -> None:
@@ -53,55 +69,64 @@ class Stream:
         self.rpc: Rpc | None = None
         self.ended = False
         """The client sends no more, or nobody listens."""
+        self._over = False
+        """Nothing more goes out."""
         self._messages = Unframed(connection.limits.max_body, headers.get(b"grpc-encoding", b"identity"))
-        self._eaten = 0
+        self._counted = self._eaten = 0
+        self._credit = _WINDOW
         self._opened = False
         self._pending = bytearray()
         self._trailers: bytes | None = None
-        self._since = connection.seen
-
-    @property
-    def waits(self) -> bool:
-        """Whether bytes wait for a window."""
-        return bool(self._pending)
+        self._read_at = self._sent_at = connection.seen
 
     # From the client.
 
-    def received(self, payload: bytes, size: int, *, end: bool) -> None:
+    def received(self, payload: bytes, size: int, end: bool) -> None:
         """A data frame; ``size``: what it counts in the window, padding too."""
         connection = self._connection
-        self._since = connection.seen
-        if payload and not self._take(payload):
+        self._read_at = connection.seen
+        self._credit -= size
+        if self._credit < 0:
+            self._reset(frames.FLOW_CONTROL_ERROR)
             return
+        self.ended = end
+        if payload:
+            self._take(payload)
         if end:
-            self.ended = True
             if held := self._messages.held:
                 self.refuse(status.INTERNAL, f"the stream ended within a message, after {held} bytes of it")
             elif self.rpc is not None:
                 self.rpc.closed()
             return
         self._eaten += size
-        if self._eaten >= _UPDATE:
+        if self._eaten >= _UPDATE and not self._over:
             connection.out.write(frames.window_update(self.number, self._eaten))
+            self._credit += self._eaten
             self._eaten = 0
 
-    def _take(self, payload: bytes) -> bool:
-        """Hand on the messages that are whole; False where the stream was refused."""
-        connection, messages = self._connection, self._messages
-        before = messages.held
+    def _take(self, payload: bytes) -> None:
+        """Hand on the messages that are whole."""
+        connection = self._connection
         try:
-            for data in messages.feed(payload):
+            for data in self._messages.feed(payload):
                 if self.rpc is None:  # it has answered
                     break
                 self.rpc.message(data)
         except Refused as error:
-            connection.buffered += messages.held - before
             self.refuse(error.code, str(error))
-            return False
-        connection.buffered += messages.held - before
-        if connection.buffered > _BUDGET * connection.limits.max_body + frames.DEFAULT_WINDOW:
+        self._count()
+        if connection.credit.buffered > _BUDGET * connection.limits.max_body + frames.DEFAULT_WINDOW:
             self.refuse(status.EXHAUSTED, "too many messages at once on this connection; send fewer at a time")
-        return not self.ended and self.rpc is not None
+
+    def _count(self) -> None:
+        """Tell the connection how many bytes of an unfinished message there are."""
+        held = self._messages.held
+        self._connection.credit.buffered += held - self._counted
+        self._counted = held
+
+    def owes(self, more: int) -> None:
+        """So many bytes more, or fewer, wait here for others before the client gets its answer."""
+        self._connection.credit.owes(more)
 
     def more(self, size: int) -> None:
         """The client takes so many bytes more."""
@@ -115,29 +140,30 @@ class Stream:
 
     def send(self, message: bytes) -> None:
         """One message of several."""
+        if self._over:
+            return
         if not self._opened:
             self._opened = True
             self._connection.out.write(frame(frames.HEADERS, frames.END_HEADERS, self.number, OK_HEAD))
+        if not self._pending:
+            self._sent_at = self._connection.now()
         self._pending += framed(message)
+        self._connection.credit.owes(len(message) + PREFIX)
         self.pump()
 
     def answer(self, message: bytes, trailers: bytes = b"") -> None:
         """The one message and the end, well. ``trailers``: fields as ``headers.literal`` writes them."""
         size, number, out = len(message) + PREFIX, self.number, self._connection.out
-        if not self._opened and self._trailers is None and self.window >= size and out.grant(size):
-            out.write(
-                frame(frames.HEADERS, frames.END_HEADERS, number, OK_HEAD)
-                + frame(frames.DATA, 0, number, framed(message))
-                + frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, number, _DONE + trailers)
-            )
-            self._over()
+        if not self._opened and not self._over and self._trailers is None and self.window >= size and out.grant(size):
+            out.write(frames.answered(number, OK_HEAD, framed(message), _DONE + trailers))
+            self._finished()
             return
         self.send(message)
         self.finish(status.OK, "", trailers)
 
     def finish(self, code: int, message: str = "", trailers: bytes = b"") -> None:
         """The status, after all that was sent."""
-        if self._trailers is not None:
+        if self._over or self._trailers is not None:
             return
         fields = literal(b"grpc-status", b"%d" % code) if code else _DONE
         if message:
@@ -150,33 +176,39 @@ class Stream:
     def refuse(self, code: int, message: str) -> None:
         """End a stream whose request cannot be read on."""
         rpc, self.rpc = self.rpc, None
+        if self._trailers is not None and not self._over:
+            self._reset(frames.CANCEL)  # it waits with an answer, and its client sends on
+        self.finish(code, message)
         if rpc is not None:
             rpc.cancelled()
-        self.finish(code, message)
 
     def refuse_http(self, code: int, why: str) -> None:
         """An answer to what is no gRPC: a status of HTTP."""
         fields = literal(b":status", b"%d" % code) + literal(b"content-type", b"text/plain")
         body, out = why.encode(), self._connection.out
         out.write(frame(frames.HEADERS, frames.END_HEADERS, self.number, fields))
-        fits = out.grant(len(body)) and self.window >= len(body)
+        fits = self.window >= len(body) and out.grant(len(body))
         out.write(frame(frames.DATA, frames.END_STREAM, self.number, body if fits else b""))
-        self._over()
+        self._finished()
 
     def pump(self) -> None:
         """Send what the windows allow."""
-        out = self._connection.out
+        connection = self._connection
         while self._pending:
-            size = out.take(min(len(self._pending), max(0, self.window)))
+            size = connection.out.take(min(len(self._pending), max(0, self.window)))
             if not size:
+                connection.streams.waiting[self.number] = self
                 return
             self.window -= size
-            out.write(frame(frames.DATA, 0, self.number, bytes(self._pending[:size])))
+            self._sent_at = connection.now()
+            connection.out.write(frame(frames.DATA, 0, self.number, bytes(self._pending[:size])))
             del self._pending[:size]
+            connection.credit.owes(-size)
+        connection.streams.waiting.pop(self.number, None)
         if self._trailers is not None:
             for piece in _blocks(self.number, self._trailers):
-                out.write(piece)
-            self._over()
+                connection.out.write(piece)
+            self._finished()
 
     # The end.
 
@@ -192,25 +224,31 @@ class Stream:
         self.lost()
         self._connection.forget(self)
 
-    def _over(self) -> None:
+    def _finished(self) -> None:
+        connection = self._connection
+        connection.patience.answered()
         if not self.ended:  # the client may stop sending: nobody reads it
-            self._connection.out.write(frames.reset(self.number, frames.NO_ERROR))
+            connection.out.write(frames.reset(self.number, frames.NO_ERROR))
         self._emptied()
         self.rpc = None
-        self._connection.forget(self)
+        connection.forget(self)
 
     def _emptied(self) -> None:
-        self.ended = True
-        self._connection.buffered -= self._messages.drop()
+        self.ended = self._over = True
+        self._messages.drop()
+        self._count()
+        self._connection.credit.owes(-len(self._pending))
         self._pending.clear()
+        self._connection.streams.waiting.pop(self.number, None)
 
     def look(self, now: float) -> None:
         """Called once a second: a message that does not come on, an answer that is not taken."""
-        limits = self._connection.limits
-        if self._messages.held and now - self._since > limits.read_timeout:
-            self.refuse(status.DEADLINE, f"no byte of the message came for {limits.read_timeout:g} s")
-        elif self._pending and now - self._connection.seen > limits.write_timeout:
+        limits, rpc = self._connection.limits, self.rpc
+        awaited = self._messages.held or (rpc is not None and not rpc.patient and not self.ended)
+        if self._pending and now - self._sent_at > limits.write_timeout:
             self._reset(frames.CANCEL)
+        elif awaited and not self._pending and now - self._read_at > limits.read_timeout:
+            self.refuse(status.DEADLINE, f"no byte of the message came for {limits.read_timeout:g} s")
 
 
 def _blocks(number: int, block: bytes) -> list[bytes]:

@@ -1,0 +1,1 @@
+"""Brokers: NATS JetStream, Redis Streams, RabbitMQ, Kafka."""

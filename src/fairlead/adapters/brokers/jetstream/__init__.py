@@ -1,0 +1,1 @@
+"""NATS JetStream: a durable pull consumer a group; what is published carries ``Nats-Msg-Id``."""

@@ -1,0 +1,1 @@
+"""Kafka: a consumer group by partitions; offsets are committed as far as everything before them is done."""

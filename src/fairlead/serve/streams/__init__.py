@@ -1,0 +1,1 @@
+"""Answers messages of a broker: reads, calls the one pipeline, publishes, acknowledges."""
