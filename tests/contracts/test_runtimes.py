@@ -96,6 +96,16 @@ def litert_sample(folder: Path) -> Sample:
     return Sample(Artefact("litert", path), {"x": ROWS["x"].astype(np.float32)}, Artefact("litert", broken))
 
 
+def torch_sample(folder: Path) -> Sample:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'fairlead[torch]'")
+    from torch_files import Exp, save
+
+    path = save(folder / "model.pt2", Exp(), torch.zeros(3, 2, dtype=torch.float64))
+    broken = folder / "broken.pt2"
+    broken.write_bytes(path.read_bytes()[:200])
+    return Sample(Artefact("torch", path, trusted=True), ROWS, Artefact("torch", broken, trusted=True))
+
+
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "onnx": onnx_sample,
     "sklearn": sklearn_sample,
@@ -104,6 +114,7 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "xgboost": xgboost_sample,
     "lightgbm": lightgbm_sample,
     "litert": litert_sample,
+    "torch": torch_sample,
 }
 
 

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("fairlead.cli.predict:predict", "Send rows of a CSV or JSON file to a running endpoint."),
     "batch": ("fairlead.cli.batch:batch", "Score a table, of any size: CSV, JSON Lines or Parquet in and out."),
     "models": ("fairlead.cli.models:app", "The model registry: log, list, show, alias, rollback, history, trust."),
+    "package": ("fairlead.cli.package:app", "Turn a model into another format, and compare the two: export."),
     "monitor": ("fairlead.cli.monitor:app", "What a recorded endpoint does, and whether it drifts: report, drift."),
     "feedback": ("fairlead.cli.feedback:feedback", "Keep what turned out to be true: labels from a CSV file."),
     "timeline": ("fairlead.cli.timeline:timeline", "What happened to an endpoint, with the numbers it stood on."),

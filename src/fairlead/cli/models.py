@@ -167,7 +167,8 @@ def log(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="An .onnx, skops, XGBoost, LightGBM or .tflite file, a pickle, an MLflow folder."
+            metavar="PATH",
+            help="An .onnx, skops, XGBoost, LightGBM, .tflite or PyTorch file, a pickle, an MLflow folder.",
         ),
     ],
     name: Annotated[str, typer.Option("--name", help="The registered model; it is made when it does not exist.")],
@@ -196,7 +197,7 @@ def log(
         if packed is None and example is not None:
             raise UsageError(f"{path} is packaged already; --example goes with a model file")
         made = registry.publish(store, packed.folder if packed else path, name, description=why)
-    if trust_pickle and (packed is None or packed.manifest.runtime == "sklearn"):
+    if trust_pickle and (packed is None or packed.manifest.runtime in ("sklearn", "torch")):
         version = sources.parse(f"models:/{made.model}/{made.version}")
         stores.trust_book(settings).record(sources.fetch(version, lambda: store, settings), reason)
     if alias_name:

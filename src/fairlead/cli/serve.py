@@ -38,6 +38,9 @@ TrustPickle = Annotated[
     bool, typer.Option("--trust-pickle", help="Unpickle files given on this command line: they can run any code.")
 ]
 DeadlineMs = Annotated[float, typer.Option(help="Time for a call that names none in x-request-timeout-ms.")]
+Provider = Annotated[
+    list[str] | None, typer.Option(help="Where the model runs, cuda for example; again for more. Without it: the CPU.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")]
 ExecutorOption = Annotated[
     str, typer.Option(help="Where batches run: auto, inline, thread or process (of its own); auto measures.")
@@ -61,6 +64,7 @@ def serve(
     queue_rows: Annotated[int, typer.Option(help="Most rows that may wait; more get 429.")] = 16_384,
     deadline_ms: DeadlineMs = 60_000.0,
     threads: Annotated[int, typer.Option(help="Intra-op threads of the runtime; 0: the runtime decides.")] = 0,
+    provider: Provider = None,
     max_body_mb: MaxBody = 64.0,
     grace: Grace = 25.0,
     tls_cert: TlsCert = "",
@@ -84,11 +88,11 @@ def serve(
     )  # fmt: skip
     asked = serving.Plan(
         read_home(home, tracking),
-        [serving.target(model, trust_pickle=trust_pickle, runtime=runtime) for model in models],
+        serving.targets(models, trust_pickle=trust_pickle, runtime=runtime),
         settings,
         EndpointSettings(
             max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, threads=threads, executor=executor,
-            processes=processes,
+            processes=processes, providers=tuple(provider or ()),
         ),
         record,
     )  # fmt: skip

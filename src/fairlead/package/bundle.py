@@ -12,7 +12,7 @@ from fairlead.contracts.runtime import Artefact
 from fairlead.contracts.stores import Registry
 from fairlead.contracts.types import Signature, Tensors
 from fairlead.kit.config import Home
-from fairlead.package import examples, manifest, risks, signature, versions
+from fairlead.package import examples, manifest, risks, signature, triton, versions
 from fairlead.package.formats import Format, identify, sniff
 from fairlead.package.manifest import Manifest
 from fairlead.package.risks import Risk
@@ -27,6 +27,7 @@ _READS = {
     "xgboost": ("xgboost",),
     "lightgbm": ("lightgbm",),
     "litert": ("tflite",),
+    "torch": ("torchscript", "pt2", "mar"),
 }
 """Which formats our own runtimes read; a runtime that somebody else wrote reads what it likes."""
 
@@ -38,9 +39,10 @@ _LEANS = {
     "xgboost": ("xgboost",),
     "lightgbm": ("lightgbm",),
     "litert": ("ai-edge-litert",),
+    "torch": ("torch",),
 }
 """Libraries whose version may change what a runtime answers; not named: all that the package records."""
-_NO_PYTHON = ("skops", "xgboost", "lightgbm", "tflite")
+_NO_PYTHON = ("skops", "xgboost", "lightgbm", "tflite", "torchscript", "pt2")
 """Formats that are read alike under every version of Python."""
 
 
@@ -51,6 +53,7 @@ class Bundle:
     ``digest``: SHA-256 over the bytes (empty for a class).  ``notes``: sentences that a user must be told.
     ``example``: the input example, rows on axis 0, for warm-up; None without one.
     ``runs_code``: loading it runs code that came with it and that somebody vouched for: a pickle, a folder's code.
+    ``max_rows``: the most rows that the package allows in a batch; 0 when it says nothing.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Bundle:
     manifest: Manifest | None = None
     example: Tensors | None = None
     runs_code: bool = False
+    max_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,12 @@ class _Package:
     path: Path
     manifest: Manifest | None = None
     mlmodel: Mapping[str, Any] = field(default_factory=dict)
+    triton: triton.Model | None = None
 
     @property
     def signature(self) -> Signature | None:
+        if self.triton is not None:
+            return self.triton.signature
         return self.manifest.signature if self.manifest else signature.from_mlmodel(self.mlmodel)
 
 
@@ -108,8 +115,7 @@ class Opener:
         """
         source = parse(uri)
         if source.kind is Kind.CLASS:
-            artefact = Artefact(runtime or "python", target=source.target, trusted=True)
-            return Bundle(source.name, "1", uri, artefact, digest="")
+            return _of_class(fetch(source, self._registry, self._home), runtime)
         found = fetch(source, self._registry, self._home)
         try:
             package = _verified(found)
@@ -124,7 +130,7 @@ class Opener:
         skops = choice.format.name == "skops"
         return Bundle(
             name=source.name,
-            version=found.version.version if found.version else "1",
+            version=found.version.version if found.version else package.triton.version if package.triton else "1",
             uri=uri,
             artefact=Artefact(
                 choice.runtime,
@@ -139,7 +145,16 @@ class Opener:
             manifest=package.manifest,
             example=_example(package),
             runs_code=bool(dangers),
+            max_rows=package.triton.max_rows if package.triton else 0,
         )
+
+
+def _of_class(found: Found, runtime: str) -> Bundle:
+    """A class of the user's own, which needs no trust. With safetensors weights it builds a PyTorch module."""
+    source = found.source
+    weights = found.path is not None and identify(found.path).name == "safetensors"
+    artefact = Artefact(runtime or ("torch" if weights else "python"), found.path, source.target, trusted=True)
+    return Bundle(source.name, "1", source.uri, artefact, found.digest)
 
 
 def _verified(found: Found) -> _Package:
@@ -156,7 +171,10 @@ def _verified(found: Found) -> _Package:
         manifest.verify(path, packaged)
     if not path.is_dir():
         return _Package(path)
-    mlmodel = identify(path).details.get("mlmodel", {})
+    format_ = identify(path)
+    if format_.name == "triton":
+        return _Package(path, triton=triton.read(path))
+    mlmodel = format_.details.get("mlmodel", {})
     risks.check_paths(path, mlmodel)
     return _Package(path, packaged, mlmodel)
 
@@ -164,6 +182,9 @@ def _verified(found: Found) -> _Package:
 def _choose(package: _Package, runtime: str) -> _Choice:
     """Runtime and file: what the user said, else the manifest, else the format and the MLmodel's flavors."""
     packaged = package.manifest
+    if package.triton is not None:
+        format_ = sniff(package.triton.file)
+        return _agreeing(_Choice(runtime or format_.runtime, package.triton.file, format_))
     if packaged and runtime in ("", packaged.runtime):
         path = package.path if packaged.artefact == "." else manifest.inside(package.path, packaged.artefact)
         return _agreeing(_Choice(packaged.runtime, path, identify(path), packaged.why))

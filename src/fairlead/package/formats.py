@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from fairlead.contracts.errors import BrokenModel, SourceNotFound, UnknownFormat
+from fairlead.package import torchserve, triton
 from fairlead.package.pickles import is_pickle
 from fairlead.package.protobuf import onnx_header
 
@@ -46,11 +47,20 @@ _LIGHTGBM = Format("lightgbm", "lightgbm", "a LightGBM text model")
 _TFLITE = Format("tflite", "litert", "a LiteRT (TensorFlow Lite) model")
 _TO_ONNX = "export it to ONNX, or log it with MLflow and serve the MLflow folder"
 _CLASS = "wrap it in a class with load and predict, and serve package.module:ThatClass"
-_SAFETENSORS = _foreign("safetensors", "safetensors weights", f"weights alone have no code to run: {_TO_ONNX}")
+_SAFETENSORS = _foreign(
+    "safetensors",
+    "safetensors weights",
+    f"weights alone have no code to run: name the PyTorch class too, package.module:Class@FILE, or {_TO_ONNX}",
+)
 _GGUF = _foreign("gguf", "a GGUF language model", "no runtime for language models is installed here")
-_TORCHSCRIPT = _foreign("torchscript", "a TorchScript program", f"{_TO_ONNX}, or {_CLASS}")
-_PT2 = _foreign("pt2", "a PyTorch 2 export archive (.pt2)", f"{_TO_ONNX}, or {_CLASS}")
-_TORCH = _foreign("torch", "a pickled PyTorch checkpoint", f"{_TO_ONNX}, or {_CLASS}")
+_TORCHSCRIPT = Format("torchscript", "torch", "a TorchScript program")
+_PT2 = Format("pt2", "torch", "a PyTorch 2 export archive (.pt2)")
+_TORCH = _foreign(
+    "torch",
+    "a pickled PyTorch checkpoint",
+    "save the module with torch.export.save, or its weights with safetensors.torch.save_model and serve "
+    "package.module:Class@FILE",
+)
 _KERAS = _foreign("keras", "a Keras archive", f"{_TO_ONNX}, or {_CLASS}")
 _ORT = _foreign("ort", "an ONNX Runtime .ort file", "serve the .onnx file that it was made from")
 _CATBOOST = _foreign("catboost", "a CatBoost model", "export it with save_model(format='onnx') and serve that")
@@ -148,6 +158,8 @@ def _zip(path: Path) -> Format:
         return _SKOPS
     if {"data.pkl", "constants.pkl"} <= tails and any(tail.startswith("code/") for tail in tails):
         return _TORCHSCRIPT
+    if "MAR-INF/MANIFEST.json" in names:
+        return _mar(path)
     if "archive_format" in tails or "archive_format" in names or "serialized_exported_program.json" in names:
         return _PT2
     if "data.pkl" in tails:
@@ -155,6 +167,12 @@ def _zip(path: Path) -> Format:
     if "model.weights.h5" in names and "config.json" in names:
         return _KERAS
     return _NUMPY if names and all(name.endswith(".npy") for name in names) else _ZIP
+
+
+def _mar(path: Path) -> Format:
+    """What is to be served of a TorchServe archive. Raises UnknownFormat for one whose handler is code of its own."""
+    found = torchserve.read(path)
+    return Format("mar", "torch", "a TorchServe archive", details={"member": found})
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -204,6 +222,11 @@ def _folder(path: Path) -> Format:
     if (path / "MLmodel").is_file():
         return Format("mlflow", "mlflow", "an MLflow model folder", details={"mlmodel": _mlmodel(path / "MLmodel")})
     names = {entry.name for entry in path.iterdir()}
+    if triton.is_model(path):
+        return Format("triton", "triton", "a model of a Triton repository")
+    if triton.models(path):
+        held = ", ".join(triton.models(path))
+        return _foreign("repository", "a Triton model repository", f"it holds {held}: give one of these folders")
     if "saved_model.pb" in names:
         return _SAVED_MODEL
     if {"Manifest.json", "Data"} <= names:

@@ -18,7 +18,7 @@ import numpy as np
 
 from fairlead.contracts.errors import BrokenModel, MissingExtra, UsageError
 from fairlead.contracts.runtime import Artefact, LoadedModel, RuntimeOptions
-from fairlead.contracts.types import DataType, Signature, Tensors
+from fairlead.contracts.types import DataType, Signature, Tensors, TensorSpec
 from fairlead.kit import plugins
 from fairlead.kit.clock import Clock, SystemClock
 from fairlead.package import manifest, probe, table, versions
@@ -32,6 +32,7 @@ _AS_IT_IS = {
     "xgboost": ("XGBoost", ("xgboost",)),
     "lightgbm": ("LightGBM", ("lightgbm",)),
     "litert": ("LiteRT", ("ai-edge-litert",)),
+    "torch": ("PyTorch", ("torch",)),
 }
 """Runtimes whose files are packaged without a conversion: the format in words, and what runs it beside numpy."""
 _EXAMPLE_ROWS = 5
@@ -104,13 +105,19 @@ def pack_file(
     Raises UnknownFormat, BrokenModel, Untrusted, or MalformedBody for the example.
     """
     _refuse_full(into)
-    runtime = sniff(path).runtime
+    found = sniff(path)
+    runtime, details = found.runtime, {**found.details, "content": found.name}
+    if found.name == "mar":
+        raise UsageError(f"{path} is a TorchServe archive; unpack it and log {found.details['member']}")
     if runtime == "mlflow":
         raise UsageError(f"{path} is an MLflow model folder already; log it as it is")
     loaded = plugins.load("fairlead.runtimes", runtime)().load(
-        Artefact(runtime, path, trusted=trusted, trusted_types=trusted_types), RuntimeOptions(threads=1)
+        Artefact(runtime, path, details=details, trusted=trusted, trusted_types=trusted_types),
+        RuntimeOptions(threads=1),
     )
-    rows = None if example is None else _matching(example, loaded.signature)
+    if example is not None and not loaded.signature.inputs:
+        loaded = _load(runtime, path, _one_matrix(example), trusted_types, trusted=trusted)
+    rows = None if example is None else matching(example, loaded.signature)
     if runtime == "onnx":
         return _pack_onnx(path, into, name, loaded, rows, clock)
     if runtime in _AS_IT_IS:
@@ -190,14 +197,25 @@ def _twin(
 
 
 def _load(
-    runtime: str, path: Path, signature: Signature | None = None, trusted_types: tuple[str, ...] = ()
+    runtime: str,
+    path: Path,
+    signature: Signature | None = None,
+    trusted_types: tuple[str, ...] = (),
+    *,
+    trusted: bool = False,
 ) -> LoadedModel:
-    artefact = Artefact(runtime, path, signature=signature, trusted_types=trusted_types)
+    artefact = Artefact(runtime, path, signature=signature, trusted=trusted, trusted_types=trusted_types)
     model: LoadedModel = plugins.load("fairlead.runtimes", runtime)().load(artefact, RuntimeOptions(threads=1))
     return model
 
 
-def _matching(example: Path, signature: Signature) -> Tensors:
+def _one_matrix(example: Path) -> Signature:
+    """For a program that does not say what it takes: the example's columns side by side, as FP32."""
+    columns = table.read_csv(example, {})
+    return Signature((TensorSpec("input", DataType.FP32, (-1, len(columns))),))
+
+
+def matching(example: Path, signature: Signature) -> Tensors:
     """The example's columns that the model takes, or all of them side by side for a model of one matrix.
 
     Whole numbers become floats where the model takes floats: a sample without blanks does not say there are none.

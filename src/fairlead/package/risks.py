@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairlead.contracts.errors import BrokenModel
+from fairlead.contracts.errors import BrokenModel, ModelError
+from fairlead.package.formats import identify
 from fairlead.package.manifest import inside, walk
 from fairlead.package.pickles import is_pickle, pickles_in_zip
 
@@ -17,6 +18,12 @@ _PLAIN_LOADERS = ("mlflow.onnx", "mlflow.catboost")
 """MLflow loaders of formats that hold no code. The others unpickle, or import what the MLmodel names."""
 _PATHS = ("data", "model_path", "model_data", "pickled_model", "code")
 """Keys of an MLmodel's flavors whose values are paths inside the folder."""
+_PROGRAMS = {
+    "torchscript": "is a TorchScript program, and running it may read and write files",
+    "mar": "holds a TorchScript program, and running it may read and write files",
+    "pt2": "is an export archive, and PyTorch may unpickle parts of it and evaluate others",
+}
+"""Formats of PyTorch, by name: why each runs code."""
 _LARGEST_SCHEMA = 256 << 20
 
 
@@ -30,7 +37,7 @@ class Risk:
 
 def of_file(path: Path) -> list[Risk]:
     """A single file: a pickle, or an archive with pickles inside. skops and ONNX hold no code."""
-    found = _content(path)
+    found = _program(path) or _content(path)
     return [Risk(path.name, found)] if found else []
 
 
@@ -88,6 +95,16 @@ def _content(path: Path) -> str:
     except zipfile.BadZipFile:
         return "is a zip archive that cannot be looked into"
     return f"holds the pickle {inner[0]}, and loading it runs whatever code it holds" if inner else ""
+
+
+def _program(path: Path) -> str:
+    """Why a PyTorch file may run code, which its pickles alone do not tell; empty for what is none."""
+    if not zipfile.is_zipfile(path):
+        return ""
+    try:
+        return _PROGRAMS.get(identify(path).name, "")
+    except ModelError:  # what cannot be told apart is looked at byte by byte
+        return ""
 
 
 def _flavor_items(mlmodel: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 """Where a model comes from: read what the user typed, and bring the bytes here.
 
-``models:/NAME@ALIAS``, ``models:/NAME/3``, ``models:/m-ID``, ``runs:/ID/PATH``, a file or folder, ``pkg.module:Class``.
+``models:/NAME@ALIAS``, ``models:/NAME/3``, ``models:/m-ID``, ``runs:/ID/PATH``, a file or folder, ``pkg.module:Class``,
+``pkg.module:Class@FILE`` (a class with the file or folder that it loads).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from fairlead.package.manifest import tree_digest
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)=(.*)", re.DOTALL)
 _MARKED = re.compile(r"(models|runs|file):/|\.{0,2}/")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_WEIGHED = re.compile(rf"({_CLASS.pattern})@(.+)", re.DOTALL)
 _LOGGED = re.compile(r"m-[0-9a-f]{32}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 
@@ -73,7 +75,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A source whose bytes are here. ``path`` is None (and ``digest`` empty) for a class."""
+    """A source whose bytes are here. ``path`` is None (and ``digest`` empty) for a class that loads no file."""
 
     source: Source
     path: Path | None = None
@@ -108,6 +110,10 @@ def parse(uri: str) -> Source:
         raise UsageError(f"{uri}: {match[1]}:/ is not read here; fetch the model to a file and give its path")
     if _CLASS.fullmatch(uri):
         return Source(Kind.CLASS, uri, _kebab(uri.rpartition(":")[2]), target=uri)
+    if match := _WEIGHED.fullmatch(uri):
+        target = match[1]
+        path = _path(uri, match[3]).path
+        return Source(Kind.CLASS, uri, _kebab(target.rpartition(":")[2]), target=target, path=path)
     return _path(uri, uri)
 
 
@@ -124,10 +130,12 @@ def fetch(source: Source, registry: Callable[[], Registry], home: Home) -> Found
 
     Raises SourceNotFound, RegistryUnreachable, and ModelError when there is no room for the download.
     """
-    if source.kind is Kind.CLASS:
+    if source.kind is Kind.CLASS and source.path is None:
         return Found(source)
     if source.path is not None:
         path = _existing(source)
+        if source.kind is Kind.CLASS:
+            return Found(source, path, tree_digest(path))
         identify(path)  # a folder that is no model is not worth hashing: it may be somebody's home
         return Found(source, path, tree_digest(path))
     if not source.registered:

@@ -84,6 +84,7 @@ class EndpointSettings:
 
     ``executor``: where batches run, one of ``EXECUTORS``.  ``processes``: batches at once, each in a process.
     ``hang_seconds``: a process that does not answer a batch for so long is killed; 0: once the deadline is over.
+    ``providers``: execution providers or devices by name (``cuda``); none: the CPU.
     """
 
     max_rows: int = 0
@@ -96,6 +97,7 @@ class EndpointSettings:
     executor: str = "auto"
     processes: int = 1
     hang_seconds: float = 0.0
+    providers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _between("max rows", self.max_rows, 0, 1_000_000)

@@ -63,8 +63,9 @@ def placed(
 
 
 def _here(bundle: Bundle, settings: EndpointSettings, clock: SystemClock) -> Placed:
-    model = load_model(bundle, settings.threads)
-    limit = min(settings.max_rows or LARGEST_BATCH, model.traits.max_rows or _UNLIMITED)
+    model = load_model(bundle, settings.threads, settings.providers)
+    rows = bundle.max_rows or _UNLIMITED
+    limit = min(settings.max_rows or LARGEST_BATCH, model.traits.max_rows or _UNLIMITED, rows)
     row = tune.example(model.signature, bundle.example)
     curve = tune.measure(model, row, limit, clock.now)
     plan = tune.decide(
@@ -92,9 +93,10 @@ def _in_processes(
         bundle.version,
         bundle.artefact,
         settings.threads,
-        settings.max_rows or LARGEST_BATCH,
+        min(settings.max_rows or LARGEST_BATCH, bundle.max_rows or _UNLIMITED),
         bundle.example,
         logging.getLogger("fairlead.serve").getEffectiveLevel(),
+        settings.providers,
     )
     with deciding(bundle):
         processes, loaded = _started(order, settings.processes)

@@ -17,6 +17,7 @@ from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
 from fairlead.package.bundle import Bundle, Opener
 from fairlead.package.sources import parse, split_name
+from fairlead.package.triton import repository
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
@@ -57,6 +58,22 @@ def target(text: str, *, trust_pickle: bool = False, runtime: str = "") -> Targe
     """``URI`` or ``NAME=URI``."""
     name, uri = split_name(text)
     return Target(uri, endpoint_name(name) if name else "", trust_pickle, runtime)
+
+
+def targets(texts: Sequence[str], *, trust_pickle: bool = False, runtime: str = "") -> list[Target]:
+    """The same for several; a Triton model repository becomes one for each model in it, under the model's own name."""
+    found = []
+    for text in texts:
+        one = target(text, trust_pickle=trust_pickle, runtime=runtime)
+        folder = parse(one.uri).path
+        held = repository(folder) if folder is not None else []
+        if held and one.name:
+            raise UsageError(
+                f"{text}: a Triton repository names its endpoints itself; leave {one.name}= out, or give one of its "
+                f"models, {one.name}={one.uri.rstrip('/')}/{held[0]}"
+            )
+        found += [replace(one, uri=f"{one.uri.rstrip('/')}/{name}", name=endpoint_name(name)) for name in held] or [one]
+    return found
 
 
 @dataclass(frozen=True, slots=True)

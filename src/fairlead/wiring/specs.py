@@ -100,6 +100,7 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         executor=endpoint.executor,
         processes=endpoint.processes,
         hang_seconds=endpoint.hang_seconds,
+        providers=endpoint.providers,
     )
 
 

@@ -63,11 +63,11 @@ def opener(home: Home) -> Opener:
     return Opener(home, lambda: registry(home), trust_book(home))
 
 
-def load_model(bundle: Bundle, threads: int = 0) -> LoadedModel:
+def load_model(bundle: Bundle, threads: int = 0, providers: tuple[str, ...] = ()) -> LoadedModel:
     """Hand the artefact to its runtime. Raises Untrusted that names the command to decide."""
     runtime = plugins.load("fairlead.runtimes", bundle.artefact.format)()
     with deciding(bundle):
-        model: LoadedModel = runtime.load(bundle.artefact, RuntimeOptions(threads=threads))
+        model: LoadedModel = runtime.load(bundle.artefact, RuntimeOptions(threads, providers))
     return model
 
 

@@ -51,11 +51,23 @@ def never() -> MemoryRegistry:
         ("./model.onnx", Kind.PATH, "model", "", ""),
         ("pkg.module:ChurnPredictorV2", Kind.CLASS, "churn-predictor-v2", "", ""),
         ("module:HTTPModel", Kind.CLASS, "http-model", "", ""),
+        ("module:Net@./w@1.safetensors", Kind.CLASS, "net", "", ""),
     ],
 )
 def test_every_way_to_name_a_model(uri: str, kind: Kind, name: str, model: str, pointer: str) -> None:
     found = parse(uri)
     assert (found.kind, found.name, found.model, found.pointer) == (kind, name, model, pointer)
+
+
+def test_a_class_with_what_it_loads(tmp_path: Path, home: Home) -> None:
+    (tmp_path / "w").write_bytes(b"weights")
+    source = parse(f"pkg.nets:Net@{tmp_path}/w")
+    assert (source.target, source.path) == ("pkg.nets:Net", tmp_path / "w")
+    found = fetch(source, never, home)
+    assert found.path == tmp_path / "w"
+    assert found.digest
+    with pytest.raises(SourceNotFound, match="no such file"):
+        fetch(parse(f"pkg.nets:Net@{tmp_path}/v"), never, home)
 
 
 def test_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

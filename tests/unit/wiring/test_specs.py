@@ -130,7 +130,7 @@ def test_the_course_of_an_endpoint() -> None:
     [
         ("{model: ''}", 'f.yaml:1: endpoints.c.model is ""; give models:/churn@champion'),
         ("{model: 's3://b/m'}", "f.yaml:1: endpoints.c.model: s3://b/m: s3:/ is not read here"),
-        ("{model: ./m.onnx, runtime: torch}", "f.yaml:1: endpoints.c.runtime is 'torch'; installed are "),
+        ("{model: ./m.onnx, runtime: tensors}", "f.yaml:1: endpoints.c.runtime is 'tensors'; installed are "),
         ("{model: ./m.onnx, rollout: {steps: [5]}}", "f.yaml:1: endpoints.c.rollout needs a model that has other"),
         ("{model: 'models:/m/3', retrain: {pipeline: p.py}}", "f.yaml:1: endpoints.c.retrain needs a model that has"),
         ("{model: ./m.onnx, monitor: {false_alarms: 9999}}", "f.yaml:1: endpoints.c.monitor: 9999 false alarms in 90"),

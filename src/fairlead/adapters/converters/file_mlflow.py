@@ -7,7 +7,8 @@ import platform
 import shutil
 import time
 import uuid
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,16 @@ class LitertToMlflow:
         return _folder(flavor, model, signature, into, example)
 
 
+class TorchToMlflow:
+    """Entry point ``torch-mlflow``. MLflow's own flavor is a pickled module: the folder is kept there, loaded here."""
+
+    def convert(self, model: Any, signature: Signature, into: Path, example: Tensors | None = None) -> Path:
+        """``model``: path of a ``.pt2`` or TorchScript file. Raises BrokenModel when it cannot be read."""
+        suffix = "pt" if _is_script(model) else "pt2"
+        flavor = _Flavor("torch", f"model.{suffix}", {"torch_version": _version("torch") or "0"}, ("torch", "numpy"))
+        return _folder(replace(flavor, pyfunc=False), model, signature, into, example)
+
+
 @dataclass(frozen=True, slots=True)
 class _Flavor:
     """``file``: the model's name in the folder.  ``said``: what the MLmodel says of it beside.
@@ -142,6 +153,15 @@ def _is_json(model: Any) -> bool:
             return handle.read(2)[1:] in (b'"', b" ", b"\n", b"\r", b"\t")
     except OSError as error:
         raise BrokenModel(f"{model} cannot be copied: {error.strerror or error}") from error
+
+
+def _is_script(model: Any) -> bool:
+    """TorchScript, not an archive of torch.export: there is code in it."""
+    try:
+        with zipfile.ZipFile(model) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise BrokenModel(f"{model} cannot be read: {error}") from error
 
 
 def _spec(spec: TensorSpec, unnamed: bool) -> dict[str, Any]:

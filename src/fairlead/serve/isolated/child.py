@@ -131,7 +131,7 @@ def loaded(asked: Load) -> LoadedModel:
     )
     runtime: Any = plugins.load("fairlead.runtimes", asked.format)()
     try:
-        model: LoadedModel = runtime.load(artefact, RuntimeOptions(threads=asked.threads))
+        model: LoadedModel = runtime.load(artefact, RuntimeOptions(asked.threads, asked.providers))
     except FairleadError:
         raise
     except (Exception, SystemExit) as error:

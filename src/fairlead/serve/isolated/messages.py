@@ -21,8 +21,9 @@ class Message(msgspec.Struct, frozen=True, tag=True, gc=False):
 class Load(Message, frozen=True):
     """Be this model; the tensors are the example's, if there is one. Answered with ``Loaded`` or ``Failed``.
 
-    ``format`` to ``trusted_types``: the ``Artefact``.  ``threads``: the runtime's.  ``rows``: most in a batch; 0: the
-    curve is known, only warm up.  ``modules``: where the server finds Python modules.  ``level``: of the log.
+    ``format`` to ``trusted_types``: the ``Artefact``.  ``threads``, ``providers``: the runtime's.
+    ``rows``: most in a batch; 0: the curve is known, only warm up.
+    ``modules``: where the server finds Python modules.  ``level``: of the log.
     """
 
     endpoint: str
@@ -35,6 +36,7 @@ class Load(Message, frozen=True):
     trusted: bool
     trusted_types: tuple[str, ...]
     threads: int
+    providers: tuple[str, ...]
     rows: int
     modules: list[str]
     level: int

@@ -42,6 +42,7 @@ class Order:
     rows: int
     example: Tensors | None
     level: int
+    providers: tuple[str, ...] = ()
 
     def message(self, name: str, *, measure: bool) -> Load:
         artefact = self.artefact
@@ -56,6 +57,7 @@ class Order:
             trusted=artefact.trusted,
             trusted_types=artefact.trusted_types,
             threads=self.threads,
+            providers=self.providers,
             rows=self.rows if measure else 0,
             modules=[str(Path(entry).absolute()) for entry in sys.path],
             level=self.level,

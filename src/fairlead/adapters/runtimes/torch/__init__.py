@@ -1,0 +1,1 @@
+"""The ``torch`` runtime: export archives, TorchScript programs, and classes with safetensors weights."""
