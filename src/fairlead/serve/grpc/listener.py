@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fairlead.serve import tls
-from fairlead.serve.door import listening, shut
+from fairlead.serve.door import BACKLOG, listening, shut
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.connection import Connection
 from fairlead.serve.grpc.service import Service
@@ -90,7 +90,7 @@ class Listener:
     async def _serve(self, given: socket.socket) -> None:
         limit = self._settings.read_timeout if self._context else None
         self._server = await asyncio.get_running_loop().create_server(
-            self._connected, sock=given, ssl=self._context, ssl_handshake_timeout=limit
+            self._connected, sock=given, backlog=BACKLOG, ssl=self._context, ssl_handshake_timeout=limit
         )
 
     def _connected(self) -> Connection:
