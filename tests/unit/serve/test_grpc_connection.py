@@ -31,6 +31,7 @@ class Transport:
         self.closed = self.aborted = self.paused = False
 
     def write(self, data: bytes) -> None:
+        assert not self.closed, "a transport raises here"
         self.out += data
 
     def is_closing(self) -> bool:
@@ -559,6 +560,21 @@ def test_members_flags_and_long_words() -> None:
         wire.rpcs[-1].stream.finish(status.INVALID, "w" * 50_000)
         await wire.turn()
         assert len(wire.trailers[number]["grpc-message"]) == status.LONGEST
+
+    run(work)
+
+
+def test_what_still_runs_on_a_broken_connection_is_cancelled_and_says_no_more() -> None:
+    async def work() -> None:
+        wire = Wire(wait=True)
+        wire.server.data_received(raw(OPEN, frame(frames.DATA, frames.END_STREAM, 1, b"\0\0\0\0\x01a")))
+        wire.server.data_received(frame(frames.PUSH_PROMISE, 0, 1, b"abcd"))
+        assert wire.rpcs[0].gone == 1
+        wire.rpcs[0].stream.answer(b"late")
+        wire.server.data_received(frame(frames.PING, 0, 0, b"12345678"))
+        wire.server.look(wire.server.now() + 1)
+        await asyncio.sleep(0)
+        assert wire.transport.closed
 
     run(work)
 

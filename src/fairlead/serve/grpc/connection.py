@@ -86,6 +86,7 @@ class Connection(asyncio.Protocol):
         except Broken as error:
             log.info("grpc connection broken", extra={"fields": {"code": error.code, "why": str(error)}})
             self._ending.go(self._last, self.seen, error.code, str(error))
+            self.streams.lose()
 
     # Frames.
 

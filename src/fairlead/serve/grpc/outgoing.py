@@ -16,12 +16,14 @@ class Outgoing:
         self.transport: Any = None
         self._loop = loop
         self._pieces: list[bytes] = []
-        self._flushing = False
+        self._flushing = self._ended = False
         self._window = frames.DEFAULT_WINDOW
         self._largest = frames.SMALLEST_FRAME
 
     def write(self, data: bytes) -> None:
-        """Send at the end of this turn of the loop, with all else that it brings."""
+        """Send at the end of this turn of the loop, with all else that it brings. Nothing goes out behind the end."""
+        if self._ended:
+            return
         self._pieces.append(data)
         if not self._flushing:
             self._flushing = True
@@ -63,6 +65,7 @@ class Outgoing:
         if self.transport is None or self.transport.is_closing():
             return
         self.flush()
+        self._ended = True
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
