@@ -57,7 +57,8 @@ def test_the_gate_of_the_spec_has_every_field_of_the_policy() -> None:
 
 def test_what_the_spec_says_reaches_the_rooms() -> None:
     text = """
-server: {host: 0.0.0.0, port: 1, workers: 3, tls: {cert: a, key: b}, max_body_mb: 0.5, grace: 1m}
+server:
+  {host: 0.0.0.0, port: 1, grpc_port: 2, workers: 3, tls: {cert: a, key: b, client_ca: d}, max_body_mb: 0.5, grace: 1m}
 record: true
 endpoints:
   c:
@@ -72,7 +73,7 @@ endpoints:
     spec = parse(text, "f.yaml").spec
     made = specs.plan(spec, home(Path("/nowhere")))
     assert made.settings == ServerSettings(
-        "0.0.0.0", 1, 2**19, 60.0, workers=3, tls_cert="a", tls_key="b"
+        "0.0.0.0", 1, 2**19, 60.0, workers=3, tls_cert="a", tls_key="b", tls_client_ca="d", grpc_port=2
     )  # fmt: skip
     (target,) = made.targets
     assert (target.name, target.uri, target.runtime, target.trust_pickle) == ("c", "models:/m@live", "onnx", True)

@@ -70,7 +70,6 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("redis", "access", "console", "features", "limits", "resilience"),
-    Server: ("grpc_port", "grpc"),
     Endpoint: (
         "replicas", "resilience", "access", "features", "llm", "limits", "cache", "guardrails", "cascade", "redis",
     ),

@@ -27,7 +27,7 @@ WRONG = {
     "zzz: x\n" + MINIMAL: "f.yaml:1: zzz is not known; expected project, tracking, state, events, record, server,"
     " endpoints",
     MINIMAL + "\nredis: null": "f.yaml:2: redis is not honoured by this release; leave it out",
-    "server: {grpc_port: 8081}\n" + MINIMAL: "f.yaml:1: server.grpc_port is not honoured by this release; leave it out",
+    "server: {grpc_prt: 8081}\n" + MINIMAL: "f.yaml:1: server.grpc_prt is not known; did you mean grpc_port?",
     "endpoints:\n  churn:\n    model: m\n    replicas: {min: 0}": (
         "f.yaml:4: endpoints.churn.replicas is not honoured by this release; leave it out"
     ),
