@@ -57,7 +57,6 @@ class Batcher:
     def __init__(self, policy: Policy, pace: Pace | None = None, workers: int = 1) -> None:
         self.policy = policy
         self._pace, self._workers = pace, workers
-        self._whole = pace.seconds(policy.max_rows) if pace else 0.0
         self._lanes: tuple[OrderedDict[Hashable, deque[Call]], ...] = tuple(OrderedDict() for _ in LANES)
         self._of_lane = [0] * len(LANES)
         self.rows = 0
@@ -178,9 +177,11 @@ class Batcher:
     def _aim(self, group: deque[Call], now: float) -> tuple[int, float]:
         """Rows of the next batch, and when it is answered where that is late for some; 0.0 where it is for none."""
         room, pace = self.policy.max_rows, self._pace
-        if pace is None or min([call.deadline for call in islice(group, room)]) - now > self._whole:
+        if pace is None or not self.policy.coalesce:
             return room, 0.0
-        best, aim = 0.0, (group[0].rows, 0.0)
+        if min([call.deadline for call in islice(group, room)]) - now > pace.seconds(room):
+            return room, 0.0
+        best, aim = 0.0, (min(group[0].rows - group[0].offset, room), 0.0)  # who is late anyhow is so alone
         total = sum(call.rows - call.offset for call in islice(group, room))
         for size in sorted({min(size, room) for size in (*pace.sizes, total)}):
             until = now + pace.seconds(size)

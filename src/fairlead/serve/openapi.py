@@ -180,9 +180,7 @@ def _post(summary: str, tag: str, body: Document, reply: Document, error: str) -
     return {
         "summary": summary,
         "tags": [tag],
-        "parameters": [
-            {"$ref": f"#/components/parameters/{name}"} for name in ("RequestId", "Timeout", "Priority", "Key")
-        ],
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in _ASKED],
         "requestBody": {"required": True, "content": body},
         "responses": responses,
     }

@@ -268,6 +268,47 @@ class TestDeadlines:
             batcher.offer(urgent(1, float(arrived), deadline=deadline))
         assert order(batcher) == [[0.0, 1.0, 2.0, 3.0]]
 
+    def test_calls_that_run_alone_keep_their_order(self) -> None:
+        batcher = Batcher(Policy(max_rows=8, coalesce=False), Pace(*LINEAR))
+        for arrived, deadline in enumerate((0.012, 0.5, 0.5)):
+            batcher.offer(urgent(1, float(arrived), deadline=deadline))
+        assert order(batcher) == [[0.0], [1.0], [2.0]]
+
+    def test_a_batch_is_never_too_large_however_late_its_call(self) -> None:
+        batcher = Batcher(Policy(max_rows=8), Pace(*LINEAR))
+        late = urgent(1, rows=20)
+        batcher.offer(late)
+        late.deadline = 0.001
+        assert sizes(batcher) == [[8], [8], [4]]
+
+    def test_a_machine_that_has_become_slow_is_known_to_be_so(self) -> None:
+        pace = Pace(*LINEAR)
+        batcher = Batcher(Policy(max_rows=8), pace)
+        for _ in range(200):
+            batcher.took(8, 0.170)  # ten times as long
+        for arrived, deadline in enumerate((0.125, 0.9, 0.9, 0.9)):
+            batcher.offer(urgent(1, float(arrived), deadline=deadline))
+        assert order(batcher)[0] == [1.0, 2.0, 3.0]
+
+    @given(
+        st.lists(st.tuples(st.integers(0, 2), st.integers(1, 20), st.floats(0, 0.1)), max_size=30),
+        st.integers(1, 8),
+        st.booleans(),
+    )
+    @settings(max_examples=200)
+    def test_every_row_is_taken_once_whatever_the_deadlines(
+        self, asked: list[tuple[int, int, float]], most: int, coalesce: bool
+    ) -> None:
+        batcher = Batcher(Policy(max_rows=most, coalesce=coalesce), Pace(*LINEAR))
+        calls = [urgent(lane, float(place), rows) for place, (lane, rows, _) in enumerate(asked)]
+        for one, (_, _, deadline) in zip(calls, asked, strict=True):
+            batcher.offer(one)
+            one.deadline = deadline
+        while batch := batcher.take(0.0):
+            assert sum(part.rows for part in batch) <= most
+        assert all(one.offset == one.rows for one in calls)
+        assert (batcher.rows, batcher.calls) == (0, 0)
+
     def test_one_that_will_be_late_anyhow_runs_alone(self) -> None:
         batcher = Batcher(Policy(max_rows=8), Pace(*LINEAR))
         calls = [urgent(1, float(arrived)) for arrived in range(2)]

@@ -19,13 +19,11 @@ from fairlead.serve.grpc.frames import frame
 from fairlead.serve.grpc.headers import LARGEST, BadHeaders, HeaderReader
 from fairlead.serve.grpc.incoming import LARGEST_FRAME, Broken, Frame, Incoming, Patience
 from fairlead.serve.grpc.outgoing import Outgoing
-from fairlead.serve.grpc.stream import Limits, Rpc, Stream
+from fairlead.serve.grpc.stream import WINDOW, Limits, Rpc, Stream
 from fairlead.serve.grpc.streams import Streams
 
 log = logging.getLogger("fairlead.serve")
 
-WINDOW: Final = 1 << 20
-"""Bytes that a client may send on a stream before it is told to go on."""
 _GREETING: Final = frames.settings(
     (frames.MAX_STREAMS, streams.MOST),
     (frames.INITIAL_WINDOW, WINDOW),

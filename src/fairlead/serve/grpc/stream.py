@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 _BUDGET: Final = 4
 """Times the largest message that a connection may hold in messages that are not whole."""
-_UPDATE: Final = 1 << 19
-"""Bytes of a stream after which the client is told to go on: half its window."""
-_WINDOW: Final = 1 << 20
+WINDOW: Final = 1 << 20
+"""Bytes that a client may send on a stream before it is told to go on, which it is after half of them."""
 _DONE: Final = literal(b"grpc-status", b"0")
 
 
@@ -73,7 +72,7 @@ class Stream:
         """Nothing more goes out."""
         self._messages = Unframed(connection.limits.max_body, headers.get(b"grpc-encoding", b"identity"))
         self._counted = self._eaten = 0
-        self._credit = _WINDOW
+        self._credit = WINDOW
         self._opened = False
         self._pending = bytearray()
         self._trailers: bytes | None = None
@@ -99,7 +98,7 @@ class Stream:
                 self.rpc.closed()
             return
         self._eaten += size
-        if self._eaten >= _UPDATE and not self._over:
+        if self._eaten >= WINDOW // 2 and not self._over:
             connection.out.write(frames.window_update(self.number, self._eaten))
             self._credit += self._eaten
             self._eaten = 0
