@@ -15,7 +15,18 @@ from typing import Annotated, Any
 import typer
 
 from fairlead.cli import running, where
-from fairlead.cli.output import DONE, FAILED, INTERRUPTED, AsJson, HomeOption, TrackingOption, as_ours, emit
+from fairlead.cli.output import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    AsJson,
+    HomeOption,
+    RuntimeOption,
+    TrackingOption,
+    TrustOption,
+    as_ours,
+    emit,
+)
 from fairlead.contracts.errors import Cancelled, UsageError
 from fairlead.kit import log, plugins
 from fairlead.kit.config import nearest
@@ -60,10 +71,8 @@ def batch(
     workers: Annotated[int, typer.Option(min=0, max=1024, help="Processes, of one thread each; 0: every core.")] = 0,
     rows: Annotated[int, typer.Option(min=0, help="Rows in a batch; 0: by the size of a row, at most 4096.")] = 0,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows of a shard; Parquet: whole row groups.")] = 100_000,
-    runtime: Annotated[str, typer.Option(help="Run with this runtime instead of the one the package chose.")] = "",
-    trust_pickle: Annotated[
-        bool, typer.Option("--trust-pickle", help="Unpickle files given on this command line: they can run any code.")
-    ] = False,
+    runtime: RuntimeOption = "",
+    trust_pickle: TrustOption = False,
     home: HomeOption = None,
     tracking: TrackingOption = None,
     as_json: AsJson = False,

@@ -24,6 +24,14 @@ TrackingOption = Annotated[
     str | None,
     typer.Option("--tracking", help="MLflow tracking URI.", show_default="MLFLOW_TRACKING_URI or SQLite in --home"),
 ]
+RuntimeOption = Annotated[str, typer.Option(help="Run with this runtime instead of the one the package chose.")]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-pickle", help="Unpickle files given on this command line: they can run any code.")
+]
+RecordOption = Annotated[
+    bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
+]
+LogLevelOption = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
 
 def emit(data: Any, text: str, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fairlead.cli import running
-from fairlead.cli.output import HomeOption, TrackingOption
+from fairlead.cli.output import HomeOption, LogLevelOption, RecordOption, RuntimeOption, TrackingOption, TrustOption
 from fairlead.kit import log, plugins
 from fairlead.kit.config import home as read_home
 from fairlead.serve.settings import EndpointSettings, ServerSettings
@@ -23,9 +23,6 @@ TlsKey = Annotated[str, typer.Option(help="Its key (PEM); empty: in the same fil
 TlsClientCa = Annotated[
     str, typer.Option(help="Authorities (PEM): callers must show a certificate that one of them signed.")
 ]
-Record = Annotated[
-    bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
-]
 MaxBody = Annotated[float, typer.Option(help="Largest request body, MiB.")]
 Grace = Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")]
 Models = Annotated[
@@ -33,9 +30,6 @@ Models = Annotated[
     typer.Argument(
         help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, pkg.module:Predictor"
     ),
-]
-TrustPickle = Annotated[
-    bool, typer.Option("--trust-pickle", help="Unpickle files given on this command line: they can run any code.")
 ]
 DeadlineMs = Annotated[float, typer.Option(help="Time for a call that names none in x-request-timeout-ms.")]
 Provider = Annotated[
@@ -46,7 +40,6 @@ ExecutorOption = Annotated[
     str, typer.Option(help="Where batches run: auto, inline, thread or process (of its own); auto measures.")
 ]
 ProcessesOption = Annotated[int, typer.Option(help="Processes of each model, with --executor process.")]
-LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
 
 def serve(
@@ -57,8 +50,8 @@ def serve(
     workers: Annotated[int, typer.Option(help="Processes that answer; each loads every model.")] = 1,
     home: HomeOption = None,
     tracking: TrackingOption = None,
-    runtime: Annotated[str, typer.Option(help="Run with this runtime instead of the one the package chose.")] = "",
-    trust_pickle: TrustPickle = False,
+    runtime: RuntimeOption = "",
+    trust_pickle: TrustOption = False,
     max_rows: Annotated[int, typer.Option(help="Most rows in a batch; 0: as the measured curve says.")] = 0,
     max_wait_ms: Annotated[float, typer.Option(help="Longest that a batch waits for company; 0: never.")] = 0.0,
     queue_rows: Annotated[int, typer.Option(help="Most rows that may wait; more get 429.")] = 16_384,
@@ -70,10 +63,10 @@ def serve(
     tls_cert: TlsCert = "",
     tls_key: TlsKey = "",
     tls_client_ca: TlsClientCa = "",
-    record: Record = False,
+    record: RecordOption = False,
     executor: ExecutorOption = "auto",
     processes: ProcessesOption = 1,
-    log_level: LogLevel = "info",
+    log_level: LogLevelOption = "info",
     as_json: AsJson = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:

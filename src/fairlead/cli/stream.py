@@ -11,7 +11,17 @@ from typing import Annotated, Any
 import typer
 
 from fairlead.cli import running
-from fairlead.cli.output import FAILED, INTERRUPTED, HomeOption, TrackingOption, emit
+from fairlead.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    HomeOption,
+    LogLevelOption,
+    RecordOption,
+    RuntimeOption,
+    TrackingOption,
+    TrustOption,
+    emit,
+)
 from fairlead.cli.times import since_ms
 from fairlead.contracts.broker import Since
 from fairlead.kit import log, plugins
@@ -51,12 +61,6 @@ ReplayOption = Annotated[
         help="Read again from a time (15m ago, or ISO) or an id, to what is newest now, and end.",
     ),
 ]
-TrustOption = Annotated[
-    bool, typer.Option("--trust-pickle", help="Unpickle files given on this command line: they can run any code.")
-]
-RecordOption = Annotated[
-    bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
-]
 
 
 def stream(
@@ -74,7 +78,7 @@ def stream(
     deliveries: Annotated[int, typer.Option(help="Most times that a message may come and end its worker.")] = 5,
     home: HomeOption = None,
     tracking: TrackingOption = None,
-    runtime: Annotated[str, typer.Option(help="Run with this runtime instead of the one the package chose.")] = "",
+    runtime: RuntimeOption = "",
     trust_pickle: TrustOption = False,
     max_rows: Annotated[int, typer.Option(help="Most rows in a batch; 0: as the measured curve says.")] = 0,
     max_wait_ms: Annotated[float, typer.Option(help="Longest that a batch waits for company; 0: never.")] = 0.0,
@@ -82,7 +86,7 @@ def stream(
     threads: Annotated[int, typer.Option(help="Intra-op threads of the runtime; 0: the runtime decides.")] = 0,
     grace: Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")] = 25.0,
     record: RecordOption = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: LogLevelOption = "info",
     as_json: Annotated[bool, typer.Option("--json", help="At the end, print one JSON document: the counts.")] = False,
 ) -> None:
     """Answer the messages of a broker with a model: at least once, in order by key.

@@ -16,7 +16,7 @@ import typer
 
 from fairlead.cli import running
 from fairlead.cli.companions import Command, Companions, fairlead
-from fairlead.cli.output import DONE, HomeOption, TrackingOption, emit
+from fairlead.cli.output import DONE, HomeOption, LogLevelOption, TrackingOption, emit
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit import log
 from fairlead.kit.clock import SystemClock
@@ -36,7 +36,7 @@ def up(
     check: Annotated[
         bool, typer.Option("--check", help="Check the spec and stop; exit code 0 when it can be served.")
     ] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: LogLevelOption = "info",
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
     ] = False,
