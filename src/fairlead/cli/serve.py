@@ -10,6 +10,8 @@ import typer
 
 from fairlead.cli import running
 from fairlead.cli.output import HomeOption, LogLevelOption, RecordOption, RuntimeOption, TrackingOption, TrustOption
+from fairlead.contracts.errors import UsageError
+from fairlead.contracts.scaling import Scaling
 from fairlead.kit import log, plugins
 from fairlead.kit.config import home as read_home
 from fairlead.serve.settings import EndpointSettings, ServerSettings
@@ -40,6 +42,22 @@ ExecutorOption = Annotated[
     str, typer.Option(help="Where batches run: auto, inline, thread or process (of its own); auto measures.")
 ]
 ProcessesOption = Annotated[int, typer.Option(help="Processes of each model, with --executor process.")]
+ReplicasOption = Annotated[
+    str,
+    typer.Option(metavar="MIN..MAX", help="Processes of each model that come and go with the calls, as 0..4."),
+]
+IdleTtl = Annotated[
+    float, typer.Option(help="Seconds without a call after which the last one ends, with --replicas 0..")
+]
+MemoryMb = Annotated[
+    float, typer.Option(help="Memory of all models together, MiB; those called least recently sleep. 0: no limit.")
+]
+ModelControl = Annotated[
+    bool | None,
+    typer.Option(
+        help="Let callers load and unload models; by default where --host is of this machine.", show_default=False
+    ),
+]
 
 
 def serve(
@@ -66,6 +84,10 @@ def serve(
     record: RecordOption = False,
     executor: ExecutorOption = "auto",
     processes: ProcessesOption = 1,
+    replicas: ReplicasOption = "",
+    idle_ttl: IdleTtl = 600.0,
+    memory_mb: MemoryMb = 0.0,
+    model_control: ModelControl = None,
     log_level: LogLevelOption = "info",
     as_json: AsJson = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
@@ -77,7 +99,7 @@ def serve(
     log.configure(level=level)
     settings = ServerSettings(
         host, port, _bytes(max_body_mb), grace, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca,
-        grpc_port=grpc_port, workers=workers,
+        grpc_port=grpc_port, workers=workers, memory=_bytes(memory_mb), model_control=model_control,
     )  # fmt: skip
     asked = serving.Plan(
         read_home(home, tracking),
@@ -85,7 +107,7 @@ def serve(
         settings,
         EndpointSettings(
             max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, threads=threads, executor=executor,
-            processes=processes, providers=tuple(provider or ()),
+            processes=processes, providers=tuple(provider or ()), replicas=_replicas(replicas, idle_ttl),
         ),
         record,
     )  # fmt: skip
@@ -101,3 +123,16 @@ def serve(
 def _bytes(mebibytes: float) -> int:
     """Whole bytes; what cannot be one (infinity, NaN) becomes a number that the settings refuse."""
     return int(mebibytes * 2**20) if math.isfinite(mebibytes) else -1
+
+
+def _replicas(text: str, idle: float) -> Scaling | None:
+    """``MIN..MAX``, or one number for both. Raises UsageError."""
+    if not text:
+        return None
+    least, dots, most = text.partition("..")
+    if not least.isdigit() or (dots and not most.isdigit()) or not idle > 0:
+        raise UsageError(
+            f"--replicas is {text!r} with --idle-ttl {idle:g}; expected MIN..MAX, as 0..4, or one number, and seconds "
+            "above 0"
+        )
+    return Scaling(int(least), int(most or least), idle=idle)

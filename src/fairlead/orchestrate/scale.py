@@ -2,8 +2,8 @@
 
 Calls in flight are averaged over a stable window, and there should be enough replicas for each to have ``target`` of
 them. A rush is seen in a shorter window: where that one asks for twice as many replicas as there are, the scaler
-panics, takes what the short window asks, and lets nobody go until the rush has been over for a stable window. The last
-replica ends after a time without any call.
+panics, takes what the short window asks, and lets nobody go until the rush has been over for a stable window. After a
+time without any call, and then at once, all end.
 
 Source: Knative Serving, "Scaling" and the KPA's package documentation (stable and panic mode).
 """
@@ -25,7 +25,8 @@ NEVER = -math.inf
 class Seen:
     """What a decision remembers. ``looks``: end, length and concurrency of each look in the stable window.
 
-    ``busy``: when a call was last in flight, or the first look began.  ``rushed``: when a rush was last seen.  ``most``: replicas that it took.
+    ``busy``: when a call was last in flight, or the first look began.  ``rushed``: when a rush was last seen.
+    ``most``: replicas that it took.
     """
 
     looks: tuple[tuple[float, float, float], ...] = ()
@@ -65,8 +66,9 @@ def decide(
         wanted = max(wanted, seen.most)
     else:
         seen = replace(seen, rushed=NEVER, most=0)
-    resting = scaling.least == 0 and now - busy >= scaling.idle
-    return seen, min(scaling.most, max(scaling.least, wanted, 0 if resting else 1))
+    if scaling.least == 0 and now - busy >= scaling.idle:
+        return replace(seen, rushed=NEVER, most=0), 0
+    return seen, min(scaling.most, max(scaling.least, wanted, 1))
 
 
 def _needed(concurrency: float, target: float) -> int:

@@ -244,8 +244,8 @@ def _loaded(live: Live, seconds: float) -> dict[str, Any]:
         "version": live.version,
         "platform": live.model.traits.platform,
         "seconds": round(seconds, 3),
-        "batch_rows": live.policy.max_rows,
-        "coalesce": live.policy.coalesce,
-        "inline": live.inline,
+        "batch_rows": live.batcher.policy.max_rows,
+        "coalesce": live.batcher.policy.coalesce,
+        "inline": live.executor.kind == "inline",
         "executor": live.executor.kind,
     }

@@ -41,7 +41,8 @@ def test_it_stays_within_what_is_allowed(loads: list[float], least: int, most: i
 
 @given(LOADS)
 def test_nobody_is_let_go_within_a_stable_window_of_a_rush(loads: list[float]) -> None:
-    scaling, scaler, replicas, rushed = Scaling(0, 1000, target=2, idle=5), Kpa(Scaling(0, 1000, 2, 5)), 1, -math.inf
+    scaling = Scaling(1, 1000, target=2)
+    scaler, replicas, rushed = Kpa(scaling), 1, -math.inf
     for second, load in enumerate(loads):
         now, recent = second + 1.0, loads[max(0, second - 5) : second + 1]
         if math.ceil(sum(recent) / len(recent) / 2 - 1e-6) >= 2 * max(1, replicas):
@@ -70,6 +71,11 @@ def test_the_last_one_ends_after_its_time_without_a_call_and_not_before() -> Non
     ended = found.index(0)
     assert 10 + 90 - 1 <= ended <= 10 + 90 + 1
     assert set(found[ended:]) == {0}
+
+
+def test_a_short_time_to_zero_does_not_wait_for_the_averages() -> None:
+    found = replay(Scaling(0, 4, target=1, idle=3), [50.0] * 10 + [0.0] * 10)
+    assert found[9:] == [4, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0]
 
 
 def test_one_that_no_call_ever_reached_ends_too() -> None:
