@@ -29,8 +29,9 @@ from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.process import Command
 from fairlead.serve.protocol import protocol
 from fairlead.serve.recording import Recording
+from fairlead.serve.repository import Loader, Repository
 from fairlead.serve.residency import Residency
-from fairlead.serve.server import Companion, Loader, Server
+from fairlead.serve.server import Companion, Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
@@ -147,21 +148,29 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         if recording is not None
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
+    loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency]
+    repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
-        companions += [recording, Follower(following, catalog, recording, SystemClock())]
+        companions += [recording, follower := Follower(following, catalog, recording, SystemClock())]
+        repository.records(recording.retire, follower.close_split)
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
+    door: Worker | None = parts.get("door")
+    if plan.settings.controlled:
+        application.control = repository if door is None else door
+        if door is not None:
+            door.control = repository
     if plan.settings.grpc_port is not None:
         listener = plugins.attribute("fairlead.serve.grpc.listener:Listener")
-        companions.append(made := listener(front, plan.settings, lambda: running.draining))
-        if isinstance(door := parts.get("door"), Worker):
+        companions.append(made := listener(front, plan.settings, lambda: running.draining, application.control))
+        if door is not None:
             door.listens = made.take
     running: Server = Server(
         plan.settings,
         catalog,
         front.pipeline,
         build(application),
-        [Loader(one.name, functools.partial(loading.first, one)) for one in targets],
+        loaders,
         SystemClock(),
         companions=companions,
         **parts,
