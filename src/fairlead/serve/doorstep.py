@@ -32,7 +32,8 @@ class Doorstep:
         """Called when somebody waits and nobody is there."""
         self._deadline, self._patience, self._limit = deadline, patience, limit
         self._clock = clock
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], Call] = {}
+        """In the order in which they came; some may be finished."""
         self._asked = 0.0
         self.awake = True
         self.used = clock.now()
@@ -46,7 +47,7 @@ class Doorstep:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return sum(not call.finished for call in self._waiting.values())
 
     def shut(self) -> None:
         """Nobody is there any more."""
@@ -58,22 +59,24 @@ class Doorstep:
         if self._asked:
             self.takes = now - self._asked
         took, self._asked = (self.takes if self._asked else 0.0), 0.0
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
+        for future in self._everybody():
+            future.set_result(None)
         return took
 
     def fail(self, error: FairleadError) -> None:
         """Nobody will come: tell everybody."""
         self._asked = 0.0
-        for future in self._waiting:
-            if not future.done():
-                future.set_exception(error)
+        for future in self._everybody():
+            future.set_exception(error)
+
+    def _everybody(self) -> list[asyncio.Future[None]]:
+        self._waiting = {future: call for future, call in self._waiting.items() if not call.finished}
+        return [future for future in self._waiting if not future.done()]
 
     def _hold(self, call: Call) -> Awaitable[None]:
         """Raises QueueFull, Unavailable, or what waking raises."""
         now = self._clock.now()
-        if len(self._waiting) >= self._limit:
+        if len(self._waiting) >= self._limit and self.waiting >= self._limit:
             raise QueueFull(f"{self._name} is being woken and {self._limit} calls wait for it; try again later")
         named = call.deadline if abs(call.deadline - call.arrived - self._deadline) > SLACK else NEVER
         if not self._asked:
@@ -81,23 +84,22 @@ class Doorstep:
             self._asked = now
         self._refuse_late(min(named, call.arrived + self._patience) - now)
         call.deadline = NEVER  # time is kept here until it is in
-        return self._wait(call, named)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[future] = call
+        return self._wait(call, named, future)
 
     def _refuse_late(self, left: float) -> None:
         if self.takes and not self.awake and left < self._asked + self.takes - self._clock.now():
             raise self._late()
 
-    async def _wait(self, call: Call, named: float) -> None:
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
+    async def _wait(self, call: Call, named: float, future: asyncio.Future[None]) -> None:
         try:
-            if not self.awake:
-                async with asyncio.timeout(max(0.0, min(named, call.arrived + self._patience) - self._clock.now())):
-                    await future
+            async with asyncio.timeout(max(0.0, min(named, call.arrived + self._patience) - self._clock.now())):
+                await future
         except TimeoutError:
             raise self._late() from None
         finally:
-            self._waiting.discard(future)
+            self._waiting.pop(future, None)
         call.deadline = self._clock.now() + self._deadline if named == NEVER else named
 
     def _late(self) -> Unavailable:

@@ -103,7 +103,7 @@ class Seats:
             seat.wanted = True
             if seat.process is None and not seat.starting:
                 self._start_in(seat, 0.0)
-        wanted.sort(key=lambda seat: seat.process is not None)  # who is not here need not come
+        wanted.sort(key=lambda seat: (seat.process is not None, -seat.index))  # who is not here need not come
         gone = wanted[: max(0, len(wanted) - count)]
         for seat in gone:
             seat.wanted = seat.lost = False
