@@ -46,6 +46,7 @@ ReplicasOption = Annotated[
     str,
     typer.Option(metavar="MIN..MAX", help="Processes of each model that come and go with the calls, as 0..4."),
 ]
+TargetConcurrency = Annotated[float, typer.Option(help="Calls in flight for each replica, with --replicas.")]
 IdleTtl = Annotated[
     float, typer.Option(help="Seconds without a call after which the last one ends, with --replicas 0..")
 ]
@@ -85,6 +86,7 @@ def serve(
     executor: ExecutorOption = "auto",
     processes: ProcessesOption = 1,
     replicas: ReplicasOption = "",
+    target_concurrency: TargetConcurrency = 8.0,
     idle_ttl: IdleTtl = 600.0,
     memory_mb: MemoryMb = 0.0,
     model_control: ModelControl = None,
@@ -107,7 +109,8 @@ def serve(
         settings,
         EndpointSettings(
             max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, threads=threads, executor=executor,
-            processes=processes, providers=tuple(provider or ()), replicas=_replicas(replicas, idle_ttl),
+            processes=processes, providers=tuple(provider or ()),
+            replicas=_replicas(replicas, target_concurrency, idle_ttl),
         ),
         record,
     )  # fmt: skip
@@ -125,14 +128,11 @@ def _bytes(mebibytes: float) -> int:
     return int(mebibytes * 2**20) if math.isfinite(mebibytes) else -1
 
 
-def _replicas(text: str, idle: float) -> Scaling | None:
+def _replicas(text: str, target: float, idle: float) -> Scaling | None:
     """``MIN..MAX``, or one number for both. Raises UsageError."""
     if not text:
         return None
     least, dots, most = text.partition("..")
-    if not least.isdigit() or (dots and not most.isdigit()) or not idle > 0:
-        raise UsageError(
-            f"--replicas is {text!r} with --idle-ttl {idle:g}; expected MIN..MAX, as 0..4, or one number, and seconds "
-            "above 0"
-        )
-    return Scaling(int(least), int(most or least), idle=idle)
+    if not least.isdigit() or (dots and not most.isdigit()):
+        raise UsageError(f"--replicas is {text!r}; expected MIN..MAX, as 0..4, or one number")
+    return Scaling(int(least), int(most or least), target, idle)

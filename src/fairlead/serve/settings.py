@@ -138,6 +138,9 @@ class EndpointSettings:
             raise UsageError(
                 f"replicas are {replicas.least} to {replicas.most}; expected 0 to 256, the least first, and 1 at most"
             )
+        _between("target concurrency", replicas.target, 1e-3, 1_000_000)
+        _between("idle ttl, seconds", replicas.idle, 1e-3, 31_536_000)
+        _between("wake deadline, seconds", replicas.wake, 1e-3, 3600)
         if self.processes > 1:
             raise UsageError(f"processes is {self.processes} and replicas are counted too; leave processes out")
         if replicas.most > 1 and self.executor in ("inline", "thread"):
