@@ -239,7 +239,7 @@ def test_a_signal_ends_it_with_a_sentence(here: Path, number: signal.Signals) ->
 
 
 def test_a_second_job_on_one_output_is_refused(here: Path) -> None:
-    write(here / "in.csv", rows_of(5000))
+    write(here / "in.csv", rows_of(50_000))  # more than is done before the others begin, on a slow machine too
     words = ("models:Slow", "--input", "in.csv", "--output", "out.csv", "--shard-rows", "50", "--rows", "50")
     process = subprocess.Popen(command(*words), cwd=here, stderr=subprocess.DEVNULL)
     while not (here / "out.csv.work" / "journal.jsonl").exists():
@@ -332,12 +332,74 @@ def test_an_endpoint_of_the_spec_that_lies_here(here: Path) -> None:
     assert "did you mean total?" in batch(here, "totl", "--input", "in.csv", "--output", "o.csv", code=2).stderr
 
 
+def bucket(url: str) -> dict[str, str]:
+    return {**os.environ, "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.csv.gz", "in.jsonl"])
+def test_lines_in_a_bucket_to_a_file_in_it(here: Path, name: str) -> None:
+    write(here / name.removesuffix(".gz"), rows_of(250))
+    data = (here / name.removesuffix(".gz")).read_bytes()
+    with running() as (url, handler):
+        handler.objects[f"lake/day/{name}"] = gzip.compress(data) if name.endswith(".gz") else data
+        handler.objects["lake/day/_SUCCESS"] = b""
+        batch(here, "models:Sum", "--input", "s3://lake/day", "--output", "here.parquet", env=bucket(url))
+        ran = batch(here, "models:Sum", "--input", "s3://lake/day", "--output", "s3://lake/out/scores.parquet",
+                    env=bucket(url))  # fmt: skip
+        assert "-> s3://lake/out/scores.parquet" in ran.stdout
+        assert handler.objects["lake/out/scores.parquet"] == (here / "here.parquet").read_bytes()
+        assert b'"scored":' in handler.objects["lake/out/scores.parquet.manifest.json"].replace(b" ", b"")
+    assert list((here / ".fairlead" / "batch").iterdir()) == []
+
+
+def test_a_folder_in_a_bucket_with_what_was_rejected(here: Path) -> None:
+    write(here / "in.csv", [*rows_of(5), {"a": "1", "b": "soon", "c": "x"}])
+    with running() as (url, handler):
+        batch(
+            here, "models:Sum", "--input", "in.csv", "--output", "s3://lake/out", "--shard-rows", "2", env=bucket(url)
+        )
+        shards = [f"lake/out/part-{at:05d}.parquet" for at in range(3)]
+        assert sorted(handler.objects) == ["lake/out/_manifest.json", "lake/out/_rejected.jsonl", *shards]
+        again = ["models:Sum", "--input", "in.csv", "--output", "s3://lake/out", "--shard-rows", "2"]
+        assert "s3://lake/out exists" in batch(here, *again, env=bucket(url), code=2).stderr
+        told = json.loads(batch(here, *again, "--resume", "--json", env=bucket(url)).stdout)
+        assert (told["scored"], told["rejected_file"]) == (5, "s3://lake/out/_rejected.jsonl")
+
+
+def test_a_bucket_that_is_away_when_all_is_scored_gets_it_later(here: Path) -> None:
+    write(here / "in.csv", rows_of(20))
+    asked = ["models:Slow", "--input", "in.csv", "--output", "s3://lake/out", "--rows", "1", "--workers", "1"]
+    with running() as (url, handler):
+        process = subprocess.Popen(command(*asked), cwd=here, env=bucket(url), stderr=subprocess.PIPE, text=True)
+        folder = here / ".fairlead" / "batch"
+        ends = time.monotonic() + 30
+        while not list(folder.glob("*/out/_work/manifest.json")) and time.monotonic() < ends:
+            time.sleep(0.01)
+        handler.down = True
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "s3://lake/out" in said
+        assert handler.objects == {}
+        handler.down = False
+        batch(here, *asked, "--resume", env=bucket(url))
+        assert sorted(handler.objects) == ["lake/out/_manifest.json", "lake/out/part-00000.parquet"]
+    assert list(folder.iterdir()) == []
+
+
+def test_places_that_nobody_knows_are_refused_before_anything_is_done(here: Path) -> None:
+    write(here / "in.csv", rows_of(2))
+    for out, told in (
+        ("gopher://x/y", "no plugin named 'gopher' in fairlead.places"),
+        ("s3://lake", "more than a bucket"),
+    ):
+        assert told in batch(here, "models:Sum", "--input", "in.csv", "--output", out, code=2).stderr
+
+
 def test_parquet_in_a_bucket(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(here / "in.parquet", rows_of(250))
     with running() as (url, handler):
         handler.objects["lake/day/b.parquet"] = (here / "in.parquet").read_bytes()
         handler.objects["lake/day/_SUCCESS"] = b""
-        env = {**os.environ, "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
-               "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
-        batch(here, "models:Sum", "--input", "s3://lake/day", "--output", "out.parquet", env=env)
+        batch(here, "models:Sum", "--input", "s3://lake/day", "--output", "out.parquet", env=bucket(url))
     assert np.array_equal(pq.read_table(here / "out.parquet")["row"].to_numpy(), np.arange(250))

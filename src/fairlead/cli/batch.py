@@ -51,7 +51,7 @@ def batch(
         str, typer.Argument(help="What `fairlead serve` takes, or the name of an endpoint in the fairlead.yaml here.")
     ],
     source: Annotated[
-        str, typer.Option("--input", help="CSV, JSON Lines (both also .gz) or Parquet; a folder of them; s3://.")
+        str, typer.Option("--input", help="CSV, JSON Lines (both also .gz) or Parquet; a folder of them; s3://BUCKET/PREFIX.")
     ],
     output: Annotated[str, typer.Option("--output", help="One file (.parquet, .csv, .jsonl) or a folder of shards.")],
     version: Annotated[str, typer.Option(help="Version of a registered model.")] = "",
@@ -102,7 +102,7 @@ def _run(begun: batching.Begun, bar: _Bar, share: float, *, resume: bool, as_jso
         signal.signal(number, lambda number, _: begun.driver.stop(number))
     started = time.monotonic()
     try:
-        totals = begun.driver.run(resume)
+        totals = begun.run(resume)
     except Cancelled as error:
         bar.end()
         sys.stderr.write(f"fairlead: {error}\n")
@@ -163,9 +163,9 @@ def _too_many(totals: Totals, share: float) -> str:
 
 
 def _say(begun: batching.Begun, totals: Totals, seconds: float, as_json: bool) -> None:
-    progress, places, manifest = begun.driver.progress, begun.places, begun.manifest
+    progress, manifest = begun.driver.progress, begun.manifest
     speed = progress.rows / seconds if seconds > 0 else 0.0
-    rejected = str(places.rejected) if totals.rejected else None
+    rejected = begun.rejected if totals.rejected else None
     document: dict[str, Any] = {
         "rows": totals.rows,
         "scored": totals.scored,
@@ -178,10 +178,10 @@ def _say(begun: batching.Begun, totals: Totals, seconds: float, as_json: bool) -
         "model": manifest.model,
         "version": manifest.version,
         "digest": manifest.digest,
-        "output": str(places.out),
+        "output": begun.output,
     }
     resumed = f", {progress.resumed} of {totals.shards} shards were there" if progress.resumed else ""
-    text = f"{totals.scored:,} rows scored in {seconds:.1f} s ({speed:,.0f} rows/s{resumed}) -> {places.out}\n"
+    text = f"{totals.scored:,} rows scored in {seconds:.1f} s ({speed:,.0f} rows/s{resumed}) -> {begun.output}\n"
     if rejected:
         text += f"{totals.rejected:,} rows rejected -> {rejected} (first: {totals.reason})\n"
     emit(document, text, as_json)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fairlead.contracts.errors import DigestMismatch, UsageError
+from fairlead.contracts.places import Place
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.contracts.tables import Tables
 from fairlead.contracts.types import Signature, Tensors
@@ -23,7 +24,8 @@ from fairlead.serve import tune
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live, Placement
 from fairlead.serve.jobs import columns, inputs, score
-from fairlead.serve.jobs.checkpoint import Manifest, Places
+from fairlead.serve.jobs.checkpoint import Manifest, Places, Totals
+from fairlead.serve.jobs.delivery import Delivery
 from fairlead.serve.jobs.drive import Driver, Plan, Progress
 from fairlead.serve.jobs.messages import Job
 from fairlead.serve.jobs.worker import Scored, work
@@ -58,12 +60,34 @@ class Asked:
 
 @dataclass(slots=True)
 class Begun:
-    """A job that is ready to run. ``places``, ``manifest``: what it writes, and what it was told."""
+    """A job that is ready to run. ``places``, ``manifest``: what it writes, and what it was told.
+
+    ``delivery``: where the output goes then; None: it stays in ``places``.
+    """
 
     driver: Driver
     places: Places
     manifest: Manifest
     notes: tuple[str, ...] = field(default=())
+    delivery: Delivery | None = None
+
+    def run(self, resume: bool) -> Totals:
+        """To its end, as ``Driver.run``. Raises Unavailable too, when the output cannot be delivered."""
+        if self.delivery is None:
+            return self.driver.run(resume)
+        complete = self.delivery.complete(resume)
+        if complete is None:
+            complete = self.driver.run(resume or self.delivery.kept)
+            self.delivery.deliver()
+        return complete
+
+    @property
+    def output(self) -> str:
+        return str(self.places.out) if self.delivery is None else self.delivery.url
+
+    @property
+    def rejected(self) -> str:
+        return str(self.places.rejected) if self.delivery is None else self.delivery.rejected
 
 
 def tables(form: str) -> Tables:
@@ -72,9 +96,17 @@ def tables(form: str) -> Tables:
     return found
 
 
+def place(scheme: str) -> Place:
+    """Where output goes that is on no disk. Raises UsageError for a scheme that nobody knows, MissingExtra."""
+    plugins.known("fairlead.places", scheme)
+    found: Place = plugins.load("fairlead.places", scheme)()
+    return found
+
+
 def job(home: Home, asked: Asked, command: Command, tell: Callable[[Progress], None]) -> Begun:
     """Find everything and check it; nothing is written. Raises UsageError, ModelError, InputError, MissingExtra."""
-    places = Places.of(asked.output, asked.form)
+    delivery = Delivery.of(asked.output, asked.form, home.root / "batch", place)
+    places = Places.of(asked.output, asked.form) if delivery is None else delivery.places
     reads, files = inputs.find(asked.source, tables)
     source, target = tables(reads), tables(places.form)
     uri = _versioned(asked.target.uri, asked.version)
@@ -107,7 +139,8 @@ def job(home: Home, asked: Asked, command: Command, tell: Callable[[Progress], N
     manifest = Manifest(tuple(files), _named(uri), bundle.version, bundle.digest, options, task)
     env = {**variables(), **dict.fromkeys(_ALONE, "1")}
     plan = Plan(places, manifest, asked.shard_rows, asked.workers or cores(), command, env, asked.most)
-    return Begun(Driver(plan, source, target, SystemClock(), tell), places, manifest, bundle.notes)
+    driver = Driver(plan, source, target, SystemClock(), tell)
+    return Begun(driver, places, manifest, bundle.notes, delivery)
 
 
 def worker(home: Home, link: socket.socket) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from fairlead.adapters.tables import text
+from fairlead.adapters.tables import bucket, text
 from fairlead.adapters.tables.columns import Bad, Rows, block, parsed
 from fairlead.adapters.tables.writing import flat, no_kept, no_outputs
 from fairlead.contracts.errors import MalformedBody
@@ -23,7 +23,8 @@ from fairlead.contracts.types import Tensors
 class CsvTables:
     """Entry point ``csv``. Every cell is text until the model says what it takes; what is kept stays text."""
 
-    find = staticmethod(text.no_urls)
+    def find(self, url: str) -> list[Found]:
+        return bucket.find(url, (".csv", ".csv.gz"))
 
     def fields(self, file: Found) -> tuple[Field, ...]:
         with text.opened(file) as (stream, _):

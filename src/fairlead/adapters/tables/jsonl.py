@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from fairlead.adapters.tables import text
+from fairlead.adapters.tables import bucket, text
 from fairlead.adapters.tables.columns import Bad, Rows, block, is_list, typed
 from fairlead.adapters.tables.writing import RAW, listed
 from fairlead.contracts.errors import MalformedBody
@@ -31,7 +31,8 @@ _ARROW = {DataType.BOOL: pa.bool_(), DataType.BYTES: pa.string()}
 class JsonTables:
     """Entry point ``jsonl``. A key that a row lacks is missing there; what is kept stays the JSON that it was."""
 
-    find = staticmethod(text.no_urls)
+    def find(self, url: str) -> list[Found]:
+        return bucket.find(url, (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"))
 
     def fields(self, file: Found) -> tuple[Field, ...]:
         seen: dict[str, bool] = {}

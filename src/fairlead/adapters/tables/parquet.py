@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from fairlead.adapters.tables import bucket
 from fairlead.adapters.tables.columns import Bad, Rows, block, datatype_of, is_list, typed
 from fairlead.adapters.tables.writing import nested, no_kept, no_outputs
-from fairlead.contracts.errors import MalformedBody, SourceNotFound, Unavailable, UsageError
+from fairlead.contracts.errors import MalformedBody
 from fairlead.contracts.tables import ROW, Array, Cells, Field, Found, Layout, Piece, Wanted, Writer
 from fairlead.contracts.types import Tensors
 
@@ -23,25 +22,13 @@ _READ_VALUES = 1 << 21
 """Decoded at once, over all columns: Arrow pays for every column that it begins."""
 _GROUP_ROWS, _GROUP_BYTES = 131_072, 64 << 20
 """A row group that is written ends at the first of these."""
-_CONNECT_SECONDS, _REQUEST_SECONDS = 5, 60
 
 
 class ParquetTables:
     """Entry point ``parquet``."""
 
     def find(self, url: str) -> list[Found]:
-        scheme, _, rest = url.partition("://")
-        if scheme != "s3" or not rest.strip("/"):
-            raise UsageError(f"{url} is not read; give a file, a folder or s3://BUCKET/PREFIX")
-        with _told(url):
-            one = _bucket().get_file_info(rest.rstrip("/"))
-            listed = [one]
-            if one.type != pafs.FileType.File:
-                listed = _bucket().get_file_info(
-                    pafs.FileSelector(rest.strip("/"), recursive=True, allow_not_found=True)
-                )
-        files = [Found(f"s3://{file.path}", file.size, file.mtime_ns or 0) for file in listed if _is_table(file, one)]
-        return sorted(files, key=lambda file: file.path)
+        return bucket.find(url, (".parquet", ".pq"))
 
     def fields(self, file: Found) -> tuple[Field, ...]:
         with _opened(file) as source:
@@ -146,57 +133,19 @@ def _cast(batch: Any, schema: Any, file: Found) -> Any:
     try:
         return table.cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise MalformedBody(f"{file.path}: what is kept is not as in the first file: {_first(error)}") from error
+        raise MalformedBody(
+            f"{file.path}: what is kept is not as in the first file: {bucket.first_line(error)}"
+        ) from error
 
 
 @contextlib.contextmanager
 def _opened(file: Found) -> Iterator[Any]:
-    with _told(file.path):
-        if file.path.startswith("s3://"):
-            opened = pq.ParquetFile(_bucket().open_input_file(file.path.removeprefix("s3://")))
+    with bucket.told(file.path):
+        if bucket.inside(file.path):
+            opened = pq.ParquetFile(bucket.files().open_input_file(file.path.removeprefix(bucket.SCHEME)))
         elif not file.size:
             raise MalformedBody(f"{file.path} is empty (0 bytes)")
         else:
             opened = pq.ParquetFile(file.path, memory_map=True, pre_buffer=False)  # pages go when memory is short
         with opened:
             yield opened
-
-
-@contextlib.contextmanager
-def _told(where: str) -> Iterator[None]:
-    """What Arrow raises, in a sentence."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise SourceNotFound(f"there is no file {where}") from None
-    except pa.ArrowInvalid as error:
-        raise MalformedBody(f"{where} is no Parquet file, or cut short: {_first(error)}") from error
-    except OSError as error:
-        if where.startswith("s3://"):
-            raise Unavailable(f"{where}: {_first(error)}") from error
-        if error.errno is None:  # pages that do not unpack
-            raise MalformedBody(f"{where} is damaged: {_first(error)}") from error
-        raise
-
-
-def _first(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
-
-
-def _bucket() -> Any:
-    """Credentials and region are the AWS environment's; Arrow itself reads all but the endpoint there."""
-    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    endpoint = next((os.environ[name] for name in names if os.environ.get(name)), None)  # environment: AWS's own
-    return pafs.S3FileSystem(
-        endpoint_override=endpoint, connect_timeout=_CONNECT_SECONDS, request_timeout=_REQUEST_SECONDS
-    )
-
-
-def _is_table(file: Any, asked: Any) -> bool:
-    """Below a prefix: what ends in .parquet, unless a part of its path is hidden."""
-    if file.type != pafs.FileType.File:
-        return False
-    inside = file.path.removeprefix(asked.path).split("/")
-    return file.path == asked.path or (
-        file.base_name.endswith((".parquet", ".pq")) and not any(part.startswith(("_", ".")) for part in inside)
-    )

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fairlead.contracts.errors import MalformedBody, SourceNotFound, UsageError
+from fairlead.adapters.tables import bucket
+from fairlead.contracts.errors import MalformedBody, SourceNotFound
 from fairlead.contracts.tables import Found, Piece
 
 PIECE_BYTES = 32 << 20
@@ -23,22 +24,18 @@ _CLOSED = re.compile(rb"""(?>(?:"(?:[^"]++|"")*+"[^",\r\n]*+|[^",][^",\r\n]*+)?+
 _BOM = b"\xef\xbb\xbf"
 
 
-def no_urls(url: str) -> list[Found]:
-    raise UsageError(f"{url}: only Parquet is read from URLs; fetch the file and give its path")
-
-
 @contextlib.contextmanager
 def opened(file: Found) -> Iterator[tuple[Any, Any]]:
     """The file's bytes, unpacked; and the file itself, whose position says how far that is."""
     try:
-        with Path(file.path).open("rb") as raw:
+        with bucket.opened(file) if bucket.inside(file.path) else Path(file.path).open("rb") as raw:
             if not file.size:
                 raise MalformedBody(f"{file.path} is empty")
             if file.path.endswith(".gz"):
                 with gzip.open(raw) as unpacked:
                     yield io.BufferedReader(unpacked, 1 << 20), raw
             else:
-                yield raw, raw
+                yield raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, 1 << 20), raw
     except FileNotFoundError:
         raise SourceNotFound(f"there is no file {file.path}") from None
     except EOFError:

@@ -17,10 +17,12 @@ def find(location: str, tables: Callable[[str], Tables]) -> tuple[str, list[Foun
     ``tables``: the plugin of a form. Raises SourceNotFound, UsageError.
     """
     if "://" in location and not location.startswith("file://"):
-        found = tables("parquet").find(location)
-        if not found:
-            raise SourceNotFound(f"there is no Parquet file at {location}")
-        return "parquet", found
+        listed = {form: there for form in sorted(set(FORMS.values())) if (there := tables(form).find(location))}
+        if not listed:
+            raise SourceNotFound(f"there is no file at {location} that ends in one of {', '.join(FORMS)}")
+        if len(listed) > 1:
+            raise UsageError(f"{location} has files of several forms ({', '.join(sorted(listed))}); give one")
+        return listed.popitem()
     path = Path(location.removeprefix("file://")).absolute()
     if not path.is_dir():
         if not path.is_file():
