@@ -26,7 +26,7 @@ _LEAST: Final = 1e-6
 _PATIENCE: Final = 4.0
 _SHORT: Final = 0.05
 """A request that ran out of time says something of the address when it had so many seconds, and so many times what
-the address took lately."""
+the answers of the address usually take."""
 
 
 class State(Enum):
@@ -40,8 +40,9 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Seat:
-    """What is known of one address. ``failures``: in a row.  ``until``: when its ejection ends.
+    """What is known of one address. ``latency``: seconds that its last requests took, also those that were given up.
 
+    ``usual``: of its answers alone.  ``failures``: in a row.  ``until``: when its ejection ends.
     ``ejections``: since it was last well for as long as it had been out.
     """
 
@@ -49,6 +50,7 @@ class Seat:
     in_flight: int = 0
     latency: float = 0.0
     seen: float = 0.0
+    usual: float = 0.0
     failures: int = 0
     ejections: int = 0
     until: float = 0.0
@@ -90,6 +92,7 @@ class Balance:
         if seconds is not None:
             known = self._latency(seat, now)
             seat.latency = seconds if not known else known + _LEARNS * (seconds - known)
+            seat.usual = seconds if not seat.usual else seat.usual + _LEARNS * (seconds - seat.usual)
             seat.seen = now
         seat.failures = 0
         if seat.state in (State.TRIAL, State.OUT):
@@ -109,9 +112,8 @@ class Balance:
     def timed_out(self, at: int, now: float, seconds: float) -> float:
         """It had so many seconds, and they were not enough. The same as ``failed`` when others get by with less."""
         seat = self.seats[at]
-        known = self._latency(seat, now)
-        seat.latency, seat.seen = max(known, seconds), now
-        if seconds >= max(_SHORT, _PATIENCE * known):
+        seat.latency, seat.seen = max(self._latency(seat, now), seconds), now
+        if seconds >= max(_SHORT, _PATIENCE * seat.usual):
             return self.failed(at, now)
         seat.in_flight -= 1
         return 0.0
@@ -160,4 +162,4 @@ class Balance:
     def _latency(seat: Seat, now: float) -> float:
         if not seat.latency:
             return 0.0
-        return seat.latency * 0.5 ** max(0.0, (now - seat.seen) / _HALF_LIFE)
+        return seat.latency * math.pow(0.5, max(0.0, (now - seat.seen) / _HALF_LIFE))

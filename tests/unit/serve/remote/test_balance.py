@@ -139,6 +139,16 @@ def test_running_out_of_time_counts_when_there_was_enough_of_it(known: float, ha
     assert balance.seats[0].in_flight == 0
 
 
+def test_who_never_answers_in_time_is_ejected_however_long_that_goes_on() -> None:
+    balance = made(failures=3)
+    answer(balance, 0, 0.0, 0.01)
+    out = 0.0
+    for _ in range(3):
+        balance.seats[0].in_flight += 1
+        out = balance.timed_out(0, 0.0, 0.2)
+    assert out == 10
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["ask", "ok", "error", "fail", "late", "drop", "well", "alien", "wait"]), st.integers(0, 4)
