@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Seconds
@@ -21,7 +21,9 @@ _SOURCES = ("model", "upstream")
 class Endpoint(Part):
     """A model under a name that clients call."""
 
-    model: str = ""
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _SOURCES]})
+
+    model: str = Field(default="", min_length=1)
     """`models:/churn@champion`, `models:/churn/3`, `runs:/ID/PATH`, `./model.onnx`, a folder or `pkg.module:Class`."""
     upstream: Upstream | None = Field(default=None, examples=[{"urls": ["http://10.0.0.5:8000"]}])
     """Other servers that run the model, instead of `model`."""
