@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -413,6 +414,40 @@ async def test_one_of_two_is_killed_under_load_and_comes_back_and_no_call_fails(
         await asyncio.gather(*callers)
         assert failed == []
         assert here.asked["unreached"] >= 3
+
+
+async def test_whatever_happens_every_call_ends_once_and_no_place_stays_taken() -> None:
+    chance = random.Random(11)
+    answers = [chunked, interim, garbage, other_rows, cut, hung_up, bad_gateway, not_ready, never]
+    how = {"connections": 4, "failures": 2, "seconds": 0.1, "max_rows": 4}
+    async with doubles(3) as all_, asking(*(one.url for one in all_), **how) as here:
+        for one in all_:
+
+            async def anything(asked: Asked, writer: asyncio.StreamWriter, one: Double = one) -> None:
+                answer = one.right if chance.random() < 0.7 else chance.choice(answers)
+                await answer(asked, writer)
+
+            one.infer = anything
+        begun = []
+        for number in range(1500):
+            call, answered = here.begin(float(number), deadline=chance.choice([0.02, 0.3]))
+            begun.append((number, call, answered))
+            if chance.random() < 0.1:
+                here.live.cancel(begun[chance.randrange(len(begun))][1])
+            if chance.random() < 0.2:
+                await asyncio.sleep(0.003)
+        outcomes = await asyncio.wait_for(asyncio.gather(*(answered for *_, answered in begun)), 20)
+        right = 0
+        for (number, *_), outcome in zip(begun, outcomes, strict=True):
+            if isinstance(outcome, Reply):
+                assert values(outcome) == [2.0 * number]
+                right += 1
+            else:
+                assert isinstance(outcome, DeadlineExceeded | Cancelled | ModelFailed | Unavailable), outcome
+        assert right > 100
+        await until(lambda: here.live.idle)
+        here.live.report()
+        assert [in_flight for in_flight, _ in here.sink.meters["m", "upstream"].upstreams.values()] == [0, 0, 0]
 
 
 # What is found when the endpoint is loaded, and later.
