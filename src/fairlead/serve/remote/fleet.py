@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -51,23 +50,26 @@ class _Queue:
     """Who waits for a place at one of the addresses."""
 
     def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[asyncio.Future[None], None] = {}
 
     async def place(self) -> None:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        self._waiting[place] = None
         try:
             await place
         except asyncio.CancelledError:
-            if place.cancelled():
-                self._waiting.remove(place)
-            else:  # it was just given the place that it no longer needs
+            self._waiting.pop(place, None)
+            if not place.cancelled():  # it was just given the place that it no longer needs
                 self.next()
             raise
 
     def next(self) -> None:
-        if self._waiting:
-            self._waiting.popleft().set_result(None)
+        while self._waiting:
+            place = next(iter(self._waiting))
+            del self._waiting[place]
+            if not place.done():  # who gave up in this turn is still here
+                place.set_result(None)
+                return
 
     def all(self) -> None:
         while self._waiting:
