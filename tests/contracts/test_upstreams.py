@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.contracts.upstream import Address, Place, Transport
+from fairlead.contracts.upstream import Address, Place, Transport, Unreached
 from fairlead.kit import plugins
 from fairlead.testing import upstream_suite
 from fairlead.testing.upstreams import MemoryTransport
@@ -57,6 +58,19 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[upstream_suite.Make,
 @checks
 async def test_installed_transports(check: Check, place: tuple[upstream_suite.Make, Address]) -> None:
     await check(*place)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_believed(
+    place: tuple[upstream_suite.Make, Address],
+) -> None:
+    _, address = place
+    if not address.scheme.endswith("s"):
+        pytest.skip("there is no certificate")
+    transport = plugins.load("fairlead.upstreams", address.scheme)(Place(address, "everything"))
+    with pytest.raises(Unreached):
+        await asyncio.wait_for(transport.describe(), 15)
+    transport.close()
+    await asyncio.sleep(0)
 
 
 @checks

@@ -24,6 +24,7 @@ from fairlead.contracts.errors import (
     QueueFull,
     SourceNotFound,
     Unavailable,
+    UsageError,
 )
 from fairlead.contracts.types import Reply
 from fairlead.kit import upstreams
@@ -522,6 +523,13 @@ async def until_out(here: Bench, other: Double) -> None:
         while not here.live.executor.troubles():
             await asyncio.gather(*(here.ask(float(one)) for one in range(4)))
     assert other.url in here.live.executor.troubles()[0]
+
+
+@pytest.mark.parametrize("scheme", ["https", "grpcs"])
+async def test_a_file_of_authorities_that_cannot_be_read_is_said(scheme: str) -> None:
+    with pytest.raises(UsageError, match="upstream.ca 'none.pem' of 'm': No such file or directory; give a PEM file"):
+        async with asking(f"{scheme}://127.0.0.1:9", ca="none.pem"):
+            pass
 
 
 async def test_a_model_that_is_not_there_is_said() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+from fairlead.contracts.errors import Unavailable, UsageError
 from fairlead.contracts.runtime import Traits
 from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Signature
@@ -49,10 +50,14 @@ def placed(
     )
 
     async def opened() -> tuple[Fleet, Signature]:
-        members = [
-            Member(str(one), kind(Place(one, remote.model, remote.version, upstream.ca)))
-            for one, kind in zip(remote.addresses, kinds, strict=True)
-        ]
+        try:
+            members = [
+                Member(str(one), kind(Place(one, remote.model, remote.version, upstream.ca)))
+                for one, kind in zip(remote.addresses, kinds, strict=True)
+            ]
+        except OSError as error:  # of ssl too
+            told = error.strerror or str(error)
+            raise UsageError(f"upstream.ca {upstream.ca!r} of {endpoint!r}: {told}; give a PEM file") from None
         fleet = Fleet(endpoint, members, balance, retries=upstream.retries, meter=meter, clock=clock)
         try:
             return fleet, await fleet.open()
@@ -65,7 +70,7 @@ def placed(
         fleet, signature = asked.result(DESCRIBE_SECONDS + _SLACK)
     except TimeoutError:
         asked.cancel()
-        raise
+        raise Unavailable(f"the addresses of {endpoint!r} could not be asked in time; start again") from None
     limit = settings.max_rows or LARGEST_BATCH if signature.batched else 1
     return Placed(
         Elsewhere(
