@@ -39,6 +39,12 @@ class EndpointMeter(Protocol):
         ``unreached``, ``timeout`` or ``cancelled``.
         """
 
+    def wanted(self, replicas: int) -> None:
+        """How many replicas there should be now; 0: the model sleeps."""
+
+    def woke(self, seconds: float) -> None:
+        """The first call after a sleep waited so long until a replica was there."""
+
 
 class WorkersMeter(Protocol):
     """Measures the worker processes of one server; kept by their supervisor."""

@@ -13,6 +13,7 @@ class MemoryMeter:
 
     ``own``: processes of the model and their bytes.  ``lost``: those that ended unasked, by reason.
     ``asked``: requests to other servers by address and outcome.  ``upstreams``: those under way, and who is left out.
+    ``replicas``: wanted, each time that this changed.  ``wakes``: seconds that each one took.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,8 @@ class MemoryMeter:
         self.lost: Counter[str] = Counter()
         self.asked: Counter[tuple[str, str]] = Counter()
         self.upstreams: dict[str, tuple[int, bool]] = {}
+        self.replicas: list[int] = []
+        self.wakes: list[float] = []
 
     def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:  # noqa: ARG002 - the contract
         self.outcomes["ok"] += 1
@@ -52,6 +55,12 @@ class MemoryMeter:
 
     def upstream_asked(self, address: str, outcome: str) -> None:
         self.asked[address, outcome] += 1
+
+    def wanted(self, replicas: int) -> None:
+        self.replicas.append(replicas)
+
+    def woke(self, seconds: float) -> None:
+        self.wakes.append(seconds)
 
 
 class MemoryWorkersMeter:

@@ -107,6 +107,10 @@ class _Meter:
         """``address, in_flight, out``, as the contract says."""
         self.upstream_asked = functools.partial(upstreams.asked, *key)
         """``address, outcome``, as the contract says."""
+        self.wanted = functools.partial(own.wanted, *key)
+        """``replicas``, as the contract says."""
+        self.woke = functools.partial(own.woke, *key)
+        """``seconds``, as the contract says."""
         self.codes: dict[str, int] = {"ok": 0}
         self.rows = 0
         self.histograms = {name: Histogram(bounds) for name, _, bounds in _HISTOGRAMS}
