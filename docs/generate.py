@@ -62,6 +62,8 @@ def metrics() -> str:
     sink.ready("churn", "1", True)
     sink.endpoint("churn", "1").processes(1, 0)
     sink.endpoint("churn", "1").replaced("crashed")
+    sink.endpoint("churn", "1").upstream("http://10.0.0.5:8000", 0, False)
+    sink.endpoint("churn", "1").upstream_asked("http://10.0.0.5:8000", "ok")
     sink.endpoint("churn", "1").wanted(1)
     sink.endpoint("churn", "1").woke(0.5)
     sink.workers().silent("0")

@@ -111,7 +111,7 @@ def running(
     async def serve() -> None:
         settings = ServerSettings(port=0, max_body=max_body, grace=grace, **limits)
         if settings.grpc_port is not None:
-            found.grpc = Listener(application.front, settings, lambda: found.server.draining)
+            found.grpc = Listener(application.front, settings, lambda: found.server.draining, application.control)
         made = Server(
             settings,
             catalog,

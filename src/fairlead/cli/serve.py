@@ -30,7 +30,8 @@ Grace = Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at mos
 Models = Annotated[
     list[str],
     typer.Argument(
-        help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, pkg.module:Predictor"
+        help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, pkg.module:Predictor, "
+        "oip+http://HOST:PORT/NAME"
     ),
 ]
 DeadlineMs = Annotated[float, typer.Option(help="Time for a call that names none in x-request-timeout-ms.")]

@@ -31,6 +31,14 @@ class EndpointMeter(Protocol):
     def replaced(self, reason: str) -> None:
         """One of these ended unasked, ``crashed`` or ``hung``, and another is started in its place."""
 
+    def upstream(self, address: str, in_flight: int, out: bool) -> None:
+        """How many requests the model has now at this address of another server, and whether it is left out."""
+
+    def upstream_asked(self, address: str, outcome: str) -> None:
+        """A request there ended: ``ok``, ``invalid`` (input), ``failed`` (model), ``refused`` (full), ``garbled``,
+        ``unreached``, ``timeout`` or ``cancelled``.
+        """
+
     def wanted(self, replicas: int) -> None:
         """How many replicas there should be now; 0: the model sleeps."""
 

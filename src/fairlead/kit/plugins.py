@@ -45,6 +45,7 @@ _EXTRA_OF = {
     "redis": "brokers",
     "aio_pika": "brokers",
     "confluent_kafka": "brokers",
+    "grpc": "grpc",
 }
 """Which of our extras installs a library."""
 

@@ -1,7 +1,8 @@
 """Where a model comes from: read what the user typed, and bring the bytes here.
 
 ``models:/NAME@ALIAS``, ``models:/NAME/3``, ``models:/m-ID``, ``runs:/ID/PATH``, a file or folder, ``pkg.module:Class``,
-``pkg.module:Class@FILE`` (a class with the file or folder that it loads).
+``pkg.module:Class@FILE`` (a class with the file or folder that it loads), ``oip+http://HOST:PORT/NAME`` (a model on
+another server: there are no bytes to bring).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from fairlead.contracts.errors import ModelError, SourceNotFound, UsageError
 from fairlead.contracts.stores import Registry, Version
+from fairlead.kit import upstreams
 from fairlead.kit.config import Home
 from fairlead.kit.files import locked
 from fairlead.package.formats import identify
@@ -40,6 +42,7 @@ class Kind(StrEnum):
     RUN = "run"
     PATH = "path"
     CLASS = "class"
+    UPSTREAM = "upstream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,8 @@ def parse(uri: str) -> Source:
         return _run(uri)
     if uri.startswith("file:/"):
         return _path(uri, uri.removeprefix("file:").removeprefix("//"))
+    if uri.startswith(upstreams.MARK):
+        return Source(Kind.UPSTREAM, uri, upstreams.parse(uri).model)
     if match := _SCHEME.match(uri):
         raise UsageError(f"{uri}: {match[1]}:/ is not read here; fetch the model to a file and give its path")
     if _CLASS.fullmatch(uri):
@@ -130,6 +135,8 @@ def fetch(source: Source, registry: Callable[[], Registry], home: Home) -> Found
 
     Raises SourceNotFound, RegistryUnreachable, and ModelError when there is no room for the download.
     """
+    if source.kind is Kind.UPSTREAM:
+        raise UsageError(f"{source.uri} is a model on another server; only `fairlead serve` and `fairlead up` ask it")
     if source.kind is Kind.CLASS and source.path is None:
         return Found(source)
     if source.path is not None:

@@ -92,6 +92,8 @@ def _told(sink: Sink, calls: int) -> bytes:
         meter.queue(0, 0)
         meter.processes(2, 1024)
         meter.replaced("crashed")
+        meter.upstream("http://10.0.0.5:8000", 0, False)
+        meter.upstream_asked("http://10.0.0.5:8000", "ok")
         meter.woke(0.5)
         sink.stalled(0.0625)
         sink.edge_error("/invocations", "not_found")

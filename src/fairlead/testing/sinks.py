@@ -12,6 +12,7 @@ class MemoryMeter:
     """What one version of one endpoint was told. ``outcomes``: calls by ``ok`` or error code.
 
     ``own``: processes of the model and their bytes.  ``lost``: those that ended unasked, by reason.
+    ``asked``: requests to other servers by address and outcome.  ``upstreams``: those under way, and who is left out.
     ``replicas``: wanted, each time that this changed.  ``wakes``: seconds that each one took.
     """
 
@@ -23,6 +24,8 @@ class MemoryMeter:
         self.waiting = (0, 0)
         self.own = (0, 0)
         self.lost: Counter[str] = Counter()
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self.upstreams: dict[str, tuple[int, bool]] = {}
         self.replicas: list[int] = []
         self.wakes: list[float] = []
 
@@ -46,6 +49,12 @@ class MemoryMeter:
 
     def replaced(self, reason: str) -> None:
         self.lost[reason] += 1
+
+    def upstream(self, address: str, in_flight: int, out: bool) -> None:
+        self.upstreams[address] = (in_flight, out)
+
+    def upstream_asked(self, address: str, outcome: str) -> None:
+        self.asked[address, outcome] += 1
 
     def wanted(self, replicas: int) -> None:
         self.replicas.append(replicas)
@@ -109,6 +118,7 @@ class MemorySink:
         for key, meter in self.meters.items():
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}
+            counts |= {f"asked:{':'.join(key)}:{' '.join(one)}": count for one, count in meter.asked.items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
         return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fairlead.contracts.errors import UsageError
-from fairlead.contracts.sink import Sink
-from fairlead.kit import plugins
+from fairlead.contracts.sink import EndpointMeter, Sink
+from fairlead.kit import plugins, upstreams
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
 from fairlead.package.bundle import Bundle, Opener
@@ -29,6 +29,7 @@ from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.process import Command
 from fairlead.serve.protocol import protocol
 from fairlead.serve.recording import Recording
+from fairlead.serve.remote.settings import Upstream
 from fairlead.serve.repository import Loader, Repository
 from fairlead.serve.residency import Residency
 from fairlead.serve.server import Companion, Server
@@ -37,6 +38,8 @@ from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
 from fairlead.wiring import placing, watching
+from fairlead.wiring import upstreams as elsewhere
+from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
 from fairlead.wiring.stores import opener, sink
 
@@ -48,6 +51,7 @@ class Target:
     """A model to serve: ``uri`` as the user gave it, ``name`` when they chose one.
 
     ``settings``: this endpoint's own; None takes those that all endpoints of the server share.
+    ``upstream``: the other servers that ``uri`` stands for.
     """
 
     uri: str
@@ -55,12 +59,14 @@ class Target:
     trust_pickle: bool = False
     runtime: str = ""
     settings: EndpointSettings | None = None
+    upstream: Upstream | None = None
 
 
 def target(text: str, *, trust_pickle: bool = False, runtime: str = "") -> Target:
     """``URI`` or ``NAME=URI``."""
     name, uri = split_name(text)
-    return Target(uri, endpoint_name(name) if name else "", trust_pickle, runtime)
+    upstream = Upstream(upstreams.parse(uri)) if uri.startswith(upstreams.MARK) else None
+    return Target(uri, endpoint_name(name) if name else "", trust_pickle, runtime, upstream=upstream)
 
 
 def targets(texts: Sequence[str], *, trust_pickle: bool = False, runtime: str = "") -> list[Target]:
@@ -203,9 +209,12 @@ class Loading:
         return self._load(one, f"models:/{parse(one.uri).model}/{version}", loop)
 
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
-        bundle = opener(self.plan.home).open(uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
         settings = self.plan.placed(one.settings or self.plan.endpoints, self.place)
-        live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency)
+        if one.upstream is not None:
+            live = live_upstream(one.name, one.upstream, settings, self.sink, SystemClock(), loop)
+        else:
+            bundle = opener(self.plan.home).open(uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
+            live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency)
         if self.recording is not None:
             live.tape = self.recording.tape(live.endpoint, live.version, batched=live.signature.batched)
             for trouble in self.misfits(live):
@@ -255,10 +264,42 @@ def live_version(
     """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep."""
     meter = measurements.endpoint(endpoint, bundle.version)
     placed = placing.placed(House(endpoint, settings, meter, clock, loop, residency), bundle)
+    live = _live(endpoint, bundle.version, placed, settings, meter, clock, loop, bundle.notes)
+    loop.call_soon_threadsafe(placed.asleep.begin, live)
+    measurements.ready(endpoint, bundle.version, True)
+    return live
+
+
+def live_upstream(
+    endpoint: str,
+    upstream: Upstream,
+    settings: EndpointSettings,
+    measurements: Sink,
+    clock: SystemClock,
+    loop: asyncio.AbstractEventLoop,
+) -> Live:
+    """The same for a model on other servers."""
+    meter = measurements.endpoint(endpoint, upstream.version)
+    placed = elsewhere.placed(endpoint, upstream, settings, meter, clock, loop)
+    live = _live(endpoint, upstream.version, placed, settings, meter, clock, loop)
+    measurements.ready(endpoint, upstream.version, True)
+    return live
+
+
+def _live(
+    endpoint: str,
+    version: str,
+    placed: Placed,
+    settings: EndpointSettings,
+    meter: EndpointMeter,
+    clock: SystemClock,
+    loop: asyncio.AbstractEventLoop,
+    notes: tuple[str, ...] = (),
+) -> Live:
     plan, problem = placed.plan, placed.curve.problem
-    live = Live(
+    return Live(
         endpoint,
-        bundle.version,
+        version,
         placed.model,
         policy=Policy(
             plan.max_rows, settings.max_wait_ms / 1000, plan.coalesce, settings.queue_rows, settings.queue_calls
@@ -269,10 +310,7 @@ def live_version(
         loop=loop,
         deadline=settings.deadline_ms / 1000,
         example=placed.row,
-        notes=(*bundle.notes, problem) if problem else bundle.notes,
+        notes=(*notes, problem) if problem else notes,
         stages=placed.asleep.stages,
         pace=Pace(placed.curve.rows, placed.curve.seconds) if placed.curve.rows else None,
     )
-    loop.call_soon_threadsafe(placed.asleep.begin, live)
-    measurements.ready(endpoint, bundle.version, True)
-    return live

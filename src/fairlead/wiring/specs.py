@@ -22,7 +22,7 @@ from fairlead.monitor.seasons import Season
 from fairlead.package.sources import Kind, parse
 from fairlead.serve.columns import Keeping
 from fairlead.serve.settings import EndpointSettings, ServerSettings
-from fairlead.wiring import serving, stores, watching
+from fairlead.wiring import serving, specs_upstream, stores, watching
 from fairlead.wiring.watching import Kept
 
 EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
@@ -160,8 +160,16 @@ def champions(home: Home) -> dict[str, Any]:
 
 def target(name: str, endpoint: Endpoint) -> serving.Target:
     """What an endpoint of a spec serves, and how."""
+    if (upstream := specs_upstream.upstream(name, endpoint)) is not None:
+        return serving.Target(upstream.uri, name, settings=settings(endpoint), upstream=upstream)
     one = serving.target(endpoint.model, trust_pickle=endpoint.trust_pickle, runtime=endpoint.runtime)
     return replace(one, uri=endpoint.model, name=name, settings=settings(endpoint))
+
+
+def uri(name: str, endpoint: Endpoint) -> str:
+    """What the endpoint serves, in one line; an endpoint without a model has a URI too. Raises UsageError."""
+    upstream = specs_upstream.upstream(name, endpoint)
+    return endpoint.model if upstream is None else upstream.uri
 
 
 def _asked(endpoint: Endpoint) -> set[str]:
@@ -179,8 +187,10 @@ def _processes(endpoint: Endpoint) -> str:
 def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     """What the spec's own types cannot know. Raises UsageError."""
     asked = _asked(endpoint)
+    if endpoint.upstream is not None:
+        specs_upstream.check(file, name, endpoint)
     try:
-        source = parse(endpoint.model)
+        source = parse(uri(name, endpoint))
     except UsageError as error:
         raise UsageError(f"{file.at('endpoints', name, 'model')}: {error}") from None
     if endpoint.runtime and endpoint.runtime not in plugins.names("fairlead.runtimes"):
@@ -190,7 +200,7 @@ def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
         if part in asked and source.kind is not Kind.ALIAS:
             raise UsageError(
                 f"{file.at('endpoints', name, part)} needs a model that has other versions: a registered one, by "
-                f"alias, models:/NAME@ALIAS; {endpoint.model} is none"
+                f"alias, models:/NAME@ALIAS; {source.uri} is none"
             )
     if file.spec.record is False and (told := asked & {"record", "monitor", "rollout", "retrain"}):
         where = file.at("endpoints", name, min(told))

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from tritonclient.grpc import service_pb2
 
-from fairlead.serve.grpc.messages import POOL, SERVICES, InferRequest, message
+from fairlead.kit.codec.protos import POOL, SERVICES, InferRequest, message
 
 DATA = os.environ.get("FAIRLEAD_DATA", "")
 OURS = POOL.FindFileByName("fairlead/open_inference.proto")

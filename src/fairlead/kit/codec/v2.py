@@ -75,10 +75,16 @@ class InferResponse(msgspec.Struct, gc=False, omit_defaults=True):
 
 class _ReadOutput(ResponseOutput, gc=False):
     data: msgspec.Raw = NO_DATA
+    parameters: dict[str, Any] | None = None  # of any kind: only the size is looked at
 
 
 class _ReadResponse(InferResponse, gc=False):
+    """Some servers write null for what they have not."""
+
     outputs: list[_ReadOutput]  # type: ignore[assignment]  # narrower on purpose: only what is read
+    model_version: str | None = ""  # type: ignore[assignment]  # replaced below
+    id: str | None = ""  # type: ignore[assignment]  # the same
+    parameters: dict[str, Any] | None = None
 
 
 FIELDS: Final = ("id", "parameters", "inputs", "outputs", "name", "shape", "datatype", "data")
@@ -147,25 +153,27 @@ def encode_request(
     outputs: Collection[str] | None = None,
     parameters: Parameters | None = None,
     request_id: str = "",
+    binary: bool = True,
 ) -> tuple[bytes, int]:
     """The body of a request and the length of its JSON. The tensors named in ``as_json`` go as JSON, the rest raw.
 
-    ``datatypes``: what to call a tensor where its dtype does not say (BF16). Answers are asked for raw.
+    ``datatypes``: what to call a tensor where its dtype does not say (BF16). Answers are asked for raw, unless
+    ``binary`` is False: then every tensor goes as JSON, and the server need know no extension.
     """
     items: list[RequestInput] = []
     blobs: list[bytes] = []
     for name, array in inputs.items():
         kind = (datatypes or {}).get(name) or DataType(tensors.datatype_of(array))
         item = RequestInput(name, array.shape, kind.value)
-        if name in as_json:
+        if name in as_json or not binary:
             item.data = msgspec.Raw(json.encode(tensors.to_json(array, name)))
         else:
             blobs.append(tensors.to_binary(array, kind))
             item.parameters = {"binary_data_size": len(blobs[-1])}
         items.append(item)
     asked = None if outputs is None else [RequestOutput(name) for name in outputs]
-    flags: dict[str, Scalar] = {"binary_data_output": True, **(parameters or {})}
-    head = json.encode(InferRequest(items, request_id, flags, asked))
+    flags: dict[str, Scalar] = {**({"binary_data_output": True} if binary else {}), **(parameters or {})}
+    head = json.encode(InferRequest(items, request_id, flags or None, asked))
     return b"".join((head, *blobs)), len(head)
 
 
@@ -173,6 +181,7 @@ def decode_response(body: bytes, header_length: str | None) -> tuple[InferRespon
     """A response and its tensors. Raises MalformedBody or InvalidTensor for an answer that breaks the protocol."""
     head, tail = split(body, header_length)
     response = json.decode(_RESPONSE, head)
+    response.model_version, response.id = response.model_version or "", response.id or ""
     raw = RawTensors(tail)
     arrays: Tensors = {}
     for item in response.outputs:

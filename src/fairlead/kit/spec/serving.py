@@ -52,6 +52,34 @@ class Batching(Part):
     """Most rows that may wait; more get 429."""
 
 
+class Eject(Part):
+    """When an address is left out."""
+
+    failures: int = Field(default=5, ge=1, le=1000)
+    """Failures in a row after which it is left out."""
+    seconds: Seconds = Field(default=30.0, ge=0.1, le=3600)
+    """For how long; doubled each time, up to ten times as long."""
+
+
+class Upstream(Part):
+    """Other servers of the Open Inference Protocol that run the model."""
+
+    urls: tuple[str, ...] = Field(min_length=1, max_length=256)
+    """Their addresses: `http://HOST:PORT` or `https://` for REST, `grpc://` or `grpcs://` for gRPC."""
+    model: str = Field(default="", max_length=256)
+    """The model's name there; empty: the endpoint's."""
+    version: str = Field(default="", max_length=128, examples=["3"])
+    """Its version there; empty: the one that the servers choose."""
+    connections: int = Field(default=64, ge=1, le=4096)
+    """Most requests at once to one address."""
+    retries: int = Field(default=1, ge=0, le=10)
+    """How often a request without an answer is sent to another address."""
+    eject: Eject = Eject()
+    """When an address is left out."""
+    ca: str = ""
+    """Authorities (PEM) that sign the servers' certificates; empty: those of the machine."""
+
+
 class Replicas(Part):
     """How many copies of a model there are: processes that come and go with the calls."""
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Seconds
-from fairlead.kit.spec.serving import Batching, Record, Replicas, Server
+from fairlead.kit.spec.serving import Batching, Record, Replicas, Server, Upstream
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """What can stand in a URL and a metric label."""
 
 
+_SOURCES = ("model", "upstream")
+"""What an endpoint can be; it is one of them."""
+
+
 class Endpoint(Part):
     """A model under a name that clients call."""
 
-    model: str = Field(min_length=1)
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _SOURCES]})
+
+    model: str = Field(default="", min_length=1)
     """`models:/churn@champion`, `models:/churn/3`, `runs:/ID/PATH`, `./model.onnx`, a folder or `pkg.module:Class`."""
+    upstream: Upstream | None = Field(default=None, examples=[{"urls": ["http://10.0.0.5:8000"]}])
+    """Other servers that run the model, instead of `model`."""
     runtime: str = ""
     """Run with this runtime instead of the one that the package chose."""
     trust_pickle: bool = False
@@ -49,6 +57,14 @@ class Endpoint(Part):
         default=None, examples=[{"pipeline": "pipelines/churn.py", "on": ["drift", "data: 7d"]}]
     )
     """When and how a new version is trained; null: never."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Endpoint:
+        given = [name for name in _SOURCES if getattr(self, name)]
+        if len(given) != 1:
+            told = " and ".join(given) if given else "none of them"
+            raise ValueError(f"give one of {', '.join(_SOURCES)}; found {told}")
+        return self
 
 
 class Spec(Part):

@@ -8,12 +8,12 @@ from typing import Final
 
 from fairlead.contracts.errors import FairleadError, MalformedBody
 from fairlead.contracts.types import Reply
+from fairlead.kit.codec.protos import InferResponse, StreamResponse
 from fairlead.serve.edges.edge import Answer
 from fairlead.serve.front import Exchange, Front, timing
 from fairlead.serve.grpc import status
 from fairlead.serve.grpc.edge import InferEdge, request_of
 from fairlead.serve.grpc.headers import literal, named, short, written
-from fairlead.serve.grpc.messages import InferResponse, StreamResponse
 from fairlead.serve.grpc.stream import Rpc, Stream
 from fairlead.serve.pipeline import MAX_TIMEOUT_MS
 

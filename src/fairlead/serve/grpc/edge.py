@@ -16,28 +16,16 @@ from google.protobuf.message import DecodeError
 from fairlead.contracts.errors import FairleadError, InvalidParameter, InvalidTensor, MalformedBody
 from fairlead.contracts.types import DataType, Reply, Signature, Tensors
 from fairlead.kit.codec import tensors, v2
+from fairlead.kit.codec.protos import TYPED, InferRequest, InferResponse
 from fairlead.serve.edges.edge import Answer, Request, Scalar
 from fairlead.serve.edges.v2 import wanted
 from fairlead.serve.grpc import status
-from fairlead.serve.grpc.messages import InferRequest, InferResponse
 from fairlead.serve.validate import Plan, cast, parameters, plan_of
 
 Array = np.ndarray[Any, Any]
 
-_FIELDS: Final = {
-    DataType.BOOL: ("bool_contents", np.dtype(np.bool_)),
-    DataType.INT8: ("int_contents", np.dtype(np.int32)),
-    DataType.INT16: ("int_contents", np.dtype(np.int32)),
-    DataType.INT32: ("int_contents", np.dtype(np.int32)),
-    DataType.INT64: ("int64_contents", np.dtype(np.int64)),
-    DataType.UINT8: ("uint_contents", np.dtype(np.uint32)),
-    DataType.UINT16: ("uint_contents", np.dtype(np.uint32)),
-    DataType.UINT32: ("uint_contents", np.dtype(np.uint32)),
-    DataType.UINT64: ("uint64_contents", np.dtype(np.uint64)),
-    DataType.FP32: ("fp32_contents", np.dtype(np.float32)),
-    DataType.FP64: ("fp64_contents", np.dtype(np.float64)),
-    DataType.BYTES: ("bytes_contents", np.dtype(object)),
-}
+_WIRE: Final = {"int_contents": np.dtype(np.int32), "uint_contents": np.dtype(np.uint32)}
+_FIELDS: Final = {kind: (field, _WIRE.get(field, kind.numpy)) for kind, field in TYPED.items()}
 _RAW_TAG: Final = b"\x32"
 """Field 6 of the response, raw_output_contents: bytes of a length that follows."""
 _RAW_OUTPUT: Final = "binary_data_output"

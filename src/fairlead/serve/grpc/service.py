@@ -12,12 +12,12 @@ from google.protobuf.message import DecodeError
 
 from fairlead import __version__
 from fairlead.contracts.errors import FairleadError, MalformedBody, NotFound, Unavailable
+from fairlead.kit.codec.protos import HEALTH, OIP, POOL, REFLECTION, REFLECTION_ALPHA, SERVICES, message
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.edges import metadata
 from fairlead.serve.front import Front
 from fairlead.serve.grpc import status
 from fairlead.serve.grpc.calls import INFER, STREAM_INFER, Infer, StreamInfer, timed
-from fairlead.serve.grpc.messages import HEALTH, OIP, POOL, REFLECTION, REFLECTION_ALPHA, SERVICES, message
 from fairlead.serve.grpc.stream import Rpc, Stream
 from fairlead.serve.repository import Control, refuse_parameters
 

@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.stalls import Stalls
+from fairlead.adapters.sinks.prometheus.upstreams import Upstreams
 from fairlead.adapters.sinks.prometheus.workers import Processes, Workers
 from fairlead.contracts.sink import Part
 
@@ -63,12 +64,13 @@ class PrometheusSink:
         self.stalled = self._stalls.put
         """``seconds``, as the contract says."""
         self._own = Processes(self.registry)
+        self._upstreams = Upstreams(self.registry)
         self._workers: Workers | None = None
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
         key = (endpoint, version)
         if key not in self._meters:
-            self._meters[key] = _Meter(self.waiting.labels(endpoint, version), self._own, key)
+            self._meters[key] = _Meter(self.waiting.labels(endpoint, version), self._own, self._upstreams, key)
         return self._meters[key]
 
     def workers(self) -> Workers:
@@ -96,11 +98,15 @@ class PrometheusSink:
 class _Meter:
     """One version of one endpoint."""
 
-    def __init__(self, waiting: Gauge, own: Processes, key: tuple[str, str]) -> None:
+    def __init__(self, waiting: Gauge, own: Processes, upstreams: Upstreams, key: tuple[str, str]) -> None:
         self.processes = functools.partial(own.live, *key)
         """``live, resident``, as the contract says."""
         self.replaced = functools.partial(own.replaced, *key)
         """``reason``, as the contract says."""
+        self.upstream = functools.partial(upstreams.now, *key)
+        """``address, in_flight, out``, as the contract says."""
+        self.upstream_asked = functools.partial(upstreams.asked, *key)
+        """``address, outcome``, as the contract says."""
         self.wanted = functools.partial(own.wanted, *key)
         """``replicas``, as the contract says."""
         self.woke = functools.partial(own.woke, *key)

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from fairlead.contracts.types import DataType
+
 _KINDS: Final[dict[str, Any]] = {
     "double": 1, "float": 2, "int64": 3, "uint64": 4, "int32": 5, "bool": 8, "string": 9, "bytes": 12, "uint32": 13,
 }  # fmt: skip
@@ -186,3 +188,15 @@ def message(full_name: str) -> Any:
 InferRequest: Final = message("inference.ModelInferRequest")
 InferResponse: Final = message("inference.ModelInferResponse")
 StreamResponse: Final = message("inference.ModelStreamInferResponse")
+
+TYPED: Final[dict[DataType, str]] = {
+    DataType.BOOL: "bool_contents",
+    **dict.fromkeys((DataType.INT8, DataType.INT16, DataType.INT32), "int_contents"),
+    DataType.INT64: "int64_contents",
+    **dict.fromkeys((DataType.UINT8, DataType.UINT16, DataType.UINT32), "uint_contents"),
+    DataType.UINT64: "uint64_contents",
+    DataType.FP32: "fp32_contents",
+    DataType.FP64: "fp64_contents",
+    DataType.BYTES: "bytes_contents",
+}
+"""Where the values of a tensor that is not raw are; what is not here has no such field."""
