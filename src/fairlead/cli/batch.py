@@ -53,7 +53,7 @@ def batch(
     source: Annotated[
         str, typer.Option("--input", help="CSV, JSON Lines (both also .gz) or Parquet; a folder of them; s3://BUCKET/PREFIX.")
     ],
-    output: Annotated[str, typer.Option("--output", help="One file (.parquet, .csv, .jsonl) or a folder of shards.")],
+    output: Annotated[str, typer.Option("--output", help="One file (.parquet, .csv, .jsonl) or a folder of shards; s3:// too.")],
     version: Annotated[str, typer.Option(help="Version of a registered model.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a job that did not come to its end.")] = False,
     keep: Annotated[
