@@ -62,6 +62,7 @@ def metrics() -> str:
     sink.ready("churn", "1", True)
     sink.endpoint("churn", "1").processes(1, 0)
     sink.endpoint("churn", "1").replaced("crashed")
+    sink.endpoint("risk", "1").step("scaled", "ok", 0.0)
     sink.workers().silent("0")
     sink.events("parquet", 1, 0)
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,7 +126,8 @@ def _target(model: str, runtime: str, trust_pickle: bool) -> serving.Target:
         endpoints = files.read(path).spec.endpoints
         if model in endpoints:
             found = specs.target(model, endpoints[model])
-            return serving.Target(found.uri, found.name, found.trust_pickle or trust_pickle, runtime or found.runtime)
+            trusted = found.trust_pickle or trust_pickle
+            return replace(found, trust_pickle=trusted, runtime=runtime or found.runtime)
         if re.fullmatch(r"[A-Za-z0-9._-]+", model) and not Path(model).exists():
             known = tuple(endpoints)
             raise UsageError(

@@ -31,6 +31,9 @@ class EndpointMeter(Protocol):
     def replaced(self, reason: str) -> None:
         """One of these ended unasked, ``crashed`` or ``hung``, and another is started in its place."""
 
+    def step(self, step: str, code: str, seconds: float) -> None:
+        """One step of a graph ended: ``code`` is ok, else why it has no answer, or a fallback's."""
+
 
 class WorkersMeter(Protocol):
     """Measures the worker processes of one server; kept by their supervisor."""

@@ -150,6 +150,31 @@ SHARED: Final[Document] = {
         "description": "Flat in row-major order, or nested as the shape says; null is a missing value.",
         "items": {"anyOf": [ref("TensorData"), {"type": ["number", "string", "boolean", "null"]}]},
     },
+    "Explanations": {
+        "type": "object",
+        "properties": {
+            "predictions": {"description": "What :predict answers."},
+            "explanations": {
+                "type": "array",
+                "description": "One a row; the attributions add up to value less base.",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "output": _STRING,
+                        "column": {"type": "integer"},
+                        "value": {"type": "number"},
+                        "base": {"type": "number"},
+                        "attributions": {"type": "object", "additionalProperties": {"type": "number"}},
+                        "standard_errors": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+                        "exact": {"type": "boolean"},
+                        "background_rows": {"type": "integer"},
+                    },
+                    "required": ["output", "value", "base", "attributions", "exact", "background_rows"],
+                },
+            },
+        },
+        "required": ["predictions", "explanations"],
+    },
     "TensorMetadata": {
         "type": "object",
         "properties": {

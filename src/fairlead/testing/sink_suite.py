@@ -92,6 +92,7 @@ def _told(sink: Sink, calls: int) -> bytes:
         meter.queue(0, 0)
         meter.processes(2, 1024)
         meter.replaced("crashed")
+        meter.step("scaled", "ok", 0.25)
         sink.stalled(0.0625)
         sink.edge_error("/invocations", "not_found")
         sink.events("parquet", 2, 1)

@@ -12,6 +12,7 @@ class MemoryMeter:
     """What one version of one endpoint was told. ``outcomes``: calls by ``ok`` or error code.
 
     ``own``: processes of the model and their bytes.  ``lost``: those that ended unasked, by reason.
+    ``steps``: of a graph, by name and code.
     """
 
     def __init__(self) -> None:
@@ -22,6 +23,7 @@ class MemoryMeter:
         self.waiting = (0, 0)
         self.own = (0, 0)
         self.lost: Counter[str] = Counter()
+        self.steps: Counter[tuple[str, str]] = Counter()
 
     def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:  # noqa: ARG002 - the contract
         self.outcomes["ok"] += 1
@@ -43,6 +45,9 @@ class MemoryMeter:
 
     def replaced(self, reason: str) -> None:
         self.lost[reason] += 1
+
+    def step(self, step: str, code: str, seconds: float) -> None:  # noqa: ARG002 - the contract
+        self.steps[step, code] += 1
 
 
 class MemoryWorkersMeter:
@@ -100,6 +105,7 @@ class MemorySink:
         for key, meter in self.meters.items():
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}
+            counts |= {f"step:{':'.join((*key, *step))}": count for step, count in meter.steps.items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
         return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.contracts.errors import MissingExtra, UsageError
+from fairlead.contracts.graph import Graph
 from fairlead.kit import config, plugins
 from fairlead.kit.config import Home, Located
+from fairlead.kit.spec import graph as spec_graph
 from fairlead.kit.spec import read as files
 from fairlead.kit.spec.loop import Monitor
 from fairlead.kit.spec.read import SpecFile
@@ -19,8 +21,10 @@ from fairlead.monitor.findings import DAY_MS, Contract
 from fairlead.monitor.seasons import Season
 from fairlead.package.sources import Kind, parse
 from fairlead.serve.columns import Keeping
+from fairlead.serve.graph import shape
 from fairlead.serve.settings import EndpointSettings, ServerSettings
-from fairlead.wiring import serving, stores, watching
+from fairlead.wiring import graphs, serving, stores, watching
+from fairlead.wiring.explaining import Explained
 from fairlead.wiring.watching import Kept
 
 EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
@@ -28,6 +32,8 @@ EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@ch
 
 SEASONS: Mapping[str, int] = {"": 0, "day": DAY_MS, "week": 7 * DAY_MS}
 """What ``monitor.season`` may say, in milliseconds."""
+_OF_MODELS = ("runtime", "trust_pickle", "batching", "threads", "executor", "processes", "hang_seconds", "providers")
+"""Parts of an endpoint that a graph does not have."""
 _LOOP = {"rollout": "fairlead.wiring.specs_rollout:check", "retrain": "fairlead.wiring.specs_retrain:check"}
 """Parts of an endpoint that need heavier libraries, and who checks them."""
 
@@ -38,8 +44,14 @@ def read(path: Path) -> SpecFile:
     What it says of rollouts and retraining is left to ``check``.
     """
     file = files.read(path)
+    found: dict[str, Graph | None] = {}
     for name, endpoint in file.spec.endpoints.items():
+        found[name] = _check_graph(file, name, endpoint)
         _check(file, name, endpoint)
+    try:
+        graphs.ordered(found)
+    except UsageError as error:
+        raise UsageError(f"{file.at('endpoints')}: {error}") from None
     return file
 
 
@@ -149,8 +161,21 @@ def champions(home: Home) -> dict[str, Any]:
 
 def target(name: str, endpoint: Endpoint) -> serving.Target:
     """What an endpoint of a spec serves, and how."""
+    asked = endpoint.explain
+    explain = Explained(asked.background, asked.samples, asked.output, asked.column)
+    if endpoint.graph is not None:
+        return serving.Target("", name, settings=settings(endpoint), graph=graph(endpoint.graph), explain=explain)
     one = serving.target(endpoint.model, trust_pickle=endpoint.trust_pickle, runtime=endpoint.runtime)
-    return replace(one, uri=endpoint.model, name=name, settings=settings(endpoint))
+    return replace(one, uri=endpoint.model, name=name, settings=settings(endpoint), explain=explain)
+
+
+def graph(asked: spec_graph.Graph) -> Graph:
+    """The graph that a spec says, or names. Raises UsageError."""
+    if not asked.python:
+        return spec_graph.record(asked)
+    if asked.steps or asked.inputs or asked.outputs:
+        raise UsageError(f"python names a graph, {asked.python}; leave inputs, steps and outputs out")
+    return graphs.read(asked.python)
 
 
 def _asked(endpoint: Endpoint) -> set[str]:
@@ -158,21 +183,39 @@ def _asked(endpoint: Endpoint) -> set[str]:
     return {part for part in endpoint.model_fields_set if getattr(endpoint, part) is not None}
 
 
+def _check_graph(file: SpecFile, name: str, endpoint: Endpoint) -> Graph | None:
+    """The graph of an endpoint that is one. Raises UsageError for one that cannot be, or a part that no graph has."""
+    if endpoint.graph is None:
+        return None
+    for part in _OF_MODELS:
+        if part in endpoint.model_fields_set:
+            raise UsageError(
+                f"{file.at('endpoints', name, part)} is for a model; a graph has none of its own: say it at the "
+                "endpoints of its steps"
+            )
+    try:
+        found = graph(endpoint.graph)
+        shape.links(found)
+    except UsageError as error:
+        raise UsageError(f"{file.at('endpoints', name, 'graph')}: {error}") from None
+    return found
+
+
 def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     """What the spec's own types cannot know. Raises UsageError."""
     asked = _asked(endpoint)
     try:
-        source = parse(endpoint.model)
+        source = parse(endpoint.model) if endpoint.model else None
     except UsageError as error:
         raise UsageError(f"{file.at('endpoints', name, 'model')}: {error}") from None
     if endpoint.runtime and endpoint.runtime not in plugins.names("fairlead.runtimes"):
         known = ", ".join(plugins.names("fairlead.runtimes"))
         raise UsageError(f"{file.at('endpoints', name, 'runtime')} is {endpoint.runtime!r}; installed are {known}")
     for part in ("rollout", "retrain"):
-        if part in asked and source.kind is not Kind.ALIAS:
+        if part in asked and (source is None or source.kind is not Kind.ALIAS):
             raise UsageError(
                 f"{file.at('endpoints', name, part)} needs a model that has other versions: a registered one, by "
-                f"alias, models:/NAME@ALIAS; {endpoint.model} is none"
+                f"alias, models:/NAME@ALIAS; {endpoint.model or 'this'} is none"
             )
     if file.spec.record is False and (told := asked & {"record", "monitor", "rollout", "retrain"}):
         where = file.at("endpoints", name, min(told))

@@ -84,7 +84,7 @@ def _default(found: FieldInfo) -> str:
 
 def _plain(found: FieldInfo) -> Any:
     """The default as YAML would have it."""
-    given = found.default
+    given = found.get_default(call_default_factory=True)
     if isinstance(given, tuple):
         return [_short(one) for one in given]
     return int(given) if isinstance(given, float) and given.is_integer() else given

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
+from fairlead.kit.spec.explain import Explain
+from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Seconds
 from fairlead.kit.spec.serving import Batching, Record, Server
@@ -14,11 +16,17 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,1
 """What can stand in a URL and a metric label."""
 
 
-class Endpoint(Part):
-    """A model under a name that clients call."""
+_SOURCES = ("model", "graph")
+"""What an endpoint can be: exactly one of these."""
 
-    model: str = Field(min_length=1)
+
+class Endpoint(Part):
+    """A model, or a graph of other endpoints, under a name that clients call."""
+
+    model: str = ""
     """`models:/churn@champion`, `models:/churn/3`, `runs:/ID/PATH`, `./model.onnx`, a folder or `pkg.module:Class`."""
+    graph: AsGraph = Field(default=None, examples=["./risk_graph.py:graph"])
+    """Instead of a model: steps over other endpoints of this spec."""
     runtime: str = ""
     """Run with this runtime instead of the one that the package chose."""
     trust_pickle: bool = False
@@ -37,6 +45,8 @@ class Endpoint(Part):
     """A process that does not answer for so long is killed; 0: a second after deadline_ms (`executor: process`)."""
     providers: tuple[str, ...] = Field(default=(), examples=[["cuda"]])
     """Where the model runs, by the names of its runtime; empty: the CPU."""
+    explain: Explain = Explain()
+    """How `:explain` answers."""
     record: Record = Record()
     """What is kept of the calls."""
     monitor: Monitor = Monitor()
@@ -47,6 +57,13 @@ class Endpoint(Part):
         default=None, examples=[{"pipeline": "pipelines/churn.py", "on": ["drift", "data: 7d"]}]
     )
     """When and how a new version is trained; null: never."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in _SOURCES if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(_SOURCES)}; found {' and '.join(given) or 'none'}")
+        return self
 
 
 class Spec(Part):

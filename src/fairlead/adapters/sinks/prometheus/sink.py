@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.stalls import Stalls
+from fairlead.adapters.sinks.prometheus.steps import Steps
 from fairlead.adapters.sinks.prometheus.workers import Processes, Workers
 from fairlead.contracts.sink import Part
 
@@ -63,12 +64,13 @@ class PrometheusSink:
         self.stalled = self._stalls.put
         """``seconds``, as the contract says."""
         self._own = Processes(self.registry)
+        self._steps = Steps(self.registry, _SECONDS)
         self._workers: Workers | None = None
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
         key = (endpoint, version)
         if key not in self._meters:
-            self._meters[key] = _Meter(self.waiting.labels(endpoint, version), self._own, key)
+            self._meters[key] = _Meter(self.waiting.labels(endpoint, version), self._own, self._steps, key)
         return self._meters[key]
 
     def workers(self) -> Workers:
@@ -96,11 +98,13 @@ class PrometheusSink:
 class _Meter:
     """One version of one endpoint."""
 
-    def __init__(self, waiting: Gauge, own: Processes, key: tuple[str, str]) -> None:
+    def __init__(self, waiting: Gauge, own: Processes, steps: Steps, key: tuple[str, str]) -> None:
         self.processes = functools.partial(own.live, *key)
         """``live, resident``, as the contract says."""
         self.replaced = functools.partial(own.replaced, *key)
         """``reason``, as the contract says."""
+        self.step = functools.partial(steps.step, *key)
+        """``step, code, seconds``, as the contract says."""
         self.codes: dict[str, int] = {"ok": 0}
         self.rows = 0
         self.histograms = {name: Histogram(bounds) for name, _, bounds in _HISTOGRAMS}
