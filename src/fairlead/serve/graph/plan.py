@@ -8,26 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import numpy as np
 
 from fairlead.contracts.errors import BrokenModel
-from fairlead.contracts.graph import FIRST, MEAN, STACK, VOTE, Graph, Step
-from fairlead.contracts.types import DataType, Signature, TensorSpec
+from fairlead.contracts.graph import FIRST, Graph, Step
+from fairlead.contracts.types import Signature, TensorSpec
 from fairlead.kit.config import nearest
 from fairlead.serve.graph.condition import Condition
+from fairlead.serve.graph.kinds import Kind, alike, combined, constant, fits, kinds, rowwise
 from fairlead.serve.graph.shape import Link, Source, ends, links, waits
-
-
-class Kind(NamedTuple):
-    """What a value is. ``shape``: -1 for a free dimension."""
-
-    datatype: DataType
-    shape: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f"{self.datatype.value} {list(self.shape)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +57,6 @@ def plan(graph: Graph, signature_of: Callable[[str], Signature]) -> Plan:
     return _Planning(graph, signature_of).plan()
 
 
-def fits(kind: Kind, spec: TensorSpec) -> bool:
-    """Whether a value may go into an input."""
-    column = spec.column and len(kind.shape) == 1
-    return kind.datatype is spec.datatype and (column or alike(kind.shape, spec.shape))
-
-
-def alike(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Whether two shapes can be the same."""
-    return len(one) == len(other) and all(a == b or -1 in (a, b) for a, b in zip(one, other, strict=True))
-
-
 def misfit(planned: Planned, endpoint: str, signature: Signature) -> str:
     """Why a signature does not do for a step, as the end of a sentence; empty where it does."""
     specs = {spec.name: spec for spec in signature.inputs}
@@ -99,15 +76,6 @@ def misfit(planned: Planned, endpoint: str, signature: Signature) -> str:
         if there is None or there.datatype is not kind.datatype or not alike(there.shape, kind.shape):
             return f"{name} of {endpoint!r} is {there or 'not there'}, and {kind} is taken from it"
     return ""
-
-
-def kinds(signature: Signature) -> dict[str, Kind]:
-    """What it gives."""
-    return {spec.name: Kind(spec.datatype, rowwise(spec.shape, signature.batched)) for spec in signature.outputs}
-
-
-def rowwise(shape: tuple[int, ...], batched: bool) -> tuple[int, ...]:
-    return (-1, *shape[1:]) if batched and shape else shape
 
 
 class _Planning:
@@ -210,7 +178,7 @@ class _Planning:
             if not (one.fits(kind.datatype) and kind.shape[1:] in ((), (1,))):
                 raise BrokenModel(f"{where}: when compares {origin}, which is {kind}; expected one such value a row")
         if link.step.combine:
-            self._gives[link.name] = {self._combined_name(link): self._combined(link, of, where)}
+            self._gives[link.name] = {self._combined_name(link): combined(link, of, where)}
         elif link.step.function:
             self._gives[link.name] = {
                 spec.name: Kind(spec.datatype, rowwise(spec.shape, self._batched)) for spec in link.step.gives
@@ -234,27 +202,6 @@ class _Planning:
     def _combined_name(self, link: Link) -> str:
         origin = link.of[0]
         return self._output(origin, f"step {link.name!r}") if origin.step else origin.name
-
-    def _combined(self, link: Link, of: list[Kind], where: str) -> Kind:
-        how, kind = link.step.combine, of[0]
-        for origin, other in zip(link.of[1:], of[1:], strict=True):
-            same = other.datatype is kind.datatype and (how == STACK or alike(other.shape, kind.shape))
-            if not same:
-                raise BrokenModel(f"{where}: {link.of[0]} is {kind} and {origin} is {other}; {how} wants them alike")
-        if how == MEAN and not kind.datatype.is_float:
-            raise BrokenModel(f"{where}: {link.of[0]} is {kind}; mean is of floats, vote of labels")
-        if how == VOTE and kind.datatype.is_float:
-            raise BrokenModel(f"{where}: {link.of[0]} is {kind}; vote is of labels, mean of floats")
-        if how != STACK:
-            shape = tuple(max(sizes) for sizes in zip(*(one.shape for one in of), strict=True))
-            return Kind(kind.datatype, shape)
-        for origin, one in zip(link.of, of, strict=True):
-            if len(one.shape) not in (1, 2):
-                raise BrokenModel(
-                    f"{where}: {origin} is {one}; stack takes one value, or one row of them, for each row"
-                )
-        widths = [1 if len(one.shape) == 1 else one.shape[1] for one in of]
-        return Kind(kind.datatype, (kind.shape[0], -1 if -1 in widths else sum(widths)))
 
     def _is_whole(self, link: Link, take: Mapping[str, Source]) -> bool:
         partial = [origin for origin in (*take.values(), *link.of) if origin.step and not self._whole[origin.step]]
@@ -316,21 +263,5 @@ class _Planning:
             kind = self._gives[one.name].get(name)
             if kind is None or name not in value:
                 raise BrokenModel(f"{where}: fallback.value names {', '.join(value)}; taken are {', '.join(one.gives)}")
-            if not _constant(value[name], kind):
+            if not constant(value[name], kind):
                 raise BrokenModel(f"{where}: fallback.value.{name} is {value[name]!r}, and {name} is {kind}")
-
-
-def _constant(value: object, kind: Kind) -> bool:
-    """Whether one value can fill an array of that kind."""
-    if -1 in kind.shape[1:]:
-        return False
-    if kind.datatype is DataType.BYTES:
-        return isinstance(value, str)
-    if kind.datatype is DataType.BOOL:
-        return isinstance(value, bool)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return bool(np.full((), value, kind.datatype.numpy) == value) or kind.datatype.is_float
-    except (OverflowError, ValueError):
-        return False

@@ -26,7 +26,8 @@ from fairlead.contracts.types import Reply, Tensors
 from fairlead.kit.clock import Clock
 from fairlead.serve.call import Call
 from fairlead.serve.executor import check_rows, failure
-from fairlead.serve.graph.plan import Kind, Plan, Planned, alike
+from fairlead.serve.graph.kinds import Kind, alike
+from fairlead.serve.graph.plan import Plan, Planned
 from fairlead.serve.graph.rows import Rows, Value, combined, common, others, pick
 from fairlead.serve.graph.shape import Source
 
