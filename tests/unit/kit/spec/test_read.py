@@ -20,9 +20,7 @@ WRONG = {
     "endpoints:\n  churn:\n    model: m\n    batching: {max_row: 3}": (
         "f.yaml:4: endpoints.churn.batching.max_row is not known; did you mean max_rows?"
     ),
-    "endpoints:\n  churn:\n    modle: m": (
-        "f.yaml:3: endpoints.churn.modle is not known; did you mean model?"
-    ),
+    "endpoints:\n  churn:\n    modle: m": ("f.yaml:3: endpoints.churn.modle is not known; did you mean model?"),
     "projects: x\n" + MINIMAL: "f.yaml:1: projects is not known; did you mean project?",
     "zzz: x\n" + MINIMAL: "f.yaml:1: zzz is not known; expected project, tracking, state, events, record, server,"
     " endpoints",
