@@ -37,7 +37,7 @@ class Step:
     do not go there); none: all rows do.
     ``timeout_ms``: of this step, within the call's deadline; 0 for no time of its own.
     ``combine``: one of COMBINES, over the values ``of``.  ``weights``: for each of them; none: all alike.
-    ``function``: ``package.module:function``.  ``gives``: what the function gives.
+    ``function``: ``package.module:function`` or ``FILE.py:function``.  ``gives``: what the function gives.
     """
 
     name: str

@@ -244,13 +244,18 @@ SHARED: Final[Document] = {
 HEADERS: Final[Document] = {
     "RequestId": {"description": "The id of the request: yours, or a fresh one.", "schema": _STRING},
     "Version": {"description": "The version that answered.", "schema": _STRING},
-    "ServerTiming": {"description": "Milliseconds in the queue and in the model.", "schema": _STRING},
+    "ServerTiming": {
+        "description": "Milliseconds in the queue, in the model and in a graph's steps.",
+        "schema": _STRING,
+    },
+    "Degraded": {"description": "Steps of a graph that a fallback stood in for: STEP=CODE, ...", "schema": _STRING},
     "RetryAfter": {"description": "Seconds.", "schema": {"type": "integer"}},
 }
 REPLY_HEADERS: Final[Document] = {
     "x-request-id": {"$ref": "#/components/headers/RequestId"},
     "fairlead-version": {"$ref": "#/components/headers/Version"},
     "server-timing": {"$ref": "#/components/headers/ServerTiming"},
+    "fairlead-degraded": {"$ref": "#/components/headers/Degraded"},
 }
 PARAMETERS: Final[Document] = {
     "RequestId": {"name": "x-request-id", "in": "header", "schema": _STRING},

@@ -47,20 +47,24 @@ def in_file(uri: str) -> str:
 @functools.cache
 def read(target: str) -> Graph:
     """The graph at ``./FILE.py:NAME`` or ``pkg.module:NAME``. Runs the file. Raises UsageError."""
-    try:
-        if match := _IN_FILE.fullmatch(target):
-            found = getattr(plugins.module_from(Path(match[1]).expanduser()), match[2], None)
-        else:
-            found = plugins.attribute(target)
-    except FairleadError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{target}: reading it raised {type(error).__name__}: {error}") from error
+    found = _found(target)
     if isinstance(found, Written):
         return found.record
     if isinstance(found, Graph):
         return found
     raise UsageError(f"{target} is {type(found).__name__}; name a fairlead.graph.Graph")
+
+
+def _found(target: str) -> Any:
+    """What a file or module has under a name; None where a file has no such name. Raises UsageError."""
+    try:
+        if match := _IN_FILE.fullmatch(target):
+            return getattr(plugins.module_from(Path(match[1]).expanduser()), match[2], None)
+        return plugins.attribute(target)
+    except FairleadError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{target}: reading it raised {type(error).__name__}: {error}") from error
 
 
 def ordered(graphs: Mapping[str, Graph | None]) -> list[str]:
@@ -123,7 +127,9 @@ def live(
 
 def _function(step: records.Step) -> Function:
     """Raises UsageError for one that does not take what the step gives it."""
-    found: Any = plugins.attribute(step.function)
+    found: Any = _found(step.function)
+    if not callable(found):
+        raise UsageError(f"step {step.name!r}: {step.function} is {type(found).__name__}; name a function")
     try:
         inspect.signature(found).bind(**dict.fromkeys(step.take))
     except (TypeError, ValueError) as error:

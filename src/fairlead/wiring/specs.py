@@ -198,6 +198,12 @@ def _check_graph(file: SpecFile, name: str, endpoint: Endpoint) -> Graph | None:
         shape.links(found)
     except UsageError as error:
         raise UsageError(f"{file.at('endpoints', name, 'graph')}: {error}") from None
+    known = list(file.spec.endpoints)
+    for step in found.steps:
+        for called in (step.endpoint, step.fallback.endpoint if step.fallback else ""):
+            if called and called not in known:
+                where = file.at("endpoints", name, "graph", "steps", step.name)
+                raise UsageError(f"{where} calls the endpoint {called!r}{config.nearest(called, known)}; there is none")
     return found
 
 

@@ -49,7 +49,7 @@ class Fallback(Part):
 
 
 def _several(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return (value,) if isinstance(value, str) else value
 
 
 class Step(Part):
@@ -72,13 +72,20 @@ class Step(Part):
     weights: tuple[float, ...] = ()
     """For each of them, for mean and vote; empty: all alike."""
     python: str = ""
-    """A function, `pkg.module:function`: arrays by argument in, a dict of arrays out."""
+    """A function, `pkg.module:function` or `./FILE.py:function`: arrays by argument in, a dict of arrays out."""
     gives: dict[str, Tensor] = Field(default_factory=dict)
     """What the function gives."""
 
 
 def _text(value: Any) -> Any:
-    return {"python": value} if isinstance(value, str) else value
+    return {"python": value} if isinstance(value, str) else _tuples(value)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples: behind a validator of ours what was JSON is taken for Python, where they differ."""
+    if isinstance(value, dict):
+        return {key: _tuples(one) for key, one in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 class Graph(Part):

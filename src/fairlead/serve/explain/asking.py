@@ -127,6 +127,10 @@ async def ask(live: Live, inputs: Tensors, parameters: dict[str, Scalar], deadli
     if isinstance(outcome, FairleadError):
         raise outcome
     assert outcome is not None  # noqa: S101 - it is done
+    if outcome.degraded:
+        raise Unavailable(
+            f"a fallback answered ({outcome.degraded}), and nothing is explained by that; try again", retry_after=1
+        )
     return outcome
 
 

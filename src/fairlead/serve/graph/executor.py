@@ -124,6 +124,9 @@ class GraphExecutor:
         def done(asked: Call) -> None:
             outcome = asked.outcome
             pipeline.emit(live, asked, {}, unit)
+            if isinstance(outcome, ModelFailed) and one.step.fallback is not None:  # nobody else hears of it
+                said = {"graph": self._name, "step": one.name, "endpoint": endpoint, "version": live.version}
+                log.error("step failed", exc_info=outcome.__cause__, extra={"fields": {**said, "error": str(outcome)}})
             assert outcome is not None  # noqa: S101 - it is done
             answered(outcome)
             if split is not None and isinstance(outcome, Reply):
