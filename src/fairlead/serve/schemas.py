@@ -44,6 +44,7 @@ def of_endpoint(described: Described, key: str) -> Document:
                 "model_name": {"const": described.name},
                 "model_version": {"type": "string"},
                 "id": {"type": "string"},
+                "parameters": ref("Parameters"),
                 "outputs": outputs,
             },
             ["model_name", "outputs"],
@@ -248,14 +249,12 @@ HEADERS: Final[Document] = {
         "description": "Milliseconds in the queue, in the model and in a graph's steps.",
         "schema": _STRING,
     },
-    "Degraded": {"description": "Steps of a graph that a fallback stood in for: STEP=CODE, ...", "schema": _STRING},
     "RetryAfter": {"description": "Seconds.", "schema": {"type": "integer"}},
 }
 REPLY_HEADERS: Final[Document] = {
     "x-request-id": {"$ref": "#/components/headers/RequestId"},
     "fairlead-version": {"$ref": "#/components/headers/Version"},
     "server-timing": {"$ref": "#/components/headers/ServerTiming"},
-    "fairlead-degraded": {"$ref": "#/components/headers/Degraded"},
 }
 PARAMETERS: Final[Document] = {
     "RequestId": {"name": "x-request-id", "in": "header", "schema": _STRING},

@@ -21,6 +21,7 @@ from fairlead.contracts.errors import (
     Unavailable,
 )
 from fairlead.contracts.graph import Fallback, Graph, Step
+from fairlead.contracts.plans import Share, TrafficSplit
 from fairlead.contracts.runtime import Traits
 from fairlead.contracts.types import DataType, Reply, Signature, Tensors
 from fairlead.kit.clock import SystemClock
@@ -32,6 +33,7 @@ from fairlead.serve.executor import Elsewhere
 from fairlead.serve.graph.executor import GraphExecutor
 from fairlead.serve.graph.plan import plan
 from fairlead.serve.pipeline import Pipeline
+from fairlead.serve.split import Split
 from fairlead.testing.models import Model
 from fairlead.testing.sinks import MemorySink
 
@@ -291,6 +293,20 @@ async def test_a_version_that_came_later_is_asked_and_one_that_does_not_fit_is_n
     assert "version 3 of 'risk-a' does not fit into the graph: score of 'risk-a' is FP64 [-1], and FP32 [-1]" in str(
         answer
     )
+    bench.close()
+
+
+async def test_a_split_of_a_steps_endpoint_is_followed() -> None:
+    bench = Bench()
+    lives = {"1": bench.catalog.resolve("risk-a"), "2": bench.put("risk-a", Model(scored(5), SCORER), "2")}
+    shares = (Share("1", "champion", 50), Share("2", "challenger", 50))
+    bench.catalog.splits["risk-a"] = Split(TrafficSplit("risk-a", "m", shares, salt="s"), lives, None, SystemClock())
+    for _ in range(60):
+        bench.send()
+    await bench.settle(60)
+    told = {tuple(outputs(answer)["score"]) for answer in bench.outcomes}
+    assert told == {(12.0, 28.0, 44.0), (24.0, 56.0, 88.0)}
+    assert sum(bench.sink.meters["risk-a", version].outcomes["ok"] for version in ("1", "2")) == 60
     bench.close()
 
 
