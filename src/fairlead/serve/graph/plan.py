@@ -25,7 +25,8 @@ class Planned:
     ``whole``: whether it holds for all rows.
     """
 
-    link: Link
+    name: str
+    step: Step
     take: Mapping[str, Source]
     of: tuple[Source, ...]
     when: tuple[tuple[Condition, Source | None], ...]
@@ -33,23 +34,19 @@ class Planned:
     gives: Mapping[str, Kind]
     whole: bool
 
-    @property
-    def name(self) -> str:
-        return self.link.name
-
-    @property
-    def step(self) -> Step:
-        return self.link.step
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``steps``: in an order in which they can run.  ``outputs``: of the graph.  ``waits``: step to those before it."""
+    """``steps``: in an order in which they can run.  ``outputs``: of the graph.  ``waits``: step to those before it.
+
+    ``after``: step to those behind it.
+    """
 
     signature: Signature
     steps: Mapping[str, Planned]
     outputs: Mapping[str, Source]
     waits: Mapping[str, tuple[str, ...]]
+    after: Mapping[str, tuple[str, ...]]
 
 
 def plan(graph: Graph, signature_of: Callable[[str], Signature]) -> Plan:
@@ -107,7 +104,8 @@ class _Planning:
         )
         by_name = {link.name: link for link in self._links}
         waiting = {link.name: waits(link, by_name) for link in self._links}
-        return Plan(signature, {one.name: one for one in found}, outputs, waiting)
+        after = {name: tuple(other for other in waiting if name in waiting[other]) for name in waiting}
+        return Plan(signature, {one.name: one for one in found}, outputs, waiting, after)
 
     def _take(self, link: Link) -> dict[str, Source]:
         """What is named, and what the endpoint takes besides from inputs of the same names."""
@@ -187,7 +185,8 @@ class _Planning:
             self._gives[link.name] = kinds(self._signatures[link.step.endpoint])
         self._whole[link.name] = self._is_whole(link, take)
         planned = Planned(
-            link,
+            link.name,
+            link.step,
             {name: self._resolved(origin, where) for name, origin in take.items()},
             tuple(self._resolved(origin, where) for origin in link.of),
             tuple((one, self._resolved(origin, where) if origin else None) for one, origin in link.when),

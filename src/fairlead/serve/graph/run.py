@@ -65,7 +65,7 @@ class Run:
 
     def stop(self) -> None:
         """Nobody waits any more: take back what was asked."""
-        self._over = True
+        self._over, self._end = True, _nobody
         for cancel in list(self._asked.values()):
             cancel()
         self._asked.clear()
@@ -107,9 +107,10 @@ class Run:
                 self._failed(one, answer, endpoint)
                 return
             try:
-                outputs = {name: Value(_checked(answer.outputs, name, kind), at) for name, kind in one.gives.items()}
-                if self._plan.signature.batched:
-                    check_rows({name: value.array for name, value in outputs.items()}, rows)
+                least = rows if self._plan.signature.batched else -1
+                outputs = {
+                    name: Value(_checked(answer.outputs, name, kind, least), at) for name, kind in one.gives.items()
+                }
             except FairleadError as error:
                 self._failed(one, error, endpoint)
             else:
@@ -132,14 +133,12 @@ class Run:
             if wanted == one.name:
                 del self._wanting[name]
                 self._stand_in(self._plan.steps[name], error)
-        for name, before in self._plan.waits.items():
-            if one.name in before:
-                self._waiting[name] -= 1
-                if not self._waiting[name]:
-                    self._start(self._plan.steps[name])
+        for name in self._plan.after[one.name]:
+            self._waiting[name] -= 1
+            if not self._waiting[name]:
+                self._start(self._plan.steps[name])
         if len(self._values) > len(self._plan.steps) and not self._over:
-            self._over = True
-            self._end({name: self._value(source).array for name, source in self._plan.outputs.items()})
+            self._finish({name: self._value(source).array for name, source in self._plan.outputs.items()})
 
     def _failed(self, one: Planned, error: FairleadError, endpoint: str) -> None:
         """Let the step's fallback stand in, where it has one and there is time; else that is the answer."""
@@ -175,8 +174,14 @@ class Run:
 
     def _give_up(self, error: FairleadError) -> None:
         if not self._over:
+            end = self._end
             self.stop()
-            self._end(error)
+            end(error)
+
+    def _finish(self, outputs: Tensors) -> None:
+        end = self._end
+        self._over, self._end = True, _nobody  # what it ends holds this: nothing is left for the garbage collector
+        end(outputs)
 
     def _value(self, source: Source) -> Value:
         return self._values[source.step][source.name]
@@ -187,6 +192,8 @@ class Run:
 
     def _rows_of(self, one: Planned) -> Rows | None:
         """The rows that come to a step: those of what it takes for which its conditions hold."""
+        if one.whole:
+            return None
         if one.name not in self._rows:
             at = common([self._value(source).at for source in one.take.values() if self._has(source)])
             for condition, source in one.when:
@@ -201,13 +208,21 @@ class Run:
         return self._rows[one.name]
 
 
-def _checked(answer: Tensors, name: str, kind: Kind) -> np.ndarray[Any, Any]:
-    """An output as the plan expects it. Raises ModelFailed."""
+def _nobody(_answer: Tensors | FairleadError) -> None:
+    """It is over."""
+
+
+def _checked(answer: Tensors, name: str, kind: Kind, rows: int) -> np.ndarray[Any, Any]:
+    """An output as the plan expects it. ``rows``: -1 where there are none. Raises ModelFailed."""
     array = answer.get(name)
     if array is None:
         raise ModelFailed(f"it gave {', '.join(answer) or 'nothing'}, and no {name}")
-    if array.dtype != kind.datatype.numpy or not alike(array.shape, kind.shape):
+    shape = array.shape
+    fits = (rows >= 0 and len(shape) > 0 and shape[1:] == kind.shape[1:]) or alike(shape, kind.shape)
+    if not fits or array.dtype != kind.datatype.numpy:
         raise ModelFailed(f"{name} came as {array.dtype} {list(array.shape)}; expected {kind}")
+    if rows >= 0:
+        check_rows({name: array}, rows)
     return array
 
 

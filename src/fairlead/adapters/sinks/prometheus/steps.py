@@ -23,6 +23,12 @@ class Steps:
             registry=registry,
         )
 
+        self._known: dict[tuple[str, str, str, str], tuple[Histogram, Counter]] = {}
+
     def step(self, endpoint: str, version: str, step: str, code: str, seconds: float) -> None:
-        self._seconds.labels(endpoint, version, step).observe(seconds)
-        self._ended.labels(endpoint, version, step, code).inc()
+        key = (endpoint, version, step, code)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = (self._seconds.labels(*key[:3]), self._ended.labels(*key))
+        known[0].observe(seconds)
+        known[1].inc()
