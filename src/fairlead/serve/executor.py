@@ -121,7 +121,7 @@ class Executor(Protocol):
     """Where a batch runs. ``done`` is called on the event loop, once, with what became of the parts."""
 
     kind: str
-    """``inline``, ``thread`` or ``process``."""
+    """``inline``, ``thread``, ``process`` or ``graph``."""
 
     def submit(self, parts: list[Part], done: Done) -> None: ...
 
