@@ -66,6 +66,7 @@ def metrics() -> str:
     sink.endpoint("churn", "1").upstream_asked("http://10.0.0.5:8000", "ok")
     sink.endpoint("churn", "1").wanted(1)
     sink.endpoint("churn", "1").woke(0.5)
+    sink.endpoint("risk", "1").step("scaled", "ok", 0.0)
     sink.workers().silent("0")
     sink.events("parquet", 1, 0)
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]

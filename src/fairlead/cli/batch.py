@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,9 +52,14 @@ def batch(
         str, typer.Argument(help="What `fairlead serve` takes, or the name of an endpoint in the fairlead.yaml here.")
     ],
     source: Annotated[
-        str, typer.Option("--input", help="CSV, JSON Lines (both also .gz) or Parquet; a folder of them; s3://BUCKET/PREFIX.")
+        str,
+        typer.Option(
+            "--input", help="CSV, JSON Lines (both also .gz) or Parquet; a folder of them; s3://BUCKET/PREFIX."
+        ),
     ],
-    output: Annotated[str, typer.Option("--output", help="One file (.parquet, .csv, .jsonl) or a folder of shards; s3:// too.")],
+    output: Annotated[
+        str, typer.Option("--output", help="One file (.parquet, .csv, .jsonl) or a folder of shards; s3:// too.")
+    ],
     version: Annotated[str, typer.Option(help="Version of a registered model.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a job that did not come to its end.")] = False,
     keep: Annotated[
@@ -125,7 +131,8 @@ def _target(model: str, runtime: str, trust_pickle: bool) -> serving.Target:
         endpoints = files.read(path).spec.endpoints
         if model in endpoints:
             found = specs.target(model, endpoints[model])
-            return serving.Target(found.uri, found.name, found.trust_pickle or trust_pickle, runtime or found.runtime)
+            trusted = found.trust_pickle or trust_pickle
+            return replace(found, trust_pickle=trusted, runtime=runtime or found.runtime)
         if re.fullmatch(r"[A-Za-z0-9._-]+", model) and not Path(model).exists():
             known = tuple(endpoints)
             raise UsageError(

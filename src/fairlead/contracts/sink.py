@@ -45,6 +45,9 @@ class EndpointMeter(Protocol):
     def woke(self, seconds: float) -> None:
         """The first call after a sleep waited so long until a replica was there."""
 
+    def step(self, step: str, code: str, seconds: float) -> None:
+        """One step of a graph ended: ``code`` is ok, else why it has no answer, or a fallback's."""
+
 
 class WorkersMeter(Protocol):
     """Measures the worker processes of one server; kept by their supervisor."""

@@ -137,15 +137,22 @@ class Signature:
 
 
 class Timing(NamedTuple):
-    """What happened to a call, in seconds. ``rows`` is the size of the (last) batch it rode in."""
+    """What happened to a call, in seconds. ``rows`` is the size of the (last) batch it rode in.
+
+    ``steps``: by name, where a graph answered.
+    """
 
     queue: float = 0.0
     compute: float = 0.0
     rows: int = 0
+    steps: tuple[tuple[str, float], ...] = ()
 
 
 class Reply(NamedTuple):
-    """The answer to one call: all rows of the call, in its own order."""
+    """The answer to one call: all rows of the call, in its own order.
+
+    ``degraded``: what of it is a fallback's, and why, ``STEP=CODE, ...``; empty for nothing.
+    """
 
     outputs: Tensors
     endpoint: str

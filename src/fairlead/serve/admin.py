@@ -47,11 +47,13 @@ class Pages:
         draining: Callable[[], bool],
         exposition: Exposition,
         troubles: Callable[[], list[str]] = list,
+        explained: Callable[[Live], bool] = lambda _live: False,
     ) -> None:
         self._catalog = catalog
         self._draining = draining
         self._exposition = exposition
         self._troubles = troubles
+        self._explained = explained
         self._started = int(time.time())
 
     async def home(self, _: Request) -> Response:
@@ -126,6 +128,7 @@ class Pages:
                 platform=live.model.traits.platform,
                 signature=live.signature,
                 example=live.example,
+                explained=self._explained(live),
             )
             for live in self._catalog.endpoints()
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.applications import Starlette
@@ -11,6 +11,10 @@ from starlette.routing import Route
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.events import Accepted
 from fairlead.serve.admin import Exposition, Pages, loading, measured, refuse, unknown_route, wrong_method
+from fairlead.serve.endpoint import Live
+from fairlead.serve.explain.asking import Explainer
+from fairlead.serve.explaining import ROUTE as EXPLAIN
+from fairlead.serve.explaining import explaining
 from fairlead.serve.front import Front
 from fairlead.serve.http import inference, labels
 from fairlead.serve.repository import Control, Locked
@@ -22,6 +26,7 @@ class Application:
     """What the routes need. ``draining`` is set by whoever owns the server's life, ``exposition`` by who knows of more
     processes than this one. ``troubles``: what does not work beside serving.  ``feedback``: keeps labels; None where
     there is nothing to keep them in.  ``control``: loads and unloads.
+    ``explainers``: of a version, by endpoint and version.
     """
 
     front: Front
@@ -30,6 +35,14 @@ class Application:
     troubles: Callable[[], list[str]] = field(default=list)
     feedback: Callable[[bytes], Accepted] | None = None
     control: Control = field(default_factory=Locked)
+    explainers: Mapping[tuple[str, str], Explainer] = field(default_factory=dict)
+
+    def explainer(self, live: Live) -> Explainer:
+        return self.explainers.get((live.endpoint, live.version), Explainer())
+
+    def explained(self, live: Live) -> bool:
+        """Whether its rows can be explained."""
+        return self.explainer(live).background is not None
 
     def is_draining(self) -> bool:
         return self.draining()
@@ -46,11 +59,14 @@ def build(application: Application) -> Starlette:
     """The ASGI application."""
     front = application.front
     exposition = application.exposition or application.own
-    pages = Pages(front.pipeline.catalog, application.is_draining, exposition, application.in_trouble)
+    pages = Pages(
+        front.pipeline.catalog, application.is_draining, exposition, application.in_trouble, application.explained
+    )
     get, post = ["GET"], ["POST"]
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
     routes = [Route(one.pattern, inference(front, one.edge, one.pattern), methods=post) for one in INFERENCE]
     routes += [
+        Route(EXPLAIN, explaining(front, application.explainer), methods=post),
         Route("/", pages.home, methods=get),
         Route("/healthz", pages.alive, methods=get),
         Route("/readyz", pages.ready, methods=get),

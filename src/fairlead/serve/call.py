@@ -39,6 +39,7 @@ class Call:
         "arrived",
         "compute",
         "deadline",
+        "degraded",
         "group",
         "inputs",
         "lane",
@@ -50,6 +51,7 @@ class Call:
         "ride",
         "rows",
         "started",
+        "steps",
         "waiting",
     )
 
@@ -85,8 +87,12 @@ class Call:
         """The batch it rode in, whole, where it rode in one."""
         self.place = 0
         """Its first row in that batch."""
+        self.steps: tuple[tuple[str, float], ...] = ()
+        """Seconds of each step, where a graph answers it."""
+        self.degraded = ""
+        """What of its answer is a fallback's, and why; empty for nothing."""
         self.waiting: Future[None] | None = None
-        """What a stage before the queue waits for; cancelled when the call ends meanwhile."""
+        """What a stage before the queue, or a graph, waits for; cancelled when the call ends meanwhile."""
         self._done: Callable[[Call], None] | None = done
         self._pieces: list[tuple[int, Tensors]] | None = None
         self._pending = rows
@@ -114,7 +120,7 @@ class Call:
         return self.finish(Cancelled("the caller closed the connection before the answer was ready"))
 
     def timing(self) -> Timing:
-        return Timing(queue=max(0.0, self.started - self.arrived), compute=self.compute, rows=self.ridden)
+        return Timing(max(0.0, self.started - self.arrived), self.compute, self.ridden, self.steps)
 
     def give(self, start: int, rows: int, outputs: Tensors) -> Tensors | None:
         """Take the outputs of rows ``start`` to ``start + rows``; the whole answer once all rows are there."""

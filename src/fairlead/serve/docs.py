@@ -126,6 +126,8 @@ def _calls(described: Described, key: str, base: str) -> str:
         ("KServe V1", f"/v1/models/{name}:predict", examples.v1),
         ("MLflow", f"/serving-endpoints/{name}/invocations", examples.invocations),
     ]
+    if described.explained:
+        routes.append(("Explain", f"/v1/models/{name}:explain", examples.v1))
     large = examples.large(described)
     panes = []
     for title, path, body in routes[:1] if large else routes:

@@ -240,7 +240,7 @@ class Live:
             self._fail(call, failure(error))
             return
         if outputs is not None:
-            call.finish(Reply(outputs, self.endpoint, self.version, call.timing()))
+            call.finish(Reply(outputs, self.endpoint, self.version, call.timing(), call.degraded))
 
     def _fail(self, call: Call, error: FairleadError) -> None:
         if call.finish(error):

@@ -26,6 +26,7 @@ class Described:
 
     ``version`` answers calls that name none; ``versions`` are all that are live.  ``platform``: the OIP string.
     ``example``: arrays per the signature, rows on axis 0; without one a row is made up from the signature.
+    ``explained``: whether ``:explain`` answers.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Described:
     platform: str
     signature: Signature
     example: Tensors | None = None
+    explained: bool = False
 
 
 def row(described: Described) -> Tensors:

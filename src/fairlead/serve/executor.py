@@ -122,7 +122,7 @@ class Executor(Protocol):
 
     @property
     def kind(self) -> str:
-        """``inline``, ``thread`` or ``process``."""
+        """``inline``, ``thread``, ``process``, ``remote`` or ``graph``."""
 
     def submit(self, parts: list[Part], done: Done) -> None: ...
 

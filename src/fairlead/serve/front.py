@@ -185,6 +185,8 @@ class HttpExchange(Exchange):
 
     def told(self, reply: Reply, identity: str) -> bytes:
         kept = f"fairlead-prediction-id: {identity}\r\n" if identity else ""
+        if reply.degraded:
+            kept += f"fairlead-degraded: {reply.degraded}\r\n"
         return f"server-timing: {timing(reply)}\r\nfairlead-version: {reply.version}\r\n{kept}".encode()
 
     def later(self, seconds: int) -> bytes:
@@ -212,5 +214,6 @@ def _request_id(given: bytes | None) -> str:
 
 def timing(reply: Reply) -> str:
     """What happened to a call, as ``server-timing`` says it."""
-    queue, compute, rows = reply.timing
-    return f'queue;dur={queue * 1000:.3f}, compute;dur={compute * 1000:.3f}, batch;desc="{rows} rows"'
+    queue, compute, rows, steps = reply.timing
+    told = f'queue;dur={queue * 1000:.3f}, compute;dur={compute * 1000:.3f}, batch;desc="{rows} rows"'
+    return told + "".join(f", step-{name};dur={seconds * 1000:.3f}" for name, seconds in steps) if steps else told

@@ -123,6 +123,8 @@ def _endpoint_paths(described: Described, key: str) -> Document:
         f"/v1/models/{path}:predict": {"post": _v1(described, key)},
         f"/serving-endpoints/{path}/invocations": {"post": _invocations(described, key, name)},
     }
+    if described.explained:
+        paths[f"/v1/models/{path}:explain"] = {"post": _explain(described, key)}
     for version in described.versions:
         one = f"{base}/versions/{quote(version)}"
         paths[one] = {"get": _get(f"Metadata of {name}, version {version}", "ModelMetadata", model, name, unready=True)}
@@ -159,6 +161,21 @@ def _v1(described: Described, key: str) -> Document:
         content["example"] = examples.v1(described)
     reply = {"application/json": {"schema": schemas.ref(f"{key}_predictions")}}
     return _post("KServe V1", described.name, {"application/json": content}, reply, "Error")
+
+
+def _explain(described: Described, key: str) -> Document:
+    content: Document = {"schema": schemas.ref(f"{key}_v1")}
+    if not examples.large(described):
+        content["example"] = examples.v1(described)
+    reply = {"application/json": {"schema": schemas.ref("Explanations")}}
+    operation = _post(
+        "KServe V1: what each column adds to the answer", described.name, {"application/json": content}, reply, "Error"
+    )
+    operation["description"] = (
+        "Shapley values against background rows: they add up to value less base. "
+        "parameters may have output, column and samples."
+    )
+    return operation
 
 
 def _invocations(described: Described, key: str, whose: str) -> Document:

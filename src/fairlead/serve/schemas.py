@@ -44,6 +44,7 @@ def of_endpoint(described: Described, key: str) -> Document:
                 "model_name": {"const": described.name},
                 "model_version": {"type": "string"},
                 "id": {"type": "string"},
+                "parameters": ref("Parameters"),
                 "outputs": outputs,
             },
             ["model_name", "outputs"],
@@ -150,6 +151,31 @@ SHARED: Final[Document] = {
         "description": "Flat in row-major order, or nested as the shape says; null is a missing value.",
         "items": {"anyOf": [ref("TensorData"), {"type": ["number", "string", "boolean", "null"]}]},
     },
+    "Explanations": {
+        "type": "object",
+        "properties": {
+            "predictions": {"description": "What :predict answers."},
+            "explanations": {
+                "type": "array",
+                "description": "One a row; the attributions add up to value less base.",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "output": _STRING,
+                        "column": {"type": "integer"},
+                        "value": {"type": "number"},
+                        "base": {"type": "number"},
+                        "attributions": {"type": "object", "additionalProperties": {"type": "number"}},
+                        "standard_errors": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+                        "exact": {"type": "boolean"},
+                        "background_rows": {"type": "integer"},
+                    },
+                    "required": ["output", "value", "base", "attributions", "exact", "background_rows"],
+                },
+            },
+        },
+        "required": ["predictions", "explanations"],
+    },
     "TensorMetadata": {
         "type": "object",
         "properties": {
@@ -219,7 +245,10 @@ SHARED: Final[Document] = {
 HEADERS: Final[Document] = {
     "RequestId": {"description": "The id of the request: yours, or a fresh one.", "schema": _STRING},
     "Version": {"description": "The version that answered.", "schema": _STRING},
-    "ServerTiming": {"description": "Milliseconds in the queue and in the model.", "schema": _STRING},
+    "ServerTiming": {
+        "description": "Milliseconds in the queue, in the model and in a graph's steps.",
+        "schema": _STRING,
+    },
     "RetryAfter": {"description": "Seconds.", "schema": {"type": "integer"}},
 }
 REPLY_HEADERS: Final[Document] = {

@@ -95,6 +95,7 @@ def _told(sink: Sink, calls: int) -> bytes:
         meter.upstream("http://10.0.0.5:8000", 0, False)
         meter.upstream_asked("http://10.0.0.5:8000", "ok")
         meter.woke(0.5)
+        meter.step("scaled", "ok", 0.25)
         sink.stalled(0.0625)
         sink.edge_error("/invocations", "not_found")
         sink.events("parquet", 2, 1)

@@ -14,6 +14,7 @@ class MemoryMeter:
     ``own``: processes of the model and their bytes.  ``lost``: those that ended unasked, by reason.
     ``asked``: requests to other servers by address and outcome.  ``upstreams``: those under way, and who is left out.
     ``replicas``: wanted, each time that this changed.  ``wakes``: seconds that each one took.
+    ``steps``: of a graph, by name and code.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class MemoryMeter:
         self.upstreams: dict[str, tuple[int, bool]] = {}
         self.replicas: list[int] = []
         self.wakes: list[float] = []
+        self.steps: Counter[tuple[str, str]] = Counter()
 
     def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:  # noqa: ARG002 - the contract
         self.outcomes["ok"] += 1
@@ -61,6 +63,9 @@ class MemoryMeter:
 
     def woke(self, seconds: float) -> None:
         self.wakes.append(seconds)
+
+    def step(self, step: str, code: str, seconds: float) -> None:  # noqa: ARG002 - the contract
+        self.steps[step, code] += 1
 
 
 class MemoryWorkersMeter:
@@ -119,6 +124,7 @@ class MemorySink:
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}
             counts |= {f"asked:{':'.join(key)}:{' '.join(one)}": count for one, count in meter.asked.items()}
+            counts |= {f"step:{':'.join((*key, *step))}": count for step, count in meter.steps.items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
         return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"
 

@@ -109,7 +109,7 @@ def job(home: Home, asked: Asked, command: Command, tell: Callable[[Progress], N
     places = Places.of(asked.output, asked.form) if delivery is None else delivery.places
     reads, files = inputs.find(asked.source, tables)
     source, target = tables(reads), tables(places.form)
-    uri = _versioned(asked.target.uri, asked.version)
+    uri = _versioned(asked.target.model, asked.version)
     bundle = opener(home).open(uri, trust_pickle=asked.target.trust_pickle, runtime=asked.target.runtime)
     signature, limit, answer = _described(bundle)
     fields = source.fields(files[0])

@@ -8,9 +8,11 @@ import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from fairlead.contracts.errors import UsageError
+from fairlead.contracts.graph import Graph
 from fairlead.contracts.sink import EndpointMeter, Sink
 from fairlead.kit import plugins, upstreams
 from fairlead.kit.clock import SystemClock
@@ -22,6 +24,7 @@ from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
+from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
 from fairlead.serve.pace import Pace
@@ -37,7 +40,7 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_n
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
-from fairlead.wiring import placing, watching
+from fairlead.wiring import explaining, graphs, placing, watching
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
@@ -48,7 +51,7 @@ _log = logging.getLogger("fairlead.serve")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A model to serve: ``uri`` as the user gave it, ``name`` when they chose one.
+    """A model to serve: ``uri`` as the user gave it, ``name`` when they chose one. A graph has no URI.
 
     ``settings``: this endpoint's own; None takes those that all endpoints of the server share.
     ``upstream``: the other servers that ``uri`` stands for.
@@ -60,11 +63,24 @@ class Target:
     runtime: str = ""
     settings: EndpointSettings | None = None
     upstream: Upstream | None = None
+    graph: Graph | None = None
+    explain: explaining.Explained = explaining.Explained()
+
+    @property
+    def model(self) -> str:
+        """The URI. Raises UsageError for a graph."""
+        if self.graph is not None:
+            raise UsageError(
+                f"endpoint {self.name!r} is a graph, which only a server answers: `fairlead up` or `fairlead serve`"
+            )
+        return self.uri
 
 
 def target(text: str, *, trust_pickle: bool = False, runtime: str = "") -> Target:
-    """``URI`` or ``NAME=URI``."""
+    """``URI`` or ``NAME=URI``; ``FILE.py:NAME`` is a graph."""
     name, uri = split_name(text)
+    if file := graphs.in_file(uri):
+        return Target("", endpoint_name(name or Path(file).stem), graph=graphs.read(uri))
     upstream = Upstream(upstreams.parse(uri)) if uri.startswith(upstreams.MARK) else None
     return Target(uri, endpoint_name(name) if name else "", trust_pickle, runtime, upstream=upstream)
 
@@ -74,7 +90,7 @@ def targets(texts: Sequence[str], *, trust_pickle: bool = False, runtime: str = 
     found = []
     for text in texts:
         one = target(text, trust_pickle=trust_pickle, runtime=runtime)
-        folder = parse(one.uri).path
+        folder = None if one.graph else parse(one.uri).path
         held = repository(folder) if folder is not None else []
         if held and one.name:
             raise UsageError(
@@ -144,10 +160,11 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     """``parts``: what a server and a worker differ in."""
     front, targets = application.front, named(plan.targets)
     catalog = front.pipeline.catalog
-    watched = watching.Watched({one.name: one.uri for one in targets}, plan.kept)
+    watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
-    loading = Loading(plan, front.sink, recording, residency, int(name))
+    loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline)
+    application.explainers = loading.explainers
     following = [
         found
         for one in targets
@@ -199,6 +216,10 @@ class Loading:
     residency: Residency | None = None
     place: int = 0
     """Of the worker, among those of its server."""
+    pipeline: Pipeline | None = None
+    """That the steps of graphs go through."""
+    explainers: dict[tuple[str, str], Explainer] = field(default_factory=dict)
+    """Of what was loaded, by endpoint and version."""
 
     def first(self, one: Target, loop: asyncio.AbstractEventLoop) -> Live:
         """What the URI names."""
@@ -209,12 +230,17 @@ class Loading:
         return self._load(one, f"models:/{parse(one.uri).model}/{version}", loop)
 
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
-        settings = self.plan.placed(one.settings or self.plan.endpoints, self.place)
+        settings, example = self.plan.placed(one.settings or self.plan.endpoints, self.place), None
         if one.upstream is not None:
             live = live_upstream(one.name, one.upstream, settings, self.sink, SystemClock(), loop)
+        elif one.graph is not None and self.pipeline is not None:
+            live = graphs.live(one.name, one.graph, settings, self.sink, self.pipeline, loop)
         else:
             bundle = opener(self.plan.home).open(uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
             live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency)
+            example = bundle.example
+        made = explaining.explainer(one.name, one.explain, live.signature, example)
+        self.explainers[live.endpoint, live.version] = made
         if self.recording is not None:
             live.tape = self.recording.tape(live.endpoint, live.version, batched=live.signature.batched)
             for trouble in self.misfits(live):
@@ -240,7 +266,7 @@ def supervisor(settings: ServerSettings, command: Command, on_ready: Callable[[i
 
 
 def named(targets: Sequence[Target]) -> list[Target]:
-    """Every target with its endpoint name. Raises UsageError when two would share one."""
+    """Every target with its endpoint name, graphs behind what they call. Raises UsageError when two would share one."""
     found: dict[str, Target] = {}
     for one in targets:
         name = one.name or endpoint_name(Opener.default_name(one.uri))
@@ -249,7 +275,7 @@ def named(targets: Sequence[Target]) -> list[Target]:
                 f"two models would be endpoint {name!r} ({found[name].uri}, {one.uri}); name one: NAME={one.uri}"
             )
         found[name] = replace(one, name=name)
-    return list(found.values())
+    return [found[name] for name in graphs.ordered({name: one.graph for name, one in found.items()})]
 
 
 def live_version(

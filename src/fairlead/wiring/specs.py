@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.contracts.errors import MissingExtra, UsageError
+from fairlead.contracts.graph import Graph
 from fairlead.contracts.scaling import Scaling
 from fairlead.kit import config, plugins
 from fairlead.kit.config import Home, Located
+from fairlead.kit.spec import graph as spec_graph
 from fairlead.kit.spec import read as files
 from fairlead.kit.spec.loop import Monitor
 from fairlead.kit.spec.read import SpecFile
@@ -21,8 +23,10 @@ from fairlead.monitor.findings import DAY_MS, Contract
 from fairlead.monitor.seasons import Season
 from fairlead.package.sources import Kind, parse
 from fairlead.serve.columns import Keeping
+from fairlead.serve.graph import shape
 from fairlead.serve.settings import EndpointSettings, ServerSettings
-from fairlead.wiring import serving, specs_upstream, stores, watching
+from fairlead.wiring import graphs, serving, specs_upstream, stores, watching
+from fairlead.wiring.explaining import Explained
 from fairlead.wiring.watching import Kept
 
 EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
@@ -30,6 +34,8 @@ EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@ch
 
 SEASONS: Mapping[str, int] = {"": 0, "day": DAY_MS, "week": 7 * DAY_MS}
 """What ``monitor.season`` may say, in milliseconds."""
+_OF_MODELS = ("runtime", "trust_pickle", "batching", "threads", "executor", "processes", "hang_seconds", "providers")
+"""Parts of an endpoint that a graph does not have."""
 _LOOP = {"rollout": "fairlead.wiring.specs_rollout:check", "retrain": "fairlead.wiring.specs_retrain:check"}
 """Parts of an endpoint that need heavier libraries, and who checks them."""
 
@@ -40,8 +46,14 @@ def read(path: Path) -> SpecFile:
     What it says of rollouts and retraining is left to ``check``.
     """
     file = files.read(path)
+    found: dict[str, Graph | None] = {}
     for name, endpoint in file.spec.endpoints.items():
+        found[name] = _check_graph(file, name, endpoint)
         _check(file, name, endpoint)
+    try:
+        graphs.ordered(found)
+    except UsageError as error:
+        raise UsageError(f"{file.at('endpoints')}: {error}") from None
     return file
 
 
@@ -160,10 +172,23 @@ def champions(home: Home) -> dict[str, Any]:
 
 def target(name: str, endpoint: Endpoint) -> serving.Target:
     """What an endpoint of a spec serves, and how."""
+    asked = endpoint.explain
+    explain = Explained(asked.background, asked.samples, asked.output, asked.column)
     if (upstream := specs_upstream.upstream(name, endpoint)) is not None:
-        return serving.Target(upstream.uri, name, settings=settings(endpoint), upstream=upstream)
+        return serving.Target(upstream.uri, name, settings=settings(endpoint), upstream=upstream, explain=explain)
+    if endpoint.graph is not None:
+        return serving.Target("", name, settings=settings(endpoint), graph=graph(endpoint.graph), explain=explain)
     one = serving.target(endpoint.model, trust_pickle=endpoint.trust_pickle, runtime=endpoint.runtime)
-    return replace(one, uri=endpoint.model, name=name, settings=settings(endpoint))
+    return replace(one, uri=endpoint.model, name=name, settings=settings(endpoint), explain=explain)
+
+
+def graph(asked: spec_graph.Graph) -> Graph:
+    """The graph that a spec says, or names. Raises UsageError."""
+    if not asked.python:
+        return spec_graph.record(asked)
+    if asked.steps or asked.inputs or asked.outputs:
+        raise UsageError(f"python names a graph, {asked.python}; leave inputs, steps and outputs out")
+    return graphs.read(asked.python)
 
 
 def uri(name: str, endpoint: Endpoint) -> str:
@@ -184,23 +209,47 @@ def _processes(endpoint: Endpoint) -> str:
     return "processes" if endpoint.processes > 1 else "hang_seconds"
 
 
+def _check_graph(file: SpecFile, name: str, endpoint: Endpoint) -> Graph | None:
+    """The graph of an endpoint that is one. Raises UsageError for one that cannot be, or a part that no graph has."""
+    if endpoint.graph is None:
+        return None
+    for part in _OF_MODELS:
+        if part in endpoint.model_fields_set:
+            raise UsageError(
+                f"{file.at('endpoints', name, part)} is for a model; a graph has none of its own: say it at the "
+                "endpoints of its steps"
+            )
+    try:
+        found = graph(endpoint.graph)
+        shape.links(found)
+    except UsageError as error:
+        raise UsageError(f"{file.at('endpoints', name, 'graph')}: {error}") from None
+    known = list(file.spec.endpoints)
+    for step in found.steps:
+        for called in (step.endpoint, step.fallback.endpoint if step.fallback else ""):
+            if called and called not in known:
+                where = file.at("endpoints", name, "graph", "steps", step.name)
+                raise UsageError(f"{where} calls the endpoint {called!r}{config.nearest(called, known)}; there is none")
+    return found
+
+
 def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     """What the spec's own types cannot know. Raises UsageError."""
     asked = _asked(endpoint)
     if endpoint.upstream is not None:
         specs_upstream.check(file, name, endpoint)
     try:
-        source = parse(uri(name, endpoint))
+        source = None if endpoint.graph is not None else parse(uri(name, endpoint))
     except UsageError as error:
         raise UsageError(f"{file.at('endpoints', name, 'model')}: {error}") from None
     if endpoint.runtime and endpoint.runtime not in plugins.names("fairlead.runtimes"):
         known = ", ".join(plugins.names("fairlead.runtimes"))
         raise UsageError(f"{file.at('endpoints', name, 'runtime')} is {endpoint.runtime!r}; installed are {known}")
     for part in ("rollout", "retrain"):
-        if part in asked and source.kind is not Kind.ALIAS:
+        if part in asked and (source is None or source.kind is not Kind.ALIAS):
             raise UsageError(
                 f"{file.at('endpoints', name, part)} needs a model that has other versions: a registered one, by "
-                f"alias, models:/NAME@ALIAS; {source.uri} is none"
+                f"alias, models:/NAME@ALIAS; {source.uri if source else 'this'} is none"
             )
     if file.spec.record is False and (told := asked & {"record", "monitor", "rollout", "retrain"}):
         where = file.at("endpoints", name, min(told))

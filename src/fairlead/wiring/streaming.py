@@ -61,6 +61,7 @@ class Plan:
     record: bool = False
 
     def __post_init__(self) -> None:
+        parse(self.target.model)  # a graph has none
         if self.group and not _GROUP.fullmatch(self.group):
             raise UsageError(f"--group {self.group!r} cannot be used: letters, digits, '_' and '-', at most 64")
         for option, written in (("--output", self.output), ("--dead-letter", self.dead)):
@@ -75,7 +76,7 @@ def place(url: str, option: str) -> Place:
 
 def of_version(target: serving.Target, version: str) -> serving.Target:
     """The same registered model in another version. Raises UsageError for one that is not registered."""
-    model = parse(target.uri).model
+    model = parse(target.model).model
     if not model:
         raise UsageError(f"--version needs a registered model such as models:/churn@champion; {target.uri} is none")
     return replace(target, uri=f"models:/{model}/{version}")

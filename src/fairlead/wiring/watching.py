@@ -123,7 +123,8 @@ def reference(store: StateStore, model: str, version: str) -> Reference | None:
 
 def following(home: Home, watched: Watched, endpoint: str, worker: str, load: Load) -> Following | None:
     """How an endpoint follows the store; None for one that cannot: only registered models have other versions."""
-    if parse(watched.uris[endpoint]).kind is not Kind.ALIAS or not has_state():
+    uri = watched.uris.get(endpoint)
+    if uri is None or parse(uri).kind is not Kind.ALIAS or not has_state():
         return None
 
     def read() -> tuple[int, TrafficSplit] | None:

@@ -150,7 +150,7 @@ def test_the_course_of_an_endpoint() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{model: ''}", 'f.yaml:1: endpoints.c.model is ""; give models:/churn@champion'),
+        ("{model: ''}", 'f.yaml:1: endpoints.c.model is ""; give models:/'),
         ("{model: 's3://b/m'}", "f.yaml:1: endpoints.c.model: s3://b/m: s3:/ is not read here"),
         ("{model: ./m.onnx, runtime: tensors}", "f.yaml:1: endpoints.c.runtime is 'tensors'; installed are "),
         ("{model: ./m.onnx, rollout: {steps: [5]}}", "f.yaml:1: endpoints.c.rollout needs a model that has other"),

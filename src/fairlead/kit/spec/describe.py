@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from fairlead.kit.spec.part import Part, Seconds
 from fairlead.kit.spec.read import part_of
-from fairlead.kit.spec.spec import Spec
+from fairlead.kit.spec.spec import _SOURCES, Endpoint, Spec
 
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 _WIDTH = 44
@@ -84,7 +84,7 @@ def _default(found: FieldInfo) -> str:
 
 def _plain(found: FieldInfo) -> Any:
     """The default as YAML would have it."""
-    given = found.default
+    given = found.get_default(call_default_factory=True)
     if isinstance(given, tuple):
         return [_short(one) for one in given]
     return int(given) if isinstance(given, float) and given.is_integer() else given
@@ -121,6 +121,8 @@ def _sample(part: type[Part], values: Mapping[str, Any], indent: str, *, told: b
                 yield from _sample(inner, given, indent + "  ", told=told)
         elif name in values:
             yield f"{indent}{name}: {_flow(given)}"
+        elif part is Endpoint and name in _SOURCES:
+            continue  # one of them is given
         elif told and inner is not None and isinstance(found.default, BaseModel):
             yield f"{indent}# {name}:"
             yield from (_comment(line, indent) for line in _sample(inner, {}, indent + "  ", told=True))

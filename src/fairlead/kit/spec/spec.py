@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
+from fairlead.kit.spec.explain import Explain
+from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Seconds
 from fairlead.kit.spec.serving import Batching, Record, Replicas, Server, Upstream
@@ -14,17 +16,19 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,1
 """What can stand in a URL and a metric label."""
 
 
-_SOURCES = ("model", "upstream")
+_SOURCES = ("model", "graph", "upstream")
 """What an endpoint can be; it is one of them."""
 
 
 class Endpoint(Part):
-    """A model under a name that clients call."""
+    """A model, a graph of other endpoints, or a model of other servers, under a name that clients call."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _SOURCES]})
 
     model: str = Field(default="", min_length=1)
     """`models:/churn@champion`, `models:/churn/3`, `runs:/ID/PATH`, `./model.onnx`, a folder or `pkg.module:Class`."""
+    graph: AsGraph = Field(default=None, examples=["./risk_graph.py:graph"])
+    """Instead of a model: steps over other endpoints of this spec."""
     upstream: Upstream | None = Field(default=None, examples=[{"urls": ["http://10.0.0.5:8000"]}])
     """Other servers that run the model, instead of `model`."""
     runtime: str = ""
@@ -47,6 +51,8 @@ class Endpoint(Part):
     """Copies of the model that come and go with the calls; null: `processes`, always."""
     providers: tuple[str, ...] = Field(default=(), examples=[["cuda"]])
     """Where the model runs, by the names of its runtime; empty: the CPU."""
+    explain: Explain = Explain()
+    """How `:explain` answers."""
     record: Record = Record()
     """What is kept of the calls."""
     monitor: Monitor = Monitor()

@@ -107,6 +107,8 @@ class V2:
                 blobs.append(tensors.to_binary(array, kind))
                 outputs.append(v2.ResponseOutput(name, kind.value, array.shape, {"binary_data_size": len(blobs[-1])}))
         more: dict[str, Scalar] | None = {"prediction_id": request.prediction} if request.prediction else None
+        if reply.degraded:
+            more = {**(more or {}), "degraded": reply.degraded}
         head = json.encode(v2.InferResponse(reply.endpoint, outputs, reply.version, request.id, more))
         if not blobs:
             return Answer(200, json_headers(), head)

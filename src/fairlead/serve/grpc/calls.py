@@ -54,6 +54,8 @@ class _Called(Exchange):
     def told(self, reply: Reply, identity: str) -> bytes:
         version = reply.version.encode()
         fields = _TIMING + short(timing(reply).encode()) + _VERSION + short(version)
+        if reply.degraded:
+            fields += literal(b"fairlead-degraded", reply.degraded.encode())
         return fields + _PREDICTION + short(identity.encode()) if identity else fields
 
     def later(self, seconds: int) -> bytes:

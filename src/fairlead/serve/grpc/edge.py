@@ -77,8 +77,8 @@ class InferEdge:
         shapes = tuple([array.shape for array in arrays])
         head = _head(reply.endpoint, reply.version, tuple(names), shapes, tuple(kinds))
         parts = [head]
-        if request.id or request.prediction:
-            parts.append(_about(request).SerializeToString())
+        if request.id or request.prediction or reply.degraded:
+            parts.append(_about(request, reply).SerializeToString())
         for array, kind in zip(arrays, kinds, strict=True):
             blob = tensors.to_binary(array, kind)
             parts += (_RAW_TAG, _varint(len(blob)), blob)
@@ -88,11 +88,13 @@ class InferEdge:
         return Answer(status.status_of(error.code), [(b"fairlead-code", error.code.encode())], error.message.encode())
 
 
-def _about(request: Request, **more: str) -> Any:
+def _about(request: Request, reply: Reply, **more: str) -> Any:
     """A response that says whose it is, and nothing else yet."""
     response = InferResponse(id=request.id, **more)
     if request.prediction:
         response.parameters["prediction_id"].string_param = request.prediction
+    if reply.degraded:
+        response.parameters["degraded"].string_param = reply.degraded
     return response
 
 
@@ -112,7 +114,7 @@ def _head(
 
 
 def _typed_answer(reply: Reply, request: Request, outputs: list[tuple[str, Array, DataType]]) -> bytes:
-    response = _about(request, model_name=reply.endpoint, model_version=reply.version)
+    response = _about(request, reply, model_name=reply.endpoint, model_version=reply.version)
     for name, array, kind in outputs:
         output = response.outputs.add(name=name, datatype=kind.value, shape=array.shape)
         getattr(output.contents, _FIELDS[kind][0]).extend(_listed(array, kind))

@@ -21,7 +21,9 @@ WRONG = {
         "f.yaml:4: endpoints.churn.batching.max_row is not known; did you mean max_rows?"
     ),
     "endpoints:\n  churn:\n    modle: m": "f.yaml:3: endpoints.churn.modle is not known; did you mean model?",
-    "endpoints:\n  churn: {}": ("f.yaml:2: endpoints.churn is {}; give one of model, upstream; found none of them"),
+    "endpoints:\n  churn: {}": (
+        "f.yaml:2: endpoints.churn is {}; give one of model, graph, upstream; found none of them"
+    ),
     "projects: x\n" + MINIMAL: "f.yaml:1: projects is not known; did you mean project?",
     "zzz: x\n" + MINIMAL: "f.yaml:1: zzz is not known; expected project, tracking, state, events, record, server,"
     " endpoints",

@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.stalls import Stalls
+from fairlead.adapters.sinks.prometheus.steps import Steps
 from fairlead.adapters.sinks.prometheus.upstreams import Upstreams
 from fairlead.adapters.sinks.prometheus.workers import Processes, Workers
 from fairlead.contracts.sink import Part
@@ -65,12 +66,14 @@ class PrometheusSink:
         """``seconds``, as the contract says."""
         self._own = Processes(self.registry)
         self._upstreams = Upstreams(self.registry)
+        self._steps = Steps(self.registry, _SECONDS)
         self._workers: Workers | None = None
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
         key = (endpoint, version)
         if key not in self._meters:
-            self._meters[key] = _Meter(self.waiting.labels(endpoint, version), self._own, self._upstreams, key)
+            waiting = self.waiting.labels(endpoint, version)
+            self._meters[key] = _Meter(waiting, self._own, self._upstreams, self._steps, key)
         return self._meters[key]
 
     def workers(self) -> Workers:
@@ -98,7 +101,9 @@ class PrometheusSink:
 class _Meter:
     """One version of one endpoint."""
 
-    def __init__(self, waiting: Gauge, own: Processes, upstreams: Upstreams, key: tuple[str, str]) -> None:
+    def __init__(
+        self, waiting: Gauge, own: Processes, upstreams: Upstreams, steps: Steps, key: tuple[str, str]
+    ) -> None:
         self.processes = functools.partial(own.live, *key)
         """``live, resident``, as the contract says."""
         self.replaced = functools.partial(own.replaced, *key)
@@ -111,6 +116,8 @@ class _Meter:
         """``replicas``, as the contract says."""
         self.woke = functools.partial(own.woke, *key)
         """``seconds``, as the contract says."""
+        self.step = functools.partial(steps.step, *key)
+        """``step, code, seconds``, as the contract says."""
         self.codes: dict[str, int] = {"ok": 0}
         self.rows = 0
         self.histograms = {name: Histogram(bounds) for name, _, bounds in _HISTOGRAMS}

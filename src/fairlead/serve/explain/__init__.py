@@ -1,0 +1,1 @@
+"""``:explain``: what each column adds to an answer."""

@@ -1,0 +1,86 @@
+"""``POST /v1/models/{endpoint}:explain``, as KServe V1 has it: ``{"predictions": [...], "explanations": [...]}``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from fairlead.contracts.errors import Cancelled, FairleadError
+from fairlead.kit.codec import json
+from fairlead.serve.edges import tables
+from fairlead.serve.edges.edge import Answer, json_headers
+from fairlead.serve.edges.v1 import V1
+from fairlead.serve.endpoint import Live
+from fairlead.serve.explain.asking import Explainer, explain
+from fairlead.serve.front import Front
+from fairlead.serve.http import CLIENT_CLOSED_REQUEST, Handler, Waited, read_body
+from fairlead.serve.pipeline import timeout_ms
+
+ROUTE: Final = "/v1/models/{endpoint}:explain"
+STEP: Final = ":explain"
+"""What explanations are called among the steps that are measured."""
+
+Explainers = Callable[[Live], Explainer]
+"""How the rows of a version are explained."""
+
+
+def explaining(front: Front, explainers: Explainers) -> Handler:
+    """The handler of the route."""
+    edge = V1()
+
+    async def handle(request: Request) -> Response:
+        exchange = _Explained(front, edge, dict(request.headers.raw))
+        try:
+            exchange.resolve(request.path_params["endpoint"], None)
+            body = await read_body(request, front.max_body)
+        except ClientDisconnect:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        except FairleadError as error:
+            exchange.refuse(error)
+        else:
+            exchange.begin(body, explainers)
+        return await exchange.answer(request)
+
+    return handle
+
+
+class _Explained(Waited):
+    """An exchange that asks many calls and answers once."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, front: Front, edge: V1, headers: Mapping[bytes, bytes]) -> None:
+        super().__init__(front, edge, ROUTE, headers)
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, body: bytes, explainers: Explainers) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._explain(body, explainers))
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _explain(self, body: bytes, explainers: Explainers) -> None:
+        pipeline = self._front.pipeline
+        pipeline.in_flight += 1  # a server that drains waits for it
+        try:
+            live = self._answering()
+            deadline = self.arrived + live.deadline
+            if (given := self.headers.get(b"x-request-timeout-ms")) is not None:
+                deadline = min(deadline, self.arrived + timeout_ms(given.decode("latin-1")) / 1000)
+            asked = self.edge.read(body, self.headers, live.signature)
+            explainer = explainers(live).asked(asked.parameters)
+            reply, found = await explain(live, explainer, asked.inputs, asked.parameters, deadline, pipeline.clock.now)
+            document = {"predictions": tables.predictions(reply, live.signature), "explanations": found}
+            live.meter.step(STEP, "ok", pipeline.clock.now() - self.arrived)
+            self.put(Answer(200, json_headers(), json.encode(document)), self.told(reply, ""))
+        except asyncio.CancelledError:
+            self.refuse(Cancelled("the caller closed the connection before the answer was ready"))
+        except Exception as error:  # noqa: BLE001 - told to the caller and, when it is not ours, to the log
+            self.refuse(error)
+        finally:
+            pipeline.in_flight -= 1

@@ -1,0 +1,1 @@
+"""Graphs: an endpoint that is made of other endpoints."""
