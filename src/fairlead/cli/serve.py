@@ -39,6 +39,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="When ready, print one JSON
 ExecutorOption = Annotated[
     str, typer.Option(help="Where batches run: auto, inline, thread or process (of its own); auto measures.")
 ]
+EnvOption = Annotated[
+    str, typer.Option(help="Libraries the model runs with: current, or isolated: its own, from its requirements.")
+]
 ProcessesOption = Annotated[int, typer.Option(help="Processes of each model, with --executor process.")]
 
 
@@ -66,6 +69,7 @@ def serve(
     record: RecordOption = False,
     executor: ExecutorOption = "auto",
     processes: ProcessesOption = 1,
+    env: EnvOption = "current",
     log_level: LogLevelOption = "info",
     as_json: AsJson = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
@@ -85,7 +89,7 @@ def serve(
         settings,
         EndpointSettings(
             max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, threads=threads, executor=executor,
-            processes=processes, providers=tuple(provider or ()),
+            processes=processes, providers=tuple(provider or ()), env=env,
         ),
         record,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Final
 from fairlead.contracts.errors import UsageError
 
 EXECUTORS: Final = ("auto", "inline", "thread", "process")
+ENVIRONMENTS: Final = ("current", "isolated")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -84,6 +85,7 @@ class EndpointSettings:
 
     ``executor``: where batches run, one of ``EXECUTORS``.  ``processes``: batches at once, each in a process.
     ``hang_seconds``: a process that does not answer a batch for so long is killed; 0: once the deadline is over.
+    ``env``: which libraries the model runs with, one of ``ENVIRONMENTS``: those of the server, or its own.
     ``providers``: execution providers or devices by name (``cuda``); none: the CPU.
     """
 
@@ -98,6 +100,7 @@ class EndpointSettings:
     processes: int = 1
     hang_seconds: float = 0.0
     providers: tuple[str, ...] = ()
+    env: str = "current"
 
     def __post_init__(self) -> None:
         _between("max rows", self.max_rows, 0, 1_000_000)
@@ -111,9 +114,18 @@ class EndpointSettings:
         _between("hang, seconds", self.hang_seconds, 0, 86_400)
         if self.executor not in EXECUTORS:
             raise UsageError(f"executor {self.executor!r} is not known; expected {', '.join(EXECUTORS)}")
-        if self.executor != "process" and (self.processes > 1 or self.hang_seconds):
+        if self.env not in ENVIRONMENTS:
+            raise UsageError(f"env {self.env!r} is not known; expected {', '.join(ENVIRONMENTS)}")
+        if self.isolated and self.executor in ("inline", "thread"):
+            raise UsageError(f"env is 'isolated' and executor is {self.executor!r}; such a model runs in a process")
+        if self.executor != "process" and not self.isolated and (self.processes > 1 or self.hang_seconds):
             asked = "processes" if self.processes > 1 else "hang_seconds"
             raise UsageError(f"{asked} is set and executor is {self.executor!r}; set executor to 'process'")
+
+    @property
+    def isolated(self) -> bool:
+        """With libraries of its own, and so in a process."""
+        return self.env == "isolated"
 
     @property
     def hang(self) -> float:

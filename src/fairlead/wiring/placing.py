@@ -12,6 +12,7 @@ from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Signature, Tensors
 from fairlead.kit.clock import SystemClock
 from fairlead.package.bundle import Bundle
+from fairlead.package.environment import Environment
 from fairlead.serve import tune
 from fairlead.serve.endpoint import Placement
 from fairlead.serve.executor import Elsewhere
@@ -47,19 +48,20 @@ def placed(
     meter: EndpointMeter,
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
+    environment: Environment | None = None,
 ) -> Placed:
-    """Load, warm up, measure, decide. Raises ModelError or MissingExtra.
+    """Load, warm up, measure, decide. ``environment``: its own libraries. Raises ModelError or MissingExtra.
 
     Left to itself, a model whose loading runs code that came with it (a pickle) is never loaded in this process, and
     one that holds the GIL for longer than ``tune.ISOLATE`` leaves it again.
     """
     asked = settings.executor
-    if asked != "process" and not (asked == "auto" and bundle.runs_code):
+    if environment is None and asked != "process" and not (asked == "auto" and bundle.runs_code):
         found = _here(bundle, settings, clock)
         if asked != "auto" or not found.plan.isolate:
             return found
         found.model.close()
-    return _in_processes(endpoint, bundle, settings, meter, clock, loop)
+    return _in_processes(endpoint, bundle, settings, meter, clock, loop, environment)
 
 
 def _here(bundle: Bundle, settings: EndpointSettings, clock: SystemClock) -> Placed:
@@ -87,6 +89,7 @@ def _in_processes(
     meter: EndpointMeter,
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
+    environment: Environment | None,
 ) -> Placed:
     order = Order(
         endpoint,
@@ -97,6 +100,8 @@ def _in_processes(
         bundle.example,
         logging.getLogger("fairlead.serve").getEffectiveLevel(),
         settings.providers,
+        environment.start if environment else (),
+        environment.modules if environment else None,
     )
     with deciding(bundle):
         processes, loaded = _started(order, settings.processes)

@@ -16,6 +16,7 @@ from fairlead.kit import plugins
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
 from fairlead.package.bundle import Bundle, Opener
+from fairlead.package.environment import Environment
 from fairlead.package.sources import parse, split_name
 from fairlead.package.triton import repository
 from fairlead.serve.app import Application, build
@@ -34,7 +35,7 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_n
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
-from fairlead.wiring import placing, watching
+from fairlead.wiring import environments, placing, watching
 from fairlead.wiring.stores import opener, sink
 
 _log = logging.getLogger("fairlead.serve")
@@ -173,7 +174,12 @@ class Loading:
 
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
         bundle = opener(self.plan.home).open(uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
-        live = live_version(one.name, bundle, one.settings or self.plan.endpoints, self.sink, SystemClock(), loop)
+        settings, clock = one.settings or self.plan.endpoints, SystemClock()
+        own = None
+        if settings.isolated:
+            own = environments.own(bundle, self.plan.home, clock)
+            bundle = replace(bundle, notes=())  # they compare with versions that do not run it
+        live = live_version(one.name, bundle, settings, self.sink, clock, loop, own)
         if self.recording is not None:
             live.tape = self.recording.tape(live.endpoint, live.version, batched=live.signature.batched)
             for trouble in self.misfits(live):
@@ -218,10 +224,11 @@ def live_version(
     measurements: Sink,
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
+    environment: Environment | None = None,
 ) -> Live:
     """Load, warm up, measure, decide how to batch: a version that can answer."""
     meter = measurements.endpoint(endpoint, bundle.version)
-    placed = placing.placed(endpoint, bundle, settings, meter, clock, loop)
+    placed = placing.placed(endpoint, bundle, settings, meter, clock, loop, environment)
     plan, problem = placed.plan, placed.curve.problem
     live = Live(
         endpoint,

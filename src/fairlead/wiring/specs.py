@@ -101,6 +101,7 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         processes=endpoint.processes,
         hang_seconds=endpoint.hang_seconds,
         providers=endpoint.providers,
+        env=endpoint.env,
     )
 
 

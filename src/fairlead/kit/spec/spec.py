@@ -35,6 +35,8 @@ class Endpoint(Part):
     """Processes of the model, each with a copy of it: batches that run at once (`executor: process`)."""
     hang_seconds: Seconds = Field(default=0.0, ge=0, le=86_400)
     """A process that does not answer for so long is killed; 0: a second after deadline_ms (`executor: process`)."""
+    env: Literal["current", "isolated"] = "current"
+    """Libraries that the model runs with: the server's, or its own, installed from its requirements (in a process)."""
     providers: tuple[str, ...] = Field(default=(), examples=[["cuda"]])
     """Where the model runs, by the names of its runtime; empty: the CPU."""
     record: Record = Record()
