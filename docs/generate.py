@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fairlead.cli.main import COMMANDS
 from fairlead.contracts import errors
+from fairlead.contracts.sink import Streamed
 from fairlead.kit import plugins
 from fairlead.kit.spec import describe
 from fairlead.serve.edges.status import STATUS, status_of
@@ -64,6 +65,7 @@ def metrics() -> str:
     sink.endpoint("churn", "1").replaced("crashed")
     sink.workers().silent("0")
     sink.events("parquet", 1, 0)
+    sink.stream("churn", "churn", lambda: Streamed(0, 0, 0, 0, 0, 0, 0, 0, [(1.0, 0)], 0.0))
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
     for family in sink.registry.collect():
         if family.name.startswith("fairlead_"):

@@ -165,7 +165,7 @@ class Environments:
 
 
 def _creating(python: str, tools: Tools, subject: str) -> list[str]:
-    """The command that makes an empty environment, but for its folder. Raises BrokenModel where that Python is not here."""
+    """The command that makes an empty environment, but for its folder. Raises BrokenModel without that Python."""
     if tools.uv:
         return [tools.uv, "venv", "--quiet", "--allow-existing", "--python", python]
     if python == tools.python:

@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.stalls import Stalls
+from fairlead.adapters.sinks.prometheus.streams import Streams
 from fairlead.adapters.sinks.prometheus.workers import Processes, Workers
 from fairlead.contracts.sink import Part
 
@@ -63,6 +64,10 @@ class PrometheusSink:
         self.stalled = self._stalls.put
         """``seconds``, as the contract says."""
         self._own = Processes(self.registry)
+        self._streams = Streams()
+        self.registry.register(self._streams)
+        self.stream = self._streams.put
+        """``endpoint, group, look``, as the contract says."""
         self._workers: Workers | None = None
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
