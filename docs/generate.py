@@ -63,6 +63,8 @@ def metrics() -> str:
     sink.ready("churn", "1", True)
     sink.endpoint("churn", "1").processes(1, 0)
     sink.endpoint("churn", "1").replaced("crashed")
+    sink.endpoint("churn", "1").wanted(1)
+    sink.endpoint("churn", "1").woke(0.5)
     sink.workers().silent("0")
     sink.events("parquet", 1, 0)
     sink.stream("churn", "churn", lambda: Streamed(0, 0, 0, 0, 0, 0, 0, 0, [(1.0, 0)], 0.0))

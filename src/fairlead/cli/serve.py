@@ -10,6 +10,8 @@ import typer
 
 from fairlead.cli import running
 from fairlead.cli.output import HomeOption, LogLevelOption, RecordOption, RuntimeOption, TrackingOption, TrustOption
+from fairlead.contracts.errors import UsageError
+from fairlead.contracts.scaling import Scaling
 from fairlead.kit import log, plugins
 from fairlead.kit.config import home as read_home
 from fairlead.serve.settings import EndpointSettings, ServerSettings
@@ -43,6 +45,23 @@ EnvOption = Annotated[
     str, typer.Option(help="Libraries the model runs with: current, or isolated: its own, from its requirements.")
 ]
 ProcessesOption = Annotated[int, typer.Option(help="Processes of each model, with --executor process.")]
+ReplicasOption = Annotated[
+    str,
+    typer.Option(metavar="MIN..MAX", help="Processes of each model that come and go with the calls, as 0..4."),
+]
+TargetConcurrency = Annotated[float, typer.Option(help="Calls in flight for each replica, with --replicas.")]
+IdleTtl = Annotated[
+    float, typer.Option(help="Seconds without a call after which the last one ends, with --replicas 0..")
+]
+MemoryMb = Annotated[
+    float, typer.Option(help="Memory of all models together, MiB; those called least recently sleep. 0: no limit.")
+]
+ModelControl = Annotated[
+    bool | None,
+    typer.Option(
+        help="Let callers load and unload models; by default where --host is of this machine.", show_default=False
+    ),
+]
 
 
 def serve(
@@ -70,6 +89,11 @@ def serve(
     executor: ExecutorOption = "auto",
     processes: ProcessesOption = 1,
     env: EnvOption = "current",
+    replicas: ReplicasOption = "",
+    target_concurrency: TargetConcurrency = 8.0,
+    idle_ttl: IdleTtl = 600.0,
+    memory_mb: MemoryMb = 0.0,
+    model_control: ModelControl = None,
     log_level: LogLevelOption = "info",
     as_json: AsJson = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
@@ -81,15 +105,15 @@ def serve(
     log.configure(level=level)
     settings = ServerSettings(
         host, port, _bytes(max_body_mb), grace, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca,
-        grpc_port=grpc_port, workers=workers,
+        grpc_port=grpc_port, workers=workers, memory=_bytes(memory_mb), model_control=model_control,
     )  # fmt: skip
     asked = serving.Plan(
         read_home(home, tracking),
         serving.targets(models, trust_pickle=trust_pickle, runtime=runtime),
         settings,
         EndpointSettings(
-            max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, threads=threads, executor=executor,
-            processes=processes, providers=tuple(provider or ()), env=env,
+            max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, executor=executor, processes=processes, env=env,
+            threads=threads, providers=tuple(provider or ()), replicas=_replicas(replicas, target_concurrency, idle_ttl)
         ),
         record,
     )  # fmt: skip
@@ -105,3 +129,13 @@ def serve(
 def _bytes(mebibytes: float) -> int:
     """Whole bytes; what cannot be one (infinity, NaN) becomes a number that the settings refuse."""
     return int(mebibytes * 2**20) if math.isfinite(mebibytes) else -1
+
+
+def _replicas(text: str, target: float, idle: float) -> Scaling | None:
+    """``MIN..MAX``, or one number for both. Raises UsageError."""
+    if not text:
+        return None
+    least, dots, most = text.partition("..")
+    if not least.isdigit() or (dots and not most.isdigit()):
+        raise UsageError(f"--replicas is {text!r}; expected MIN..MAX, as 0..4, or one number")
+    return Scaling(int(least), int(most or least), target, idle)

@@ -9,6 +9,7 @@
      |   |- InvalidParameter         a request parameter
      |   '- BodyTooLarge             over the body limit
      |- NotFound                 no such endpoint, version or route
+     |- Forbidden                not for this caller, or not on this server
      |- Refused                  the call was understood and not run; trying later may help
      |   |- QueueFull                over a queue limit
      |   '- Unavailable              not ready, draining, or a dependency is down
@@ -78,6 +79,10 @@ class BodyTooLarge(InputError):
 
 class NotFound(FairleadError):
     code = "not_found"
+
+
+class Forbidden(FairleadError):
+    code = "forbidden"
 
 
 class Refused(FairleadError):

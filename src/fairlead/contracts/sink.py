@@ -31,6 +31,12 @@ class EndpointMeter(Protocol):
     def replaced(self, reason: str) -> None:
         """One of these ended unasked, ``crashed`` or ``hung``, and another is started in its place."""
 
+    def wanted(self, replicas: int) -> None:
+        """How many replicas there should be now; 0: the model sleeps."""
+
+    def woke(self, seconds: float) -> None:
+        """The first call after a sleep waited so long until a replica was there."""
+
 
 class WorkersMeter(Protocol):
     """Measures the worker processes of one server; kept by their supervisor."""

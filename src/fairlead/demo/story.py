@@ -173,8 +173,12 @@ class Story:
 
     def _traffic(self, url: str, live: Live, rows: Tensors, expected: list[Any], on_done: Callable[[], None]) -> None:
         try:
-            how = "inline" if live.inline else "in a thread"
-            batches = f"batches of up to {live.policy.max_rows} rows" if live.policy.coalesce else "no batching"
+            how = "inline" if live.executor.kind == "inline" else "in a thread"
+            batches = (
+                f"batches of up to {live.batcher.policy.max_rows} rows"
+                if live.batcher.policy.coalesce
+                else "no batching"
+            )
             platform = live.model.traits.platform
             self.told.endpoint |= {"url": url, "version": live.version, "platform": platform}
             self._line("serve", f"{self.told.endpoint['uri']} on {url} ({platform}, {batches}, {how})")

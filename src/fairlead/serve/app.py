@@ -10,9 +10,10 @@ from starlette.routing import Route
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.events import Accepted
-from fairlead.serve.admin import Exposition, Pages, measured, refuse, unknown_route, wrong_method
+from fairlead.serve.admin import Exposition, Pages, loading, measured, refuse, unknown_route, wrong_method
 from fairlead.serve.front import Front
 from fairlead.serve.http import inference, labels
+from fairlead.serve.repository import Control, Locked
 from fairlead.serve.routes import INFERENCE
 
 
@@ -20,7 +21,7 @@ from fairlead.serve.routes import INFERENCE
 class Application:
     """What the routes need. ``draining`` is set by whoever owns the server's life, ``exposition`` by who knows of more
     processes than this one. ``troubles``: what does not work beside serving.  ``feedback``: keeps labels; None where
-    there is nothing to keep them in.
+    there is nothing to keep them in.  ``control``: loads and unloads.
     """
 
     front: Front
@@ -28,6 +29,7 @@ class Application:
     draining: Callable[[], bool] = field(default=lambda: False)
     troubles: Callable[[], list[str]] = field(default=list)
     feedback: Callable[[bytes], Accepted] | None = None
+    control: Control = field(default_factory=Locked)
 
     def is_draining(self) -> bool:
         return self.draining()
@@ -59,6 +61,8 @@ def build(application: Application) -> Starlette:
         Route("/v2/health/live", pages.alive, methods=get),
         Route("/v2/health/ready", pages.ready, methods=get),
         Route("/v2/repository/index", pages.index, methods=post),
+        Route("/v2/repository/models/{endpoint}/load", loading(application.control.load), methods=post),
+        Route("/v2/repository/models/{endpoint}/unload", loading(application.control.unload), methods=post),
         Route("/v2/models/{endpoint}", pages.model, methods=get),
         Route("/v2/models/{endpoint}/ready", pages.model_ready, methods=get),
         Route("/v2/models/{endpoint}/versions/{version}", pages.model, methods=get),

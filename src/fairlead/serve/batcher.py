@@ -56,7 +56,7 @@ class Batcher:
 
     def __init__(self, policy: Policy, pace: Pace | None = None, workers: int = 1) -> None:
         self.policy = policy
-        self._pace, self._workers = pace, workers
+        self._pace, self.workers = pace, workers
         self._lanes: tuple[OrderedDict[Hashable, deque[Call]], ...] = tuple(OrderedDict() for _ in LANES)
         self._of_lane = [0] * len(LANES)
         self.rows = 0
@@ -118,7 +118,7 @@ class Batcher:
     def _admit(self, call: Call, now: float, pace: Pace) -> None:
         if call.deadline == NEVER:
             return
-        needed = pace.least(self._ahead(call)) / self._workers + pace.seconds(min(call.rows, self.policy.max_rows))
+        needed = pace.least(self._ahead(call)) / self.workers + pace.seconds(min(call.rows, self.policy.max_rows))
         if now + needed > call.deadline:
             raise QueueFull(
                 f"the calls before this one and itself need {needed * 1000:.0f} ms, and it may take "

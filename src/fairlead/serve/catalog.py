@@ -19,6 +19,7 @@ class Catalog:
         self._versions: dict[str, dict[str, Live]] = {}
         self._current: dict[str, Live] = {}
         self._expected: set[str] = set()
+        self._unloaded: set[str] = set()
         self.splits: dict[str, Split] = {}
         """Endpoints whose calls are shared between versions; few at any time, and mostly none."""
 
@@ -32,6 +33,21 @@ class Catalog:
         if self._current.setdefault(live.endpoint, live).version == live.version:
             self._current[live.endpoint] = live
         self._expected.discard(live.endpoint)
+        self._unloaded.discard(live.endpoint)
+
+    def replace(self, live: Live) -> list[Live]:
+        """Make a version live in the place of all others of its endpoint; the caller drains and closes those."""
+        old = list(self._versions.pop(live.endpoint, {}).values())
+        self._current.pop(live.endpoint, None)
+        self.put(live)
+        return old
+
+    def unload(self, endpoint: str) -> list[Live]:
+        """Take an endpoint away: calls get 503 until a version is put; the caller drains and closes what is given."""
+        self._unloaded.add(endpoint)
+        self._expected.discard(endpoint)
+        self._current.pop(endpoint, None)
+        return list(self._versions.pop(endpoint, {}).values())
 
     def switch(self, endpoint: str, version: str) -> None:
         """Let ``version`` answer the calls that name none."""
@@ -86,12 +102,20 @@ class Catalog:
         return sorted(self._expected)
 
     @property
+    def unloaded(self) -> list[str]:
+        return sorted(self._unloaded)
+
+    @property
     def ready(self) -> bool:
-        return bool(self._current) and not self._expected
+        return bool(self._current or self._unloaded) and not self._expected
 
     def _absent(self, endpoint: str) -> NotFound | Unavailable:
         if endpoint in self._expected:
             return Unavailable(f"endpoint {endpoint!r} is still loading", retry_after=1)
+        if endpoint in self._unloaded:
+            return Unavailable(
+                f"endpoint {endpoint!r} is unloaded; load it: POST /v2/repository/models/{endpoint}/load"
+            )
         known = list(self._current)
         return NotFound(
             f"there is no endpoint {endpoint!r}{nearest(endpoint, known)} (live: {', '.join(known) or 'none'})"

@@ -78,9 +78,8 @@ class Live:
         self.example, self.notes, self.meter = example, notes, meter
         self.tape: Tape | None = None
         self._clock, self._loop = clock, loop
-        self._workers = placement.workers
-        self._batcher = Batcher(policy, pace, placement.workers)
-        self.executor = _placed(model, placement, clock, loop, endpoint)
+        self.batcher = Batcher(policy, pace, placement.workers)
+        self.executor = executor_of(model, placement, clock, loop, endpoint)
         self._running: dict[int, list[Part]] = {}
         self._serial, self._armed = 0, False
         self._alarm = Alarm(loop, clock, self._outstanding, self._fail)
@@ -91,16 +90,13 @@ class Live:
         """Sends a call down the line of this version; never raises."""
 
     @property
-    def policy(self) -> Policy:
-        return self._batcher.policy
+    def calls(self) -> int:
+        """Calls that wait or run."""
+        return self.batcher.calls + sum(map(len, self._running.values()))
 
     @property
     def idle(self) -> bool:
-        return not self._running and not self._batcher.calls
-
-    @property
-    def inline(self) -> bool:
-        return self.executor.kind == "inline"
+        return not self._running and not self.batcher.calls
 
     def call(
         self,
@@ -136,9 +132,9 @@ class Live:
             call.finish(Reply(_no_rows(self.signature), self.endpoint, self.version, call.timing()))
         else:
             try:
-                gone = self._batcher.offer(call, now)
+                gone = self.batcher.offer(call, now)
             except QueueFull as error:
-                error.retry_after = max(1.0, self._batcher.rows * self._seconds_per_row)
+                error.retry_after = max(1.0, self.batcher.rows * self._seconds_per_row)
                 call.finish(error)
                 return
             _displace(gone)
@@ -148,25 +144,30 @@ class Live:
     def cancel(self, call: Call) -> None:
         """The caller hung up."""
         if call.cancel():
-            self._batcher.discard(call)
+            self.batcher.discard(call)
+
+    def at_once(self, batches: int) -> None:
+        """Run so many batches at a time from now on."""
+        self.batcher.workers = batches
+        self._arm()
 
     def report(self) -> None:
         """Measure what changes by itself."""
-        self.meter.queue(self._batcher.rows, self._batcher.calls)
+        self.meter.queue(self.batcher.rows, self.batcher.calls)
         self.executor.report()
 
     def close(self) -> None:
         """Refuse what waits and let the model go. What runs is answered first by whoever drains."""
         self.closed = True
         gone = Unavailable(f"version {self.version} of {self.endpoint!r} was unloaded; try again", retry_after=1)
-        for call in list(self._batcher.waiting()):
+        for call in list(self.batcher.waiting()):
             self._fail(call, gone)
         self._alarm.stop()
         self.executor.close()
         self.model.close()
 
     def _arm(self, delay: float = 0.0) -> None:
-        if self._armed or len(self._running) >= self._workers:
+        if self._armed or len(self._running) >= self.batcher.workers:
             return
         self._armed = True
         if delay:
@@ -179,18 +180,18 @@ class Live:
         self._armed = False
         if self.closed:
             return
-        while len(self._running) < self._workers:
-            wait = self._batcher.hold(self._clock.now())
+        while len(self._running) < self.batcher.workers:
+            wait = self.batcher.hold(self._clock.now())
             if wait:
                 self._arm(wait)
                 return
-            parts = self._batcher.take(self._clock.now())
+            parts = self.batcher.take(self._clock.now())
             if not parts:
                 return
             self._start(parts)
-            if self.inline:
+            if self.executor.kind == "inline":
                 break  # let the sockets have a turn
-        if self._batcher.calls:
+        if self.batcher.calls:
             self._arm()
 
     def _start(self, parts: list[Part]) -> None:
@@ -209,7 +210,7 @@ class Live:
             self._seconds_per_row = 0.8 * self._seconds_per_row + 0.2 * longest / max(1, rows)
             self.meter.batch(rows, len(parts), longest)
             if results[0][3] == rows:  # it was not halved
-                self._batcher.took(rows, longest)
+                self.batcher.took(rows, longest)
             if (other := self.executor.outgrown(longest)) is not None:
                 log.info("batches moved to a thread", extra={"fields": {"endpoint": self.endpoint, "seconds": longest}})
                 self.executor = other
@@ -218,7 +219,7 @@ class Live:
         for part in parts if len(results) < len(parts) else ():  # left out by the executor: expired meanwhile
             if not part.call.finished and part.call.deadline <= self._clock.now():
                 self._fail(part.call, too_late(part.call, "while it waited"))
-        if self._batcher.calls:
+        if self.batcher.calls:
             self._arm()
 
     def _settle(self, settled: Result) -> None:
@@ -243,16 +244,17 @@ class Live:
 
     def _fail(self, call: Call, error: FairleadError) -> None:
         if call.finish(error):
-            self._batcher.discard(call)
+            self.batcher.discard(call)
 
     def _outstanding(self) -> Iterator[Call]:
-        yield from self._batcher.waiting()
+        yield from self.batcher.waiting()
         yield from (part.call for parts in self._running.values() for part in parts)
 
 
-def _placed(
+def executor_of(
     model: LoadedModel | Elsewhere, placement: Placement, clock: Clock, loop: asyncio.AbstractEventLoop, name: str
 ) -> Executor:
+    """What runs the batches of a model that is placed so."""
     if isinstance(model, Elsewhere):
         return model.executor
     work = partial(run, model, now=clock.now, batched=model.signature.batched)

@@ -120,8 +120,9 @@ Done = Callable[[list[Result]], None]
 class Executor(Protocol):
     """Where a batch runs. ``done`` is called on the event loop, once, with what became of the parts."""
 
-    kind: str
-    """``inline``, ``thread`` or ``process``."""
+    @property
+    def kind(self) -> str:
+        """``inline``, ``thread`` or ``process``."""
 
     def submit(self, parts: list[Part], done: Done) -> None: ...
 

@@ -18,6 +18,7 @@ from fairlead.kit.clock import Clock
 from fairlead.serve.call import NEVER
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
+from fairlead.serve.leaving import let_go
 from fairlead.serve.recording import Recording
 from fairlead.serve.split import Shadow, Split
 
@@ -28,9 +29,6 @@ POLL_SECONDS: Final = 0.4
 
 RETRY_SECONDS: Final = 5.0
 """Until a split that could not be applied is tried again; a newer one is tried at once."""
-
-DRAIN_SECONDS: Final = 30.0
-"""Time for a version that left the split to answer what it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +74,22 @@ class Follower:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def close_split(self, endpoint: str) -> None:
+        """Share the calls of an endpoint no more: it is unloaded."""
+        before = self._catalog.splits.pop(endpoint, None)
+        if before is not None:
+            before.close(self._recording)
+
     def troubles(self) -> list[str]:
         return [f"endpoint {name!r} stays as it is: {why}" for name, why in self._trouble.items()]
 
     async def _follow(self, one: Following) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            if one.endpoint in self._catalog.unloaded:
+                self._seen.pop(one.endpoint, None)  # once it is loaded, as if this process began
+                await asyncio.sleep(POLL_SECONDS)
+                continue
             try:
                 found = await loop.run_in_executor(None, one.read)
                 self._trouble.pop(one.endpoint, None)
@@ -128,15 +136,14 @@ class Follower:
             self._tape(lives[share.version], share)
         shadows = [share for share in plan.shares if share.shadow > 0]
         alone = leading.weight >= 100 and not shadows
-        before = self._catalog.splits.pop(plan.endpoint, None)
-        if before is not None:
-            before.close(self._recording)
+        self.close_split(plan.endpoint)
         if not alone:
             shadow = self._shadow(lives, shadows[0]) if shadows else None
             self._catalog.splits[plan.endpoint] = Split(plan, lives, shadow, self._clock)
         for version in self._catalog.versions(plan.endpoint):
             if version not in lives:
-                self._keep(self._let_go(self._catalog.remove(plan.endpoint, version)))
+                gone = self._catalog.remove(plan.endpoint, version)
+                self._keep(let_go(gone, self._clock, self._recording.retire))
         log.info("split", extra={"fields": {"endpoint": plan.endpoint, "shares": _shown(plan)}})
 
     def _tape(self, live: Live, share: Share) -> None:
@@ -152,15 +159,6 @@ class Follower:
             live.endpoint, live.version, "shadow", share.shadow / 100, batched=live.signature.batched
         )
         return Shadow(live, share.shadow, tape)
-
-    async def _let_go(self, live: Live) -> None:
-        """Nobody new comes; what it has is answered first."""
-        ends = self._clock.now() + DRAIN_SECONDS
-        while not live.idle and self._clock.now() < ends:  # noqa: ASYNC110 - the batcher tells nobody that it is idle
-            await asyncio.sleep(0.05)
-        live.close()
-        if live.tape is not None:
-            self._recording.retire(live.tape)
 
     def _keep(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

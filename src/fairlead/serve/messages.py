@@ -49,6 +49,22 @@ class Whole(Message, frozen=True):
     parts: list[Measurements]
 
 
+class Do(Message, frozen=True):
+    """Load or unload an endpoint: answered with ``Done``."""
+
+    number: int
+    verb: str
+    endpoint: str
+
+
+class Outcome(Message, frozen=True):
+    """The answer to ``Order``: an error's code and sentence, or two empty texts."""
+
+    number: int
+    code: str
+    message: str
+
+
 # To the supervisor.
 
 
@@ -100,6 +116,22 @@ class Collect(Message, frozen=True):
     text: bytes
 
 
+class Order(Message, frozen=True):
+    """Somebody asks this worker to ``load`` or ``unload`` an endpoint everywhere."""
+
+    number: int
+    verb: str
+    endpoint: str
+
+
+class Done(Message, frozen=True):
+    """What came of ``Do``: an error's code and sentence, or two empty texts."""
+
+    number: int
+    code: str
+    message: str
+
+
 class Measurements(msgspec.Struct, frozen=True, gc=False):
     """One process's metrics. ``gone``: it has ended or is about to, so only what was counted still holds."""
 
@@ -108,8 +140,8 @@ class Measurements(msgspec.Struct, frozen=True, gc=False):
     gone: bool
 
 
-ToWorker = Accepted | Drain | Listen | Measure | Whole
-ToSupervisor = Ready | Failed | Leaving | Taken | Missed | Closed | Measured | Collect
+ToWorker = Accepted | Do | Drain | Listen | Measure | Outcome | Whole
+ToSupervisor = Ready | Failed | Leaving | Taken | Missed | Closed | Measured | Collect | Order | Done
 
 _LENGTH: Final = struct.Struct("!I")
 LARGEST: Final = 64 * 1024 * 1024

@@ -13,6 +13,7 @@ from collections import deque
 from typing import Final
 
 from fairlead.serve.door import SETTLE, bind, shut
+from fairlead.serve.messages import Closed, Missed, Taken
 from fairlead.serve.process import Process, State
 from fairlead.serve.spread import Spread
 
@@ -56,6 +57,15 @@ class Reception:
     def leave(self, process: Process) -> None:
         """It gets no more; what it was given and never had goes to others once it has ended."""
         self._spread.leave(process)
+
+    def received(self, process: Process, message: Taken | Closed | Missed) -> None:
+        match message:
+            case Taken(number):
+                self.taken(process, number)
+            case Closed(count):
+                self.closed(process, count)
+            case Missed(number):
+                self.missed(process, number)
 
     def ended(self, process: Process) -> None:
         """It is gone."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fairlead.contracts.sink import Part, Sink
-from fairlead.serve.messages import Measure, Measurements, Whole
+from fairlead.serve.messages import Collect, Measure, Measured, Measurements, Whole
 from fairlead.serve.process import Process, State
 from fairlead.serve.tally import Asked, Tally
 
@@ -23,6 +23,12 @@ class Scrapes:
         self._processes = processes
         self._sink = sink
         self._tally = Tally(sink.merge)
+
+    def received(self, process: Process, message: Measured | Collect) -> None:
+        if isinstance(message, Measured):
+            self.said(process, message.text)
+        else:
+            self.begin(process, message.number, message.text)
 
     def said(self, process: Process, text: bytes) -> None:
         """What a worker measured so far."""

@@ -13,7 +13,6 @@ import gc
 import logging
 import socket
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import uvicorn
@@ -24,20 +23,13 @@ from fairlead.serve.catalog import Catalog
 from fairlead.serve.door import LULL, Door, Listening
 from fairlead.serve.endpoint import Live
 from fairlead.serve.pipeline import Pipeline
+from fairlead.serve.repository import Loader
 from fairlead.serve.settings import ServerSettings
 
 log = logging.getLogger("fairlead.serve")
 
 LOOK = 1.0
 """Seconds between two looks at the connections."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loader:
-    """Brings one endpoint to life. ``load`` blocks (it runs in a thread) and returns how to make the version live."""
-
-    endpoint: str
-    load: Callable[[asyncio.AbstractEventLoop], Live]
 
 
 class Companion(Protocol):
@@ -244,8 +236,8 @@ def _loaded(live: Live, seconds: float) -> dict[str, Any]:
         "version": live.version,
         "platform": live.model.traits.platform,
         "seconds": round(seconds, 3),
-        "batch_rows": live.policy.max_rows,
-        "coalesce": live.policy.coalesce,
-        "inline": live.inline,
+        "batch_rows": live.batcher.policy.max_rows,
+        "coalesce": live.batcher.policy.coalesce,
+        "inline": live.executor.kind == "inline",
         "executor": live.executor.kind,
     }

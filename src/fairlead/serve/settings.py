@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairlead.contracts.errors import UsageError
+from fairlead.contracts.scaling import Scaling
 
 EXECUTORS: Final = ("auto", "inline", "thread", "process")
 ENVIRONMENTS: Final = ("current", "isolated")
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+"""Hosts that only this machine reaches."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -26,6 +30,8 @@ class ServerSettings:
     ``tls_client_ca``: PEM file; callers must show a certificate that one of these authorities signed.
     ``grpc_port``: where gRPC is spoken, 0 for a free port, None for nowhere.
     ``workers``: processes; with more than one a supervisor stands in front of them.
+    ``model_control``: whether callers may load and unload models; None: where the server is for this machine alone.
+    ``memory``: bytes that all models together may have, 0: as much as there is; with several workers each has a part.
     """
 
     host: str = "127.0.0.1"
@@ -41,8 +47,11 @@ class ServerSettings:
     tls_client_ca: str = ""
     grpc_port: int | None = None
     workers: int = 1
+    memory: int = 0
+    model_control: bool | None = None
 
     def __post_init__(self) -> None:
+        _between("memory, bytes", self.memory, 0, 2**50)
         _between("port", self.port, 0, 65535)
         _between("max body, bytes", self.max_body, 1, 2**40)
         _between("max head, bytes", self.max_head, 256, 2**24)
@@ -58,6 +67,11 @@ class ServerSettings:
             raise UsageError("--tls-client-ca asks callers for certificates, which needs TLS: give --tls-cert too")
         if self.tls_key and not self.tls_cert:
             raise UsageError("a TLS key without a certificate: give --tls-cert too")
+
+    @property
+    def controlled(self) -> bool:
+        """Whether callers may load and unload models."""
+        return self.host in LOOPBACK if self.model_control is None else self.model_control
 
     @property
     def scheme(self) -> str:
@@ -87,6 +101,7 @@ class EndpointSettings:
     ``hang_seconds``: a process that does not answer a batch for so long is killed; 0: once the deadline is over.
     ``env``: which libraries the model runs with, one of ``ENVIRONMENTS``: those of the server, or its own.
     ``providers``: execution providers or devices by name (``cuda``); none: the CPU.
+    ``replicas``: how many processes come and go; None: ``processes`` of them, or none, always.
     """
 
     max_rows: int = 0
@@ -101,6 +116,7 @@ class EndpointSettings:
     hang_seconds: float = 0.0
     providers: tuple[str, ...] = ()
     env: str = "current"
+    replicas: Scaling | None = None
 
     def __post_init__(self) -> None:
         _between("max rows", self.max_rows, 0, 1_000_000)
@@ -114,6 +130,8 @@ class EndpointSettings:
         _between("hang, seconds", self.hang_seconds, 0, 86_400)
         if self.executor not in EXECUTORS:
             raise UsageError(f"executor {self.executor!r} is not known; expected {', '.join(EXECUTORS)}")
+        if self.replicas is not None:
+            self._check(self.replicas)
         if self.env not in ENVIRONMENTS:
             raise UsageError(f"env {self.env!r} is not known; expected {', '.join(ENVIRONMENTS)}")
         if self.isolated and self.executor in ("inline", "thread"):
@@ -121,6 +139,21 @@ class EndpointSettings:
         if self.executor != "process" and not self.isolated and (self.processes > 1 or self.hang_seconds):
             asked = "processes" if self.processes > 1 else "hang_seconds"
             raise UsageError(f"{asked} is set and executor is {self.executor!r}; set executor to 'process'")
+
+    def _check(self, replicas: Scaling) -> None:
+        if not 0 <= replicas.least <= replicas.most <= 256 or replicas.most < 1:
+            raise UsageError(
+                f"replicas are {replicas.least} to {replicas.most}; expected 0 to 256, the least first, and 1 at most"
+            )
+        _between("target concurrency", replicas.target, 1e-3, 1_000_000)
+        _between("idle ttl, seconds", replicas.idle, 1e-3, 31_536_000)
+        _between("wake deadline, seconds", replicas.wake, 1e-3, 3600)
+        if self.processes > 1:
+            raise UsageError(f"processes is {self.processes} and replicas are counted too; leave processes out")
+        if replicas.most > 1 and self.executor in ("inline", "thread"):
+            raise UsageError(
+                f"more than one replica needs processes, and executor is {self.executor!r}; set it to 'process'"
+            )
 
     @property
     def isolated(self) -> bool:

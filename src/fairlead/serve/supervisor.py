@@ -17,7 +17,20 @@ from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.sink import Sink
 from fairlead.kit.clock import Clock
 from fairlead.serve.door import LULL, Shared
-from fairlead.serve.messages import Closed, Collect, Failed, Leaving, Measured, Missed, Ready, Taken, raised
+from fairlead.serve.messages import (
+    Closed,
+    Collect,
+    Done,
+    Failed,
+    Leaving,
+    Measured,
+    Missed,
+    Order,
+    Ready,
+    Taken,
+    raised,
+)
+from fairlead.serve.orders import Orders
 from fairlead.serve.process import Command, Place, Process, State
 from fairlead.serve.reception import Reception
 from fairlead.serve.restarts import Restarts
@@ -70,6 +83,7 @@ class Supervisor:
         self._reception = Reception(self._settings.host, self._settings.port)
         self._grpc = Shared(self._settings)
         self._scrapes = Scrapes(self._processes, self._sink)
+        self._orders = Orders(self._processes)
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self.stop)
@@ -145,16 +159,12 @@ class Supervisor:
 
     def _received(self, process: Process, message: Any) -> None:
         match message:
-            case Taken(number):
-                self._reception.taken(process, number)
-            case Closed(count):
-                self._reception.closed(process, count)
-            case Measured(text):
-                self._scrapes.said(process, text)
-            case Collect(number, text):
-                self._scrapes.begin(process, number, text)
-            case Missed(number):
-                self._reception.missed(process, number)
+            case Taken() | Closed() | Missed():
+                self._reception.received(process, message)
+            case Measured() | Collect():
+                self._scrapes.received(process, message)
+            case Order() | Done():
+                self._orders.received(process, message)
             case Ready(endpoints):
                 self._ready(process, endpoints)
             case Failed():
@@ -168,6 +178,7 @@ class Supervisor:
         process.state, process.was_ready = State.READY, True
         process.settled.set()
         place.restarts.ready()
+        self._orders.tell(process)
         self._reception.join(process)
         if old is not None:
             self._reception.leave(old)  # what it was given goes before the word to drain
@@ -203,6 +214,7 @@ class Supervisor:
         process.settled.set()
         process.over.set()
         try:
+            self._orders.ended(process)
             self._scrapes.ended(process)
         finally:
             if not self._stopping.is_set():

@@ -19,6 +19,8 @@ from fairlead.serve.messages import (
     Accepted,
     Closed,
     Collect,
+    Do,
+    Done,
     Drain,
     Failed,
     Leaving,
@@ -26,12 +28,16 @@ from fairlead.serve.messages import (
     Measure,
     Measured,
     Missed,
+    Order,
+    Outcome,
     Ready,
     Taken,
     ToWorker,
     Whole,
     frame,
+    raised,
 )
+from fairlead.serve.repository import Control, Locked
 
 PUSH: Final = 0.5
 """Seconds between two looks at whether the supervisor must be told what was measured."""
@@ -52,6 +58,8 @@ class Worker:
     port = 0
     listens: Callable[[socket.socket], None] | None = None
     """Takes the socket of the gRPC port, where there is one."""
+    control: Control = Locked()
+    """Loads and unloads in this worker."""
 
     def __init__(self, link: socket.socket, name: str, catalog: Catalog, sink: Sink) -> None:
         self.lull = LULL
@@ -65,6 +73,7 @@ class Worker:
         self._ended = 0
         """Connections that ended and were not told of yet."""
         self._asked: dict[int, asyncio.Future[list[Part]]] = {}
+        self._ordered: dict[int, asyncio.Future[Outcome]] = {}
         self._number = 0
         self._told: list[bytes] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -124,6 +133,12 @@ class Worker:
             case Drain(lull):
                 self.lull = lull
                 self._drain()
+            case Do():
+                self._keep(self._do(message))
+            case Outcome(number):
+                ordered = self._ordered.get(number)
+                if ordered is not None and not ordered.done():
+                    ordered.set_result(message)
 
     def _take(self, number: int, connection: socket.socket | None) -> None:
         if connection is None or self._left:
@@ -148,6 +163,9 @@ class Worker:
         for future in self._asked.values():
             if not future.done():
                 future.cancel()
+        for ordered in self._ordered.values():
+            if not ordered.done():
+                ordered.set_exception(Unavailable("the supervisor is gone; only this worker is left", retry_after=1))
         self._drain()
 
     def _drain(self) -> None:
@@ -191,6 +209,35 @@ class Worker:
             raise Unavailable("the supervisor does not say what the other workers measured", retry_after=1)
         parts = answer.result()
         return self._sink.merge([*parts, Part(self._name, text, gone=self._draining)]), content_type
+
+    # A control: what callers ask of one worker, all do.
+
+    async def load(self, endpoint: str) -> None:
+        await self._everywhere("load", endpoint)
+
+    async def unload(self, endpoint: str) -> None:
+        await self._everywhere("unload", endpoint)
+
+    async def _everywhere(self, verb: str, endpoint: str) -> None:
+        self._number += 1
+        number = self._number
+        told = self._ordered[number] = asyncio.get_running_loop().create_future()
+        self._channel.send(Order(number, verb, endpoint))
+        try:
+            outcome = await told
+        finally:
+            del self._ordered[number]
+        if outcome.code:
+            raise raised(Failed(outcome.code, outcome.message))
+
+    async def _do(self, asked: Do) -> None:
+        code = message = ""
+        try:
+            await (self.control.load if asked.verb == "load" else self.control.unload)(asked.endpoint)
+        except Exception as error:  # noqa: BLE001 - told to whoever asked
+            known = error if isinstance(error, FairleadError) else FairleadError(f"loading failed: {error}")
+            code, message = known.code, str(known)
+        self._channel.send(Done(asked.number, code, message))
 
     def _keep(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

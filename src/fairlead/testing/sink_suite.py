@@ -101,6 +101,7 @@ def _told(sink: Sink, calls: int) -> bytes:
         meter.queue(0, 0)
         meter.processes(2, 1024)
         meter.replaced("crashed")
+        meter.woke(0.5)
         sink.stalled(0.0625)
         sink.edge_error("/invocations", "not_found")
         sink.events("parquet", 2, 1)

@@ -12,6 +12,7 @@ class MemoryMeter:
     """What one version of one endpoint was told. ``outcomes``: calls by ``ok`` or error code.
 
     ``own``: processes of the model and their bytes.  ``lost``: those that ended unasked, by reason.
+    ``replicas``: wanted, each time that this changed.  ``wakes``: seconds that each one took.
     """
 
     def __init__(self) -> None:
@@ -22,6 +23,8 @@ class MemoryMeter:
         self.waiting = (0, 0)
         self.own = (0, 0)
         self.lost: Counter[str] = Counter()
+        self.replicas: list[int] = []
+        self.wakes: list[float] = []
 
     def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:  # noqa: ARG002 - the contract
         self.outcomes["ok"] += 1
@@ -43,6 +46,12 @@ class MemoryMeter:
 
     def replaced(self, reason: str) -> None:
         self.lost[reason] += 1
+
+    def wanted(self, replicas: int) -> None:
+        self.replicas.append(replicas)
+
+    def woke(self, seconds: float) -> None:
+        self.wakes.append(seconds)
 
 
 class MemoryWorkersMeter:

@@ -30,12 +30,15 @@ from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.process import Command
 from fairlead.serve.protocol import protocol
 from fairlead.serve.recording import Recording
-from fairlead.serve.server import Companion, Loader, Server
+from fairlead.serve.repository import Loader, Repository
+from fairlead.serve.residency import Residency
+from fairlead.serve.server import Companion, Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
 from fairlead.wiring import environments, placing, watching
+from fairlead.wiring.residing import House, shared
 from fairlead.wiring.stores import opener, sink
 
 _log = logging.getLogger("fairlead.serve")
@@ -88,6 +91,22 @@ class Plan:
     record: bool = False
     kept: Mapping[str, watching.Kept] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        workers = self.settings.workers
+        for one in self.targets:
+            asked = (one.settings or self.endpoints).replicas
+            if asked is not None and asked.most < workers:
+                raise UsageError(
+                    f"{one.name or one.uri} has {asked.most} replicas at most, and each of the {workers} workers has "
+                    "some of its own; allow as many replicas as there are workers"
+                )
+
+    def placed(self, settings: EndpointSettings, place: int) -> EndpointSettings:
+        """Settings of an endpoint in the worker of this place: replicas are shared out among the workers."""
+        if settings.replicas is None:
+            return settings
+        return replace(settings, replicas=shared(settings.replicas, place, self.settings.workers))
+
 
 def server(plan: Plan, on_ready: Callable[[int, list[Live]], None] = lambda _port, _live: None) -> Server:
     """A server for these models. Building it opens nothing: binding and loading happen when it runs."""
@@ -122,28 +141,37 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     catalog = front.pipeline.catalog
     watched = watching.Watched({one.name: one.uri for one in targets}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
-    loading = Loading(plan, front.sink, recording)
+    residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
+    loading = Loading(plan, front.sink, recording, residency, int(name))
     following = [
         found
         for one in targets
         if recording is not None
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
-    companions: list[Companion] = [Stalls(front.sink, SystemClock())]
+    loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
+    companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency]
+    repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
-        companions += [recording, Follower(following, catalog, recording, SystemClock())]
+        companions += [recording, follower := Follower(following, catalog, recording, SystemClock())]
+        repository.records(recording.retire, follower.close_split)
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
+    door: Worker | None = parts.get("door")
+    if plan.settings.controlled:
+        application.control = repository if door is None else door
+        if door is not None:
+            door.control = repository
     if plan.settings.grpc_port is not None:
         listener = plugins.attribute("fairlead.serve.grpc.listener:Listener")
-        companions.append(made := listener(front, plan.settings, lambda: running.draining))
-        if isinstance(door := parts.get("door"), Worker):
+        companions.append(made := listener(front, plan.settings, lambda: running.draining, application.control))
+        if door is not None:
             door.listens = made.take
     running: Server = Server(
         plan.settings,
         catalog,
         front.pipeline,
         build(application),
-        [Loader(one.name, functools.partial(loading.first, one)) for one in targets],
+        loaders,
         SystemClock(),
         companions=companions,
         **parts,
@@ -163,6 +191,9 @@ class Loading:
     plan: Plan
     sink: Sink
     recording: Recording | None
+    residency: Residency | None = None
+    place: int = 0
+    """Of the worker, among those of its server."""
 
     def first(self, one: Target, loop: asyncio.AbstractEventLoop) -> Live:
         """What the URI names."""
@@ -174,12 +205,12 @@ class Loading:
 
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
         bundle = opener(self.plan.home).open(uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
-        settings, clock = one.settings or self.plan.endpoints, SystemClock()
-        own = None
+        settings = self.plan.placed(one.settings or self.plan.endpoints, self.place)
+        own, clock = None, SystemClock()
         if settings.isolated:
             own = environments.own(bundle, self.plan.home, clock)
             bundle = replace(bundle, notes=())  # they compare with versions that do not run it
-        live = live_version(one.name, bundle, settings, self.sink, clock, loop, own)
+        live = live_version(one.name, bundle, settings, self.sink, clock, loop, self.residency, own)
         if self.recording is not None:
             live.tape = self.recording.tape(live.endpoint, live.version, batched=live.signature.batched)
             for trouble in self.misfits(live):
@@ -224,11 +255,12 @@ def live_version(
     measurements: Sink,
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
+    residency: Residency | None = None,
     environment: Environment | None = None,
 ) -> Live:
-    """Load, warm up, measure, decide how to batch: a version that can answer."""
+    """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep."""
     meter = measurements.endpoint(endpoint, bundle.version)
-    placed = placing.placed(endpoint, bundle, settings, meter, clock, loop, environment)
+    placed = placing.placed(House(endpoint, settings, meter, clock, loop, residency, environment), bundle)
     plan, problem = placed.plan, placed.curve.problem
     live = Live(
         endpoint,
@@ -244,7 +276,9 @@ def live_version(
         deadline=settings.deadline_ms / 1000,
         example=placed.row,
         notes=(*bundle.notes, problem) if problem else bundle.notes,
+        stages=placed.asleep.stages,
         pace=Pace(placed.curve.rows, placed.curve.seconds) if placed.curve.rows else None,
     )
+    loop.call_soon_threadsafe(placed.asleep.begin, live)
     measurements.ready(endpoint, bundle.version, True)
     return live

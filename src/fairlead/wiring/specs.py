@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.contracts.errors import MissingExtra, UsageError
+from fairlead.contracts.scaling import Scaling
 from fairlead.kit import config, plugins
 from fairlead.kit.config import Home, Located
 from fairlead.kit.spec import read as files
 from fairlead.kit.spec.loop import Monitor
 from fairlead.kit.spec.read import SpecFile
+from fairlead.kit.spec.serving import Replicas
 from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.monitor.findings import DAY_MS, Contract
 from fairlead.monitor.seasons import Season
@@ -86,6 +88,8 @@ def server(spec: Spec) -> ServerSettings:
         tls_key=asked.tls.key if asked.tls else "",
         tls_client_ca=asked.tls.client_ca if asked.tls else "",
         grpc_port=asked.grpc_port,
+        memory=round(asked.memory_mb * 2**20),
+        model_control=asked.model_control,
     )
 
 
@@ -102,7 +106,14 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         hang_seconds=endpoint.hang_seconds,
         providers=endpoint.providers,
         env=endpoint.env,
+        replicas=scaling(endpoint.replicas),
     )
+
+
+def scaling(asked: Replicas | None) -> Scaling | None:
+    if asked is None:
+        return None
+    return Scaling(asked.min, asked.max, asked.target_concurrency, asked.idle_ttl, asked.wake_deadline)
 
 
 def kept(endpoint: Endpoint) -> Kept:
@@ -159,6 +170,13 @@ def _asked(endpoint: Endpoint) -> set[str]:
     return {part for part in endpoint.model_fields_set if getattr(endpoint, part) is not None}
 
 
+def _processes(endpoint: Endpoint) -> str:
+    """The field that an error of the endpoint's settings is about."""
+    if endpoint.replicas is not None:
+        return "replicas"
+    return "processes" if endpoint.processes > 1 else "hang_seconds"
+
+
 def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     """What the spec's own types cannot know. Raises UsageError."""
     asked = _asked(endpoint)
@@ -188,7 +206,7 @@ def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
             f"kept; keep {2 * season // DAY_MS} days"
         )
     for part, check in (
-        ("processes" if endpoint.processes > 1 else "hang_seconds", lambda: settings(endpoint)),
+        (_processes(endpoint), lambda: settings(endpoint)),
         ("monitor", lambda: contract(endpoint.monitor)),
         ("record", lambda: kept(endpoint)),
     ):

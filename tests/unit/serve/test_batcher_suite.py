@@ -131,7 +131,7 @@ async def test_one_goes_wrong_and_all_others_answer(position: int, phase: str, h
         else:
             await until(lambda: victim.finished)  # although no batch ends meanwhile
     if victim.finished:
-        assert victim not in scene.live._batcher.waiting(), "it still takes a place in the queue"
+        assert victim not in scene.live.batcher.waiting(), "it still takes a place in the queue"
     seen_before = len(scene.model.seen)
     await scene.settle()
     expected = [*busy, *sent]
@@ -174,7 +174,7 @@ async def idle(scene: Scene) -> None:
     await until(lambda: call.finished)
     assert isinstance(call.outcome, Reply)
     assert next(iter(scene.live._outstanding()), None) is None
-    assert (scene.live._batcher.rows, scene.live._batcher.calls) == (0, 0)
+    assert (scene.live.batcher.rows, scene.live.batcher.calls) == (0, 0)
 
 
 @pytest.mark.parametrize("pair", [*itertools.combinations(range(MATES), 2)], ids=str)

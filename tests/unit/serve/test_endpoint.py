@@ -294,10 +294,10 @@ async def test_a_slow_inline_batch_moves_the_endpoint_to_a_thread() -> None:
 
     bench = Bench(Slow(), Policy(), inline=True)
     for i in range(3):
-        assert bench.live.inline, "one slow batch decides nothing"
+        assert bench.live.executor.kind == "inline", "one slow batch decides nothing"
         bench.send(float(i))
         await bench.settle()
-    assert not bench.live.inline
+    assert bench.live.executor.kind == "thread"
     bench.send(7.0)
     await bench.settle()
     bench.check(3, 7.0)

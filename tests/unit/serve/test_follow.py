@@ -135,3 +135,22 @@ async def test_a_store_that_does_not_answer_changes_nothing() -> None:
     await settle(stage)
     assert stage.follower.troubles() == []
     await stage.follower.stop()
+
+
+async def test_an_unloaded_endpoint_is_left_alone_and_followed_from_the_start_once_it_is_loaded() -> None:
+    stage = Stage(plan(*HALF))
+    stage.follower.start()
+    await settle(stage)
+    assert "churn" in stage.catalog.splits
+    stage.follower.close_split("churn")
+    stage.catalog.unload("churn")
+    stage.put(TO_TWO)
+    await settle(stage)
+    assert stage.catalog.all() == []
+    assert stage.catalog.splits == {}
+    stage.put(*HALF)
+    stage.catalog.put(live("1"))
+    await settle(stage)
+    assert stage.catalog.versions("churn") == ["1", "2"]
+    assert "churn" in stage.catalog.splits
+    await stage.follower.stop()

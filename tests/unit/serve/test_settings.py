@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fairlead.contracts.errors import InvalidParameter, UsageError
+from fairlead.contracts.scaling import Scaling
 from fairlead.serve.pipeline import timeout_ms
 from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
 
@@ -92,3 +93,28 @@ def test_a_model_with_libraries_of_its_own_has_processes() -> None:
 def test_nobody_waits_longer_for_a_process_than_a_call_may() -> None:
     assert EndpointSettings(deadline_ms=200).hang == pytest.approx(1.2)
     assert EndpointSettings(executor="process", hang_seconds=3).hang == 3
+
+
+@pytest.mark.parametrize(
+    ("replicas", "more", "told"),
+    [
+        (Scaling(3, 2), {}, "replicas are 3 to 2"),
+        (Scaling(0, 0), {}, "replicas are 0 to 0"),
+        (Scaling(0, 300), {}, "expected 0 to 256"),
+        (Scaling(0, 2, target=0), {}, "target concurrency is 0"),
+        (Scaling(0, 2, idle=0), {}, "idle ttl, seconds is 0"),
+        (Scaling(0, 2, wake=0), {}, "wake deadline, seconds is 0"),
+        (Scaling(0, 2), {"executor": "process", "processes": 2}, "leave processes out"),
+        (Scaling(0, 2), {"executor": "thread"}, "more than one replica needs processes"),
+    ],
+)
+def test_replicas_that_cannot_be(replicas: Scaling, more: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        EndpointSettings(replicas=replicas, **more)
+
+
+def test_models_may_be_loaded_by_callers_of_this_machine_alone_unless_it_is_said() -> None:
+    assert ServerSettings().controlled
+    assert not ServerSettings(host="0.0.0.0").controlled
+    assert ServerSettings(host="0.0.0.0", model_control=True).controlled
+    assert not ServerSettings(model_control=False).controlled

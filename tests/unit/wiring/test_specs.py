@@ -7,10 +7,12 @@ from typing import get_args
 import pytest
 
 from fairlead.contracts.errors import MissingExtra, UsageError
+from fairlead.contracts.scaling import Scaling
 from fairlead.kit.config import Home
 from fairlead.kit.spec import loop
 from fairlead.kit.spec.loop import AlertRule, Alerts, Labels, Monitor, Retrain, RetrainGate, Rollout, RolloutGate
 from fairlead.kit.spec.read import parse
+from fairlead.kit.spec.serving import Replicas
 from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.monitor import metrics
 from fairlead.monitor.alerts import Rule
@@ -21,7 +23,7 @@ from fairlead.retrain.gate import GatePolicy
 from fairlead.retrain.triggers import Triggers
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.testing.stores import MemoryRegistry
-from fairlead.wiring import specs, specs_course, specs_retrain, specs_rollout, stores, watching
+from fairlead.wiring import residing, specs, specs_course, specs_retrain, specs_rollout, stores, watching
 from fairlead.wiring.baselines import Performance
 from fairlead.wiring.monitors import Monitored
 from fairlead.wiring.watching import Kept
@@ -53,6 +55,25 @@ def test_what_the_spec_does_not_say_is_what_the_rooms_mean() -> None:
 def test_the_gate_of_the_spec_has_every_field_of_the_policy() -> None:
     assert list(RetrainGate.model_fields) == [one.name for one in dataclasses.fields(GatePolicy)]
     assert set(get_args(loop.Metric)) == {*metrics.HIGHER, *metrics.LOWER} - {"f1", "r2"}, "those are no means of rows"
+
+
+def test_the_defaults_of_replicas_are_those_of_scaling() -> None:
+    assert specs.scaling(Replicas()) == Scaling()
+    assert specs.scaling(None) is None
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_workers_share_replicas_out_and_none_is_lost(workers: int) -> None:
+    parts = [residing.shared(Scaling(2, 7), place, workers) for place in range(workers)]
+    assert (sum(part.least for part in parts), sum(part.most for part in parts)) == (2, 7)
+    assert all(part.least <= part.most for part in parts)
+    assert max(part.most for part in parts) - min(part.most for part in parts) <= 1
+
+
+def test_more_workers_than_replicas_are_refused() -> None:
+    text = "server: {workers: 3}\nendpoints: {c: {model: ./m.onnx, replicas: {max: 2}}}"
+    with pytest.raises(UsageError, match="c has 2 replicas at most, and each of the 3 workers has some of its own"):
+        specs.plan(parse(text, "f.yaml").spec, home(Path("/tmp/h")))
 
 
 def test_what_the_spec_says_reaches_the_rooms() -> None:

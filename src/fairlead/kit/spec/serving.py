@@ -35,6 +35,10 @@ class Server(Part):
     """Largest request body, MiB."""
     grace: Seconds = Field(default=25.0, ge=0, le=3600)
     """Time from SIGTERM to exit, at most."""
+    memory_mb: float = Field(default=0.0, ge=0, le=2**30)
+    """Memory that all models together may have, MiB: those called least recently sleep; 0: as much as there is."""
+    model_control: bool | None = None
+    """Whether callers may load and unload models (`/v2/repository`); null: where the address is of this machine."""
 
 
 class Batching(Part):
@@ -46,6 +50,21 @@ class Batching(Part):
     """Longest that a batch waits for company; 0: never."""
     queue_rows: int = Field(default=16_384, ge=1, le=100_000_000)
     """Most rows that may wait; more get 429."""
+
+
+class Replicas(Part):
+    """How many copies of a model there are: processes that come and go with the calls."""
+
+    min: int = Field(default=1, ge=0, le=256)
+    """Always so many; 0: none while nobody calls, and the first call wakes one."""
+    max: int = Field(default=1, ge=1, le=256)
+    """Never more; with more than 1 each is a process of its own."""
+    target_concurrency: float = Field(default=8.0, gt=0, le=1_000_000)
+    """Calls in flight for each replica, on average."""
+    idle_ttl: Seconds = Field(default=600.0, gt=0, le=31_536_000)
+    """Time without a call after which the last one ends (`min: 0`)."""
+    wake_deadline: Seconds = Field(default=5.0, gt=0, le=3600)
+    """Time that a call waits for the first one to come back, beside its deadline; then it gets 503."""
 
 
 class Record(Part):

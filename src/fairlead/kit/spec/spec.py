@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Seconds
-from fairlead.kit.spec.serving import Batching, Record, Server
+from fairlead.kit.spec.serving import Batching, Record, Replicas, Server
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """What can stand in a URL and a metric label."""
@@ -37,6 +37,8 @@ class Endpoint(Part):
     """A process that does not answer for so long is killed; 0: a second after deadline_ms (`executor: process`)."""
     env: Literal["current", "isolated"] = "current"
     """Libraries that the model runs with: the server's, or its own, installed from its requirements (in a process)."""
+    replicas: Replicas | None = Field(default=None, examples=[{"min": 0, "max": 4}])
+    """Copies of the model that come and go with the calls; null: `processes`, always."""
     providers: tuple[str, ...] = Field(default=(), examples=[["cuda"]])
     """Where the model runs, by the names of its runtime; empty: the CPU."""
     record: Record = Record()
@@ -73,7 +75,7 @@ class Spec(Part):
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("redis", "access", "console", "features", "limits", "resilience"),
     Endpoint: (
-        "replicas", "resilience", "access", "features", "llm", "limits", "cache", "guardrails", "cascade", "redis",
+        "resilience", "access", "features", "llm", "limits", "cache", "guardrails", "cascade", "redis",
     ),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip

@@ -9,6 +9,7 @@ STATUS: Final[dict[str, int]] = {
     "malformed_body": 400,
     "invalid_tensor": 400,
     "invalid_parameter": 400,
+    "forbidden": 403,
     "not_found": 404,
     "body_too_large": 413,
     "queue_full": 429,

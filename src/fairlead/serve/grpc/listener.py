@@ -15,6 +15,7 @@ from fairlead.serve.front import Front
 from fairlead.serve.grpc.connection import Connection
 from fairlead.serve.grpc.service import Service
 from fairlead.serve.grpc.stream import Limits
+from fairlead.serve.repository import Control
 from fairlead.serve.settings import ServerSettings
 
 log = logging.getLogger("fairlead.serve")
@@ -28,8 +29,8 @@ LEAST_IDLE: Final = 300.0
 class Listener:
     """A companion of the server. ``port``: where it listens; known once it has started."""
 
-    def __init__(self, front: Front, settings: ServerSettings, draining: Callable[[], bool]) -> None:
-        self._service = Service(front, draining)
+    def __init__(self, front: Front, settings: ServerSettings, draining: Callable[[], bool], control: Control) -> None:
+        self._service = Service(front, draining, control)
         self._settings = settings
         self._limits = Limits(
             front.max_body, settings.read_timeout, settings.write_timeout, max(settings.keep_alive, LEAST_IDLE)

@@ -1,7 +1,7 @@
 """The messages of the Open Inference Protocol over gRPC, of health checking and of reflection, as protobuf classes.
 
 Field numbers and types are those of the protocols' .proto files; a test holds them against the published ones.
-``ModelStreamInfer`` and the repository's index are Triton's additions to the service. The classes live in a pool of
+``ModelStreamInfer`` and the model repository are Triton's additions to the service. The classes live in a pool of
 their own, so that a client library with the same names may be loaded beside them.
 """
 
@@ -57,6 +57,14 @@ _OIP: Final[dict[str, str]] = {
     "RepositoryIndexRequest": "1 repository_name string, 2 ready bool",
     "RepositoryIndexResponse": "1 models .ModelIndex*",
     "RepositoryIndexResponse.ModelIndex": "1 name string, 2 version string, 3 state string, 4 reason string",
+    "ModelRepositoryParameter": "1 bool_param bool|parameter_choice, 2 int64_param int64|parameter_choice, "
+    "3 string_param string|parameter_choice, 4 bytes_param bytes|parameter_choice",
+    "RepositoryModelLoadRequest": "1 repository_name string, 2 model_name string, "
+    "3 parameters string:ModelRepositoryParameter",
+    "RepositoryModelLoadResponse": "",
+    "RepositoryModelUnloadRequest": "1 repository_name string, 2 model_name string, "
+    "3 parameters string:ModelRepositoryParameter",
+    "RepositoryModelUnloadResponse": "",
 }
 _HEALTH: Final[dict[str, str]] = {
     "HealthCheckRequest": "1 service string",
@@ -82,6 +90,7 @@ _REFLECTION: Final[dict[str, str]] = {
 }
 _PLAIN: Final = (
     "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer", "RepositoryIndex",
+    "RepositoryModelLoad", "RepositoryModelUnload",
 )  # fmt: skip
 _METHODS: Final[dict[str, dict[str, tuple[str, str, bool, bool]]]] = {
     OIP: {

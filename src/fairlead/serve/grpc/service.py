@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -18,6 +19,9 @@ from fairlead.serve.grpc import status
 from fairlead.serve.grpc.calls import INFER, STREAM_INFER, Infer, StreamInfer, timed
 from fairlead.serve.grpc.messages import HEALTH, OIP, POOL, REFLECTION, REFLECTION_ALPHA, SERVICES, message
 from fairlead.serve.grpc.stream import Rpc, Stream
+from fairlead.serve.repository import Control, refuse_parameters
+
+log = logging.getLogger("fairlead.serve")
 
 Headers = Mapping[bytes, bytes]
 Begin = Callable[[Stream, Headers], Rpc]
@@ -28,9 +32,9 @@ _GRPC: Final = re.compile(rb"application/grpc($|[+;])")
 
 
 class Service:
-    """Begins what answers a stream. ``draining``: whether the server is on its way out."""
+    """Begins what answers a stream. ``draining``: whether the server is on its way out.  ``control``: (un)loads."""
 
-    def __init__(self, front: Front, draining: Callable[[], bool]) -> None:
+    def __init__(self, front: Front, draining: Callable[[], bool], control: Control) -> None:
         self._front, self._draining = front, draining
         self._catalog: Catalog = front.pipeline.catalog
         self._watches: set[_Watch] = set()
@@ -47,6 +51,8 @@ class Service:
             "RepositoryIndex": self._index,
         }.items():
             self._one(OIP, name, f"{name}Request", f"{name}Response", answer)
+        for name, do in {"RepositoryModelLoad": control.load, "RepositoryModelUnload": control.unload}.items():
+            self._order(name, do)
         self._one(HEALTH, "Check", "HealthCheckRequest", "HealthCheckResponse", self._check)
         self._routes[b"/grpc.health.v1.Health/Watch"] = self._watch
         for package in (REFLECTION, REFLECTION_ALPHA):
@@ -113,8 +119,19 @@ class Service:
     def _index(self, request: Any, response: Any) -> None:
         for live in self._catalog.all():
             response.models.add(name=live.endpoint, version=live.version, state="READY")
-        for name in [] if request.ready else self._catalog.loading:
-            response.models.add(name=name, state="LOADING")
+        if not request.ready:
+            for name in self._catalog.loading:
+                response.models.add(name=name, state="LOADING")
+            for name in self._catalog.unloaded:
+                response.models.add(name=name, state="UNAVAILABLE", reason="unloaded")
+
+    def _order(self, name: str, do: Callable[[str], Awaitable[None]]) -> None:
+        request, response = message(f"{OIP}.{name}Request"), message(f"{OIP}.{name}Response")
+
+        def begin(stream: Stream, _: Headers) -> Rpc:
+            return Ordered(stream, request, response, do)
+
+        self._routes[f"/{SERVICES[OIP]}/{name}".encode()] = begin
 
     # Health.
 
@@ -154,6 +171,43 @@ class Service:
             return _Reflection(stream, request, response)
 
         self._routes[f"/{SERVICES[package]}/ServerReflectionInfo".encode()] = begin
+
+
+class Ordered(Rpc):
+    """A method that answers when the model is loaded, or is no more."""
+
+    patient = True
+
+    def __init__(self, stream: Stream, request: Any, response: Any, do: Callable[[str], Awaitable[None]]) -> None:
+        self._stream, self._request, self._response, self._do = stream, request, response, do
+        self._task: asyncio.Task[None] | None = None
+
+    def message(self, data: bytes) -> None:
+        try:
+            asked = _read(self._request, data)
+            refuse_parameters(asked.parameters)
+        except FairleadError as error:
+            self._stream.finish(status.status_of(error.code), error.message)
+            return
+        self._task = asyncio.get_running_loop().create_task(self._run(asked.model_name))
+
+    def closed(self) -> None:
+        if self._task is None:
+            self._stream.refuse(status.INVALID, "this method takes one message, and none came")
+
+    def cancelled(self) -> None:
+        """What was begun is done: nobody is left to be told."""
+
+    async def _run(self, endpoint: str) -> None:
+        try:
+            await self._do(endpoint)
+        except FairleadError as error:
+            self._stream.finish(status.status_of(error.code), error.message)
+        except Exception:
+            log.exception("not loaded or unloaded", extra={"fields": {"endpoint": endpoint}})
+            self._stream.finish(status.INTERNAL, "the server failed; its log has the cause")
+        else:
+            self._stream.answer(self._response().SerializeToString())
 
 
 class _Unary(Rpc):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 OK, CANCELLED, INVALID, DEADLINE, NOT_FOUND = 0, 1, 3, 4, 5
-EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 8, 12, 13, 14
+FORBIDDEN, EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 7, 8, 12, 13, 14
 
 STATUS: Final[dict[str, int]] = {
     "invalid_input": INVALID,
     "malformed_body": INVALID,
     "invalid_tensor": INVALID,
     "invalid_parameter": INVALID,
+    "forbidden": FORBIDDEN,
     "not_found": NOT_FOUND,
     "body_too_large": EXHAUSTED,
     "queue_full": EXHAUSTED,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -84,8 +85,10 @@ class ProcessExecutor:
         self._loop = loop
         self._waiting: deque[Piece] = deque()
         self._running: dict[int, tuple[Piece, asyncio.TimerHandle]] = {}
-        self._idle = deque(seats.all)
+        self._idle = deque(seat for seat in seats.all if seat.process is not None)
         self._closed = False
+        self.changed: Callable[[], None] = lambda: None
+        """Called when a process came, went or could not be started."""
         seats.attach(self)
 
     def submit(self, parts: list[Part], done: Done) -> None:
@@ -94,6 +97,28 @@ class ProcessExecutor:
 
     def outgrown(self, seconds: float) -> None:
         """A process is where slow batches belong."""
+
+    def want(self, count: int) -> None:
+        """Run in so many processes: more are started, and those that are too many end when they are free."""
+        for seat in self._seats.want(count):
+            if seat in self._idle:
+                self._idle.remove(seat)
+                self._seats.release(seat)
+        self.changed()
+
+    @property
+    def ready(self) -> int:
+        """Processes that answer."""
+        return 0 if self._closed else self._seats.ready
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory that they have together."""
+        return self._seats.resident
+
+    def away(self) -> float:
+        """Seconds until a process is started, where none is there or comes."""
+        return self._seats.away()
 
     def report(self) -> None:
         self._seats.report()
@@ -110,6 +135,7 @@ class ProcessExecutor:
             self._waiting.append(piece)
         self._running.clear()
         self._refuse(error)
+        self.changed()
 
     # From the seats.
 
@@ -117,11 +143,15 @@ class ProcessExecutor:
         if seat.process is not None:
             self._idle.append(seat)
         self._next()
+        self.changed()
 
     def received(self, seat: Seat, message: Message, outputs: Tensors) -> None:
         piece, timer = self._running.pop(seat.index)
         timer.cancel()
-        self._idle.append(seat)
+        if seat.wanted:
+            self._idle.append(seat)
+        else:
+            self._seats.release(seat)
         self._settle(piece, message, outputs)
         self._next()
 
@@ -140,6 +170,7 @@ class ProcessExecutor:
                 )
                 self._failed(piece, error)
         self._next()
+        self.changed()
 
     def _next(self) -> None:
         """Give what waits to processes that are free."""

@@ -19,6 +19,7 @@ import msgspec
 from fairlead.contracts.errors import BrokenModel, Unavailable
 from fairlead.contracts.runtime import Artefact
 from fairlead.contracts.types import Tensors
+from fairlead.kit import memory
 from fairlead.serve import messages as workers
 from fairlead.serve.isolated.frames import Reader, Region, pack
 from fairlead.serve.isolated.messages import Failed, Load, Loaded, Message, ToServer
@@ -113,11 +114,7 @@ class Process:
     @property
     def resident(self) -> int:
         """Bytes of memory that it has now; 0 where the system does not say."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        except (OSError, ValueError, IndexError):
-            return 0
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return memory.resident(self.pid)
 
     def load(self, *, measure: bool) -> Loaded:
         """Wait until it answers. Blocks; raises the ModelError or MissingExtra that loading it here would raise."""

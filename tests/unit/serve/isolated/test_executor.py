@@ -58,6 +58,10 @@ class Played:
         elif HANGS not in rows:
             self._loop.call_soon(self._received, Answer(), {"y": tensors["x"] * 2})
 
+    def answer(self, *rows: float) -> tuple[Message, Tensors]:
+        """What it says to these rows when it gets to it."""
+        return Answer(), {"y": np.array(rows).reshape(-1, 1) * 2}
+
     def _die(self) -> None:
         self.open = False
         self._ended()
@@ -72,7 +76,7 @@ class Played:
 class Table:
     """An executor with ``count`` played processes. ``asked``: the batches that they were given."""
 
-    def __init__(self, count: int = 1, hang: float = 60.0) -> None:
+    def __init__(self, count: int = 1, hang: float = 60.0, most: int = 0) -> None:
         self.asked: list[list[float]] = []
         self.begun: list[Played] = []
         self.broken = False
@@ -81,7 +85,7 @@ class Table:
         order = Order("churn", "1", Artefact("python", target="a:B"), 0, 64, None, 30)
         first = [Played(place, self.asked) for place in range(count)]
         loop = asyncio.get_running_loop()
-        seats = Seats(order, first, self.meter, self.clock, loop, self._begin)  # type: ignore[arg-type]
+        seats = Seats(order, first, self.meter, self.clock, loop, self._begin, most)  # type: ignore[arg-type]
         self.executor = ProcessExecutor("churn", seats, batched=True, hang=hang, clock=self.clock, loop=loop)
         self.first = first
 

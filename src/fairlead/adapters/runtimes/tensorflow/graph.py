@@ -46,7 +46,7 @@ class Graph:
             raise BrokenModel(f"{folder.name}: the signature {key!r} gives no named tensors; save it again")
         self._takes = {name: spec.dtype for name, spec in takes.items()}
         self.inputs: Specs = tuple(_spec(name, spec, "takes", folder.name) for name, spec in sorted(takes.items()))
-        self.outputs: Specs = tuple(_spec(name, spec, "gives", folder.name) for name, spec in gives.items())
+        self.outputs: Specs = tuple(_spec(name, spec, "gives", folder.name) for name, spec in sorted(gives.items()))
         if not self.inputs or not self.outputs:
             raise BrokenModel(f"{folder.name}: the signature {key!r} has no {'outputs' if self.inputs else 'inputs'}")
         self.ones = all(spec.shape[:1] in ((1,), (-1,)) for spec in self.inputs)

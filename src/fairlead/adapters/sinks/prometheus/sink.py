@@ -106,6 +106,10 @@ class _Meter:
         """``live, resident``, as the contract says."""
         self.replaced = functools.partial(own.replaced, *key)
         """``reason``, as the contract says."""
+        self.wanted = functools.partial(own.wanted, *key)
+        """``replicas``, as the contract says."""
+        self.woke = functools.partial(own.woke, *key)
+        """``seconds``, as the contract says."""
         self.codes: dict[str, int] = {"ok": 0}
         self.rows = 0
         self.histograms = {name: Histogram(bounds) for name, _, bounds in _HISTOGRAMS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Workers:
@@ -53,9 +53,26 @@ class Processes:
             registry=registry,
         )
 
+        self._wanted = Gauge(
+            "fairlead_model_replicas", "Replicas that there should be; 0: the model sleeps.", labels, registry=registry
+        )
+        self._woke = Histogram(
+            "fairlead_model_wake_seconds",
+            "Time that the first call after a sleep waited for a replica.",
+            labels,
+            buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60),
+            registry=registry,
+        )
+
     def live(self, endpoint: str, version: str, live: int, resident: int) -> None:
         self._live.labels(endpoint, version).set(live)
         self._resident.labels(endpoint, version).set(resident)
 
     def replaced(self, endpoint: str, version: str, reason: str) -> None:
         self._replaced.labels(endpoint, version, reason).inc()
+
+    def wanted(self, endpoint: str, version: str, replicas: int) -> None:
+        self._wanted.labels(endpoint, version).set(replicas)
+
+    def woke(self, endpoint: str, version: str, seconds: float) -> None:
+        self._woke.labels(endpoint, version).observe(seconds)

@@ -1,0 +1,132 @@
+"""Loading and unloading endpoints at a caller's word: Triton's model repository extension.
+
+What can be loaded is what the server was started with. Loading one that is live loads it again, what its URI names
+now, and lets the old one go when its calls are answered. An unloaded endpoint answers 503 until it is loaded.
+
+Source: Triton Inference Server, "Model Repository Extension" of the KServe V2 protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fairlead.contracts.errors import Forbidden, InvalidParameter, NotFound, Unavailable
+from fairlead.kit.clock import Clock
+from fairlead.kit.config import nearest
+from fairlead.serve.catalog import Catalog
+from fairlead.serve.endpoint import Live
+from fairlead.serve.leaving import let_go
+from fairlead.serve.recording import Tape
+
+log = logging.getLogger("fairlead.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Brings one endpoint to life. ``load`` blocks (it runs in a thread) and returns how to make the version live."""
+
+    endpoint: str
+    load: Callable[[asyncio.AbstractEventLoop], Live]
+
+
+class Control(Protocol):
+    """Loads and unloads endpoints, wherever this server runs."""
+
+    async def load(self, endpoint: str) -> None:
+        """Raises NotFound, Forbidden, or what loading raises."""
+
+    async def unload(self, endpoint: str) -> None:
+        """Raises NotFound or Forbidden."""
+
+
+class Locked:
+    """A ``Control`` of a server whose callers may not load and unload."""
+
+    async def load(self, endpoint: str) -> None:
+        raise Forbidden(f"callers may not load {endpoint!r} here: the server was started without --model-control")
+
+    async def unload(self, endpoint: str) -> None:
+        raise Forbidden(f"callers may not unload {endpoint!r} here: the server was started without --model-control")
+
+
+class Repository:
+    """The ``Control`` of one process."""
+
+    def __init__(self, catalog: Catalog, loaders: Mapping[str, Loader], clock: Clock) -> None:
+        self._catalog = catalog
+        self._loaders = loaders
+        self._clock = clock
+        self._retire: Callable[[Tape], None] = lambda _tape: None
+        self._close_split: Callable[[str], None] = lambda _endpoint: None
+        self._locks = {name: asyncio.Lock() for name in loaders}
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def records(self, retire: Callable[[Tape], None], close_split: Callable[[str], None]) -> None:
+        """Calls are recorded: ``retire`` closes the tape of a version that left, ``close_split`` those of a rollout."""
+        self._retire, self._close_split = retire, close_split
+
+    async def load(self, endpoint: str) -> None:
+        """Load it, or wait for whoever does already. Raises Unavailable during a rollout too."""
+        loader = self._known(endpoint)
+        if endpoint in self._catalog.splits:
+            raise Unavailable(
+                f"a rollout shares the calls of {endpoint!r} among versions; load it when that is over, or abort it",
+                retry_after=60,
+            )
+        task = self._loading.get(endpoint)
+        if task is None:
+            task = self._loading[endpoint] = self._keep(self._load(loader))
+            task.add_done_callback(lambda _: self._loading.pop(endpoint, None))
+        await asyncio.shield(task)
+
+    async def unload(self, endpoint: str) -> None:
+        """Take it away; what it has is answered."""
+        self._known(endpoint)
+        async with self._locks[endpoint]:
+            self._close_split(endpoint)
+            for live in self._catalog.unload(endpoint):
+                self._keep(let_go(live, self._clock, self._retire))
+        log.info("unloaded", extra={"fields": {"endpoint": endpoint}})
+
+    async def _load(self, loader: Loader) -> None:
+        endpoint, loop = loader.endpoint, asyncio.get_running_loop()
+        async with self._locks[endpoint]:
+            began = self._clock.now()
+            live = await loop.run_in_executor(None, loader.load, loop)
+            old = self._catalog.replace(live)
+            for one in old:
+                self._keep(let_go(one, self._clock, self._retire))
+        fields = {"endpoint": endpoint, "version": live.version, "seconds": round(self._clock.now() - began, 3)}
+        log.info("loaded", extra={"fields": fields})
+
+    def _known(self, endpoint: str) -> Loader:
+        if endpoint in self._catalog.loading:
+            raise Unavailable(f"endpoint {endpoint!r} is still loading", retry_after=1)
+        try:
+            return self._loaders[endpoint]
+        except KeyError:
+            known = list(self._loaders)
+            raise NotFound(
+                f"there is no endpoint {endpoint!r}{nearest(endpoint, known)} (this server was started with: "
+                f"{', '.join(known)})"
+            ) from None
+
+    def _keep(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def refuse_parameters(given: Iterable[str]) -> None:
+    """Raises InvalidParameter for one that would change what is loaded."""
+    for name in given:
+        if name != "unload_dependents":  # nothing is loaded for the sake of another here
+            raise InvalidParameter(
+                f"parameter {name!r} cannot be honoured: an endpoint is loaded as the server was told when it started"
+            )
