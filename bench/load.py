@@ -59,8 +59,17 @@ def binary(head: bytes, body: bytes) -> np.ndarray:
     return np.frombuffer(body, np.float32, offset=size)
 
 
+def mlserver(head: bytes, body: bytes) -> np.ndarray:
+    (output,) = json.loads(body)["outputs"]
+    return np.array(output["data"], np.float64).ravel()
+
+
+def mlflow(head: bytes, body: bytes) -> np.ndarray:
+    return np.array(json.loads(body)["predictions"], np.float64).ravel()
+
+
 Reader = Callable[[bytes, bytes], np.ndarray]
-READERS: dict[str, Reader] = {"v2": v2, "plain": plain, "binary": binary}
+READERS: dict[str, Reader] = {"v2": v2, "plain": plain, "binary": binary, "mlserver": mlserver, "mlflow": mlflow}
 
 
 class Connection(asyncio.Protocol):

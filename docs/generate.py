@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fairlead.cli.main import COMMANDS
 from fairlead.contracts import errors
+from fairlead.contracts.sink import Streamed
 from fairlead.kit import plugins
 from fairlead.kit.spec import describe
 from fairlead.serve.edges.status import STATUS, status_of
@@ -69,6 +70,7 @@ def metrics() -> str:
     sink.endpoint("risk", "1").step("scaled", "ok", 0.0)
     sink.workers().silent("0")
     sink.events("parquet", 1, 0)
+    sink.stream("churn", "churn", lambda: Streamed(0, 0, 0, 0, 0, 0, 0, 0, [(1.0, 0)], 0.0))
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
     for family in sink.registry.collect():
         if family.name.startswith("fairlead_"):

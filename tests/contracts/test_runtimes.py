@@ -106,6 +106,16 @@ def torch_sample(folder: Path) -> Sample:
     return Sample(Artefact("torch", path, trusted=True), ROWS, Artefact("torch", broken, trusted=True))
 
 
+def tensorflow_sample(folder: Path) -> Sample:
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'fairlead[tensorflow]'")
+    from tensorflow_files import net
+
+    broken = net(folder / "broken")
+    (broken / "saved_model.pb").write_bytes((broken / "saved_model.pb").read_bytes()[:200])
+    rows = {"x": np.arange(12, dtype=np.float32).reshape(3, 4)}
+    return Sample(Artefact("tensorflow", net(folder / "net")), rows, Artefact("tensorflow", broken))
+
+
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "onnx": onnx_sample,
     "sklearn": sklearn_sample,
@@ -115,6 +125,7 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "lightgbm": lightgbm_sample,
     "litert": litert_sample,
     "torch": torch_sample,
+    "tensorflow": tensorflow_sample,
 }
 
 

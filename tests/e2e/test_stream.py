@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from redis import Redis
 
@@ -56,6 +58,50 @@ def until(client: Any, name: str, count: int) -> list[dict[bytes, bytes]]:
     while client.xlen(name) < count and time.monotonic() < ends:
         time.sleep(0.02)
     return [fields for _, fields in client.xrange(name)]
+
+
+def test_what_a_worker_does_is_shown_to_prometheus(
+    doubler: Path, server: services.Service, client: Redis, environment: dict[str, str]
+) -> None:
+    for body in ('{"x": [1, 2]}', '{"x": [3, 4]}', "{"):
+        client.xadd("in", {"body": body})
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    process = worker(doubler, server.port, environment, "--metrics-port", str(port))
+    until(client, "out", 2)
+    until(client, "dead", 1)
+    url = f"http://127.0.0.1:{port}"
+    assert (httpx.get(f"{url}/healthz").status_code, httpx.get(f"{url}/readyz").json()["ready"]) == (200, True)
+    ends = time.monotonic() + 10
+    while (shown := samples(httpx.get(f"{url}/metrics").text))["fairlead_stream_in_flight"] and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert shown['fairlead_stream_messages_total,outcome="answered"'] == 2
+    assert shown['fairlead_stream_messages_total,outcome="dead_lettered"'] == 1
+    assert shown["fairlead_stream_received_total"] == 3
+    assert shown["fairlead_stream_redelivered_total"] == shown["fairlead_stream_broker_away_total"] == 0
+    assert shown['fairlead_stream_seconds_bucket,le="+Inf"'] == shown["fairlead_stream_seconds_count"] == 2
+    assert 0 < shown["fairlead_stream_seconds_sum"] < 60
+    assert shown["fairlead_batch_rows_sum"] == 2
+    again = {**os.environ, **environment}
+    second = subprocess.run(process.args, capture_output=True, text=True, check=False, env=again)
+    assert second.returncode == 1
+    assert f"127.0.0.1:{port} is in use by another process; stop it or choose another --metrics-port" in second.stdout
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def samples(text: str) -> dict[str, float]:
+    """Value by name, with the labels that are not those of the worker."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("fairlead_"):
+            head, _, value = line.rpartition(" ")
+            name, _, labels = head.rstrip("}").partition("{")
+            own = [one for one in labels.split(",") if one and not one.startswith(("endpoint=", "group=", "version="))]
+            found[",".join([name, *own])] = float(value)
+    return found
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -42,6 +42,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="When ready, print one JSON
 ExecutorOption = Annotated[
     str, typer.Option(help="Where batches run: auto, inline, thread or process (of its own); auto measures.")
 ]
+EnvOption = Annotated[
+    str, typer.Option(help="Libraries the model runs with: current, or isolated: its own, from its requirements.")
+]
 ProcessesOption = Annotated[int, typer.Option(help="Processes of each model, with --executor process.")]
 ReplicasOption = Annotated[
     str,
@@ -86,6 +89,7 @@ def serve(
     record: RecordOption = False,
     executor: ExecutorOption = "auto",
     processes: ProcessesOption = 1,
+    env: EnvOption = "current",
     replicas: ReplicasOption = "",
     target_concurrency: TargetConcurrency = 8.0,
     idle_ttl: IdleTtl = 600.0,
@@ -109,9 +113,8 @@ def serve(
         serving.targets(models, trust_pickle=trust_pickle, runtime=runtime),
         settings,
         EndpointSettings(
-            max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, threads=threads, executor=executor,
-            processes=processes, providers=tuple(provider or ()),
-            replicas=_replicas(replicas, target_concurrency, idle_ttl),
+            max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, executor=executor, processes=processes, env=env,
+            threads=threads, providers=tuple(provider or ()), replicas=_replicas(replicas, target_concurrency, idle_ttl)
         ),
         record,
     )  # fmt: skip

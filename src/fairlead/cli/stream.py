@@ -27,6 +27,7 @@ from fairlead.contracts.broker import Since
 from fairlead.kit import log, plugins
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import home as read_home
+from fairlead.serve.endpoint import Live
 from fairlead.serve.settings import EndpointSettings
 from fairlead.serve.streams.deciding import Patience
 from fairlead.serve.streams.settings import StreamSettings
@@ -52,6 +53,12 @@ DeadOption = Annotated[
 GroupOption = Annotated[
     str,
     typer.Option("--group", help="Workers of one group share the messages.", show_default="the endpoint's name"),
+]
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=65535, help="Serve /metrics, /healthz and /readyz there; 0: a free one. Without it: nowhere."
+    ),
 ]
 ReplayOption = Annotated[
     str,
@@ -86,6 +93,8 @@ def stream(
     threads: Annotated[int, typer.Option(help="Intra-op threads of the runtime; 0: the runtime decides.")] = 0,
     grace: Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at most.")] = 25.0,
     record: RecordOption = False,
+    metrics_port: MetricsPortOption = None,
+    metrics_host: Annotated[str, typer.Option(help="Address to bind for --metrics-port.")] = "127.0.0.1",
     log_level: LogLevelOption = "info",
     as_json: Annotated[bool, typer.Option("--json", help="At the end, print one JSON document: the counts.")] = False,
 ) -> None:
@@ -108,6 +117,7 @@ def stream(
         group,
         _since(replay) if replay else None,
         record,
+        None if metrics_port is None else (metrics_host, metrics_port),
     )
     _run(plan, as_json)
 
@@ -130,11 +140,14 @@ def _since(text: str) -> Since:
     return Since(at_ms=since_ms(word, SystemClock.wall_ms(), "--replay"))
 
 
-def _announce(plan: streaming.Plan, endpoint: str, version: str) -> None:
-    fields = {"endpoint": endpoint, "version": version, "input": str(plan.input), "output": str(plan.output)}
+def _announce(plan: streaming.Plan, live: Live, port: int) -> None:
+    fields = {"endpoint": live.endpoint, "version": live.version, "input": str(plan.input), "output": str(plan.output)}
+    if plan.metrics is not None:
+        fields["metrics"] = f"http://{plan.metrics[0]}:{port}/metrics"
     logging.getLogger("fairlead.stream").info("ready", extra={"fields": fields})
     if sys.stderr.isatty():
-        sys.stderr.write(f"\n  {plan.input} -> {endpoint} (version {version}) -> {plan.output}    Ctrl-C stops\n\n")
+        name = f"{live.endpoint} (version {live.version})"
+        sys.stderr.write(f"\n  {plan.input} -> {name} -> {plan.output}    Ctrl-C stops\n\n")
 
 
 def _told(counts: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Plugin contract: a runtime runs one model format. Entry-point group ``fairlead.runtimes``.
 
 A runtime is found by the name that ``package/formats.py`` gives to the format (``onnx``, ``sklearn``, ``python``,
-``mlflow``, ``xgboost``, ``lightgbm``, ``litert``). The entry point is a class without constructor arguments. The
+``mlflow``, ``xgboost``, ``lightgbm``, ``litert``, ``torch``, ``tensorflow``). The entry point is a class without
+constructor arguments. The
 check-suite that every runtime must pass is ``fairlead.testing.runtime_suite``.
 """
 

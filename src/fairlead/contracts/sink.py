@@ -5,7 +5,7 @@ Called on the event loop for every call: it must not block, raise or keep a refe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,6 +74,27 @@ class Part:
     gone: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What a stream worker did, and how it stands.
+
+    ``received``: messages taken in.  ``redelivered``: those that had come before.  ``retried``: tries after the first.
+    ``broker_away``: how often a broker went away.  ``lag``: None while the broker does not say.
+    ``within``: seconds, rising, each with how many answers took no longer; ``seconds``: of all answers together.
+    """
+
+    received: int
+    answered: int
+    dead_lettered: int
+    redelivered: int
+    retried: int
+    broker_away: int
+    in_flight: int
+    lag: int | None
+    within: Sequence[tuple[float, int]]
+    seconds: float
+
+
 class Sink(Protocol):
     def endpoint(self, endpoint: str, version: str) -> EndpointMeter: ...
 
@@ -90,6 +111,9 @@ class Sink(Protocol):
 
     def events(self, recorder: str, kept: int, dropped: int) -> None:
         """Prediction events that a recorder took, and those that were dropped before it could. From any thread."""
+
+    def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
+        """A stream worker begins; ``look`` is called whenever somebody wants to know how it stands."""
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""

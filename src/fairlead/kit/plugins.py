@@ -39,6 +39,7 @@ _EXTRA_OF = {
     "lightgbm": "lightgbm",
     "ai_edge_litert": "litert",
     "torch": "torch",
+    "tensorflow": "tensorflow",
     "safetensors": "torch",
     "onnxscript": "torch",
     "nats": "brokers",

@@ -28,6 +28,7 @@ _READS = {
     "lightgbm": ("lightgbm",),
     "litert": ("tflite",),
     "torch": ("torchscript", "pt2", "mar"),
+    "tensorflow": ("savedmodel",),
 }
 """Which formats our own runtimes read; a runtime that somebody else wrote reads what it likes."""
 
@@ -40,9 +41,10 @@ _LEANS = {
     "lightgbm": ("lightgbm",),
     "litert": ("ai-edge-litert",),
     "torch": ("torch",),
+    "tensorflow": ("tensorflow", "tensorflow-cpu"),
 }
 """Libraries whose version may change what a runtime answers; not named: all that the package records."""
-_NO_PYTHON = ("skops", "xgboost", "lightgbm", "tflite", "torchscript", "pt2")
+_NO_PYTHON = ("skops", "xgboost", "lightgbm", "tflite", "torchscript", "pt2", "savedmodel")
 """Formats that are read alike under every version of Python."""
 
 
@@ -199,7 +201,8 @@ def _from_flavors(package: _Package, runtime: str) -> _Choice:
     """scikit-learn and ONNX have runtimes of their own, that need no pandas and check types; pyfunc reads the rest."""
     folder, flavors = package.path, package.mlmodel.get("flavors", {})
     if not flavors:
-        return _Choice(runtime, folder, sniff(folder) if not runtime else identify(folder))
+        format_ = identify(folder) if runtime else sniff(folder)
+        return _Choice(runtime or format_.runtime, folder, format_)
     sklearn, onnx = flavors.get("sklearn"), flavors.get("onnx")
     if sklearn is not None and runtime in ("", "sklearn") and not sklearn.get("code"):
         path = manifest.inside(folder, str(sklearn.get("pickled_model", "model.pkl")))
@@ -207,10 +210,14 @@ def _from_flavors(package: _Package, runtime: str) -> _Choice:
     if onnx is not None and runtime in ("", "onnx"):
         path = manifest.inside(folder, str(onnx.get("data", "model.onnx")))
         return _Choice("onnx", path, identify(path))
+    saved = str(flavors.get("tensorflow", {}).get("saved_model_dir", ""))
+    if saved and runtime in ("", "tensorflow") and not flavors["tensorflow"].get("code"):
+        path = manifest.inside(folder, saved)
+        return _Choice("tensorflow", path, identify(path))
     if runtime in _BOOSTERS and "data" in flavors.get(runtime, {}):
         path = manifest.inside(folder, str(flavors[runtime]["data"]))
         return _Choice(runtime, path, identify(path))
-    if runtime in ("sklearn", "onnx", *_BOOSTERS) or (not runtime and "python_function" not in flavors):
+    if runtime in ("sklearn", "onnx", "tensorflow", *_BOOSTERS) or (not runtime and "python_function" not in flavors):
         names = ", ".join(sorted(map(str, flavors)))
         wanted = f"the runtime {runtime!r}" if runtime else "any runtime here"
         raise UnknownFormat(f"{folder} has the flavors {names}, and none of them is for {wanted}; log it with pyfunc")
@@ -235,6 +242,8 @@ def _risks(package: _Package, choice: _Choice) -> list[Risk]:
     """Only what the chosen runtime reads can run: a pickle beside the ONNX file that serves is left alone."""
     if choice.runtime == "onnx":
         return []
+    if choice.format.name == "savedmodel":
+        return risks.of_saved_model(choice.path)
     if choice.path.is_dir():
         return risks.of_folder(choice.path, package.mlmodel)
     return risks.of_file(choice.path)

@@ -47,6 +47,10 @@ _LIGHTGBM = Format("lightgbm", "lightgbm", "a LightGBM text model")
 _TFLITE = Format("tflite", "litert", "a LiteRT (TensorFlow Lite) model")
 _TO_ONNX = "export it to ONNX, or log it with MLflow and serve the MLflow folder"
 _CLASS = "wrap it in a class with load and predict, and serve package.module:ThatClass"
+_EXPORT = (
+    "load it in Keras and give the folder that model.export(folder) writes (with TensorFlow before 2.16: "
+    f"model.save(folder)), or {_CLASS}"
+)
 _SAFETENSORS = _foreign(
     "safetensors",
     "safetensors weights",
@@ -61,12 +65,12 @@ _TORCH = _foreign(
     "save the module with torch.export.save, or its weights with safetensors.torch.save_model and serve "
     "package.module:Class@FILE",
 )
-_KERAS = _foreign("keras", "a Keras archive", f"{_TO_ONNX}, or {_CLASS}")
+_KERAS = _foreign("keras", "a Keras archive", _EXPORT)
 _ORT = _foreign("ort", "an ONNX Runtime .ort file", "serve the .onnx file that it was made from")
 _CATBOOST = _foreign("catboost", "a CatBoost model", "export it with save_model(format='onnx') and serve that")
-_HDF5 = _foreign("hdf5", "an HDF5 file (older Keras)", f"{_TO_ONNX}, or {_CLASS}")
+_HDF5 = _foreign("hdf5", "an HDF5 file (older Keras)", _EXPORT)
 _OPENVINO = _foreign("openvino", "an OpenVINO IR model", f"serve the ONNX file that it was made from, or {_CLASS}")
-_SAVED_MODEL = _foreign("savedmodel", "a TensorFlow SavedModel folder", f"{_TO_ONNX}, or {_CLASS}")
+_SAVED_MODEL = Format("savedmodel", "tensorflow", "a TensorFlow SavedModel folder")
 _COREML = _foreign("coreml", "a Core ML package", f"serve the model that it was made from, or {_CLASS}")
 _TRANSFORMERS = _foreign("transformers", "a Hugging Face model folder", _TO_ONNX)
 _NUMPY = _foreign("numpy", "a numpy array", "an array is no model: give the file of the model itself")

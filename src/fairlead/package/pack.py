@@ -109,6 +109,8 @@ def pack_file(
     runtime, details = found.runtime, {**found.details, "content": found.name}
     if found.name == "mar":
         raise UsageError(f"{path} is a TorchServe archive; unpack it and log {found.details['member']}")
+    if runtime == "tensorflow":
+        raise UsageError(f"{path} is {found.title}; serve it as it is, or log it with mlflow.tensorflow.log_model")
     if runtime == "mlflow":
         raise UsageError(f"{path} is an MLflow model folder already; log it as it is")
     loaded = plugins.load("fairlead.runtimes", runtime)().load(

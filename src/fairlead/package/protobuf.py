@@ -1,4 +1,4 @@
-"""Just enough protobuf and ONNX to know an ONNX file, its opsets and whether it was cut short. No onnx library."""
+"""Just enough protobuf and ONNX to know an ONNX file, its opsets and whether it was cut short. No library of either."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def onnx_header(data: Buffer) -> OnnxHeader | None:
     header = OnnxHeader()
     seen: set[int] = set()
     try:
-        for number, wire, start, end in _fields(data, 0, len(data)):
+        for number, wire, start, end in fields(data, 0, len(data)):
             if _MODEL_FIELDS.get(number) != wire:
                 return None
             seen.add(number)
@@ -62,11 +62,11 @@ def external_files(data: Buffer) -> set[str]:
     stack = [("model", 0, len(data))]
     while stack:
         kind, start, end = stack.pop()
-        for number, wire, begin, stop in _fields(data, start, end):
+        for number, wire, begin, stop in fields(data, start, end):
             if wire != _BYTES:
                 continue
             if kind == "tensor" and number == 13:
-                entry = {inner: bytes(data[a:b]).decode() for inner, _, a, b in _fields(data, begin, stop)}
+                entry = {inner: bytes(data[a:b]).decode() for inner, _, a, b in fields(data, begin, stop)}
                 if entry.get(1) == "location":
                     found.add(entry.get(2, ""))
             elif inside := _HOLDS.get((kind, number)):
@@ -98,7 +98,7 @@ def _take(header: OnnxHeader, data: Buffer, number: int, start: int, end: int) -
         header.producer = bytes(data[start : min(end, start + 200)]).decode("utf-8", "replace")
     elif number == 8:
         domain, version = "ai.onnx", 0
-        for inner, wire, begin, stop in _fields(data, start, end):
+        for inner, wire, begin, stop in fields(data, start, end):
             if (inner, wire) == (1, _BYTES):
                 domain = bytes(data[begin:stop]).decode("utf-8", "replace") or "ai.onnx"
             elif (inner, wire) == (2, _VARINT):
@@ -106,7 +106,7 @@ def _take(header: OnnxHeader, data: Buffer, number: int, start: int, end: int) -
         header.opsets[domain] = version
 
 
-def _fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Field number, wire type, and where its value begins and ends. Raises Cut, ValueError."""
     while start < end:
         tag, start = _varint(data, start, end)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.contracts.errors import BrokenModel, ModelError
+from fairlead.package import savedmodel
 from fairlead.package.formats import identify
 from fairlead.package.manifest import inside, walk
 from fairlead.package.pickles import is_pickle, pickles_in_zip
 
 _PLAIN_LOADERS = ("mlflow.onnx", "mlflow.catboost")
 """MLflow loaders of formats that hold no code. The others unpickle, or import what the MLmodel names."""
-_PATHS = ("data", "model_path", "model_data", "pickled_model", "code")
+_PATHS = ("data", "model_path", "model_data", "pickled_model", "saved_model_dir", "code")
 """Keys of an MLmodel's flavors whose values are paths inside the folder."""
 _PROGRAMS = {
     "torchscript": "is a TorchScript program, and running it may read and write files",
@@ -44,6 +45,18 @@ def of_file(path: Path) -> list[Risk]:
 def of_folder(folder: Path, mlmodel: Mapping[str, Any]) -> list[Risk]:
     """An MLflow folder as ``mlflow.pyfunc`` would load it: its loader, its code, and every pickle in it."""
     return [*_declared(mlmodel), *_pickles(folder)]
+
+
+def of_saved_model(folder: Path) -> list[Risk]:
+    """A TensorFlow SavedModel whose graph could do more than count. Pickles beside it are never read, and left alone.
+
+    Raises BrokenModel for a file that is cut short.
+    """
+    found = savedmodel.risky(folder)
+    if not found:
+        return []
+    shown = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+    return [Risk(savedmodel.FILE, f"has operations that reach beyond the model ({shown}), and running it runs them")]
 
 
 def check_paths(folder: Path, mlmodel: Mapping[str, Any]) -> None:

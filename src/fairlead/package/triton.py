@@ -4,7 +4,7 @@
 
     model_repository/
         NAME/config.pbtxt
-        NAME/1/model.onnx            or model.pt; the newest version is served
+        NAME/1/model.onnx            or model.pt, or the folder model.savedmodel; the newest version is served
 
 Read are ``max_batch_size``, the tensors' names, datatypes and dims, the version policy and the model's file name.
 Scheduling (``dynamic_batching``, ``instance_group``) is Fairlead's own business and left aside.
@@ -22,10 +22,16 @@ from fairlead.contracts.types import DataType, Signature, TensorSpec
 from fairlead.package import pbtxt
 
 CONFIG = "config.pbtxt"
-_FILES = {"onnxruntime": "model.onnx", "pytorch": "model.pt"}
-"""Backends whose models are served here, and what their file is called by custom."""
-_PLATFORMS = {"onnxruntime_onnx": "onnxruntime", "pytorch_libtorch": "pytorch"}
+_FILES = {"onnxruntime": "model.onnx", "pytorch": "model.pt", "tensorflow": "model.savedmodel"}
+"""Backends whose models are served here, and what their file or folder is called by custom."""
+_PLATFORMS = {
+    "onnxruntime_onnx": "onnxruntime",
+    "pytorch_libtorch": "pytorch",
+    "tensorflow_savedmodel": "tensorflow",
+}
 _TYPES = {f"TYPE_{one}": one for one in DataType if one is not DataType.BYTES} | {"TYPE_STRING": DataType.BYTES}
+_KNOWING = ("onnxruntime", "tensorflow")
+"""Backends whose models know their own shapes better."""
 _UNKEPT = ("ensemble_scheduling", "sequence_batching")
 _LARGEST = 1 << 20
 
@@ -50,7 +56,7 @@ def is_model(folder: Path) -> bool:
         if (folder / CONFIG).is_file():
             return True
         versions = _versions(folder)
-        return any((folder / str(one) / name).is_file() for one in versions for name in _FILES.values())
+        return any((folder / str(one) / name).exists() for one in versions for name in _FILES.values())
     except OSError:
         return False
 
@@ -78,12 +84,12 @@ def read(folder: Path) -> Model:
     newest = versions[-1]
     names = [str(_one(config, "default_model_filename", ""))] if config.get("default_model_filename") else []
     names = names or ([_FILES[backend]] if backend else [*_FILES.values()])
-    file = next((found for name in names if (found := _inside(folder / str(newest), name)).is_file()), None)
+    file = next((found for name in names if (found := _inside(folder / str(newest), name)).exists()), None)
     if file is None:
         raise BrokenModel(f"{folder}: version {newest} has no {' and no '.join(names)}")
     rows = _whole(config, "max_batch_size", folder)
     inputs, outputs = _specs(folder, config, "input", rows), _specs(folder, config, "output", rows)
-    told = bool(inputs) and (rows > 0 or backend != "onnxruntime")  # a graph knows its own shapes better
+    told = bool(inputs) and (rows > 0 or backend not in _KNOWING)
     signature = Signature(inputs, outputs, batched=rows > 0) if told else None
     return Model(folder.name, str(newest), file, signature, max(rows, 0))
 
@@ -107,7 +113,8 @@ def _backend(folder: Path, config: pbtxt.Message) -> str:
     if unkept or (backend and backend not in _FILES):
         what = f"has {unkept}" if unkept else f"is for the backend {backend!r}"
         raise UnknownFormat(
-            f"{folder.name} in the Triton repository {what}, which is not run here (onnxruntime and pytorch are); "
+            f"{folder.name} in the Triton repository {what}, which is not run here "
+            "(onnxruntime, pytorch and tensorflow are); "
             f"give the folders of the other models one by one, or take {folder.name} out"
         )
     return backend

@@ -10,6 +10,7 @@ from fairlead.contracts.errors import UsageError
 from fairlead.contracts.scaling import Scaling
 
 EXECUTORS: Final = ("auto", "inline", "thread", "process")
+ENVIRONMENTS: Final = ("current", "isolated")
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 """Hosts that only this machine reaches."""
@@ -98,6 +99,7 @@ class EndpointSettings:
 
     ``executor``: where batches run, one of ``EXECUTORS``.  ``processes``: batches at once, each in a process.
     ``hang_seconds``: a process that does not answer a batch for so long is killed; 0: once the deadline is over.
+    ``env``: which libraries the model runs with, one of ``ENVIRONMENTS``: those of the server, or its own.
     ``providers``: execution providers or devices by name (``cuda``); none: the CPU.
     ``replicas``: how many processes come and go; None: ``processes`` of them, or none, always.
     """
@@ -113,6 +115,7 @@ class EndpointSettings:
     processes: int = 1
     hang_seconds: float = 0.0
     providers: tuple[str, ...] = ()
+    env: str = "current"
     replicas: Scaling | None = None
 
     def __post_init__(self) -> None:
@@ -129,7 +132,11 @@ class EndpointSettings:
             raise UsageError(f"executor {self.executor!r} is not known; expected {', '.join(EXECUTORS)}")
         if self.replicas is not None:
             self._check(self.replicas)
-        if self.executor != "process" and (self.processes > 1 or self.hang_seconds):
+        if self.env not in ENVIRONMENTS:
+            raise UsageError(f"env {self.env!r} is not known; expected {', '.join(ENVIRONMENTS)}")
+        if self.isolated and self.executor in ("inline", "thread"):
+            raise UsageError(f"env is 'isolated' and executor is {self.executor!r}; such a model runs in a process")
+        if self.executor != "process" and not self.isolated and (self.processes > 1 or self.hang_seconds):
             asked = "processes" if self.processes > 1 else "hang_seconds"
             raise UsageError(f"{asked} is set and executor is {self.executor!r}; set executor to 'process'")
 
@@ -147,6 +154,11 @@ class EndpointSettings:
             raise UsageError(
                 f"more than one replica needs processes, and executor is {self.executor!r}; set it to 'process'"
             )
+
+    @property
+    def isolated(self) -> bool:
+        """With libraries of its own, and so in a process."""
+        return self.env == "isolated"
 
     @property
     def hang(self) -> float:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fairlead.contracts.sink import Part, Sink
+from fairlead.contracts.sink import Part, Sink, Streamed
 
 Make = Callable[[], Sink]
 
@@ -70,6 +70,14 @@ def nothing_merged_is_nothing(make: Make) -> None:
     _expect(sink.merge([]) == sink.merge([Part("", b"", gone=True)]) == b"", "no part, no line")
 
 
+def streams_are_asked_anew_each_time(make: Make) -> None:
+    sink, stands = make(), [Streamed(1, 0, 0, 0, 0, 0, 1, None, [(0.5, 0)], 0.0)]
+    sink.stream("churn", "group", lambda: stands[-1])
+    before = sink.render()[0]
+    stands.append(Streamed(1, 1, 0, 0, 0, 0, 0, 7, [(0.5, 1)], 0.25))
+    _expect(sink.render()[0] != before, "what a stream worker did since is shown")
+
+
 CHECKS = (
     meters_are_made_once,
     sinks_do_not_mix,
@@ -78,6 +86,7 @@ CHECKS = (
     counts_of_two_are_those_of_one_that_saw_all,
     merging_in_steps_is_merging_at_once,
     nothing_merged_is_nothing,
+    streams_are_asked_anew_each_time,
 )
 
 

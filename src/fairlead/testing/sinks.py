@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from fairlead.contracts.sink import Part
+from fairlead.contracts.sink import Part, Streamed
 
 
 class MemoryMeter:
@@ -96,6 +96,7 @@ class MemorySink:
         self.kept: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.stalls: list[float] = []
+        self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
         self._workers = MemoryWorkersMeter()
 
     def endpoint(self, endpoint: str, version: str) -> MemoryMeter:
@@ -117,6 +118,9 @@ class MemorySink:
         self.kept[recorder] += kept
         self.dropped[recorder] += dropped
 
+    def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
+        self.streams[endpoint, group] = look
+
     def render(self) -> tuple[bytes, str]:
         counts = {f"edge:{route}:{code}": count for (route, code), count in self.edge_errors.items()}
         counts |= {f"events:{recorder}": count for recorder, count in self.kept.items()}
@@ -126,6 +130,8 @@ class MemorySink:
             counts |= {f"asked:{':'.join(key)}:{' '.join(one)}": count for one, count in meter.asked.items()}
             counts |= {f"step:{':'.join((*key, *step))}": count for step, count in meter.steps.items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
+        for key, look in self.streams.items():
+            counts[f"streamed:{':'.join(key)}"] = look().answered
         return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"
 
     def merge(self, parts: Sequence[Part]) -> bytes:

@@ -51,7 +51,8 @@ def placed(house: House, bundle: Bundle) -> Placed:
     """
     asked = house.settings.executor
     several = house.settings.replicas is not None and house.settings.replicas.most > 1
-    if asked != "process" and not (asked == "auto" and (bundle.runs_code or several)):
+    own = house.environment is not None
+    if not own and asked != "process" and not (asked == "auto" and (bundle.runs_code or several)):
         before = memory.resident()
         found = _here(bundle, house.settings, house.clock)
         if asked != "auto" or not found.plan.isolate:
@@ -107,6 +108,8 @@ def _in_processes(house: House, bundle: Bundle) -> Placed:
         bundle.example,
         logging.getLogger("fairlead.serve").getEffectiveLevel(),
         settings.providers,
+        house.environment.start if house.environment else (),
+        house.environment.modules if house.environment else None,
     )
     with deciding(bundle):
         processes, loaded = _started(order, max(1, scaling.least) if house.scales else settings.processes)

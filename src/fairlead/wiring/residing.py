@@ -15,6 +15,7 @@ from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Signature
 from fairlead.kit.clock import SystemClock
 from fairlead.orchestrate.scale import Kpa
+from fairlead.package.environment import Environment
 from fairlead.serve.doorstep import Doorstep
 from fairlead.serve.endpoint import Live, Placement, executor_of
 from fairlead.serve.executor import Elsewhere, Executor
@@ -41,7 +42,10 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """Where versions of one endpoint are placed: what they share. ``residency`` None: nobody sleeps."""
+    """Where versions of one endpoint are placed: what they share. ``residency`` None: nobody sleeps.
+
+    ``environment``: the libraries of this version's own, None for those that are here.
+    """
 
     name: str
     settings: EndpointSettings
@@ -49,6 +53,7 @@ class House:
     clock: SystemClock
     loop: asyncio.AbstractEventLoop
     residency: Residency | None = None
+    environment: Environment | None = None
 
     @property
     def sleeps(self) -> bool:

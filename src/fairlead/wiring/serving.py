@@ -18,6 +18,7 @@ from fairlead.kit import plugins, upstreams
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
 from fairlead.package.bundle import Bundle, Opener
+from fairlead.package.environment import Environment
 from fairlead.package.sources import parse, split_name
 from fairlead.package.triton import repository
 from fairlead.serve.app import Application, build
@@ -40,7 +41,7 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_n
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
-from fairlead.wiring import explaining, graphs, placing, watching
+from fairlead.wiring import environments, explaining, graphs, placing, watching
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
@@ -237,8 +238,11 @@ class Loading:
             live = graphs.live(one.name, one.graph, settings, self.sink, self.pipeline, loop)
         else:
             bundle = opener(self.plan.home).open(uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
-            live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency)
-            example = bundle.example
+            own, example = None, bundle.example
+            if settings.isolated:
+                own = environments.own(bundle, self.plan.home, SystemClock())
+                bundle = replace(bundle, notes=())  # they compare with versions that do not run it
+            live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own)
         made = explaining.explainer(one.name, one.explain, live.signature, example)
         self.explainers[live.endpoint, live.version] = made
         if self.recording is not None:
@@ -286,10 +290,11 @@ def live_version(
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
     residency: Residency | None = None,
+    environment: Environment | None = None,
 ) -> Live:
     """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep."""
     meter = measurements.endpoint(endpoint, bundle.version)
-    placed = placing.placed(House(endpoint, settings, meter, clock, loop, residency), bundle)
+    placed = placing.placed(House(endpoint, settings, meter, clock, loop, residency, environment), bundle)
     live = _live(endpoint, bundle.version, placed, settings, meter, clock, loop, bundle.notes)
     loop.call_soon_threadsafe(placed.asleep.begin, live)
     measurements.ready(endpoint, bundle.version, True)

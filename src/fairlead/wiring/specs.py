@@ -117,6 +117,7 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         processes=endpoint.processes,
         hang_seconds=endpoint.hang_seconds,
         providers=endpoint.providers,
+        env=endpoint.env,
         replicas=scaling(endpoint.replicas),
     )
 

@@ -26,7 +26,9 @@ from fairlead.kit.places import covers
 from fairlead.kit.places import place as read_place
 from fairlead.package.sources import parse
 from fairlead.serve.catalog import Catalog
+from fairlead.serve.endpoint import Live
 from fairlead.serve.follow import Follower
+from fairlead.serve.metrics_page import MetricsPage
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.server import Companion
 from fairlead.serve.settings import EndpointSettings, ServerSettings
@@ -47,6 +49,7 @@ class Plan:
     """What a worker is built from. ``dead``: where dead letters go; None: who waits for the answer is told.
 
     ``group``: empty takes the endpoint's name.  ``since``: replay from there, and end.
+    ``metrics``: host and port of the metrics, 0 for a free port; None for nowhere.
     """
 
     home: Home
@@ -59,6 +62,7 @@ class Plan:
     group: str = ""
     since: Since | None = None
     record: bool = False
+    metrics: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         parse(self.target.model)  # a graph has none
@@ -82,8 +86,10 @@ def of_version(target: serving.Target, version: str) -> serving.Target:
     return replace(target, uri=f"models:/{model}/{version}")
 
 
-async def run(plan: Plan, on_ready: Callable[[str, str], None] = lambda _endpoint, _version: None) -> dict[str, Any]:
+async def run(plan: Plan, on_ready: Callable[[Live, int], None] = lambda _live, _port: None) -> dict[str, Any]:
     """Load the model, open the brokers, answer until SIGTERM or SIGINT or the end of a replay; gives the counts.
+
+    ``on_ready`` gets the port of the metrics, 0 without one.
 
     Raises FairleadError for what cannot be opened or loaded, CancelledError at a second signal.
     """
@@ -92,15 +98,21 @@ async def run(plan: Plan, on_ready: Callable[[str, str], None] = lambda _endpoin
     pipeline = Pipeline(Catalog(), clock)
     interrupted = _Interrupted()
     group = plan.group or _OTHER.sub("-", one.name)[:64]
-    async with _opened(plan, group) as ends:
+    at_work: list[StreamWorker] = []
+    async with (
+        _shown(plan, pipeline.catalog, measurements, interrupted, at_work) as port,
+        _opened(plan, group) as ends,
+    ):
         companions = await _load(plan, one, pipeline, measurements)
         live = pipeline.catalog.resolve(one.name)
         worker = StreamWorker(pipeline, one.name, ends, plan.settings, clock)
+        at_work.append(worker)
+        measurements.stream(one.name, group, worker.streamed)
         interrupted.then(worker.stop)
         try:
             for companion in companions:
                 companion.start()
-            on_ready(live.endpoint, live.version)
+            on_ready(live, port)
             return await worker.run()
         finally:
             for live in pipeline.catalog.all():
@@ -108,6 +120,28 @@ async def run(plan: Plan, on_ready: Callable[[str, str], None] = lambda _endpoin
             for companion in reversed(companions):
                 await companion.stop()
             interrupted.forget()
+
+
+@contextlib.asynccontextmanager
+async def _shown(
+    plan: Plan, catalog: Catalog, measurements: Sink, interrupted: _Interrupted, at_work: list[StreamWorker]
+) -> AsyncIterator[int]:
+    """The metrics page, from before the model is loaded to after the last message; gives its port, 0 without one."""
+    if plan.metrics is None:
+        yield 0
+        return
+    page = MetricsPage(
+        *plan.metrics,
+        catalog,
+        measurements,
+        draining=lambda: interrupted.asked,
+        troubles=lambda: [trouble for worker in at_work for trouble in worker.troubles()],
+    )
+    page.start()
+    try:
+        yield page.port
+    finally:
+        await page.stop()
 
 
 async def _load(plan: Plan, one: serving.Target, pipeline: Pipeline, measurements: Sink) -> list[Companion]:
@@ -169,7 +203,7 @@ class _Interrupted:
     """The first signal asks for a stop, the second ends everything at once."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self.asked = False
         self._then: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._main = asyncio.current_task()
@@ -178,7 +212,7 @@ class _Interrupted:
 
     def then(self, stop: Callable[[], None]) -> None:
         self._then = stop
-        if self._asked:
+        if self.asked:
             stop()
 
     def forget(self) -> None:
@@ -186,7 +220,7 @@ class _Interrupted:
             self._loop.remove_signal_handler(number)
 
     def _arrived(self) -> None:
-        if self._asked and self._main is not None:
+        if self.asked and self._main is not None:
             self._main.cancel()
-        self._asked = True
+        self.asked = True
         self._then()

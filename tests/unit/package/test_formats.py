@@ -255,7 +255,6 @@ def test_zips_by_what_they_hold(tmp_path: Path, names: tuple[str, ...], expected
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (("saved_model.pb", "variables"), "a TensorFlow SavedModel folder"),
         (("Manifest.json", "Data"), "a Core ML package"),
         (("config.json", "model.safetensors"), "a Hugging Face model folder"),
         (("a.txt",), "without an MLmodel file; it holds a.txt"),

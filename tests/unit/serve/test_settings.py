@@ -79,6 +79,17 @@ def test_executors_that_are_not_there_or_not_meant(given: dict[str, Any]) -> Non
         EndpointSettings(**given)
 
 
+@pytest.mark.parametrize("given", [{"env": "conda"}, {"env": "isolated", "executor": "thread"}])
+def test_environments_that_are_not_there_or_not_meant(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="env .*(isolated|current)"):
+        EndpointSettings(**given)
+
+
+def test_a_model_with_libraries_of_its_own_has_processes() -> None:
+    assert EndpointSettings(env="isolated", processes=2, hang_seconds=1.0).isolated
+    assert not EndpointSettings().isolated
+
+
 def test_nobody_waits_longer_for_a_process_than_a_call_may() -> None:
     assert EndpointSettings(deadline_ms=200).hang == pytest.approx(1.2)
     assert EndpointSettings(executor="process", hang_seconds=3).hang == 3

@@ -47,6 +47,8 @@ class Endpoint(Part):
     """Processes of the model, each with a copy of it: batches that run at once (`executor: process`)."""
     hang_seconds: Seconds = Field(default=0.0, ge=0, le=86_400)
     """A process that does not answer for so long is killed; 0: a second after deadline_ms (`executor: process`)."""
+    env: Literal["current", "isolated"] = "current"
+    """Libraries that the model runs with: the server's, or its own, installed from its requirements (in a process)."""
     replicas: Replicas | None = Field(default=None, examples=[{"min": 0, "max": 4}])
     """Copies of the model that come and go with the calls; null: `processes`, always."""
     providers: tuple[str, ...] = Field(default=(), examples=[["cuda"]])

@@ -129,8 +129,8 @@ def loaded(asked: Load) -> LoadedModel:
         trusted=asked.trusted,
         trusted_types=asked.trusted_types,
     )
-    runtime: Any = plugins.load("fairlead.runtimes", asked.format)()
     try:
+        runtime: Any = plugins.load("fairlead.runtimes", asked.format)()
         model: LoadedModel = runtime.load(artefact, RuntimeOptions(asked.threads, asked.providers))
     except FairleadError:
         raise

@@ -23,7 +23,7 @@ class Load(Message, frozen=True):
 
     ``format`` to ``trusted_types``: the ``Artefact``.  ``threads``, ``providers``: the runtime's.
     ``rows``: most in a batch; 0: the curve is known, only warm up.
-    ``modules``: where the server finds Python modules.  ``level``: of the log.
+    ``modules``: where to find Python modules too.  ``level``: of the log.
     """
 
     endpoint: str

@@ -28,13 +28,18 @@ from fairlead.serve.restarts import how_ended
 PARTING: Final = 2.0
 """Seconds from the end of the socket to the end of the process; then it is killed."""
 
+_HERE: Final = (sys.executable, "-P", "-m", "fairlead.serve.isolated.child")  # -P: no folder shadows a library
 _BUFFER: Final = 1 << 20
 _STDERR: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a process is to run. ``rows``: most rows in a batch.  ``level``: of its log."""
+    """What a process is to run. ``rows``: most rows in a batch.  ``level``: of its log.
+
+    ``start``: the beginning of its command line, and ``modules`` where it finds Python modules beside its own: those of
+    an environment that is not this process's. Empty and None: the interpreter and the modules of this one.
+    """
 
     endpoint: str
     version: str
@@ -44,6 +49,8 @@ class Order:
     example: Tensors | None
     level: int
     providers: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
+    modules: tuple[str, ...] | None = None
 
     def message(self, name: str, *, measure: bool) -> Load:
         artefact = self.artefact
@@ -60,7 +67,7 @@ class Order:
             threads=self.threads,
             providers=self.providers,
             rows=self.rows if measure else 0,
-            modules=[str(Path(entry).absolute()) for entry in sys.path],
+            modules=[str(Path(entry).absolute()) for entry in (sys.path if self.modules is None else self.modules)],
             level=self.level,
         )
 
@@ -81,8 +88,7 @@ class Process:
             until_started.callback(ours.close)
             for link in (ours, theirs):
                 link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-            # -P: the user's folder must not shadow a library.
-            words = [sys.executable, "-P", "-m", "fairlead.serve.isolated.child", str(theirs.fileno())]
+            words = [*(order.start or _HERE), str(theirs.fileno())]
             self._popen = subprocess.Popen(  # noqa: S603 - our own command line
                 words,
                 pass_fds=(theirs.fileno(),),

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from fairlead.contracts.broker import HOLD_SECONDS, Message, Outgoing
 from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.sink import Streamed
 from fairlead.kit.clock import Clock
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.streams.answering import Answering
@@ -66,6 +67,14 @@ class StreamWorker:
     def stop(self) -> None:
         """Begin to drain."""
         self._stopping.set()
+
+    def troubles(self) -> list[str]:
+        """What does not work now, a sentence each."""
+        return self._health.troubles()
+
+    def streamed(self) -> Streamed:
+        """What it did, and how it stands: the lag as the broker said at the last look."""
+        return self.counts.streamed(self._window.count, self._lag)
 
     async def run(self) -> dict[str, Any]:
         """Answer until stopped, or to the end of a replay; gives the counts. Raises what is not a broker's trouble."""

@@ -17,6 +17,7 @@ from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.stalls import Stalls
 from fairlead.adapters.sinks.prometheus.steps import Steps
+from fairlead.adapters.sinks.prometheus.streams import Streams
 from fairlead.adapters.sinks.prometheus.upstreams import Upstreams
 from fairlead.adapters.sinks.prometheus.workers import Processes, Workers
 from fairlead.contracts.sink import Part
@@ -67,6 +68,10 @@ class PrometheusSink:
         self._own = Processes(self.registry)
         self._upstreams = Upstreams(self.registry)
         self._steps = Steps(self.registry, _SECONDS)
+        self._streams = Streams()
+        self.registry.register(self._streams)
+        self.stream = self._streams.put
+        """``endpoint, group, look``, as the contract says."""
         self._workers: Workers | None = None
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:

@@ -1,0 +1,1 @@
+"""The ``tensorflow`` runtime: SavedModel folders."""
