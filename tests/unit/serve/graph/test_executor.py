@@ -353,7 +353,7 @@ async def test_the_lane_goes_with_the_call() -> None:
             await asyncio.sleep(0.001)
     bench.send(lane=BATCH)
     await asyncio.sleep(0.02)
-    (waits,) = bench.catalog.resolve("risk-a")._batcher.waiting()
+    (waits,) = bench.catalog.resolve("risk-a").batcher.waiting()
     assert waits.lane == BATCH
     slow.gate.set()
     await bench.settle(2)
