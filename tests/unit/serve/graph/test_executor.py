@@ -353,7 +353,7 @@ async def test_the_lane_goes_with_the_call() -> None:
             await asyncio.sleep(0.001)
     bench.send(lane=BATCH)
     await asyncio.sleep(0.02)
-    (waits,) = bench.catalog.resolve("risk-a")._batcher.waiting()
+    (waits,) = bench.catalog.resolve("risk-a").batcher.waiting()
     assert waits.lane == BATCH
     slow.gate.set()
     await bench.settle(2)
@@ -443,3 +443,11 @@ async def test_a_graph_is_a_step_of_another_and_says_what_stood_in_for_its_steps
     assert call.outcome.degraded == "all.a=model_failed"
     outer.close()
     inner.close()
+
+
+async def test_a_long_chain_of_steps_that_answer_at_once() -> None:
+    first = Step("s0", combine="mean", of=("scaled.Y", "scaled.Y"))
+    chain = [Step(f"s{at}", combine="mean", of=(f"s{at - 1}", f"s{at - 1}")) for at in range(1, 1000)]
+    bench = Bench(Graph((SCALED, first, *chain), outputs={"y": "s999"}))
+    assert outputs(await bench.ask()) == {"y": (ROWS * 2).tolist()}
+    bench.close()
