@@ -39,7 +39,11 @@ def test_tasks_run_in_as_many_threads_as_are_needed() -> None:
 
 def test_a_task_that_raises_is_told_and_hurts_no_other(caplog: pytest.LogCaptureFixture) -> None:
     threads, done = Threads(1, "t"), threading.Event()
-    threads.submit(lambda: [][0])
+
+    def broken() -> None:
+        raise SystemExit
+
+    threads.submit(broken)
     threads.submit(done.set)
     assert done.wait(10)
     assert "a task raised" in caplog.text
@@ -48,7 +52,12 @@ def test_a_task_that_raises_is_told_and_hurts_no_other(caplog: pytest.LogCapture
 
 def test_who_closes_forgets_what_waits_and_lets_the_threads_go() -> None:
     threads, gate, begun, ran = Threads(1, "closing"), threading.Event(), threading.Event(), list[int]()
-    threads.submit(lambda: (begun.set(), gate.wait(10)) and None)
+
+    def task() -> None:
+        begun.set()
+        gate.wait(10)
+
+    threads.submit(task)
     threads.submit(lambda: ran.append(1))
     assert begun.wait(10)
     (thread,) = [one for one in threading.enumerate() if one.name == "closing_0"]

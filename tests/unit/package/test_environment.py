@@ -50,7 +50,7 @@ def test_it_is_built_once_and_kept(tmp_path: Path) -> None:
     first = environments(tmp_path, run).of(WANTED, ["/models/m"], "m")
     assert [command[-4:-1] for command in run.ran] == [
         ["-I", "-m", "venv"],
-        ["--no-input", "--disable-pip-version-check", "-r"],
+        ["--no-input", "--disable-pip-version-check", "--progress-bar=off", "-r"],
     ]
     assert Path(run.ran[1][-1]).read_text() == "a==1\nb\n"
     python, isolated, _ = first.start
