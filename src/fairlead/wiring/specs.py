@@ -34,8 +34,8 @@ EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@ch
 
 SEASONS: Mapping[str, int] = {"": 0, "day": DAY_MS, "week": 7 * DAY_MS}
 """What ``monitor.season`` may say, in milliseconds."""
-_OF_MODELS = ("runtime", "trust_pickle", "batching", "threads", "executor", "processes", "hang_seconds", "providers")
-_OF_MODELS += ("env", "replicas")
+_IN_PROCESSES = ("executor", "processes", "hang_seconds", "replicas", "env")
+_OF_MODELS = ("runtime", "trust_pickle", "batching", "threads", "providers", *_IN_PROCESSES)
 """Parts of an endpoint that a graph does not have."""
 _LOOP = {"rollout": "fairlead.wiring.specs_rollout:check", "retrain": "fairlead.wiring.specs_retrain:check"}
 """Parts of an endpoint that need heavier libraries, and who checks them."""
