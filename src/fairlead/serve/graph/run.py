@@ -155,7 +155,8 @@ class Run:
         late = isinstance(error, DeadlineExceeded) and self._clock.now() >= self._call.deadline
         if back is None or late or isinstance(error, InputError | Cancelled) or endpoint != one.step.endpoint:
             self._meter.step(one.name, error.code, self._clock.now() - self._began[one.name])
-            self._give_up(_named(one, endpoint, error))
+            own = self._began[one.name] + one.step.timeout_ms / 1000 < self._call.deadline
+            self._give_up(_named(one, endpoint, error, own_time=own))
             return
         if back.endpoint:
             self.degraded[one.name] = error.code
@@ -235,11 +236,14 @@ def _checked(answer: Tensors, name: str, kind: Kind, rows: int) -> np.ndarray[An
     return array
 
 
-def _named(one: Planned, endpoint: str, error: FairleadError) -> FairleadError:
-    """The same error, saying whose it is. That a step's endpoint is not there is no fault of the caller's."""
+def _named(one: Planned, endpoint: str, error: FairleadError, *, own_time: bool) -> FairleadError:
+    """The same error, saying whose it is. That a step's endpoint is not there is no fault of the caller's.
+
+    ``own_time``: the step's own time ends before the call's deadline.
+    """
     who = f"step {one.name!r} (endpoint {endpoint!r})" if endpoint else f"step {one.name!r}"
     kind = Unavailable if isinstance(error, NotFound) else type(error)
-    if isinstance(error, DeadlineExceeded) and one.step.timeout_ms:
+    if isinstance(error, DeadlineExceeded) and one.step.timeout_ms and own_time:
         named: FairleadError = kind(f"{who} has not answered within its timeout_ms of {one.step.timeout_ms:g}")
     else:
         named = kind(f"{who}: {error.message}", retry_after=error.retry_after)

@@ -225,6 +225,19 @@ async def test_a_step_has_a_time_of_its_own() -> None:
     bench.close()
 
 
+async def test_the_time_of_a_step_is_blamed_only_where_it_ends_before_the_calls() -> None:
+    def late(_inputs: Tensors) -> Tensors:
+        raise DeadlineExceeded("no upstream answered in time")
+
+    timed = replace(A, timeout_ms=20_000)
+    for seconds, said in ((10.0, ": no upstream answered in time"), (30.0, "within its timeout_ms of 20000")):
+        bench = Bench(replace(RISK, steps=(SCALED, timed, B, BOTH)), risk_a=Model(late, SCORER))
+        answer = await bench.ask(seconds=seconds)
+        assert isinstance(answer, DeadlineExceeded)
+        assert str(answer).endswith(said)
+        bench.close()
+
+
 async def test_the_calls_deadline_is_that_of_every_step_and_no_fallback_outlives_it() -> None:
     slow = Gated()
     bench = Bench(replace(RISK, steps=(SCALED, replace(A, fallback=back(score=8)), B, BOTH)), risk_a=slow)
