@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -327,3 +328,25 @@ async def test_a_destination_that_holds_nothing_ends_the_worker() -> None:
 def test_settings_have_limits(settings: dict[str, Any], option: str) -> None:
     with pytest.raises(UsageError, match=option):
         StreamSettings(**settings)
+
+
+async def test_it_ends_though_a_broker_library_swallows_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(EchoModel())
+    swallowed = 0
+    settle = MemorySource.settle
+
+    async def deaf(source: MemorySource, messages: Any) -> None:
+        nonlocal swallowed
+        try:
+            await asyncio.sleep(3600 if swallowed < 2 else 0)
+        except asyncio.CancelledError:
+            swallowed += 1
+        await settle(source, messages)
+
+    monkeypatch.setattr(MemorySource, "settle", deaf)
+    async with stage.running() as worker:
+        monkeypatch.setattr(worker, "_settings", dataclasses.replace(worker._settings, grace=0.1))
+        stage.send({"x": [1, 2]})
+        await stage.until("out", 1)
+        await asyncio.sleep(0.05)
+    assert swallowed >= 1
