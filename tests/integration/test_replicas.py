@@ -268,3 +268,18 @@ async def test_one_that_is_larger_than_all_the_memory_is_refused_when_it_is_load
     with pytest.raises(UsageError, match="allow more memory"):
         async with stand(residency, executor="inline"):
             pass
+
+
+async def test_one_that_was_sent_to_sleep_for_memory_stays_asleep_until_it_is_called(stand, monkeypatch) -> None:
+    monkeypatch.setattr(module, "LOOKS", 1)
+    residency = Residency(2**40, SystemClock())
+    async with stand(residency, executor="process", processes=1) as here:
+        await asyncio.sleep(0.05)
+        residency.budget = 1
+        residency.look()
+        residency.budget = 2**40
+        assert here.live.executor.ready == 0
+        await asyncio.sleep(0.2)  # many looks
+        assert here.meter.replicas == [1, 0]
+        assert value(await here.ask()) == 2.0
+        assert here.meter.replicas == [1, 0, 1]
