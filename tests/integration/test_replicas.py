@@ -19,6 +19,7 @@ from fairlead.kit.clock import SystemClock
 from fairlead.package.bundle import Bundle
 from fairlead.serve import replicas as module
 from fairlead.serve.endpoint import Live
+from fairlead.serve.leaving import let_go
 from fairlead.serve.residency import Residency
 from fairlead.serve.settings import EndpointSettings
 from fairlead.testing.sinks import MemoryMeter, MemorySink
@@ -186,6 +187,16 @@ async def test_closed_while_it_wakes_nobody_is_left_waiting(stand) -> None:
         await asyncio.sleep(0.01)
         here.live.close()
         assert isinstance(await waiting, Unavailable)
+
+
+async def test_one_that_leaves_while_it_wakes_answers_first_who_waits_for_it(stand) -> None:
+    async with stand(replicas=ZERO) as here:
+        await until(lambda: here.meter.replicas[-1] == 0)
+        waiting = [asyncio.create_task(here.ask(number)) for number in range(3)]
+        await asyncio.sleep(0.01)
+        await let_go(here.live, SystemClock(), lambda _tape: None)
+        assert [value(one) for one in await asyncio.gather(*waiting)] == [0.0, 2.0, 4.0]
+        assert here.live.closed
 
 
 IDLE = Scaling(0, 1, idle=0.2, wake=10)

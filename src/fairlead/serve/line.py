@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit.clock import Clock
@@ -24,13 +24,15 @@ Stage = Callable[[Call], Awaitable[None] | None]
 Enter = Callable[[Call], None]
 
 
-def compiled(stages: Sequence[Stage], end: Enter, loop: asyncio.AbstractEventLoop, clock: Clock) -> Enter:
-    """The way into the line: never raises, and every call that enters reaches ``end`` or an outcome.
+def compiled(
+    stages: Sequence[Stage], end: Enter, loop: asyncio.AbstractEventLoop, clock: Clock
+) -> tuple[Enter, Collection[object]]:
+    """The way into the line, and what waits in it: never raises, and every call reaches ``end`` or an outcome.
 
     A call that is finished while it waits (its caller hung up, its deadline passed) has its waiting cancelled.
     """
     if not stages:
-        return end
+        return end, ()
     tasks: set[asyncio.Task[None]] = set()
 
     def go(call: Call, at: int) -> None:
@@ -67,7 +69,7 @@ def compiled(stages: Sequence[Stage], end: Enter, loop: asyncio.AbstractEventLoo
         call.waiting = None
         call.finish(outcome)
 
-    return lambda call: go(call, 0)
+    return (lambda call: go(call, 0)), tasks
 
 
 def _told(error: Exception) -> FairleadError:

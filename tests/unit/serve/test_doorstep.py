@@ -27,7 +27,7 @@ class House:
         self.step = Doorstep("churn", deadline=OWN, patience=patience, limit=limit, clock=clock)
         self.step.wake = self._wake
         self.step.shut()
-        self.enter = compiled((self.step,), self.inside.append, asyncio.get_running_loop(), clock)
+        self.enter, _ = compiled((self.step,), self.inside.append, asyncio.get_running_loop(), clock)
 
     def _wake(self) -> None:
         self.woken += 1
