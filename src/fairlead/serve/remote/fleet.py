@@ -169,7 +169,7 @@ class Fleet:
 
     async def _once(self, at: int, inputs: Tensors, parameters: Parameters, rows: int, deadline: float) -> Tensors:
         member, balance, clock = self._members[at], self._balance, self._clock
-        outcome, out, why, started = "cancelled", 0.0, "", clock.now()
+        outcome, out, why, back, started = "cancelled", 0.0, "", False, clock.now()
         try:
             given = await member.transport.infer(inputs, self._datatypes, parameters, deadline - started)
             outputs = self._check(given, rows)
@@ -199,11 +199,14 @@ class Fleet:
             raise
         else:
             outcome, now = "ok", clock.now()
-            balance.answered(at, now, now - started)
+            back = balance.answered(at, now, now - started)
             return outputs
         finally:
             self._meter.upstream_asked(member.address, outcome)
-            self._queue.next()
+            if back:  # it has room for more than the one that was its trial
+                self._queue.all()
+            else:
+                self._queue.next()
             if out:
                 self._out(at, out, why)
 
@@ -212,7 +215,8 @@ class Fleet:
         if isinstance(error, QueueFull):
             self._balance.dropped(at)
             return "refused"
-        self._balance.answered(at, self._clock.now(), None)
+        if self._balance.answered(at, self._clock.now(), None):
+            self._queue.all()
         return "invalid" if isinstance(error, InputError) else "failed"
 
     # Those who are left out.
@@ -236,7 +240,7 @@ class Fleet:
         """Is it well, and is its model still the same?"""
         try:
             theirs = await self._describe(at)
-        except (Unreached, Garbled, FairleadError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is asked again
             self._out(at, self._balance.eject(at, self._clock.now()), str(error))
             return
         if told := difference(self._signature, theirs):
