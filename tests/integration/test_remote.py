@@ -202,6 +202,14 @@ async def cut_tensor(asked: Asked, writer: asyncio.StreamWriter) -> None:
     writer.write(http(head + b"\0\0", "200 OK", f"inference-header-content-length: {len(head)}"))
 
 
+async def deep(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(http(b'{"outputs": ' + b"[" * 10**5))
+
+
+async def deep_error(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(http(b'{"why": ' + b"[" * 10**5, "302 Found"))
+
+
 async def redirected(asked: Asked, writer: asyncio.StreamWriter) -> None:
     writer.write(http(b"", "302 Found", "location: http://elsewhere/"))
 
@@ -216,7 +224,7 @@ async def long_headers(asked: Asked, writer: asyncio.StreamWriter) -> None:
 
 @pytest.mark.parametrize(
     "answering",
-    [garbage, no_json, other_name, other_rows, cut_tensor, redirected, oversize, long_headers],
+    [garbage, no_json, other_name, other_rows, cut_tensor, deep, deep_error, redirected, oversize, long_headers],
     ids=lambda one: one.__name__,
 )
 async def test_garbage_fails_the_call_names_the_address_and_ejects_it(answering: Any) -> None:
@@ -542,3 +550,14 @@ async def test_a_model_that_is_not_there_is_said() -> None:
         with pytest.raises(SourceNotFound, match="it has no model 'm'; name the model that is there"):
             async with asking(there.url):
                 pass
+
+
+async def test_an_error_that_nests_too_deep_is_the_models_all_the_same() -> None:
+    async def failing(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(b'{"why": ' + b"[" * 10**5, "500 Error"))
+
+    async with doubles() as (there,), asking(there.url) as here:
+        there.infer = failing
+        outcome = await here.ask(1.0)
+        assert isinstance(outcome, ModelFailed)
+        assert '500: {"why": [[[' in str(outcome)
