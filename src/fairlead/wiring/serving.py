@@ -115,6 +115,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
+        if self.targets and all(one.upstream and one.settings is None for one in self.targets):
+            elsewhere.refuse(self.endpoints)
         for one in self.targets:
             asked = (one.settings or self.endpoints).replicas
             if asked is not None and asked.most < workers:
