@@ -169,7 +169,7 @@ class Fleet:
 
     async def _once(self, at: int, inputs: Tensors, parameters: Parameters, rows: int, deadline: float) -> Tensors:
         member, balance, clock = self._members[at], self._balance, self._clock
-        outcome, out, why, back, started = "cancelled", 0.0, "", False, clock.now()
+        outcome, out, why, started = "cancelled", 0.0, "", clock.now()
         try:
             given = await member.transport.infer(inputs, self._datatypes, parameters, deadline - started)
             outputs = self._check(given, rows)
@@ -199,14 +199,11 @@ class Fleet:
             raise
         else:
             outcome, now = "ok", clock.now()
-            back = balance.answered(at, now, now - started)
+            self._answered(at, now, now - started)
             return outputs
         finally:
             self._meter.upstream_asked(member.address, outcome)
-            if back:  # it has room for more than the one that was its trial
-                self._queue.all()
-            else:
-                self._queue.next()
+            self._queue.next()
             if out:
                 self._out(at, out, why)
 
@@ -215,9 +212,12 @@ class Fleet:
         if isinstance(error, QueueFull):
             self._balance.dropped(at)
             return "refused"
-        if self._balance.answered(at, self._clock.now(), None):
-            self._queue.all()
+        self._answered(at, self._clock.now(), None)
         return "invalid" if isinstance(error, InputError) else "failed"
+
+    def _answered(self, at: int, now: float, seconds: float | None) -> None:
+        if self._balance.answered(at, now, seconds):  # there is room for more than the one that was its trial
+            self._queue.all()
 
     # Those who are left out.
 
