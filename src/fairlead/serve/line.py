@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from functools import partial
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit.clock import Clock
@@ -47,10 +48,15 @@ def compiled(
             if waiting is not None:
                 task = loop.create_task(wait(call, waiting, index + 1))
                 tasks.add(task)
-                task.add_done_callback(tasks.discard)
+                task.add_done_callback(partial(over, waiting))
                 call.waiting = task
                 return
         end(call)
+
+    def over(waiting: Awaitable[None], task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        if isinstance(waiting, Coroutine):
+            waiting.close()  # not begun, where the call ended in the turn it came
 
     async def wait(call: Call, waiting: Awaitable[None], after: int) -> None:
         left = None if call.deadline == NEVER else call.deadline - clock.now()
