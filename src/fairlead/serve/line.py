@@ -48,15 +48,10 @@ def compiled(
             if waiting is not None:
                 task = loop.create_task(wait(call, waiting, index + 1))
                 tasks.add(task)
-                task.add_done_callback(partial(over, waiting))
+                task.add_done_callback(partial(_over, tasks, waiting))
                 call.waiting = task
                 return
         end(call)
-
-    def over(waiting: Awaitable[None], task: asyncio.Task[None]) -> None:
-        tasks.discard(task)
-        if isinstance(waiting, Coroutine):
-            waiting.close()  # not begun, where the call ended in the turn it came
 
     async def wait(call: Call, waiting: Awaitable[None], after: int) -> None:
         left = None if call.deadline == NEVER else call.deadline - clock.now()
@@ -76,6 +71,12 @@ def compiled(
         call.finish(outcome)
 
     return (lambda call: go(call, 0)), tasks
+
+
+def _over(tasks: set[asyncio.Task[None]], waiting: Awaitable[None], task: asyncio.Task[None]) -> None:
+    tasks.discard(task)
+    if isinstance(waiting, Coroutine):
+        waiting.close()  # not begun, where the call ended in the turn it came
 
 
 def _told(error: Exception) -> FairleadError:
