@@ -180,6 +180,19 @@ async def test_a_kept_connection_that_was_closed_between_requests_costs_nobody_a
         assert here.asked == {"ok": 10}
 
 
+@pytest.mark.parametrize("surplus", [120, 10**6], ids=["the beginning of another answer", "another answer"])
+async def test_what_nobody_asked_for_is_in_nobodys_answer(surplus: int) -> None:
+    async def chatty(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(doubled(asked.rows)) + http(doubled([7.0]))[:surplus])
+
+    async with doubles() as (there,), asking(there.url) as here:
+        there.infer = chatty
+        for number in range(5):
+            assert values(await here.ask(number)) == [2.0 * number]
+        assert here.asked == {"ok": 5}
+        assert there.connections >= 5
+
+
 async def garbage(asked: Asked, writer: asyncio.StreamWriter) -> None:
     writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
 
