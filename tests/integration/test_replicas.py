@@ -274,10 +274,11 @@ async def test_there_is_no_room_beside_one_that_is_pinned(stand) -> None:
         value(await a.ask())
 
 
-async def test_one_that_is_larger_than_all_the_memory_is_refused_when_it_is_loaded(stand) -> None:
+@pytest.mark.parametrize("executor", ["inline", "process"])
+async def test_one_that_is_larger_than_all_the_memory_is_refused_when_it_is_loaded(stand, executor: str) -> None:
     residency = Residency(1, SystemClock())
     with pytest.raises(UsageError, match="allow more memory"):
-        async with stand(residency, executor="inline"):
+        async with stand(residency, executor=executor):
             pass
 
 
