@@ -163,6 +163,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     """``parts``: what a server and a worker differ in."""
     front, targets = application.front, named(plan.targets)
     catalog = front.pipeline.catalog
+    catalog.told = front.sink.ready
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
