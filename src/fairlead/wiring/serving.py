@@ -246,7 +246,11 @@ class Loading:
                 own = environments.own(bundle, self.plan.home, SystemClock())
                 bundle = replace(bundle, notes=())  # they compare with versions that do not run it
             live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own)
-        made = explaining.explainer(one.name, one.explain, live.signature, example)
+        try:
+            made = explaining.explainer(one.name, one.explain, live.signature, example)
+        except BaseException:
+            loop.call_soon_threadsafe(live.close)
+            raise
         self.explainers[live.endpoint, live.version] = made
         if self.recording is not None:
             live.tape = self.recording.tape(live.endpoint, live.version, batched=live.signature.batched)
