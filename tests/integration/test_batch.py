@@ -365,6 +365,9 @@ def test_a_folder_in_a_bucket_with_what_was_rejected(here: Path) -> None:
         assert "s3://lake/out exists" in batch(here, *again, env=bucket(url), code=2).stderr
         told = json.loads(batch(here, *again, "--resume", "--json", env=bucket(url)).stdout)
         assert (told["scored"], told["rejected_file"]) == (5, "s3://lake/out/_rejected.jsonl")
+        write(here / "in.csv", rows_of(9))  # nobody scored these: what is there is no answer to them
+        said = batch(here, *again, "--resume", env=bucket(url), code=2).stderr
+        assert "in.csv changed since the job began" in said
 
 
 def test_a_bucket_that_is_away_when_all_is_scored_gets_it_later(here: Path) -> None:
@@ -392,6 +395,8 @@ def test_places_that_nobody_knows_are_refused_before_anything_is_done(here: Path
     for out, told in (
         ("gopher://x/y", "no plugin named 'gopher' in fairlead.places"),
         ("s3://lake", "more than a bucket"),
+        ("s3://lake//out", "an empty part, . and .. name nothing there"),
+        ("s3://lake/day/..", "an empty part, . and .. name nothing there"),
     ):
         assert told in batch(here, "models:Sum", "--input", "in.csv", "--output", out, code=2).stderr
 

@@ -220,7 +220,10 @@ async def test_a_replay_answers_the_window_again_and_ends(site: Site) -> None:
         await answers(site, 100)
     broker = await site.broker("in")
     reader = await broker.source("ids", "ids")
-    ids = [one.id for one in await reader.fetch(100, 2)]
+    ids: list[str] = []
+    async with asyncio.timeout(30):
+        while len(ids) < 100:
+            ids += [one.id for one in await reader.fetch(100, 2)]
     await broker.close()
     async with worker(site, "replay", Since(id=ids[60])) as running:
         async with asyncio.timeout(20):

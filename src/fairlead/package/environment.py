@@ -128,7 +128,8 @@ class Environments:
         if self._tools.uv:
             pip = [self._tools.uv, "pip", "install", "--python", python, "-r", str(asked)]
         else:
-            pip = [python, "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "-r", str(asked)]
+            quiet = ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]  # its last words are shown
+            pip = [python, "-I", "-m", "pip", "install", *quiet, "-r", str(asked)]
         for command in (creating, pip):
             status, said = self._tools.run(command)
             if status and (full := unwritable(OSError(said))):

@@ -27,6 +27,8 @@ _RISKY = re.compile(
 against the 1,908 operations of TensorFlow 2.21; wide on purpose."""
 _RESTORING = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
 """What loading runs in every model with variables of TensorFlow 1: they read checkpoints, and nothing else parses."""
+_SEARCHED = 1 << 34
+"""Functions times bytes of the object graphs; some ten seconds. A large Keras model has a tenth of it."""
 _BYTES = 2
 _INITIAL = (b"saved_model_main_op", b"saved_model_init_op", b"legacy_init_op")
 
@@ -62,13 +64,17 @@ def risky(folder: Path) -> list[str]:
             graph = _read(data)
     except OSError as error:
         raise BrokenModel(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # messages in messages, deeper than any TensorFlow writes
         raise BrokenModel(f"{path} is no SavedModel, or cut short; save or fetch the model again") from error
     return sorted(_reached(graph))
 
 
 def _reached(graph: _Graph) -> set[str]:
-    named = {name for name in graph.functions if any(_raw(name) in objects for objects in graph.objects)}
+    objects = b"\0".join(graph.objects)
+    if len(graph.functions) * len(objects) > _SEARCHED:  # then each of them counts as named
+        named = set(graph.functions)
+    else:
+        named = {name for name in graph.functions if _raw(name) in objects}
     ops = _ops(graph, graph.run, named) | (_ops(graph, graph.restore, set()) - _RESTORING)
     return {op for op in ops if _RISKY.search(op) and op not in graph.functions}
 

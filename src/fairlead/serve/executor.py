@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ import numpy as np
 from fairlead.contracts.errors import FairleadError, ModelFailed
 from fairlead.contracts.runtime import LoadedModel, Traits
 from fairlead.contracts.types import Signature, Tensors
+from fairlead.kit.threads import Threads
 from fairlead.serve.batcher import Part
 from fairlead.serve.call import Ride
 
@@ -179,7 +179,7 @@ class ThreadExecutor:
     def __init__(self, work: Work, call_soon_threadsafe: Callable[..., Any], workers: int, name: str) -> None:
         self._work = work
         self._call_soon = call_soon_threadsafe
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"fairlead-{name}")
+        self._threads = Threads(workers, f"fairlead-{name}")
 
     def submit(self, parts: list[Part], done: Done) -> None:
         def task() -> None:
@@ -189,7 +189,7 @@ class ThreadExecutor:
             except RuntimeError:  # the loop is closed: nobody is left to be told
                 log.debug("batch ended after the loop closed")
 
-        self._pool.submit(task)
+        self._threads.submit(task)
 
     def outgrown(self, seconds: float) -> None:
         """A thread is where slow batches belong."""
@@ -201,7 +201,7 @@ class ThreadExecutor:
         return []
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
 
 @dataclass(frozen=True, slots=True)

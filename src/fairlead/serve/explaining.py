@@ -16,6 +16,7 @@ from fairlead.serve.edges.edge import Answer, json_headers
 from fairlead.serve.edges.v1 import V1
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer, explain
+from fairlead.serve.explain.turns import Turns
 from fairlead.serve.front import Front
 from fairlead.serve.http import CLIENT_CLOSED_REQUEST, Handler, Waited, read_body
 from fairlead.serve.pipeline import timeout_ms
@@ -30,7 +31,7 @@ Explainers = Callable[[Live], Explainer]
 
 def explaining(front: Front, explainers: Explainers) -> Handler:
     """The handler of the route."""
-    edge = V1()
+    edge, turns = V1(), Turns()
 
     async def handle(request: Request) -> Response:
         exchange = _Explained(front, edge, dict(request.headers.raw))
@@ -42,7 +43,7 @@ def explaining(front: Front, explainers: Explainers) -> Handler:
         except FairleadError as error:
             exchange.refuse(error)
         else:
-            exchange.begin(body, explainers)
+            exchange.begin(body, explainers, turns)
         return await exchange.answer(request)
 
     return handle
@@ -57,14 +58,14 @@ class _Explained(Waited):
         super().__init__(front, edge, ROUTE, headers)
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, body: bytes, explainers: Explainers) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._explain(body, explainers))
+    def begin(self, body: bytes, explainers: Explainers, turns: Turns) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._explain(body, explainers, turns))
 
     def cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    async def _explain(self, body: bytes, explainers: Explainers) -> None:
+    async def _explain(self, body: bytes, explainers: Explainers, turns: Turns) -> None:
         pipeline = self._front.pipeline
         pipeline.in_flight += 1  # a server that drains waits for it
         try:
@@ -74,9 +75,11 @@ class _Explained(Waited):
                 deadline = min(deadline, self.arrived + timeout_ms(given.decode("latin-1")) / 1000)
             asked = self.edge.read(body, self.headers, live.signature)
             explainer = explainers(live).asked(asked.parameters)
-            reply, found = await explain(live, explainer, asked.inputs, asked.parameters, deadline, pipeline.clock.now)
+            now = pipeline.clock.now
+            async with turns.one(deadline - now()):
+                reply, found = await explain(live, explainer, asked.inputs, asked.parameters, deadline, now)
             document = {"predictions": tables.predictions(reply, live.signature), "explanations": found}
-            live.meter.step(STEP, "ok", pipeline.clock.now() - self.arrived)
+            live.meter.step(STEP, "ok", now() - self.arrived)
             self.put(Answer(200, json_headers(), json.encode(document)), self.told(reply, ""))
         except asyncio.CancelledError:
             self.refuse(Cancelled("the caller closed the connection before the answer was ready"))

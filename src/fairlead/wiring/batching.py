@@ -75,7 +75,7 @@ class Begun:
         """To its end, as ``Driver.run``. Raises Unavailable too, when the output cannot be delivered."""
         if self.delivery is None:
             return self.driver.run(resume)
-        complete = self.delivery.complete(resume)
+        complete = self.delivery.complete(resume, self.manifest)
         if complete is None:
             complete = self.driver.run(resume or self.delivery.kept)
             self.delivery.deliver()

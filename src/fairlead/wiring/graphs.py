@@ -48,6 +48,8 @@ def in_file(uri: str) -> str:
 def read(target: str) -> Graph:
     """The graph at ``./FILE.py:NAME`` or ``pkg.module:NAME``. Runs the file. Raises UsageError."""
     found = _found(target)
+    if found is None:
+        raise UsageError(f"{target}: the file has no {target.rpartition(':')[2]!r}; name its fairlead.graph.Graph")
     if isinstance(found, Written):
         return found.record
     if isinstance(found, Graph):

@@ -34,7 +34,8 @@ EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@ch
 
 SEASONS: Mapping[str, int] = {"": 0, "day": DAY_MS, "week": 7 * DAY_MS}
 """What ``monitor.season`` may say, in milliseconds."""
-_OF_MODELS = ("runtime", "trust_pickle", "batching", "threads", "executor", "processes", "hang_seconds", "providers")
+_IN_PROCESSES = ("executor", "processes", "hang_seconds", "replicas", "env")
+_OF_MODELS = ("runtime", "trust_pickle", "batching", "threads", "providers", *_IN_PROCESSES)
 """Parts of an endpoint that a graph does not have."""
 _LOOP = {"rollout": "fairlead.wiring.specs_rollout:check", "retrain": "fairlead.wiring.specs_retrain:check"}
 """Parts of an endpoint that need heavier libraries, and who checks them."""
@@ -63,12 +64,26 @@ def loops(file: SpecFile) -> list[str]:
 
 
 def check(file: SpecFile) -> None:
-    """Do the rooms of the loop accept it? Raises UsageError, or MissingExtra for a library that they need.
+    """Do the rooms of the loop accept it, and are its files there? Raises UsageError, or MissingExtra for a library.
 
     Loads 70 MB of libraries: a server leaves it to a process that ends.
     """
+    for name, endpoint in file.spec.endpoints.items():
+        _check_files(file, name, endpoint)
     for part in loops(file):
         plugins.attribute(_LOOP[part])(file)
+
+
+def _check_files(file: SpecFile, name: str, endpoint: Endpoint) -> None:
+    path = parse(endpoint.model).path if endpoint.model else None
+    if path is not None and not path.exists():
+        raise UsageError(
+            f"{file.at('endpoints', name, 'model')} is {endpoint.model}, and there is no such file or folder"
+        )
+    background = endpoint.explain.background
+    if background and not Path(background).expanduser().is_file():
+        where = file.at("endpoints", name, "explain", "background")
+        raise UsageError(f"{where} is {background}, which is no file; name a CSV file of typical rows")
 
 
 def home(spec: Spec, root: Path | None = None, tracking: str | None = None) -> Home:

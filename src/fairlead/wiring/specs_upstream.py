@@ -9,7 +9,17 @@ from fairlead.kit.spec.spec import Endpoint
 from fairlead.kit.upstreams import Remote
 from fairlead.serve.remote.settings import Upstream
 
-_NOT_THERE = ("executor", "processes", "hang_seconds", "threads", "providers", "runtime", "trust_pickle", "replicas")
+_NOT_THERE = (
+    "executor",
+    "processes",
+    "hang_seconds",
+    "threads",
+    "providers",
+    "runtime",
+    "trust_pickle",
+    "replicas",
+    "env",
+)
 """What is decided where the model runs."""
 
 

@@ -10,7 +10,7 @@ import pytest
 from fairlead.contracts.errors import BrokenModel, UnknownFormat, Untrusted, UsageError
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
-from fairlead.package import risks
+from fairlead.package import risks, savedmodel
 from fairlead.package.bundle import Opener
 from fairlead.package.formats import sniff
 from fairlead.package.pack import pack_file
@@ -145,6 +145,24 @@ def test_what_reaches_beyond_the_model_is_named(tmp_path: Path, data: bytes, op:
 def test_bytes_that_are_no_saved_model_are_refused(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(BrokenModel, match="is no SavedModel, or cut short"):
         risky(folder(tmp_path / "m", data))
+
+
+def test_messages_that_hold_each_other_without_end_are_refused(tmp_path: Path) -> None:
+    named = tensor = part(1, "f")
+    for _ in range(2000):
+        named = part(1, "f") + part(2, part(2, part(10, named)))
+        tensor = part(5, part(2, tensor))
+    called = part(1, "y") + part(2, "Exp") + part(5, part(2, part(10, named)))
+    for data in (saved([called]), saved(GOOD, outputs=(tensor,))):
+        with pytest.raises(BrokenModel, match="is no SavedModel, or cut short"):
+            risky(folder(tmp_path / "m", data))
+
+
+def test_names_too_many_to_be_looked_for_all_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(GOOD, [function("f", node("a", "WriteFile"))], more=part(7, "one") + part(7, "other"))
+    assert risky(folder(tmp_path / "m", data)) == []
+    monkeypatch.setattr(savedmodel, "_SEARCHED", 8)
+    assert risky(folder(tmp_path / "m", data)) == ["WriteFile"]
 
 
 @pytest.fixture

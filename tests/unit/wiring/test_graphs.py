@@ -110,6 +110,8 @@ def test_targets_of_a_spec_come_behind_what_they_call(tmp_path: Path) -> None:
         ("{graph: {steps: {a: {endpoint: m, tke: {}}}}}", "endpoints.c.graph.steps.a.tke is not known; did you"),
         ("{graph: {steps: {a.b: {endpoint: m}}}}", "endpoints.c.graph.steps.a.b"),
         ("{graph: {steps: {a: {endpoint: m}}}, threads: 2}", "endpoints.c.threads is for a model; a graph has none"),
+        ("{graph: {steps: {a: {endpoint: m}}}, replicas: {min: 0}}", "endpoints.c.replicas is for a model; a graph"),
+        ("{graph: {steps: {a: {endpoint: m}}}, env: isolated}", "endpoints.c.env is for a model; a graph has none"),
         ("{graph: {steps: {a: {endpoint: m}}}, rollout: {steps: [9]}}", "endpoints.c.rollout needs a model"),
         ("{graph: 'shutil:which'}", "endpoints.c.graph: shutil:which is function; name a fairlead.graph.Graph"),
         ("{graph: ./none.py:graph}", "none.py is not a file"),
@@ -166,3 +168,9 @@ def test_a_fallback_in_python_is_constants_a_step_or_an_endpoint() -> None:
     assert record.inputs == (TensorSpec("features", DataType.FP32, (-1, 16)),)
     assert graphs.in_file("./a.py:b") == "./a.py"
     assert graphs.in_file("pkg.module:b") == ""
+
+
+def test_a_file_without_such_a_name_is_told(tmp_path: Path) -> None:
+    (tmp_path / "g.py").write_text("other = 1\n")
+    with pytest.raises(UsageError, match=r"g\.py:graph: the file has no 'graph'; name its fairlead\.graph\.Graph"):
+        graphs.read(f"{tmp_path}/g.py:graph")

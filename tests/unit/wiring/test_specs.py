@@ -164,6 +164,9 @@ def test_the_course_of_an_endpoint() -> None:
         ("{model: 'models:/m@a', retrain: {pipeline: p.py, on: [rain]}}", "endpoints.c.retrain: retrain.on has 'rain'"),
         ("{model: 'models:/m@a', retrain: {pipeline: p.py, gate: {metric: luck}}}", "f.yaml:1: endpoints.c.retrain: "),
         ("{model: 'models:/m@a', retrain: {pipeline: p.py}}", "endpoints.c.retrain.pipeline is p.py, which is no file"),
+        ("{model: ./none.onnx}", "f.yaml:1: endpoints.c.model is ./none.onnx, and there is no such file or folder"),
+        ("{model: a.b:C, explain: {background: ./no.csv}}", "endpoints.c.explain.background is ./no.csv, which is no"),
+        ("{upstream: {urls: ['http://x']}, env: isolated}", "endpoints.c.env is decided by the servers that run"),
     ],
 )  # fmt: skip
 def test_what_the_rooms_refuse_names_the_line_too(tmp_path: Path, text: str, said: str) -> None:
@@ -173,7 +176,7 @@ def test_what_the_rooms_refuse_names_the_line_too(tmp_path: Path, text: str, sai
 
 
 def test_only_what_was_written_down_is_checked(tmp_path: Path) -> None:
-    file = specs.read(write(tmp_path, "endpoints: {c: {model: ./m.onnx, retrain: null}}"))
+    file = specs.read(write(tmp_path, "endpoints: {c: {model: 'models:/m@a', retrain: null}}"))
     assert specs.loops(file) == []
     specs.check(file)
 

@@ -28,6 +28,8 @@ def find(url: str, endings: tuple[str, ...]) -> list[Found]:
     rest = url.removeprefix(SCHEME)
     if not inside(url) or not rest.strip("/"):
         raise UsageError(f"{url} is not read; give a file, a folder or s3://BUCKET/PREFIX")
+    if "//" in rest.strip("/"):
+        raise UsageError(f"{url} has an empty part in its path; write it without //")
     with told(url):
         one = files().get_file_info(rest.rstrip("/"))
         listed = [one]

@@ -14,7 +14,6 @@ from typing import Any, Final
 from fairlead.contracts.errors import DeadlineExceeded, FairleadError, InvalidParameter, InvalidTensor, Unavailable
 from fairlead.contracts.types import Reply, Tensors
 from fairlead.serve.call import BATCH, Call
-from fairlead.serve.deadlines import too_late
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.shapley import Design, Values, cells, design, values
 from fairlead.serve.explain.table import Table, Target, joined, target
@@ -30,6 +29,11 @@ MOST_CELLS: Final = 2**25
 """Questions times columns, of one row."""
 BACKGROUND_ROWS: Final = 64
 """Background rows that are used, at most: the first of them."""
+
+LATE: Final = (
+    "the deadline passed before everything was asked that an explanation needs; allow more with x-request-timeout-ms, "
+    "send fewer rows or lower 'samples'"
+)
 
 Explanations = list[dict[str, Any]]
 Now = Callable[[], float]
@@ -123,7 +127,7 @@ async def ask(live: Live, inputs: Tensors, parameters: dict[str, Scalar], deadli
         raise
     outcome = call.outcome
     if isinstance(outcome, DeadlineExceeded):
-        raise too_late(call, "before everything was asked that an explanation needs") from None
+        raise DeadlineExceeded(LATE) from None
     if isinstance(outcome, FairleadError):
         raise outcome
     assert outcome is not None  # noqa: S101 - it is done

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from fairlead.contracts.errors import DeadlineExceeded, FairleadError, ModelFailed, Unavailable
 from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Reply, Signature, Tensors
+from fairlead.kit.threads import Threads
 from fairlead.serve.batcher import Part
 from fairlead.serve.call import NEVER, Call
 from fairlead.serve.endpoint import Live
@@ -48,7 +48,7 @@ class GraphExecutor:
     ) -> None:
         self._name, self._plan, self._functions = name, plan, functions
         self._pipeline, self._clock, self._meter, self._loop = pipeline, pipeline.clock, meter, loop
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix=f"fairlead-{name}") if functions else None
+        self._threads = Threads(THREADS, f"fairlead-{name}")
         self._fitting: dict[tuple[str, str, int], Signature] = {}
         """Signatures that were found to fit, by step, endpoint and id; kept, so that no id is used again."""
         self._runs: dict[asyncio.Future[None], tuple[Run, Part, Done]] = {}
@@ -103,8 +103,7 @@ class GraphExecutor:
             run.stop()
             error = Unavailable(f"this version of {self._name!r} was unloaded; try again", retry_after=1)
             done([(part, error, 0.0, part.rows, None, 0)])
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     def _left(self, watch: asyncio.Future[None]) -> None:
         """The call ended before its graph: hung up, or its deadline passed."""
@@ -156,7 +155,6 @@ class GraphExecutor:
 
     def _work(self, one: Planned, inputs: Tensors, deadline: float, answered: Answered) -> Cancel:
         """Run a step's function in a thread. One that is given up goes on there, and nobody hears of it."""
-        assert self._pool is not None  # noqa: S101 - there is one where there are functions
         function, over = self._functions[one.name], False
         timer: asyncio.TimerHandle | None = None
         for name, array in inputs.items():
@@ -172,6 +170,8 @@ class GraphExecutor:
                 answered(answer)
 
         def work() -> None:
+            if over:  # given up before its turn
+                return
             try:
                 answer: Reply | FairleadError = Reply(_arrays(function(**inputs), one), "", "")
             except BaseException as error:  # noqa: BLE001 - a function may raise anything
@@ -184,14 +184,13 @@ class GraphExecutor:
         def stop() -> None:
             nonlocal over
             over = True
-            future.cancel()
             if timer is not None:
                 timer.cancel()
 
         if deadline != NEVER:
             late = DeadlineExceeded("its time is over")
             timer = self._loop.call_later(max(0.0, deadline - self._clock.now()), settle, late)
-        future: Future[None] = self._pool.submit(work)
+        self._threads.submit(work)
         return stop
 
 

@@ -102,8 +102,7 @@ class _Planning:
             tuple(TensorSpec(name, *self._kind(origin, f"output {name!r}")) for name, origin in outputs.items()),
             batched=self._batched,
         )
-        by_name = {link.name: link for link in self._links}
-        waiting = {link.name: waits(link, by_name) for link in self._links}
+        waiting = waits(self._links)
         after = {name: tuple(other for other in waiting if name in waiting[other]) for name in waiting}
         return Plan(signature, {one.name: one for one in found}, outputs, waiting, after)
 

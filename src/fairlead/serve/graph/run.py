@@ -53,15 +53,17 @@ class Run:
         self._began: dict[str, float] = {}
         self._wanting: dict[str, tuple[str, FairleadError]] = {}
         """Steps that failed and wait for the step that stands in for them; with why they failed."""
-        self._over = False
+        self._ready: list[Planned] = []
+        """Steps that can start, taken one by one: a chain of steps that answer at once is no deep recursion."""
+        self._starting = self._over = False
         self.times: list[tuple[str, float]] = []
         """Seconds of each step that ended."""
         self.degraded: dict[str, str] = {}
         """Steps that a fallback stood in for, with the code of why."""
 
     def begin(self) -> None:
-        for name in [name for name, before in self._waiting.items() if not before]:
-            self._start(self._plan.steps[name])
+        self._ready = [self._plan.steps[name] for name, before in self._waiting.items() if not before]
+        self._start_ready()
 
     def stop(self) -> None:
         """Nobody waits any more: take back what was asked."""
@@ -70,9 +72,15 @@ class Run:
             cancel()
         self._asked.clear()
 
-    def _start(self, one: Planned) -> None:
-        if self._over:
+    def _start_ready(self) -> None:
+        if self._starting:
             return
+        self._starting = True
+        while self._ready and not self._over:
+            self._start(self._ready.pop(0))
+        self._starting = False
+
+    def _start(self, one: Planned) -> None:
         self._began[one.name] = self._clock.now()
         try:
             if one.step.combine:
@@ -136,7 +144,8 @@ class Run:
         for name in self._plan.after[one.name]:
             self._waiting[name] -= 1
             if not self._waiting[name]:
-                self._start(self._plan.steps[name])
+                self._ready.append(self._plan.steps[name])
+        self._start_ready()
         if len(self._values) > len(self._plan.steps) and not self._over:
             self._finish({name: self._value(source).array for name, source in self._plan.outputs.items()})
 
@@ -146,7 +155,8 @@ class Run:
         late = isinstance(error, DeadlineExceeded) and self._clock.now() >= self._call.deadline
         if back is None or late or isinstance(error, InputError | Cancelled) or endpoint != one.step.endpoint:
             self._meter.step(one.name, error.code, self._clock.now() - self._began[one.name])
-            self._give_up(_named(one, endpoint, error))
+            own = self._began[one.name] + one.step.timeout_ms / 1000 < self._call.deadline
+            self._give_up(_named(one, endpoint, error, own_time=own))
             return
         if back.endpoint:
             self.degraded[one.name] = error.code
@@ -226,11 +236,14 @@ def _checked(answer: Tensors, name: str, kind: Kind, rows: int) -> np.ndarray[An
     return array
 
 
-def _named(one: Planned, endpoint: str, error: FairleadError) -> FairleadError:
-    """The same error, saying whose it is. That a step's endpoint is not there is no fault of the caller's."""
+def _named(one: Planned, endpoint: str, error: FairleadError, *, own_time: bool) -> FairleadError:
+    """The same error, saying whose it is. That a step's endpoint is not there is no fault of the caller's.
+
+    ``own_time``: the step's own time ends before the call's deadline.
+    """
     who = f"step {one.name!r} (endpoint {endpoint!r})" if endpoint else f"step {one.name!r}"
     kind = Unavailable if isinstance(error, NotFound) else type(error)
-    if isinstance(error, DeadlineExceeded) and one.step.timeout_ms:
+    if isinstance(error, DeadlineExceeded) and one.step.timeout_ms and own_time:
         named: FairleadError = kind(f"{who} has not answered within its timeout_ms of {one.step.timeout_ms:g}")
     else:
         named = kind(f"{who}: {error.message}", retry_after=error.retry_after)

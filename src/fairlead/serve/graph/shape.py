@@ -98,10 +98,13 @@ def source(text: str, names: Iterable[str], inputs: Iterable[str], where: str) -
     return Source("", text)
 
 
-def waits(link: Link, found: Mapping[str, Link]) -> tuple[str, ...]:
-    """The steps that must have given their values before it can start, those that decide on its rows among them."""
-    names = [*link.needs, *(name for other in link.unless for name in waits(found[other], found))]
-    return tuple(dict.fromkeys(names))
+def waits(ordered: Iterable[Link]) -> dict[str, tuple[str, ...]]:
+    """For each step those that must have given their values before it can start, those that decide on its rows too."""
+    found: dict[str, tuple[str, ...]] = {}
+    for link in ordered:
+        names = [*link.needs, *(name for other in link.unless for name in found[other])]
+        found[link.name] = tuple(dict.fromkeys(names))
+    return found
 
 
 def ends(graph: Graph, ordered: tuple[Link, ...]) -> dict[str, Source]:

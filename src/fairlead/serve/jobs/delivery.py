@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
-from fairlead.contracts.errors import StateError, UsageError
+from fairlead.contracts.errors import Busy, StateError, UsageError
 from fairlead.contracts.places import Place
-from fairlead.serve.jobs.checkpoint import Manifest, Places, Totals, read_manifest
+from fairlead.kit.files import held
+from fairlead.serve.jobs.checkpoint import Manifest, Places, Totals, differences, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,10 @@ class Delivery:
             return None
         if "/" not in rest.strip("/"):
             raise UsageError(f"--output {out}: name more than a bucket, as {scheme}://BUCKET/SCORES")
+        if any(part in ("", ".", "..") for part in rest.rstrip("/").split("/")):
+            raise UsageError(f"--output {out}: an empty part, . and .. name nothing there; write the path without them")
         own = folder / hashlib.sha256(out.rstrip("/").encode()).hexdigest()[:16]
-        places = Places.of(str(own / Path(rest.rstrip("/")).name), form)
+        places = Places.of(f"{own / Path(rest.rstrip('/')).name}{'/' if rest.endswith('/') else ''}", form)
         return cls(place(scheme), places, out.rstrip("/"))
 
     @property
@@ -48,23 +52,34 @@ class Delivery:
         """Whether the output was complete on this machine, and not copied to the end."""
         return self.places.manifest.exists()
 
-    def complete(self, resume: bool) -> Totals | None:
-        """What a job before this one delivered, if ``resume`` asks for it. Raises UsageError where it is in the way."""
+    def complete(self, resume: bool, now: Manifest) -> Totals | None:
+        """What a job before this one delivered, if ``resume`` asks for it.
+
+        Raises UsageError where it is in the way, or was told something else than ``now``.
+        """
         manifest = self.place.read(self._there(self.places.manifest))
         if manifest is not None and resume:
             try:
-                return msgspec.json.decode(manifest, type=Manifest).totals
+                begun = msgspec.json.decode(manifest, type=Manifest)
             except msgspec.MsgspecError as error:
                 raise StateError(f"{self._there(self.places.manifest)} cannot be read ({error})") from error
+            job = replace(begun.job, parts=now.job.parts, work=now.job.work)  # on whichever machine it was written
+            if why := differences(replace(begun, job=job, totals=None), now):
+                raise UsageError(f"--resume: {why}; give what the job began with, or name another output")
+            return begun.totals
         if not resume and (manifest is not None or self.place.taken(self.url)):
             raise UsageError(f"the output {self.url} exists; name another, or remove it")
         return None
 
     def deliver(self) -> None:
-        """Copy everything, the manifest last, and let go of what is here."""
-        for path in (*self._files(), self.places.manifest):
-            self.place.put(path, self._there(path))
-        shutil.rmtree(self.places.out.parent)
+        """Copy everything, the manifest last, and let go of what is here. Raises Busy while another does."""
+        with held(self.places.out.parent / "lock") as alone:
+            if not alone:
+                raise Busy(f"another job copies to {self.url}; wait for its end")
+            if self.kept or self.place.read(self._there(self.places.manifest)) is None:  # else that other is done
+                for path in (*self._files(), self.places.manifest):
+                    self.place.put(path, self._there(path))
+            shutil.rmtree(self.places.out.parent)
 
     def _files(self) -> Iterator[Path]:
         places = self.places

@@ -30,6 +30,9 @@ log = logging.getLogger("fairlead.stream")
 FETCH_SECONDS: Final = 0.5
 """A fetch that finds nothing waits so long, and so does a stop for it."""
 
+CANCEL_SECONDS: Final = 0.5
+"""After so long without an end, what is cancelled is cancelled again."""
+
 PUBLISH_MOST: Final = 256
 """Messages in one ``publish``."""
 
@@ -97,9 +100,7 @@ class StreamWorker:
                 if task.done() and not task.cancelled():
                     task.result()
         finally:
-            for task in (fetching, stopping, ticking, *working):
-                task.cancel()
-            await asyncio.gather(fetching, stopping, ticking, *working, return_exceptions=True)
+            await _ended({fetching, stopping, ticking, *working})
             self.counts.unfinished = self._window.count
         await self._look()
         return self.counts.document(self._clock.now() - self._began, self._lag)
@@ -219,3 +220,13 @@ class StreamWorker:
     def _wake(self) -> None:
         for event in (*self._woken, self._settling, self._space):
             event.set()
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel until all have ended: a library may swallow a cancellation that meets what it waited for."""
+    left = tasks
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -225,6 +225,19 @@ async def test_a_step_has_a_time_of_its_own() -> None:
     bench.close()
 
 
+async def test_the_time_of_a_step_is_blamed_only_where_it_ends_before_the_calls() -> None:
+    def late(_inputs: Tensors) -> Tensors:
+        raise DeadlineExceeded("no upstream answered in time")
+
+    timed = replace(A, timeout_ms=20_000)
+    for seconds, said in ((10.0, ": no upstream answered in time"), (30.0, "within its timeout_ms of 20000")):
+        bench = Bench(replace(RISK, steps=(SCALED, timed, B, BOTH)), risk_a=Model(late, SCORER))
+        answer = await bench.ask(seconds=seconds)
+        assert isinstance(answer, DeadlineExceeded)
+        assert str(answer).endswith(said)
+        bench.close()
+
+
 async def test_the_calls_deadline_is_that_of_every_step_and_no_fallback_outlives_it() -> None:
     slow = Gated()
     bench = Bench(replace(RISK, steps=(SCALED, replace(A, fallback=back(score=8)), B, BOTH)), risk_a=slow)
@@ -353,7 +366,7 @@ async def test_the_lane_goes_with_the_call() -> None:
             await asyncio.sleep(0.001)
     bench.send(lane=BATCH)
     await asyncio.sleep(0.02)
-    (waits,) = bench.catalog.resolve("risk-a")._batcher.waiting()
+    (waits,) = bench.catalog.resolve("risk-a").batcher.waiting()
     assert waits.lane == BATCH
     slow.gate.set()
     await bench.settle(2)
@@ -443,3 +456,11 @@ async def test_a_graph_is_a_step_of_another_and_says_what_stood_in_for_its_steps
     assert call.outcome.degraded == "all.a=model_failed"
     outer.close()
     inner.close()
+
+
+async def test_a_long_chain_of_steps_that_answer_at_once() -> None:
+    first = Step("s0", combine="mean", of=("scaled.Y", "scaled.Y"))
+    chain = [Step(f"s{at}", combine="mean", of=(f"s{at - 1}", f"s{at - 1}")) for at in range(1, 1000)]
+    bench = Bench(Graph((SCALED, first, *chain), outputs={"y": "s999"}))
+    assert outputs(await bench.ask()) == {"y": (ROWS * 2).tolist()}
+    bench.close()

@@ -158,3 +158,16 @@ def test_a_version_that_came_later_fits_or_not() -> None:
     )
     more = replace(MODEL, inputs=(*MODEL.inputs, spec("age")))
     assert misfit(step, "risk-a", more) == "'risk-a' takes 'age', which nothing gives it"
+
+
+def test_many_branches_that_exclude_each_other_are_planned_at_once() -> None:
+    """A ladder of tiers: each gets what none above it took. Tried by recursion, forty would take years."""
+    tiers = [Step("t0", "risk-a", {"X": "features"}, when=("scaled.Y > 0",))]
+    narrow = Signature(SCALER.inputs, (spec("Y"),))
+    tiers += [
+        Step(f"t{at}", "risk-a", {"X": "features"}, when=tuple(f"not t{below}" for below in range(at)))
+        for at in range(1, 40)
+    ]
+    joined = Step("joined", combine="first", of=tuple(f"{tier.name}.score" for tier in tiers))
+    found = plan(Graph((SCALED, *tiers, joined), outputs={"score": "joined"}), known(scaler=narrow))
+    assert found.waits["t39"] == ("scaled",)

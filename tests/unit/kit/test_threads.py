@@ -1,0 +1,71 @@
+"""A pool of threads that nobody has to wait for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from fairlead.kit.threads import Threads
+
+ENDLESS = """
+import threading
+from fairlead.kit.threads import Threads
+
+begun = threading.Event()
+threads = Threads(1, "endless")
+threads.submit(lambda: (begun.set(), threading.Event().wait()))
+begun.wait()
+threads.close()
+"""
+
+
+def test_tasks_run_in_as_many_threads_as_are_needed() -> None:
+    threads, names, together, done = Threads(2, "t"), list[str](), threading.Barrier(2), threading.Semaphore(0)
+
+    def task() -> None:
+        names.append(threading.current_thread().name)
+        together.wait(10)
+        done.release()
+
+    for _ in range(4):
+        threads.submit(task)
+    assert all(done.acquire(timeout=10) for _ in range(4))
+    assert sorted(names) == ["t_0", "t_0", "t_1", "t_1"]
+    threads.close()
+
+
+def test_a_task_that_raises_is_told_and_hurts_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    threads, done = Threads(1, "t"), threading.Event()
+
+    def broken() -> None:
+        raise SystemExit
+
+    threads.submit(broken)
+    threads.submit(done.set)
+    assert done.wait(10)
+    assert "a task raised" in caplog.text
+    threads.close()
+
+
+def test_who_closes_forgets_what_waits_and_lets_the_threads_go() -> None:
+    threads, gate, begun, ran = Threads(1, "closing"), threading.Event(), threading.Event(), list[int]()
+
+    def task() -> None:
+        begun.set()
+        gate.wait(10)
+
+    threads.submit(task)
+    threads.submit(lambda: ran.append(1))
+    assert begun.wait(10)
+    (thread,) = [one for one in threading.enumerate() if one.name == "closing_0"]
+    threads.close()
+    gate.set()
+    thread.join(10)
+    assert (thread.is_alive(), ran) == (False, [])
+
+
+def test_a_task_that_never_ends_does_not_keep_the_process() -> None:
+    assert subprocess.run([sys.executable, "-c", ENDLESS], timeout=30, check=False).returncode == 0
