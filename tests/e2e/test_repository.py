@@ -53,6 +53,12 @@ def states(client: Any) -> dict[str, str]:
     return {one["name"]: one["state"] for one in client.get_model_repository_index()}
 
 
+def ready(port: int, name: str) -> float:
+    lines = httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+    (found,) = (line for line in lines if line.startswith(f'fairlead_endpoint_ready{{endpoint="{name}"'))
+    return float(found.rpartition(" ")[2])
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_unloaded_and_loaded_again_in_every_worker(clients, workers: str) -> None:
     _, client, port = clients("--workers", workers)
@@ -66,7 +72,9 @@ def test_unloaded_and_loaded_again_in_every_worker(clients, workers: str) -> Non
         assert other.is_server_ready()
         assert not other.is_model_ready("a")
         other.close()
+    assert ready(port, "a") == 0
     client.load_model("a")
+    assert ready(port, "a") == 1
     for _ in range(4):
         other = triton_http.InferenceServerClient(f"127.0.0.1:{port}")
         assert infer(other, triton_http, "a") == 8

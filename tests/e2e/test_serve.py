@@ -182,3 +182,18 @@ def test_a_type_that_nobody_knows_is_refused_with_the_words_to_decide(run, tmp_p
     assert result.returncode == 1
     assert "own_estimator.Own, which is not on the list of harmless types" in result.stderr
     assert "if you vouch for it, add --trust-pickle" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--idle-ttl", "5"), "give --replicas MIN..MAX too"),
+        (("--target-concurrency", "2"), "give --replicas MIN..MAX too"),
+        (("--replicas", "²"), "expected MIN..MAX"),
+        (("--executor", "process"), "executor is decided by the servers that run the model"),
+        (("--replicas", "0..2"), "replicas is decided by the servers that run the model"),
+    ],
+)
+def test_a_setting_that_would_change_nothing_is_refused(run, words: tuple[str, ...], told: str) -> None:
+    result = run("serve", "x=oip+http://127.0.0.1:1/x", "--port", "0", *words)
+    assert (result.returncode, told in result.stderr) == (2, True), result.stderr

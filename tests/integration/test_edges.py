@@ -54,6 +54,24 @@ def test_bad_input(http: httpx.Client, case: Case) -> None:
     assert body["request_id"] == response.headers["x-request-id"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff",
+        b"[]",
+        b"null",
+        b'{"parameters": 5}',
+        b'{"parameters": "config"}',
+        b'{"parameters": {"a": ' + b"[" * 10**5,
+    ],
+    ids=lambda body: body[:20].decode("latin-1"),
+)
+def test_garbage_in_an_order_to_load_is_the_callers_error(http: httpx.Client, body: bytes) -> None:
+    for verb in ("load", "unload"):
+        response = http.post(f"/v2/repository/models/{next(iter(SIGNATURES))}/{verb}", content=body)
+        assert (response.status_code, response.json()["code"]) == (400, "malformed_body")
+
+
 def test_our_client(server: Running) -> None:
     with Client(server.url) as client:
         assert client.ready()

@@ -180,6 +180,19 @@ async def test_a_kept_connection_that_was_closed_between_requests_costs_nobody_a
         assert here.asked == {"ok": 10}
 
 
+@pytest.mark.parametrize("surplus", [120, 10**6], ids=["the beginning of another answer", "another answer"])
+async def test_what_nobody_asked_for_is_in_nobodys_answer(surplus: int) -> None:
+    async def chatty(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(doubled(asked.rows)) + http(doubled([7.0]))[:surplus])
+
+    async with doubles() as (there,), asking(there.url) as here:
+        there.infer = chatty
+        for number in range(5):
+            assert values(await here.ask(number)) == [2.0 * number]
+        assert here.asked == {"ok": 5}
+        assert there.connections >= 5
+
+
 async def garbage(asked: Asked, writer: asyncio.StreamWriter) -> None:
     writer.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
 
@@ -202,6 +215,14 @@ async def cut_tensor(asked: Asked, writer: asyncio.StreamWriter) -> None:
     writer.write(http(head + b"\0\0", "200 OK", f"inference-header-content-length: {len(head)}"))
 
 
+async def deep(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(http(b'{"outputs": ' + b"[" * 10**5))
+
+
+async def deep_error(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(http(b'{"why": ' + b"[" * 10**5, "302 Found"))
+
+
 async def redirected(asked: Asked, writer: asyncio.StreamWriter) -> None:
     writer.write(http(b"", "302 Found", "location: http://elsewhere/"))
 
@@ -216,7 +237,7 @@ async def long_headers(asked: Asked, writer: asyncio.StreamWriter) -> None:
 
 @pytest.mark.parametrize(
     "answering",
-    [garbage, no_json, other_name, other_rows, cut_tensor, redirected, oversize, long_headers],
+    [garbage, no_json, other_name, other_rows, cut_tensor, deep, deep_error, redirected, oversize, long_headers],
     ids=lambda one: one.__name__,
 )
 async def test_garbage_fails_the_call_names_the_address_and_ejects_it(answering: Any) -> None:
@@ -542,3 +563,14 @@ async def test_a_model_that_is_not_there_is_said() -> None:
         with pytest.raises(SourceNotFound, match="it has no model 'm'; name the model that is there"):
             async with asking(there.url):
                 pass
+
+
+async def test_an_error_that_nests_too_deep_is_the_models_all_the_same() -> None:
+    async def failing(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(b'{"why": ' + b"[" * 10**5, "500 Error"))
+
+    async with doubles() as (there,), asking(there.url) as here:
+        there.infer = failing
+        outcome = await here.ask(1.0)
+        assert isinstance(outcome, ModelFailed)
+        assert '500: {"why": [[[' in str(outcome)

@@ -19,6 +19,7 @@ from fairlead.kit.clock import SystemClock
 from fairlead.package.bundle import Bundle
 from fairlead.serve import replicas as module
 from fairlead.serve.endpoint import Live
+from fairlead.serve.leaving import let_go
 from fairlead.serve.residency import Residency
 from fairlead.serve.settings import EndpointSettings
 from fairlead.testing.sinks import MemoryMeter, MemorySink
@@ -188,6 +189,16 @@ async def test_closed_while_it_wakes_nobody_is_left_waiting(stand) -> None:
         assert isinstance(await waiting, Unavailable)
 
 
+async def test_one_that_leaves_while_it_wakes_answers_first_who_waits_for_it(stand) -> None:
+    async with stand(replicas=ZERO) as here:
+        await until(lambda: here.meter.replicas[-1] == 0)
+        waiting = [asyncio.create_task(here.ask(number)) for number in range(3)]
+        await asyncio.sleep(0.01)
+        await let_go(here.live, SystemClock(), lambda _tape: None)
+        assert [value(one) for one in await asyncio.gather(*waiting)] == [0.0, 2.0, 4.0]
+        assert here.live.closed
+
+
 IDLE = Scaling(0, 1, idle=0.2, wake=10)
 
 
@@ -263,8 +274,24 @@ async def test_there_is_no_room_beside_one_that_is_pinned(stand) -> None:
         value(await a.ask())
 
 
-async def test_one_that_is_larger_than_all_the_memory_is_refused_when_it_is_loaded(stand) -> None:
+@pytest.mark.parametrize("executor", ["inline", "process"])
+async def test_one_that_is_larger_than_all_the_memory_is_refused_when_it_is_loaded(stand, executor: str) -> None:
     residency = Residency(1, SystemClock())
     with pytest.raises(UsageError, match="allow more memory"):
-        async with stand(residency, executor="inline"):
+        async with stand(residency, executor=executor):
             pass
+
+
+async def test_one_that_was_sent_to_sleep_for_memory_stays_asleep_until_it_is_called(stand, monkeypatch) -> None:
+    monkeypatch.setattr(module, "LOOKS", 1)
+    residency = Residency(2**40, SystemClock())
+    async with stand(residency, executor="process", processes=1) as here:
+        await asyncio.sleep(0.05)
+        residency.budget = 1
+        residency.look()
+        residency.budget = 2**40
+        assert here.live.executor.ready == 0
+        await asyncio.sleep(0.2)  # many looks
+        assert here.meter.replicas == [1, 0]
+        assert value(await here.ask()) == 2.0
+        assert here.meter.replicas == [1, 0, 1]

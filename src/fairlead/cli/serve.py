@@ -134,9 +134,13 @@ def _bytes(mebibytes: float) -> int:
 
 def _replicas(text: str, target: float, idle: float) -> Scaling | None:
     """``MIN..MAX``, or one number for both. Raises UsageError."""
+    if not text and Scaling(target=target, idle=idle) != Scaling():
+        raise UsageError(
+            "--target-concurrency and --idle-ttl say how replicas are counted; give --replicas MIN..MAX too"
+        )
     if not text:
         return None
     least, dots, most = text.partition("..")
-    if not least.isdigit() or (dots and not most.isdigit()):
+    if not least.isdecimal() or (dots and not most.isdecimal()):
         raise UsageError(f"--replicas is {text!r}; expected MIN..MAX, as 0..4, or one number")
     return Scaling(int(least), int(most or least), target, idle)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from fairlead import __version__
-from fairlead.contracts.errors import FairleadError, MalformedBody, NotFound
+from fairlead.contracts.errors import FairleadError, NotFound
 from fairlead.contracts.sink import Sink
 from fairlead.kit.config import nearest
 from fairlead.serve.catalog import Catalog
@@ -21,7 +21,6 @@ from fairlead.serve.edges.status import status_of
 from fairlead.serve.endpoint import Live
 from fairlead.serve.examples import Described
 from fairlead.serve.openapi import openapi
-from fairlead.serve.repository import refuse_parameters
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -132,22 +131,6 @@ class Pages:
             )
             for live in self._catalog.endpoints()
         ]
-
-
-def loading(do: Callable[[str], Awaitable[None]]) -> Handler:
-    """Triton's load and unload: an empty answer when it is done."""
-
-    async def handle(request: Request) -> Response:
-        body = await request.body()
-        try:
-            asked = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
-        except msgspec.DecodeError as error:
-            raise MalformedBody(f"the body is no JSON object: {error}") from None
-        refuse_parameters(asked.get("parameters") or {})
-        await do(request.path_params["endpoint"])
-        return _json({})
-
-    return handle
 
 
 def refuse(_: Request, error: Exception) -> Response:

@@ -10,13 +10,13 @@ from starlette.routing import Route
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.events import Accepted
-from fairlead.serve.admin import Exposition, Pages, loading, measured, refuse, unknown_route, wrong_method
+from fairlead.serve.admin import Exposition, Pages, measured, refuse, unknown_route, wrong_method
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.explaining import ROUTE as EXPLAIN
 from fairlead.serve.explaining import explaining
 from fairlead.serve.front import Front
-from fairlead.serve.http import inference, labels
+from fairlead.serve.http import inference, labels, loading
 from fairlead.serve.repository import Control, Locked
 from fairlead.serve.routes import INFERENCE
 
@@ -62,7 +62,7 @@ def build(application: Application) -> Starlette:
     pages = Pages(
         front.pipeline.catalog, application.is_draining, exposition, application.in_trouble, application.explained
     )
-    get, post = ["GET"], ["POST"]
+    control, get, post = application.control, ["GET"], ["POST"]
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
     routes = [Route(one.pattern, inference(front, one.edge, one.pattern), methods=post) for one in INFERENCE]
     routes += [
@@ -77,8 +77,8 @@ def build(application: Application) -> Starlette:
         Route("/v2/health/live", pages.alive, methods=get),
         Route("/v2/health/ready", pages.ready, methods=get),
         Route("/v2/repository/index", pages.index, methods=post),
-        Route("/v2/repository/models/{endpoint}/load", loading(application.control.load), methods=post),
-        Route("/v2/repository/models/{endpoint}/unload", loading(application.control.unload), methods=post),
+        Route("/v2/repository/models/{endpoint}/load", loading(control.load, front.max_body), methods=post),
+        Route("/v2/repository/models/{endpoint}/unload", loading(control.unload, front.max_body), methods=post),
         Route("/v2/models/{endpoint}", pages.model, methods=get),
         Route("/v2/models/{endpoint}/ready", pages.model_ready, methods=get),
         Route("/v2/models/{endpoint}/versions/{version}", pages.model, methods=get),

@@ -6,6 +6,8 @@ the version they have.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fairlead.contracts.errors import NotFound, Unavailable
 from fairlead.kit.config import nearest
 from fairlead.serve.endpoint import Live
@@ -20,6 +22,8 @@ class Catalog:
         self._current: dict[str, Live] = {}
         self._expected: set[str] = set()
         self._unloaded: set[str] = set()
+        self.told: Callable[[str, str, bool], None] = lambda _endpoint, _version, _live: None
+        """Hears of every version that comes or goes."""
         self.splits: dict[str, Split] = {}
         """Endpoints whose calls are shared between versions; few at any time, and mostly none."""
 
@@ -34,11 +38,11 @@ class Catalog:
             self._current[live.endpoint] = live
         self._expected.discard(live.endpoint)
         self._unloaded.discard(live.endpoint)
+        self.told(live.endpoint, live.version, True)
 
     def replace(self, live: Live) -> list[Live]:
         """Make a version live in the place of all others of its endpoint; the caller drains and closes those."""
-        old = list(self._versions.pop(live.endpoint, {}).values())
-        self._current.pop(live.endpoint, None)
+        old = self._gone(live.endpoint)
         self.put(live)
         return old
 
@@ -46,8 +50,7 @@ class Catalog:
         """Take an endpoint away: calls get 503 until a version is put; the caller drains and closes what is given."""
         self._unloaded.add(endpoint)
         self._expected.discard(endpoint)
-        self._current.pop(endpoint, None)
-        return list(self._versions.pop(endpoint, {}).values())
+        return self._gone(endpoint)
 
     def switch(self, endpoint: str, version: str) -> None:
         """Let ``version`` answer the calls that name none."""
@@ -61,6 +64,7 @@ class Catalog:
         del self._versions[endpoint][version]
         if not self._versions[endpoint]:
             del self._versions[endpoint], self._current[endpoint]
+        self.told(endpoint, version, False)
         return live
 
     def resolve(self, endpoint: str, version: str | None = None) -> Live:
@@ -108,6 +112,13 @@ class Catalog:
     @property
     def ready(self) -> bool:
         return bool(self._current or self._unloaded) and not self._expected
+
+    def _gone(self, endpoint: str) -> list[Live]:
+        self._current.pop(endpoint, None)
+        gone = list(self._versions.pop(endpoint, {}).values())
+        for live in gone:
+            self.told(endpoint, live.version, False)
+        return gone
 
     def _absent(self, endpoint: str) -> NotFound | Unavailable:
         if endpoint in self._expected:

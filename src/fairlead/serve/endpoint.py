@@ -86,7 +86,7 @@ class Live:
         self._seconds_per_row = 0.0
         self.closed = False
         self._group = grouping(self.signature)
-        self.enter = compiled(stages, self.submit, loop, clock)
+        self.enter, self._held = compiled(stages, self.submit, loop, clock)
         """Sends a call down the line of this version; never raises."""
 
     @property
@@ -96,7 +96,7 @@ class Live:
 
     @property
     def idle(self) -> bool:
-        return not self._running and not self.batcher.calls
+        return not self._running and not self.batcher.calls and not self._held
 
     def call(
         self,

@@ -117,7 +117,11 @@ class Follower:
         try:
             for share in plan.shares:
                 if share.version not in self._catalog.versions(one.endpoint):
-                    self._catalog.put(await loop.run_in_executor(None, one.load, share.version, loop))
+                    made = await loop.run_in_executor(None, one.load, share.version, loop)
+                    if one.endpoint in self._catalog.unloaded:  # meanwhile: this version must not bring it back
+                        self._let_go(made)
+                        return
+                    self._catalog.put(made)
             self._apply(plan)
         except Exception as error:  # a version that does not load must not end the others
             log.exception("split not applied", extra={"fields": {"endpoint": one.endpoint, "error": str(error)}})
@@ -142,8 +146,7 @@ class Follower:
             self._catalog.splits[plan.endpoint] = Split(plan, lives, shadow, self._clock)
         for version in self._catalog.versions(plan.endpoint):
             if version not in lives:
-                gone = self._catalog.remove(plan.endpoint, version)
-                self._keep(let_go(gone, self._clock, self._recording.retire))
+                self._let_go(self._catalog.remove(plan.endpoint, version))
         log.info("split", extra={"fields": {"endpoint": plan.endpoint, "shares": _shown(plan)}})
 
     def _tape(self, live: Live, share: Share) -> None:
@@ -159,6 +162,9 @@ class Follower:
             live.endpoint, live.version, "shadow", share.shadow / 100, batched=live.signature.batched
         )
         return Shadow(live, share.shadow, tape)
+
+    def _let_go(self, live: Live) -> None:
+        self._keep(let_go(live, self._clock, self._recording.retire))
 
     def _keep(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -6,7 +6,9 @@ import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import Any, Final
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -15,6 +17,7 @@ from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
 from fairlead.serve.edges.edge import Edge
 from fairlead.serve.front import Front, HttpExchange
+from fairlead.serve.repository import refuse_parameters
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -49,6 +52,26 @@ def labels(keep: Callable[[bytes], Accepted] | None, limit: int) -> Handler:
         body = await read_body(request, limit)
         kept = await asyncio.get_running_loop().run_in_executor(None, keep, body)
         return Response(json.encode(kept), media_type="application/json")
+
+    return handle
+
+
+class _Asked(msgspec.Struct):
+    parameters: dict[str, Any] | None = None
+
+
+_ASKED: Final = msgspec.json.Decoder(_Asked)
+
+
+def loading(do: Callable[[str], Awaitable[None]], limit: int) -> Handler:
+    """The handler of Triton's load or unload: an empty answer when it is done."""
+
+    async def handle(request: Request) -> Response:
+        body = await read_body(request, limit)
+        asked = json.decode(_ASKED, body) if body else _Asked()
+        refuse_parameters(asked.parameters or {})
+        await do(request.path_params["endpoint"])
+        return Response(b"{}", media_type="application/json")
 
     return handle
 

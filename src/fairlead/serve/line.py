@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from functools import partial
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit.clock import Clock
@@ -24,13 +25,15 @@ Stage = Callable[[Call], Awaitable[None] | None]
 Enter = Callable[[Call], None]
 
 
-def compiled(stages: Sequence[Stage], end: Enter, loop: asyncio.AbstractEventLoop, clock: Clock) -> Enter:
-    """The way into the line: never raises, and every call that enters reaches ``end`` or an outcome.
+def compiled(
+    stages: Sequence[Stage], end: Enter, loop: asyncio.AbstractEventLoop, clock: Clock
+) -> tuple[Enter, Collection[object]]:
+    """The way into the line, and what waits in it: never raises, and every call reaches ``end`` or an outcome.
 
     A call that is finished while it waits (its caller hung up, its deadline passed) has its waiting cancelled.
     """
     if not stages:
-        return end
+        return end, ()
     tasks: set[asyncio.Task[None]] = set()
 
     def go(call: Call, at: int) -> None:
@@ -45,7 +48,7 @@ def compiled(stages: Sequence[Stage], end: Enter, loop: asyncio.AbstractEventLoo
             if waiting is not None:
                 task = loop.create_task(wait(call, waiting, index + 1))
                 tasks.add(task)
-                task.add_done_callback(tasks.discard)
+                task.add_done_callback(partial(_over, tasks, waiting))
                 call.waiting = task
                 return
         end(call)
@@ -67,7 +70,13 @@ def compiled(stages: Sequence[Stage], end: Enter, loop: asyncio.AbstractEventLoo
         call.waiting = None
         call.finish(outcome)
 
-    return lambda call: go(call, 0)
+    return (lambda call: go(call, 0)), tasks
+
+
+def _over(tasks: set[asyncio.Task[None]], waiting: Awaitable[None], task: asyncio.Task[None]) -> None:
+    tasks.discard(task)
+    if isinstance(waiting, Coroutine):
+        waiting.close()  # not begun, where the call ended in the turn it came
 
 
 def _told(error: Exception) -> FairleadError:

@@ -1,7 +1,8 @@
 """Orders to every worker, passed on by their supervisor: load or unload an endpoint.
 
 The worker that was asked tells the supervisor, which tells all that answer and waits for each; the first error is the
-outcome. What was unloaded is told to every worker that is ready later, before it gets a connection.
+outcome. What was unloaded, and what is being done just now, is told to every worker that is ready later, before it
+gets a connection.
 """
 
 from __future__ import annotations
@@ -46,8 +47,12 @@ class Orders:
 
     def tell(self, process: Process) -> None:
         """A worker is ready, with everything loaded."""
+        under_way = [(serial, one) for serial, one in self._asked.items() if one.asker]
         for endpoint in self._unloaded:
             self._give(Order(0, "unload", endpoint), 0, {process.number})
+        for serial, asked in under_way:
+            asked.awaited.add(process.number)
+            process.channel.send(Do(serial, asked.order.verb, asked.order.endpoint))
 
     def ended(self, process: Process) -> None:
         """A worker is gone: nobody waits for it."""

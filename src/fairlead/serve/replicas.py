@@ -124,11 +124,13 @@ class Replicas:
         live = self._live
         if live is None or live.closed:
             return
+        if not self._wanted:  # only a call wakes
+            self._looks.clear()
+            return
         self._looks.append(live.calls + self._doorstep.waiting)
         if len(self._looks) >= LOOKS:
             self._decide()
-        if self._wanted or self.busy:
-            self._schedule()
+        self._schedule()
 
     def _decide(self) -> None:
         now = self._clock.now()

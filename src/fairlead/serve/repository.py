@@ -73,34 +73,38 @@ class Repository:
     async def load(self, endpoint: str) -> None:
         """Load it, or wait for whoever does already. Raises Unavailable during a rollout too."""
         loader = self._known(endpoint)
-        if endpoint in self._catalog.splits:
-            raise Unavailable(
-                f"a rollout shares the calls of {endpoint!r} among versions; load it when that is over, or abort it",
-                retry_after=60,
-            )
+        self._refuse_rollout(endpoint)
         task = self._loading.get(endpoint)
         if task is None:
             task = self._loading[endpoint] = self._keep(self._load(loader))
-            task.add_done_callback(lambda _: self._loading.pop(endpoint, None))
         await asyncio.shield(task)
 
     async def unload(self, endpoint: str) -> None:
         """Take it away; what it has is answered."""
         self._known(endpoint)
+        self._loading.pop(endpoint, None)  # who asks for it from now on wants it after this
         async with self._locks[endpoint]:
             self._close_split(endpoint)
             for live in self._catalog.unload(endpoint):
-                self._keep(let_go(live, self._clock, self._retire))
+                self._let_go(live)
         log.info("unloaded", extra={"fields": {"endpoint": endpoint}})
 
     async def _load(self, loader: Loader) -> None:
         endpoint, loop = loader.endpoint, asyncio.get_running_loop()
         async with self._locks[endpoint]:
             began = self._clock.now()
-            live = await loop.run_in_executor(None, loader.load, loop)
-            old = self._catalog.replace(live)
-            for one in old:
-                self._keep(let_go(one, self._clock, self._retire))
+            try:
+                live = await loop.run_in_executor(None, loader.load, loop)
+            finally:
+                if self._loading.get(endpoint) is asyncio.current_task():
+                    del self._loading[endpoint]
+            try:
+                self._refuse_rollout(endpoint)  # it began meanwhile
+            except Unavailable:
+                self._let_go(live)
+                raise
+            for one in self._catalog.replace(live):
+                self._let_go(one)
         fields = {"endpoint": endpoint, "version": live.version, "seconds": round(self._clock.now() - began, 3)}
         log.info("loaded", extra={"fields": fields})
 
@@ -115,6 +119,16 @@ class Repository:
                 f"there is no endpoint {endpoint!r}{nearest(endpoint, known)} (this server was started with: "
                 f"{', '.join(known)})"
             ) from None
+
+    def _refuse_rollout(self, endpoint: str) -> None:
+        if endpoint in self._catalog.splits:
+            raise Unavailable(
+                f"a rollout shares the calls of {endpoint!r} among versions; load it when that is over, or abort it",
+                retry_after=60,
+            )
+
+    def _let_go(self, live: Live) -> None:
+        self._keep(let_go(live, self._clock, self._retire))
 
     def _keep(self, work: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fairlead.contracts.errors import Unavailable
@@ -61,25 +61,28 @@ class Sleeper(Protocol):
 class Holding:
     """What the decision knows of one that is awake. ``free``: neither pinned nor busy."""
 
-    name: str
     memory: int
     used: float
     free: bool
 
 
-def evictions(held: Sequence[Holding], budget: int, coming: int = 0) -> list[str] | None:
+def evictions(held: Sequence[Holding], budget: int, coming: int = 0) -> list[int] | None:
     """Who sleeps so that all others and ``coming`` bytes more are within the budget: the least recently used first.
 
-    None: there is not enough to be had, and nobody need sleep for nothing.
+    Gives places in ``held``. None: there is not enough to be had, and nobody need sleep for nothing.
     """
     over = sum(one.memory for one in held) + coming - budget
-    chosen: list[str] = []
-    for one in sorted((one for one in held if one.free), key=lambda one: one.used):
+    chosen: list[int] = []
+    for at in sorted((at for at, one in enumerate(held) if one.free), key=lambda at: held[at].used):
         if over <= 0:
             break
-        chosen.append(one.name)
-        over -= one.memory
+        chosen.append(at)
+        over -= held[at].memory
     return chosen if over <= 0 else None
+
+
+def _holding(one: Sleeper, *, free: bool = True) -> Holding:
+    return Holding(one.memory, one.used, free and not one.pinned and not one.busy)
 
 
 class Residency:
@@ -88,20 +91,22 @@ class Residency:
     def __init__(self, budget: int, clock: Clock) -> None:
         self.budget = budget
         self._clock = clock
-        self._all: dict[str, Sleeper] = {}
+        self._all: list[Sleeper] = []
+        """Several may have one name: versions of an endpoint that are live side by side."""
         self._task: asyncio.Task[None] | None = None
         self._over = False
 
     def add(self, sleeper: Sleeper) -> None:
         """Look after it from now on, until it is gone; on the event loop. Others may sleep for it at once."""
-        self._all[sleeper.name] = sleeper
+        self._all.append(sleeper)
         self.look()
 
     def room(self, sleeper: Sleeper, coming: int) -> None:
         """Make room for ``coming`` bytes of ``sleeper``. Raises Unavailable when there is none to be had."""
         if not self.budget:
             return
-        held = [one if one.name != sleeper.name else replace(one, free=False) for one in self._held()]
+        awake = self._awake()
+        held = [_holding(one, free=one is not sleeper) for one in awake]
         chosen = evictions(held, self.budget, coming)
         if chosen is None:
             taken = sum(one.memory for one in held if not one.free)
@@ -110,27 +115,25 @@ class Residency:
                 f"{taken / MIB:.0f} MiB are pinned or in use",
                 retry_after=1,
             )
-        self._sleep(chosen, "memory")
+        for at in chosen:
+            awake[at].sleep("memory")
 
     def look(self) -> None:
         """Put to sleep who was not called for long, and who is too much."""
         now = self._clock.now()
-        self._all = {name: one for name, one in self._all.items() if not one.gone}
-        for one in self._all.values():
+        self._all = [one for one in self._all if not one.gone]
+        for one in self._all:
             if one.idle and one.awake and not one.pinned and not one.busy and now - one.used >= one.idle:
                 one.sleep("idle")
         if self.budget:
-            chosen = evictions(self._held(), self.budget)
+            awake = self._awake()
+            chosen = evictions([_holding(one) for one in awake], self.budget)
             self._over = chosen is None
-            self._sleep(chosen or [], "memory")
+            for at in chosen or []:
+                awake[at].sleep("memory")
 
-    def _held(self) -> list[Holding]:
-        awake = [one for one in self._all.values() if one.awake and not one.gone]
-        return [Holding(one.name, one.memory, one.used, not one.pinned and not one.busy) for one in awake]
-
-    def _sleep(self, names: list[str], why: str) -> None:
-        for name in names:
-            self._all[name].sleep(why)
+    def _awake(self) -> list[Sleeper]:
+        return [one for one in self._all if one.awake and not one.gone]
 
     # A companion.
 
@@ -151,7 +154,7 @@ class Residency:
     def troubles(self) -> list[str]:
         if not self._over:
             return []
-        held = sum(one.memory for one in self._held()) / MIB
+        held = sum(one.memory for one in self._awake()) / MIB
         return [
             f"models have {held:.0f} MiB of memory, over the {self.budget / MIB:.0f} MiB allowed, and none may sleep"
         ]

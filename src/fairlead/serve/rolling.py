@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
@@ -11,12 +12,22 @@ log = logging.getLogger("fairlead.serve")
 
 
 class Rolling:
-    """``start`` starts a worker in a place; when it is ready it takes the place of the one that is there."""
+    """``start`` starts a worker in a place; when it is ready it takes the place of the one that is there.
 
-    def __init__(self, places: Sequence[Place], start: Callable[[Place], Process], started: Callable[[], None]) -> None:
+    ``stopping``: set when the server ends: nobody is started any more.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        start: Callable[[Place], Process],
+        started: Callable[[], None],
+        stopping: asyncio.Event,
+    ) -> None:
         self._places = places
         self._start = start
         self._started = started
+        self._stopping = stopping
         self._running = self._again = False
 
     async def run(self) -> None:
@@ -36,6 +47,8 @@ class Rolling:
 
     async def _once(self) -> bool:
         for place in self._places:
+            if self._stopping.is_set():
+                return False
             old = place.worker
             if old is None or place.coming is not None:
                 continue  # being replaced as it is

@@ -70,7 +70,7 @@ class Supervisor:
         self._processes: dict[int, Process] = {}
         self._started = 0
         self._stopping = asyncio.Event()
-        self._rolling = Rolling(self._places, self._start, lambda: self._meter.restarted("rolled"))
+        self._rolling = Rolling(self._places, self._start, lambda: self._meter.restarted("rolled"), self._stopping)
         self._at_once = self._begun = False
         self._error: FairleadError | None = None
         self._tasks: set[asyncio.Task[None]] = set()

@@ -7,6 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from fairlead.contracts.errors import UsageError
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.contracts.types import Signature, Tensors
 from fairlead.kit import memory
@@ -113,6 +114,12 @@ def _in_processes(house: House, bundle: Bundle) -> Placed:
     )
     with deciding(bundle):
         processes, loaded = _started(order, max(1, scaling.least) if house.scales else settings.processes)
+    try:
+        residing.fits(house, processes[0].resident)
+    except UsageError:
+        for process in processes:
+            process.close()
+        raise
     signature: Signature = loaded.signature
     limit = min(order.rows, loaded.traits.max_rows or _UNLIMITED)
     plan = tune.decide(

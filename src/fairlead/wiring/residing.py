@@ -93,6 +93,16 @@ class Asleep:
     begin: Callable[[Live], None] = field(default=lambda _live: None)
 
 
+def fits(house: House, size: int) -> None:
+    """Raises UsageError when there is never room for so many bytes."""
+    budget = house.residency.budget if house.residency else 0
+    if 0 < budget < size:
+        raise UsageError(
+            f"{house.name} takes {size / MIB:.1f} MiB of memory and all models of a worker together may have "
+            f"{budget / MIB:.1f} MiB; allow more memory"
+        )
+
+
 def replicas(house: House, executor: ProcessExecutor) -> Asleep:
     """Processes that come and go."""
     assert house.residency is not None  # noqa: S101 - it scales
@@ -112,12 +122,11 @@ def resident(
     """A model of this process that leaves memory and comes back. Raises UsageError when there is never room for it."""
     residency = house.residency
     assert residency is not None  # noqa: S101 - it sleeps
-    if 0 < residency.budget < size:
+    try:
+        fits(house, size)
+    except UsageError:
         model.close()
-        raise UsageError(
-            f"{house.name} takes {size / MIB:.0f} MiB of memory and all models together may have "
-            f"{residency.budget / MIB:.0f} MiB; allow more memory"
-        )
+        raise
     signature, traits = model.signature, model.traits
     doorstep = house.doorstep()
 

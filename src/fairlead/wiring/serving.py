@@ -115,6 +115,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
+        if self.targets and all(one.upstream and one.settings is None for one in self.targets):
+            elsewhere.refuse(self.endpoints)
         for one in self.targets:
             asked = (one.settings or self.endpoints).replicas
             if asked is not None and asked.most < workers:
@@ -161,6 +163,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     """``parts``: what a server and a worker differ in."""
     front, targets = application.front, named(plan.targets)
     catalog = front.pipeline.catalog
+    catalog.told = front.sink.ready
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
@@ -243,7 +246,11 @@ class Loading:
                 own = environments.own(bundle, self.plan.home, SystemClock())
                 bundle = replace(bundle, notes=())  # they compare with versions that do not run it
             live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own)
-        made = explaining.explainer(one.name, one.explain, live.signature, example)
+        try:
+            made = explaining.explainer(one.name, one.explain, live.signature, example)
+        except BaseException:
+            loop.call_soon_threadsafe(live.close)
+            raise
         self.explainers[live.endpoint, live.version] = made
         if self.recording is not None:
             live.tape = self.recording.tape(live.endpoint, live.version, batched=live.signature.batched)

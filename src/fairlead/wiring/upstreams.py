@@ -27,6 +27,14 @@ _SLACK = 5.0
 """Seconds that the event loop may be busy with other things."""
 
 
+def refuse(settings: EndpointSettings) -> None:
+    """Settings that all endpoints share, when none of them runs here. Raises UsageError for one without a meaning."""
+    usual = EndpointSettings()
+    for name in ("executor", "processes", "env", "threads", "providers", "replicas"):
+        if getattr(settings, name) != getattr(usual, name):
+            raise UsageError(f"{name} is decided by the servers that run the model, and none runs here; leave it out")
+
+
 def placed(
     endpoint: str,
     upstream: Upstream,

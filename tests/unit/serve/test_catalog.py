@@ -83,3 +83,22 @@ def test_putting_the_same_version_again_replaces_it(catalog: Catalog) -> None:
     catalog.put(again)
     catalog.switch("churn", "3")
     assert catalog.resolve("churn") is again
+
+
+def test_it_tells_of_every_version_that_comes_or_goes() -> None:
+    catalog, told = Catalog(), []
+    catalog.told = lambda *words: told.append(words)
+    catalog.put(live("churn", "3"))
+    catalog.replace(live("churn", "3"))
+    catalog.put(live("churn", "4"))
+    catalog.switch("churn", "4")
+    catalog.remove("churn", "3")
+    catalog.unload("churn")
+    assert told == [
+        ("churn", "3", True),
+        ("churn", "3", False),
+        ("churn", "3", True),
+        ("churn", "4", True),
+        ("churn", "3", False),
+        ("churn", "4", False),
+    ]

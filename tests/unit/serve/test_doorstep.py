@@ -27,7 +27,7 @@ class House:
         self.step = Doorstep("churn", deadline=OWN, patience=patience, limit=limit, clock=clock)
         self.step.wake = self._wake
         self.step.shut()
-        self.enter = compiled((self.step,), self.inside.append, asyncio.get_running_loop(), clock)
+        self.enter, _ = compiled((self.step,), self.inside.append, asyncio.get_running_loop(), clock)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -140,3 +140,14 @@ async def test_a_caller_that_hangs_up_waits_no_more() -> None:
     house.step.open()
     await settle()
     assert house.inside == []
+
+
+async def test_those_who_hang_up_as_they_come_are_not_kept() -> None:
+    house = House(limit=5)
+    for _ in range(50):
+        house.come().cancel()
+    assert len(house.step._waiting) <= 5
+    await settle()
+    call = house.come()
+    await settle()
+    assert call.outcome is None

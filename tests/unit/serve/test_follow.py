@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
@@ -38,6 +39,9 @@ class Stage:
         self.revision = 1
         self.down = False
         self.broken = broken
+        self.seconds = 0.0
+        """That loading takes."""
+        self.made: list[Live] = []
         self.told: list[Mapping[str, Any]] = []
         recording = Recording(dict, MemorySink(), SystemClock())
         following = Following("churn", self._read, self._load, self.told.append)
@@ -55,7 +59,9 @@ class Stage:
         if self.broken:
             self.broken -= 1
             raise RuntimeError("no such file")
-        return live(version)
+        time.sleep(self.seconds)
+        self.made.append(live(version))
+        return self.made[-1]
 
     @property
     def version(self) -> str:
@@ -153,4 +159,18 @@ async def test_an_unloaded_endpoint_is_left_alone_and_followed_from_the_start_on
     await settle(stage)
     assert stage.catalog.versions("churn") == ["1", "2"]
     assert "churn" in stage.catalog.splits
+    await stage.follower.stop()
+
+
+async def test_unloaded_while_a_version_of_a_rollout_loads_it_stays_unloaded() -> None:
+    stage = Stage()
+    stage.follower.start()
+    await settle(stage)
+    stage.seconds = 0.05
+    stage.put(*HALF)
+    await asyncio.sleep(0.02)
+    stage.catalog.unload("churn")
+    await asyncio.sleep(0.1)
+    assert stage.catalog.unloaded == ["churn"]
+    assert [one.closed for one in stage.made] == [True]
     await stage.follower.stop()

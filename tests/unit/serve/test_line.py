@@ -17,7 +17,7 @@ class Line:
 
     def __init__(self, *stages: Stage) -> None:
         self.ended: list[Call] = []
-        self.enter = compiled(stages, self.ended.append, asyncio.get_running_loop(), SystemClock())
+        self.enter, _ = compiled(stages, self.ended.append, asyncio.get_running_loop(), SystemClock())
 
 
 def call(deadline: float = NEVER) -> Call:
@@ -34,7 +34,7 @@ async def settle() -> None:
 
 
 async def test_without_stages_there_is_no_line() -> None:
-    assert compiled((), passes, asyncio.get_running_loop(), SystemClock()) is passes
+    assert compiled((), passes, asyncio.get_running_loop(), SystemClock()) == (passes, ())
 
 
 async def test_stages_that_do_not_wait_cost_no_task() -> None:

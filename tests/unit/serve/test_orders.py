@@ -104,3 +104,20 @@ def test_orders_one_after_the_other_are_not_mixed() -> None:
     for worker in (one, two):
         crew.orders.received(cast(Any, worker), Done(first.number, "", ""))
     assert one.sent[-1] == Outcome(1, "", "")
+
+
+def test_one_that_is_ready_while_an_order_is_under_way_gets_it_too_and_is_waited_for() -> None:
+    one = Played(1)
+    crew = Crew(one)
+    crew.ask(one, 1, "unload")
+    later = crew.all[2] = Played(2)
+    crew.orders.tell(cast(Any, later))
+    assert [(do.verb, do.endpoint) for do in later.sent] == [("unload", "churn")]
+    crew.answer(one)
+    assert Outcome(1, "", "") not in one.sent
+    crew.answer(later)
+    assert one.sent[-1] == Outcome(1, "", "")
+    crew.ask(one, 2, "load")
+    last = crew.all[3] = Played(3)
+    crew.orders.tell(cast(Any, last))
+    assert [do.verb for do in last.sent] == ["unload", "load"]

@@ -120,6 +120,32 @@ async def test_a_rollout_is_not_loaded_over_but_may_be_unloaded() -> None:
     assert shelf.catalog.splits == {}
 
 
+async def test_a_rollout_that_begins_while_it_is_loaded_keeps_its_versions() -> None:
+    shelf = Shelf()
+    shelf.seconds = 0.1
+    loading = asyncio.create_task(shelf.repository.load("churn"))
+    await asyncio.sleep(0.01)
+    shelf.catalog.splits["churn"] = cast(Any, object())
+    with pytest.raises(Unavailable, match="a rollout shares the calls"):
+        await loading
+    assert shelf.catalog.versions("churn") == ["1"]
+    await until_closed(shelf.made[1])
+    assert not shelf.made[0].closed
+
+
+async def test_load_after_unload_loads_again_however_long_the_first_loading_takes() -> None:
+    shelf = Shelf()
+    shelf.seconds = 0.1
+    loads = [asyncio.create_task(shelf.repository.load("churn"))]
+    await asyncio.sleep(0.01)
+    unload = asyncio.create_task(shelf.repository.unload("churn"))
+    await asyncio.sleep(0.01)
+    loads += [asyncio.create_task(shelf.repository.load("churn")) for _ in range(2)]
+    await asyncio.gather(unload, *loads)
+    assert shelf.catalog.resolve("churn").version == "3"
+    assert shelf.catalog.unloaded == []
+
+
 async def test_a_server_that_does_not_allow_it_says_so() -> None:
     for act in (Locked().load, Locked().unload):
         with pytest.raises(Forbidden, match="without --model-control"):

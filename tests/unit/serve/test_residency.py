@@ -14,7 +14,7 @@ from fairlead.serve.residency import Holding, Residency, evictions
 from fairlead.testing.clock import ManualClock
 
 HOLDINGS = st.lists(st.tuples(st.integers(0, 10), st.integers(0, 100), st.booleans()), max_size=8).map(
-    lambda rows: [Holding(str(number), size, float(used), free) for number, (size, used, free) in enumerate(rows)]
+    lambda rows: [Holding(size, float(used), free) for size, used, free in rows]
 )
 
 
@@ -23,19 +23,19 @@ def test_the_least_recently_used_sleep_no_more_than_needed_and_nobody_in_vain(
     held: list[Holding], budget: int, coming: int
 ) -> None:
     chosen = evictions(held, budget, coming)
-    free = [one for one in held if one.free]
+    free = [at for at, one in enumerate(held) if one.free]
     over = sum(one.memory for one in held) + coming - budget
     enough = [
-        names
+        places
         for count in range(len(free) + 1)
-        for names in combinations(free, count)
-        if sum(one.memory for one in names) >= over
+        for places in combinations(free, count)
+        if sum(held[at].memory for at in places) >= over
     ]
     assert (chosen is None) == (not enough)
     if chosen is not None:
-        order = [one.name for one in sorted(free, key=lambda one: one.used)]
+        order = sorted(free, key=lambda at: held[at].used)
         assert chosen == order[: len(chosen)], "somebody who was used later sleeps first"
-        gained = [next(one.memory for one in free if one.name == name) for name in chosen]
+        gained = [held[at].memory for at in chosen]
         assert sum(gained) >= over
         assert not gained or sum(gained[:-1]) < over, "one more than needed"
 
@@ -117,3 +117,16 @@ def test_too_much_that_may_not_sleep_is_told() -> None:
     pinned.gone = True
     residency.look()
     assert residency.troubles() == []
+
+
+def test_two_versions_of_one_endpoint_are_both_looked_after() -> None:
+    clock = ManualClock()
+    residency = Residency(100, clock)
+    first, second = Played("churn", 60, used=1.0, idle=10), Played("churn", 60, used=2.0, idle=10)
+    residency.add(first)
+    residency.add(second)
+    assert (first.awake, second.awake) == (False, True), "together they have more than there is"
+    first.awake, second.gone = True, True  # the rollout was aborted
+    clock.advance(20)
+    residency.look()
+    assert not first.awake

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.types import DataType, Signature, TensorSpec
+from fairlead.kit import upstreams
+from fairlead.kit.config import Home
+from fairlead.serve.remote.settings import Upstream
+from fairlead.serve.settings import EndpointSettings, ServerSettings
+from fairlead.testing.sinks import MemorySink
+from fairlead.wiring import serving
 from fairlead.wiring.explaining import Explained, explainer
+from fairlead.wiring.serving import Loading, Plan, Target
 
 MATRIX = Signature((TensorSpec("x", DataType.FP32, (-1, 2)),))
 TABLE = Signature((TensorSpec("zip", DataType.BYTES, (-1, 1), column=True), TensorSpec("age", DataType.FP32, (-1,))))
@@ -55,3 +64,16 @@ def test_without_a_file_it_is_the_example_where_that_is_a_table() -> None:
     assert explainer("e", Explained(), MATRIX, {"x": np.ones((1, 3))}).background is None
     image = Signature((TensorSpec("x", DataType.FP32, (-1, 2, 2)),))
     assert explainer("e", Explained(), image, {"x": np.ones((1, 2, 2))}).background is None
+
+
+async def test_a_version_that_cannot_be_explained_as_asked_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    live = SimpleNamespace(signature=MATRIX, close=lambda: closed.append(True))
+    monkeypatch.setattr(serving, "live_upstream", lambda *_: live)
+    upstream = Upstream(upstreams.parse("oip+http://there:1/m"))
+    one = Target("oip+http://there:1/m", "m", upstream=upstream, explain=Explained("missing.csv"))
+    plan = Plan(Home(Path(), "", "", ""), [one], ServerSettings(), EndpointSettings())
+    with pytest.raises(UsageError, match=r"missing\.csv"):
+        Loading(plan, MemorySink(), None).first(one, asyncio.get_running_loop())
+    await asyncio.sleep(0)
+    assert closed == [True]

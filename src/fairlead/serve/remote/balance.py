@@ -85,8 +85,11 @@ class Balance:
             self.seats[chosen].in_flight += 1
         return chosen
 
-    def answered(self, at: int, now: float, seconds: float | None) -> None:
-        """It answered, after so long. None for errors of a call or a model: they say nothing of how fast it is."""
+    def answered(self, at: int, now: float, seconds: float | None) -> bool:
+        """It answered, after so long. None for errors of a call or a model: they say nothing of how fast it is.
+
+        Gives whether it is back: there is room for as many as before.
+        """
         seat = self.seats[at]
         seat.in_flight -= 1
         if seconds is not None:
@@ -97,8 +100,10 @@ class Balance:
         seat.failures = 0
         if seat.state in (State.TRIAL, State.OUT):
             seat.state, seat.back = State.IN, now
-        elif seat.ejections and now - seat.back >= self._length(seat):
+            return True
+        if seat.ejections and now - seat.back >= self._length(seat):
             seat.ejections = 0
+        return False
 
     def failed(self, at: int, now: float) -> float:
         """It did not answer, or not as the protocol says: seconds for which it is out from now on, 0 for none."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+import numpy as np
 
 from fairlead.contracts.errors import BrokenModel, InvalidTensor
 from fairlead.contracts.types import Signature, Tensors, TensorSpec
@@ -11,6 +14,8 @@ from fairlead.contracts.upstream import Described, Garbled, Told
 from fairlead.kit.codec import v2
 
 _DIMENSIONS: Final = 32
+_ROW: Final = 2**30
+"""Bytes of one row: more cannot be asked for, and a row is made up for the documentation."""
 
 
 def signature_of(model: Described, where: str) -> Signature:
@@ -78,6 +83,11 @@ def _spec(one: Told, where: str, *, column: bool = False) -> TensorSpec:
         raise BrokenModel(f"{where}: {error}") from None
     if any(size < -1 for size in one.shape) or len(one.shape) > _DIMENSIONS:
         raise BrokenModel(f"{where}: tensor {one.name!r} has the shape {list(one.shape)}, which is none")
+    if math.prod(max(size, 1) for size in one.shape) * np.dtype(kind.numpy).itemsize > _ROW:
+        raise BrokenModel(
+            f"{where}: one row of tensor {one.name!r}, {list(one.shape)}, is larger than {_ROW >> 20} MiB; correct its "
+            "shape in the model there"
+        )
     return TensorSpec(one.name, kind, one.shape, column=column, required=one.required)
 
 

@@ -199,7 +199,7 @@ class Fleet:
             raise
         else:
             outcome, now = "ok", clock.now()
-            balance.answered(at, now, now - started)
+            self._answered(at, now, now - started)
             return outputs
         finally:
             self._meter.upstream_asked(member.address, outcome)
@@ -212,8 +212,12 @@ class Fleet:
         if isinstance(error, QueueFull):
             self._balance.dropped(at)
             return "refused"
-        self._balance.answered(at, self._clock.now(), None)
+        self._answered(at, self._clock.now(), None)
         return "invalid" if isinstance(error, InputError) else "failed"
+
+    def _answered(self, at: int, now: float, seconds: float | None) -> None:
+        if self._balance.answered(at, now, seconds):  # there is room for more than the one that was its trial
+            self._queue.all()
 
     # Those who are left out.
 
@@ -236,7 +240,7 @@ class Fleet:
         """Is it well, and is its model still the same?"""
         try:
             theirs = await self._describe(at)
-        except (Unreached, Garbled, FairleadError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is asked again
             self._out(at, self._balance.eject(at, self._clock.now()), str(error))
             return
         if told := difference(self._signature, theirs):

@@ -37,8 +37,10 @@ def test_one_fixed_first_dimension_and_every_call_goes_alone(shape: tuple[int, .
         (MODEL._replace(inputs=MODEL.inputs[:1] * 2), "two inputs of one name"),
         (MODEL._replace(inputs=(Told("x", "FP8", (-1,)),)), "unknown datatype 'FP8'"),
         (MODEL._replace(inputs=(Told("x", "FP32", (-2, 1)),)), "which is none"),
+        (MODEL._replace(inputs=(Told("x", "FP32", (-1, 10**30)),)), "is larger than 1024 MiB"),
+        (MODEL._replace(inputs=(Told("x", "BYTES", (-1, 2**27 + 1)),)), "is larger than 1024 MiB"),
     ],
-    ids=["no inputs", "no outputs", "twice", "datatype", "shape"],
+    ids=["no inputs", "no outputs", "twice", "datatype", "shape", "huge", "huge text"],
 )
 def test_what_cannot_be_served_is_said(model: Described, words: str) -> None:
     with pytest.raises(BrokenModel, match=words):

@@ -11,7 +11,7 @@ import pytest
 
 from fairlead.contracts.errors import FairleadError, Unavailable
 from fairlead.contracts.types import DataType, Parameters, Signature, Tensors, TensorSpec
-from fairlead.contracts.upstream import Address, Place, Unreached
+from fairlead.contracts.upstream import Address, Described, Place, Unreached
 from fairlead.kit.clock import SystemClock
 from fairlead.serve.remote.balance import Balance, State
 from fairlead.serve.remote.fleet import Fleet, Member
@@ -146,4 +146,52 @@ async def test_one_that_is_still_down_when_it_is_asked_is_left_out_for_longer() 
     assert balance.seats[0].ejections == 2
     with pytest.raises(Unreached):
         await there.describe()
+    fleet.close()
+
+
+async def test_once_its_trial_is_over_all_who_waited_are_sent() -> None:
+    fleet, (there,), balance = made(limit=4)
+    await fleet.open()
+    balance.eject(0, SystemClock.now())
+    balance.well(0)
+    there.release.clear()
+    begun = [ask(fleet) for _ in range(5)]
+    await turns()
+    assert balance.seats[0].in_flight == 1
+    there.release.set()
+    there.release.clear()  # lets those go that wait now
+    await turns(10)
+    assert balance.seats[0].in_flight == 4
+    there.release.set()
+    await asyncio.wait_for(asyncio.gather(*begun), 5)
+    fleet.close()
+
+
+class Odd(Held):
+    """Breaks its contract when it is asked what its model takes, so often."""
+
+    times = 0
+
+    async def describe(self) -> Described:
+        if self.times:
+            self.times -= 1
+            raise RecursionError("too deep")
+        return await super().describe()
+
+
+async def test_one_that_breaks_what_asks_it_is_asked_again() -> None:
+    balance = Balance(1, 1, 1, 0.01, random.Random(1))
+    there = Odd(Place(Address("memory", "0", 0), "m"), {"m": EchoModel()})
+    fleet = Fleet("m", [Member("memory://0", there)], balance, retries=1, meter=MemoryMeter(), clock=SystemClock())
+    await fleet.open()
+    there.release = asyncio.Event()
+    there.release.set()
+    there.down, there.times = "gone", 2
+    with pytest.raises(Unavailable):
+        await ask(fleet)
+    there.down = ""
+    async with asyncio.timeout(5):
+        while balance.seats[0].state is State.OUT:
+            await asyncio.sleep(0.01)
+    assert there.times == 0
     fleet.close()

@@ -102,6 +102,10 @@ class Link(asyncio.Protocol):
 
     # From the parser.
 
+    def on_message_begin(self) -> None:
+        if self._waiting is None or self._waiting.done():
+            raise Garbled("it sent more than it was asked for")  # which belongs to nobody: this connection ends
+
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head += len(name) + len(value)
         if self._head > _HEAD:

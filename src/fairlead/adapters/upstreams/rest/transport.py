@@ -29,6 +29,7 @@ from fairlead.kit.codec import v2
 _LENGTH: Final = v2.LENGTH_HEADER.encode()
 _REFUSED: Final = (400, 413, 422)
 _AWAY: Final = (408, 502, 503, 504)
+_NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MOST_MS: Final = 24 * 3600 * 1000.0
 _ERROR: Final = 300
 _ECHO: Final = 100
@@ -82,7 +83,7 @@ class RestTransport:
             raise _away(model)
         try:
             found = _model(model.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _NO_JSON as error:
             raise Garbled(f"it describes its model in no form that is known: {_short(str(error))}") from None
         self._binary = _extended(server)
         return Described(
@@ -118,7 +119,7 @@ def _extended(server: Answer) -> bool:
     """Whether it lists the extension for raw tensors."""
     try:
         return server.status == 200 and v2.EXTENSION in (_server(server.body).extensions or ())
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NO_JSON:
         return False
 
 
@@ -144,7 +145,7 @@ def _said(answer: Answer) -> str:
     """Its own sentence, or the beginning of what it sent."""
     try:
         told = _short(_failure(answer.body).error, _ERROR)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NO_JSON:
         told = _short(answer.body[: 4 * _ECHO].decode("utf-8", "replace"), _ECHO)
     return f"{answer.status}: {told}" if told else f"status {answer.status}"
 
