@@ -1,11 +1,12 @@
 """Replicas under a day of calls: from none to four and back to none, beside four that always run; and waking from none.
 
-usage: python -m bench.replicas [--trace COUNTS.gz] [--day 13] [--seconds 240] [--peak 130] [--work 20] [--wakes 5]
-       [--wake-model MODEL]
+usage: python -m bench.replicas [--trace COUNTS.gz] [--day 12] [--seconds 240] [--peak 130] [--work 20]
+       [--idle 10] [--wakes 5] [--wake-model MODEL BODY]
 ``--trace``: calls in each second of a log, one number a line (gzip); ``--day`` of it is replayed in ``--seconds``,
 thinned so that its busiest stretch has ``--peak`` calls a second. Without one: a day that this module makes up. Each
 call keeps its replica busy for ``--work`` milliseconds. Calls are sent when they are due, whoever still waits.
-``--wake-model``: another model whose waking is measured beside W1's. Prints tables; exit code 1 when a call failed.
+``--wake-model``: another model and a file with a request for it, whose waking is measured beside W1's.
+Prints tables; exit code 1 when a call failed.
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ def table(runs: dict[str, Heard]) -> str:
 def wakes(folder: Path, model: str, body: bytes, count: int) -> list[float]:
     """Milliseconds from the first call at none to its answer."""
     command = [sys.executable, "-m", "fairlead", "serve", f"m={model}", "--replicas", "0..2", "--idle-ttl", "0.5"]
-    command += ["--log-level", "warning", "--home", str(folder / "home"), "--port"]
+    command += ["--trust-pickle", "--log-level", "warning", "--home", str(folder / "home"), "--port"]
     found = []
     with rig.running(rig.Entry(command), rig.readyz, pin=False) as (port, _, _):
         for _ in range(count):
