@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from fairlead.contracts.errors import FairleadError, Unavailable
 from fairlead.contracts.runtime import LoadedModel
@@ -18,14 +19,14 @@ from fairlead.serve.executor import Done, Executor
 
 log = logging.getLogger("fairlead.serve")
 
-RETRY: float = 5.0
+RETRY: Final = 5.0
 """Seconds after which a model that did not load is worth another try."""
 
 
 class Resident:
     """An ``Executor`` around the one that runs the model, and a ``Sleeper``.
 
-    ``load``: the model again, verified as the first time; blocks.  ``run_by``: the executor of a loaded model.
+    ``load``: the model again; blocks.  ``run_by``: the executor of a loaded model.
     ``room``: makes room for so many bytes, or raises Unavailable.  ``size``: bytes of the model.
     """
 
@@ -94,7 +95,7 @@ class Resident:
         self._inner.close()
         model.close()
         del model
-        memory.give_back()
+        self._loop.run_in_executor(None, memory.give_back)
         self._meter.wanted(0)
         log.info("asleep", extra={"fields": {"model": self.name, "why": why, "bytes": self._size}})
 

@@ -7,6 +7,7 @@ shorter than a hand-over to a thread runs inline.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,6 +58,13 @@ def example(signature: Signature, given: Tensors | None) -> Tensors | None:
     if not signature.inputs:
         return None
     return {spec.name: _neutral(spec) for spec in signature.inputs}
+
+
+def warm_up(model: LoadedModel, row: Tensors | None) -> None:
+    """Run one row, where there is one, before anybody waits for it; what fails then is told where it fails a call."""
+    if row is not None:
+        with contextlib.suppress(Exception):
+            model.predict(row, {})
 
 
 def measure(model: LoadedModel, row: Tensors | None, limit: int, now: Callable[[], float]) -> Curve:

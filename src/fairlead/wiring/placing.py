@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -69,9 +68,7 @@ def _sleeping(house: House, bundle: Bundle, found: Placed, grown: int) -> Placed
 
     def load() -> LoadedModel:
         model = load_model(bundle, settings.threads, settings.providers)
-        if row is not None:
-            with contextlib.suppress(Exception):  # told where it happens to a call
-                model.predict(row, {})
+        tune.warm_up(model, row)
         return model
 
     size = max(grown, size_of(bundle.artefact.path))

@@ -89,8 +89,11 @@ class Child:
         try:
             model = self._model = loaded(asked)
             row = tune.example(model.signature, example or None)
-            limit = min(asked.rows or 1, model.traits.max_rows or _UNLIMITED)
-            curve = tune.measure(model, row, limit, time.monotonic)
+            if asked.rows:
+                curve = tune.measure(model, row, min(asked.rows, model.traits.max_rows or _UNLIMITED), time.monotonic)
+            else:  # it was measured before
+                curve = tune.Curve()
+                tune.warm_up(model, row)
             self._send(Loaded(model.signature, model.traits, curve), {})
         except FairleadError as error:
             logging.getLogger("fairlead.serve").debug("not loaded", exc_info=error)

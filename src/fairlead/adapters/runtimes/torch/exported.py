@@ -68,16 +68,6 @@ def on(exported: Any, device: torch.device, file: str) -> Any:
         raise BrokenModel(f"{file} cannot be moved to {device}: {cause(error)}") from error
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a file is an archive of ``torch.export``, of today or of old."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            tails = {name.rpartition("/")[2] for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile, ValueError):
-        return False
-    return bool(tails & {"archive_format", "serialized_exported_program.json"})
-
-
 def _read(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
