@@ -393,7 +393,7 @@ def test_a_bucket_that_is_away_when_all_is_scored_gets_it_later(here: Path) -> N
 def test_places_that_nobody_knows_are_refused_before_anything_is_done(here: Path) -> None:
     write(here / "in.csv", rows_of(2))
     for out, told in (
-        ("gopher://x/y", "no plugin named 'gopher' in fairlead.places"),
+        ("gopher://x/y", "no plugin named 'gopher' in fairlead.object_stores"),
         ("s3://lake", "more than a bucket"),
         ("s3://lake//out", "an empty part, . and .. name nothing there"),
         ("s3://lake/day/..", "an empty part, . and .. name nothing there"),

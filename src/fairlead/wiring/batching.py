@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fairlead.contracts.errors import DigestMismatch, UsageError
-from fairlead.contracts.places import Place
+from fairlead.contracts.object_store import ObjectStore
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.contracts.tables import Tables
 from fairlead.contracts.types import Signature, Tensors
@@ -96,16 +96,16 @@ def tables(form: str) -> Tables:
     return found
 
 
-def place(scheme: str) -> Place:
+def object_store(scheme: str) -> ObjectStore:
     """Where output goes that is on no disk. Raises UsageError for a scheme that nobody knows, MissingExtra."""
-    plugins.known("fairlead.places", scheme)
-    found: Place = plugins.load("fairlead.places", scheme)()
+    plugins.known("fairlead.object_stores", scheme)
+    found: ObjectStore = plugins.load("fairlead.object_stores", scheme)()
     return found
 
 
 def job(home: Home, asked: Asked, command: Command, tell: Callable[[Progress], None]) -> Begun:
     """Find everything and check it; nothing is written. Raises UsageError, ModelError, InputError, MissingExtra."""
-    delivery = Delivery.of(asked.output, asked.form, home.root / "batch", place)
+    delivery = Delivery.of(asked.output, asked.form, home.root / "batch", object_store)
     places = Places.of(asked.output, asked.form) if delivery is None else delivery.places
     reads, files = inputs.find(asked.source, tables)
     source, target = tables(reads), tables(places.form)

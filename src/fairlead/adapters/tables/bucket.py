@@ -56,7 +56,7 @@ def opened(file: Found) -> Iterator[Any]:
 
 
 class Bucket:
-    """Entry point ``s3`` of ``fairlead.places``."""
+    """Entry point ``s3`` of ``fairlead.object_stores``."""
 
     def read(self, url: str) -> bytes | None:
         try:

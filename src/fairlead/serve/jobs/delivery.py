@@ -1,4 +1,4 @@
-"""Output that goes to a place on no disk: written on this machine as always, and copied when all of it is there.
+"""Output that goes to an object store: written on this machine as always, and copied when all of it is there.
 
 The manifest goes last: where it is, the output is whole. A job that was killed, also while it copied, goes on with
 ``--resume`` on the machine that began it.
@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from fairlead.contracts.errors import Busy, StateError, UsageError
-from fairlead.contracts.places import Place
+from fairlead.contracts.object_store import ObjectStore
 from fairlead.kit.files import held
 from fairlead.serve.jobs.checkpoint import Manifest, Places, Totals, differences, read_manifest
 
@@ -25,12 +25,12 @@ from fairlead.serve.jobs.checkpoint import Manifest, Places, Totals, differences
 class Delivery:
     """``places``: where it is written first, in a folder of its own.  ``url``: where it goes."""
 
-    place: Place
+    store: ObjectStore
     places: Places
     url: str
 
     @classmethod
-    def of(cls, out: str, form: str, folder: Path, place: Callable[[str], Place]) -> Delivery | None:
+    def of(cls, out: str, form: str, folder: Path, store: Callable[[str], ObjectStore]) -> Delivery | None:
         """None for output that stays on this machine. Raises UsageError."""
         scheme, separator, rest = out.partition("://")
         if not separator or scheme == "file":
@@ -41,7 +41,7 @@ class Delivery:
             raise UsageError(f"--output {out}: an empty part, . and .. name nothing there; write the path without them")
         own = folder / hashlib.sha256(out.rstrip("/").encode()).hexdigest()[:16]
         places = Places.of(f"{own / Path(rest.rstrip('/')).name}{'/' if rest.endswith('/') else ''}", form)
-        return cls(place(scheme), places, out.rstrip("/"))
+        return cls(store(scheme), places, out.rstrip("/"))
 
     @property
     def rejected(self) -> str:
@@ -57,7 +57,7 @@ class Delivery:
 
         Raises UsageError where it is in the way, or was told something else than ``now``.
         """
-        manifest = self.place.read(self._there(self.places.manifest))
+        manifest = self.store.read(self._there(self.places.manifest))
         if manifest is not None and resume:
             try:
                 begun = msgspec.json.decode(manifest, type=Manifest)
@@ -67,7 +67,7 @@ class Delivery:
             if why := differences(replace(begun, job=job, totals=None), now):
                 raise UsageError(f"--resume: {why}; give what the job began with, or name another output")
             return begun.totals
-        if not resume and (manifest is not None or self.place.taken(self.url)):
+        if not resume and (manifest is not None or self.store.taken(self.url)):
             raise UsageError(f"the output {self.url} exists; name another, or remove it")
         return None
 
@@ -76,9 +76,9 @@ class Delivery:
         with held(self.places.out.parent / "lock") as alone:
             if not alone:
                 raise Busy(f"another job copies to {self.url}; wait for its end")
-            if self.kept or self.place.read(self._there(self.places.manifest)) is None:  # else that other is done
+            if self.kept or self.store.read(self._there(self.places.manifest)) is None:  # else that other is done
                 for path in (*self._files(), self.places.manifest):
-                    self.place.put(path, self._there(path))
+                    self.store.put(path, self._there(path))
             shutil.rmtree(self.places.out.parent)
 
     def _files(self) -> Iterator[Path]:

@@ -1,7 +1,8 @@
-"""Plugin contract: a place for files that is on no disk of this machine. Entry-point group ``fairlead.places``.
+"""Plugin contract: an object store, where files go that stay on no disk of this machine.
+Entry-point group ``fairlead.object_stores``.
 
 A plugin is found by the scheme of the URL: ``s3``. The entry point is a class without constructor arguments; the
-check-suite is ``fairlead.testing.places_suite``. Every method raises Unavailable when the place does not answer.
+check-suite is ``fairlead.testing.object_store_suite``. Every method raises Unavailable when the store does not answer.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Place(Protocol):
+class ObjectStore(Protocol):
     def read(self, url: str) -> bytes | None:
         """A small file, whole; None where there is none."""
 

@@ -1,4 +1,4 @@
-"""The places suite over S3."""
+"""The suite of object stores over S3."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from s3_server import running
 
 from fairlead.contracts.errors import Unavailable
 from fairlead.kit import plugins
-from fairlead.testing import places_suite
+from fairlead.testing import object_store_suite
 
 
 @pytest.fixture
@@ -22,13 +22,13 @@ def s3(monkeypatch: pytest.MonkeyPatch):
         yield handler
 
 
-@pytest.mark.parametrize("check", places_suite.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", object_store_suite.CHECKS, ids=lambda check: check.__name__)
 def test_s3(s3, check: Callable[..., None], tmp_path: Path) -> None:
-    check(plugins.load("fairlead.places", "s3")(), "s3://lake/out", tmp_path)
+    check(plugins.load("fairlead.object_stores", "s3")(), "s3://lake/out", tmp_path)
 
 
 def test_a_bucket_that_does_not_answer(s3, tmp_path: Path) -> None:
     s3.down = True
-    place = plugins.load("fairlead.places", "s3")()
+    store = plugins.load("fairlead.object_stores", "s3")()
     with pytest.raises(Unavailable, match="s3://lake/out"):
-        place.taken("s3://lake/out")
+        store.taken("s3://lake/out")
