@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Final
 
 import uvicorn
@@ -16,6 +15,7 @@ from fairlead.contracts.sink import Sink
 from fairlead.serve.admin import Pages, measured
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.door import bind
+from fairlead.serve.web import Web
 
 PARTING: Final = 2
 """Seconds that an answer under way has when the page is closed."""
@@ -45,7 +45,7 @@ class MetricsPage:
             Route(path, page, methods=["GET"])
             for path, page in (("/metrics", pages.metrics), ("/healthz", pages.alive), ("/readyz", pages.ready))
         ]
-        self._web = _Web(
+        self._web = Web(
             uvicorn.Config(
                 Starlette(routes=routes),
                 loop="none",
@@ -68,11 +68,3 @@ class MetricsPage:
         if self._serving is not None:
             await self._serving
         self._socket.close()
-
-
-class _Web(uvicorn.Server):
-    """Without signal handling: whoever runs beside it has its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield

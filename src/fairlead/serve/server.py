@@ -8,11 +8,10 @@ fell silent are closed; exit. A second signal ends it at once.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import uvicorn
@@ -25,6 +24,7 @@ from fairlead.serve.endpoint import Live
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.repository import Loader
 from fairlead.serve.settings import ServerSettings
+from fairlead.serve.web import Web
 
 log = logging.getLogger("fairlead.serve")
 
@@ -104,7 +104,7 @@ class Server:
         self._companions = companions
         self._door = door or Listening(settings.host, settings.port)
         self._stopping = asyncio.Event()
-        self._web = _Web(self._config(protocol(settings, lambda: self.gate.draining)))
+        self._web = Web(self._config(protocol(settings, lambda: self.gate.draining)))
 
     @property
     def draining(self) -> bool:
@@ -220,14 +220,6 @@ class Server:
             timeout_graceful_shutdown=max(1, int(self.settings.grace)),
             **tls.options(self.settings),
         )
-
-
-class _Web(uvicorn.Server):
-    """uvicorn without its signal handling: it would raise the signal again after shutdown and spoil the exit code."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
 
 def _loaded(live: Live, seconds: float) -> dict[str, Any]:
