@@ -19,7 +19,6 @@ from fairlead.serve.explain.asking import Explainer, explain
 from fairlead.serve.explain.turns import Turns
 from fairlead.serve.front import Front
 from fairlead.serve.http import CLIENT_CLOSED_REQUEST, Handler, Waited, read_body
-from fairlead.serve.pipeline import timeout_ms
 
 ROUTE: Final = "/v1/models/{endpoint}:explain"
 STEP: Final = ":explain"
@@ -70,9 +69,7 @@ class _Explained(Waited):
         pipeline.in_flight += 1  # a server that drains waits for it
         try:
             live = self._answering()
-            deadline = self.arrived + live.deadline
-            if (given := self.headers.get(b"x-request-timeout-ms")) is not None:
-                deadline = min(deadline, self.arrived + timeout_ms(given.decode("latin-1")) / 1000)
+            deadline = self.deadline(live)
             asked = self.edge.read(body, self.headers, live.signature)
             explainer = explainers(live).asked(asked.parameters)
             now = pipeline.clock.now

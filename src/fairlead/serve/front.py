@@ -97,10 +97,7 @@ class Exchange(ABC):
         """Read the body and send the call down the line; ``respond`` is called once, maybe before this returns."""
         try:
             live = self._answering()
-            given = self.headers.get(b"x-request-timeout-ms")
-            deadline = self.arrived + live.deadline
-            if given is not None:
-                deadline = min(deadline, self.arrived + timeout_ms(given.decode("latin-1")) / 1000)
+            deadline = self.deadline(live)
             urgent = self.headers.get(b"x-request-priority")
             lane = STANDARD if urgent is None else lane_of(urgent.decode("latin-1"))
             asked = self.edge.read(body, self.headers, live.signature)
@@ -119,6 +116,12 @@ class Exchange(ABC):
             asked.inputs, asked.parameters, self._done, arrived=arrived, deadline=deadline, lane=lane
         )
         self._front.pipeline.submit(live, self._call)
+
+    def deadline(self, live: Live) -> float:
+        """By when the caller wants an answer, and the endpoint gives it at the latest. Raises InvalidParameter."""
+        given = self.headers.get(b"x-request-timeout-ms")
+        latest = self.arrived + live.deadline
+        return latest if given is None else min(latest, self.arrived + timeout_ms(given.decode("latin-1")) / 1000)
 
     def _answering(self) -> Live:
         """The version that was resolved, or the one in its place when it left while the body came."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -38,6 +39,8 @@ from fairlead.serve.messages import (
     raised,
 )
 from fairlead.serve.repository import Control, Locked
+
+log = logging.getLogger("fairlead.serve")
 
 PUSH: Final = 0.5
 """Seconds between two looks at whether the supervisor must be told what was measured."""
@@ -234,8 +237,11 @@ class Worker:
         code = message = ""
         try:
             await (self.control.load if asked.verb == "load" else self.control.unload)(asked.endpoint)
-        except Exception as error:  # noqa: BLE001 - told to whoever asked
-            known = error if isinstance(error, FairleadError) else FairleadError(f"loading failed: {error}")
+        except Exception as error:
+            known = error
+            if not isinstance(known, FairleadError):
+                log.exception("order failed", extra={"fields": {"verb": asked.verb, "endpoint": asked.endpoint}})
+                known = FairleadError(f"the server failed to {asked.verb} {asked.endpoint!r}; its log has the cause")
             code, message = known.code, str(known)
         self._channel.send(Done(asked.number, code, message))
 

@@ -111,7 +111,7 @@ def live(
     except (UsageError, BrokenModel) as error:
         raise type(error)(f"endpoint {name!r}: {error}") from error
     executor = GraphExecutor(name, planned, functions, pipeline, meter, loop)
-    made = Live(
+    return Live(
         name,
         VERSION,
         Elsewhere(planned.signature, Traits(platform="fairlead_graph"), executor),
@@ -123,8 +123,6 @@ def live(
         deadline=settings.deadline_ms / 1000,
         example=_example(planned, catalog),
     )
-    measurements.ready(name, VERSION, True)
-    return made
 
 
 def _function(step: records.Step) -> Function:

@@ -304,7 +304,6 @@ def live_version(
     placed = placing.placed(House(endpoint, settings, meter, clock, loop, residency, environment), bundle)
     live = _live(endpoint, bundle.version, placed, settings, meter, clock, loop, bundle.notes)
     loop.call_soon_threadsafe(placed.asleep.begin, live)
-    measurements.ready(endpoint, bundle.version, True)
     return live
 
 
@@ -319,9 +318,7 @@ def live_upstream(
     """The same for a model on other servers."""
     meter = measurements.endpoint(endpoint, upstream.version)
     placed = elsewhere.placed(endpoint, upstream, settings, meter, clock, loop)
-    live = _live(endpoint, upstream.version, placed, settings, meter, clock, loop)
-    measurements.ready(endpoint, upstream.version, True)
-    return live
+    return _live(endpoint, upstream.version, placed, settings, meter, clock, loop)
 
 
 def _live(

@@ -147,6 +147,7 @@ async def _shown(
 async def _load(plan: Plan, one: serving.Target, pipeline: Pipeline, measurements: Sink) -> list[Companion]:
     """Bring the model to life; what lives beside it."""
     loop, catalog = asyncio.get_running_loop(), pipeline.catalog
+    catalog.told = measurements.ready
     watched = watching.Watched({one.name: one.uri}, {})
     recording = watching.recording(plan.home, watched, "stream", measurements) if plan.record else None
     asked = serving.Plan(plan.home, [one], ServerSettings(), plan.endpoints, plan.record)
