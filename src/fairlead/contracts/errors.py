@@ -9,10 +9,14 @@
      |   |- InvalidParameter         a request parameter
      |   '- BodyTooLarge             over the body limit
      |- NotFound                 no such endpoint, version or route
+     |- Unauthenticated          nobody known: no credential, or none that holds; never says which
      |- Forbidden                not for this caller, or not on this server
      |- Refused                  the call was understood and not run; trying later may help
      |   |- QueueFull                over a queue limit
+     |   |- RateLimited              over a limit of the caller, their tenant or the endpoint
+     |   |- Overloaded               shed: it would have waited too long
      |   '- Unavailable              not ready, draining, or a dependency is down
+     |       '- CircuitOpen              it failed so often lately that it is left alone for a while
      |- DeadlineExceeded         the caller's time is over
      |- Cancelled                the caller hung up
      |- ModelFailed              the model raised, or answered with a wrong shape
@@ -81,6 +85,10 @@ class NotFound(FairleadError):
     code = "not_found"
 
 
+class Unauthenticated(FairleadError):
+    code = "unauthenticated"
+
+
 class Forbidden(FairleadError):
     code = "forbidden"
 
@@ -93,8 +101,20 @@ class QueueFull(Refused):
     code = "queue_full"
 
 
+class RateLimited(Refused):
+    code = "rate_limited"
+
+
+class Overloaded(Refused):
+    code = "overloaded"
+
+
 class Unavailable(Refused):
     code = "unavailable"
+
+
+class CircuitOpen(Unavailable):
+    code = "circuit_open"
 
 
 class DeadlineExceeded(FairleadError):

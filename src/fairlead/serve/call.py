@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import Cancelled, FairleadError, ModelFailed
 from fairlead.contracts.types import Parameters, Reply, Tensors, Timing
 
@@ -37,6 +38,7 @@ class Call:
         "_pending",
         "_pieces",
         "arrived",
+        "caller",
         "compute",
         "deadline",
         "degraded",
@@ -50,6 +52,7 @@ class Call:
         "ridden",
         "ride",
         "rows",
+        "size",
         "started",
         "steps",
         "waiting",
@@ -89,6 +92,10 @@ class Call:
         """Its first row in that batch."""
         self.steps: tuple[tuple[str, float], ...] = ()
         """Seconds of each step, where a graph answers it."""
+        self.caller: Caller | None = None
+        """Who asks; None where nobody must say, and for what the server asks itself."""
+        self.size = 0
+        """Bytes of the request's body, as it came."""
         self.degraded = ""
         """What of its answer is a fallback's, and why; empty for nothing."""
         self.waiting: Future[None] | None = None

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import FairleadError, ModelFailed
 from fairlead.contracts.sink import Sink
 from fairlead.contracts.types import Reply
@@ -48,6 +49,7 @@ class Exchange(ABC):
         "_split",
         "_unit",
         "arrived",
+        "caller",
         "edge",
         "headers",
         "live",
@@ -61,6 +63,7 @@ class Exchange(ABC):
         self.headers = headers
         self.arrived = front.pipeline.clock.now()
         self.live: Live | None = None
+        self.caller: Caller | None = None
         self._request_id = ""
         self._call: Call | None = None
         self._split: Split | None = None
@@ -112,10 +115,11 @@ class Exchange(ABC):
             live, self._unit = self._split.choose(self.headers, asked.inputs)
             self.live = live
         arrived = self.arrived
-        self._call = live.call(
+        self._call = call = live.call(
             asked.inputs, asked.parameters, self._done, arrived=arrived, deadline=deadline, lane=lane
         )
-        self._front.pipeline.submit(live, self._call)
+        call.caller, call.size = self.caller, self._size
+        self._front.pipeline.submit(live, call)
 
     def deadline(self, live: Live) -> float:
         """By when the caller wants an answer, and the endpoint gives it at the latest. Raises InvalidParameter."""

@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
+from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Seconds
+from fairlead.kit.spec.resilience import Resilience
 from fairlead.kit.spec.serving import Batching, Record, Replicas, Server, Upstream
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -55,6 +57,10 @@ class Endpoint(Part):
     """Where the model runs, by the names of its runtime; empty: the CPU."""
     explain: Explain = Explain()
     """How `:explain` answers."""
+    access: EndpointAccess = EndpointAccess()
+    """Who may call it, and how much."""
+    resilience: Resilience = Resilience()
+    """What happens when it is slow, full or down."""
     record: Record = Record()
     """What is kept of the calls."""
     monitor: Monitor = Monitor()
@@ -88,6 +94,8 @@ class Spec(Part):
     """Folder or `s3://bucket/prefix` of the prediction events; empty: in the home."""
     record: bool | None = Field(default=None, examples=[True])
     """Keep what is asked and answered, and follow rollouts; null: when the libraries for it are installed."""
+    access: Access = Access()
+    """Who may call at all."""
     server: Server = Server()
     """The one port of all endpoints, and the processes behind it."""
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
@@ -95,10 +103,8 @@ class Spec(Part):
 
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
-    Spec: ("redis", "access", "console", "features", "limits", "resilience"),
-    Endpoint: (
-        "resilience", "access", "features", "llm", "limits", "cache", "guardrails", "cascade", "redis",
-    ),
+    Spec: ("redis", "console", "features", "limits", "resilience"),
+    Endpoint: ("features", "llm", "limits", "cache", "guardrails", "cascade", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""

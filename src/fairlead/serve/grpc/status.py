@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import Final
 
 OK, CANCELLED, INVALID, DEADLINE, NOT_FOUND = 0, 1, 3, 4, 5
-FORBIDDEN, EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 7, 8, 12, 13, 14
+FORBIDDEN, EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 7, 8, 12, 13, 14, 16
 
 STATUS: Final[dict[str, int]] = {
     "invalid_input": INVALID,
     "malformed_body": INVALID,
     "invalid_tensor": INVALID,
     "invalid_parameter": INVALID,
+    "unauthenticated": UNAUTHENTICATED,
     "forbidden": FORBIDDEN,
     "not_found": NOT_FOUND,
     "body_too_large": EXHAUSTED,
     "queue_full": EXHAUSTED,
+    "rate_limited": EXHAUSTED,
     "cancelled": CANCELLED,
     "internal": INTERNAL,
     "model_failed": INTERNAL,
     "refused": UNAVAILABLE,
+    "overloaded": UNAVAILABLE,
     "unavailable": UNAVAILABLE,
+    "circuit_open": UNAVAILABLE,
     "deadline_exceeded": DEADLINE,
 }
 
