@@ -25,8 +25,8 @@ WRONG = {
         "f.yaml:2: endpoints.churn is {}; give one of model, graph, upstream; found none of them"
     ),
     "projects: x\n" + MINIMAL: "f.yaml:1: projects is not known; did you mean project?",
-    "zzz: x\n" + MINIMAL: "f.yaml:1: zzz is not known; expected project, tracking, state, events, record, server,"
-    " endpoints",
+    "zzz: x\n" + MINIMAL: "f.yaml:1: zzz is not known; expected project, tracking, state, events, record, access,"
+    " server, endpoints",
     MINIMAL + "\nredis: null": "f.yaml:2: redis is not honoured by this release; leave it out",
     "server: {grpc_prt: 8081}\n" + MINIMAL: "f.yaml:1: server.grpc_prt is not known; did you mean grpc_port?",
     "endpoints:\n  churn:\n    model: m\n    guardrails: {input: [pii]}": (
