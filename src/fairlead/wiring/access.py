@@ -16,6 +16,7 @@ from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import from_body, to_body
 from fairlead.kit.config import Home
 from fairlead.serve.access import keys
+from fairlead.serve.access.callers import Callers
 from fairlead.serve.access.follow import KeyFollower
 from fairlead.serve.access.gate import Gate
 from fairlead.serve.access.keys import Key, Secret
@@ -53,7 +54,7 @@ def needed(settings: ServerSettings, asked: bool, insecure: bool, how: str = "--
 
 def gate(rules: Rules | None) -> Gate | None:
     """What stands before a server of this rules; it knows no key until ``follower`` read them."""
-    return None if rules is None else Gate(rules, SystemClock())
+    return None if rules is None else Gate(rules, Callers(SystemClock()))
 
 
 def follower(home: Home, gate: Gate) -> KeyFollower:
