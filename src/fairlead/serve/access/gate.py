@@ -117,7 +117,8 @@ class Gate:
     # Everything else.
 
     def visit(self, asking: Asking, endpoint: str | None = None, version: str | None = None) -> Sight:
-        """What a caller may see and do who comes by any other route. ``endpoint``: of the path.
+        """What a caller may see and do who comes by any other route. ``endpoint``: of the path; what a message names is
+        asked of the sight.
 
         Where everybody may come, who is not known is nobody. Raises Unauthenticated, Forbidden or NotFound.
         """
@@ -132,7 +133,7 @@ class Gate:
         sight = Sight(self.rules, caller, self._told(asking))
         if need.action is not None and (need.server or endpoint is not None):
             sight.require(need.action, endpoint or "", version)
-        elif need.action is not None and not self.rules.anywhere(caller, need.action):
+        elif need.action is Action.FEEDBACK and not self.rules.anywhere(caller, need.action):
             raise self._refuse(asking, caller, need.action, "", None)
         return sight
 
