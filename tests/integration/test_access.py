@@ -374,6 +374,8 @@ def test_lists_show_what_the_caller_may_see(client: httpx.Client, keys: Keys) ->
         for name in ("churn", "fraud"):
             assert (f"models/{name}" in openapi) is (name in names)
             assert (name in docs) is (name in names)
+        assert "authorization: Bearer KEY" in docs
+        assert '"securitySchemes"' in openapi
 
 
 def test_a_key_of_one_version_sees_no_other(client: httpx.Client, keys: Keys) -> None:
