@@ -160,8 +160,9 @@ def test_resilience_that_contradicts_itself_is_refused(tmp_path: Path, safety: s
       eject: {{failures: 3}}}}
     resilience: {safety}
 """
-    with pytest.raises(UsageError, match=re.escape(words)):
+    with pytest.raises(UsageError) as caught:
         specs.read(write(tmp_path, text))
+    assert words in str(caught.value).replace(f"{tmp_path}/", "")
 
 
 @pytest.mark.parametrize("part", ["idempotent: false", "hedge: {}", "eject: {}"])
