@@ -169,6 +169,18 @@ async def test_a_second_request_answers_when_the_first_takes_long() -> None:
         assert all(seat.in_flight == 0 for seat in here.live.executor._fleet._balance.seats)  # type: ignore[attr-defined]
 
 
+async def test_a_second_request_after_a_fixed_time_needs_no_history() -> None:
+    async with doubles(2) as all_, asking(*(one.url for one in all_), hedge=Hedge(after=0.05), max_rows=1) as here:
+        for one in all_:
+            one.infer = first(never, one.right)
+        all_[1].infer = all_[1].right
+        began = time.monotonic()
+        for _ in range(10):
+            assert values(await here.ask(4.0)) == [8.0]
+        assert time.monotonic() - began < 1.0
+        assert len(all_[0].asked) == 1 or here.sink.meters["m", "upstream"].hedges["won"] == 1
+
+
 async def test_second_requests_are_a_share_of_the_requests() -> None:
     async with doubles(2) as all_:
         urls = [one.url for one in all_]

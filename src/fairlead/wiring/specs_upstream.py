@@ -52,7 +52,7 @@ def upstream(name: str, endpoint: Endpoint) -> Upstream | None:
         Backoff(safety.backoff.base, safety.backoff.cap, safety.backoff.jitter),
         safety.retry_budget,
         safety.idempotent,
-        None if safety.hedge is None else Hedge(safety.hedge.quantile, safety.hedge.budget),
+        None if safety.hedge is None else Hedge(safety.hedge.quantile, safety.hedge.budget, safety.hedge.after),
         Outlying(eject.errors, eject.slower, eject.window, eject.requests, eject.most),
     )
 
@@ -73,6 +73,10 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
         place = ("resilience", "hedge") if str(error).startswith("hedge") else ("upstream",)
         raise UsageError(f"{file.at('endpoints', name, *place)}: {error}") from None
     _check_backoff(file, name, endpoint)
+    hedge = endpoint.resilience.hedge
+    if hedge is not None and hedge.after is not None and "quantile" in hedge.model_fields_set:
+        here, there = (file.at("endpoints", name, "resilience", "hedge", part) for part in ("quantile", "after"))
+        raise UsageError(f"{here} and {there} both say when the second request is sent; leave one of them out")
     if told := [part for part in _NOT_THERE if part in endpoint.model_fields_set]:
         where = file.at("endpoints", name, told[0])
         raise UsageError(f"{where} is decided by the servers that run the model; leave it out beside upstream")

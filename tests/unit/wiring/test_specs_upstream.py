@@ -148,14 +148,16 @@ def test_resilience_reaches_the_target(tmp_path: Path) -> None:
         ),
         ("{hedge: {}}", "f.yaml:6: endpoints.fraud.resilience.hedge: hedge asks another address, and there is one"),
         ("{backoff: {base: 2s}}", "f.yaml:6: endpoints.fraud.resilience.backoff: cap is 1 seconds, shorter than base"),
+        ("{hedge: {quantile: 0.9, after: 1s}}", "resilience.hedge.after both say when the second request is sent"),
         ("{idempotent: false, hedge: {}}", "hedge sends a call twice, and idempotent is false"),
         ("{retry_budget: 1.5}", "resilience.retry_budget is 1.5; expected"),
     ],
 )
 def test_resilience_that_contradicts_itself_is_refused(tmp_path: Path, safety: str, words: str) -> None:
+    urls = "['http://a:1', 'http://b:1']" if "after" in safety else "['http://a:1']"
     text = f"""endpoints:
   fraud:
-    upstream: {{urls: ['http://a:1'],
+    upstream: {{urls: {urls},
       retries: 1,
       eject: {{failures: 3}}}}
     resilience: {safety}

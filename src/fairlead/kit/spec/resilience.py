@@ -23,6 +23,8 @@ class Hedge(Part):
 
     quantile: float = Field(default=0.95, ge=0.5, lt=1)
     """Sent when the first takes longer than this share of the requests lately."""
+    after: Seconds | None = Field(default=None, gt=0, le=3600, examples=["50ms"])
+    """Sent when the first takes so long, instead of `quantile`; null: as that says."""
     budget: float = Field(default=0.05, gt=0, le=1)
     """At most so many, as a share of the requests."""
 

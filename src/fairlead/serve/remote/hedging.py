@@ -26,7 +26,8 @@ class Hedging:
 
     def __init__(self, settings: Hedge | None, addresses: Addresses, places: Places) -> None:
         self._all, self._places = addresses, places
-        self._quantile = Quantile(settings.quantile) if settings else None
+        self._settings = settings
+        self._quantile = Quantile(settings.quantile) if settings and settings.after is None else None
         self._budget = Budget(settings.budget if settings else 0.0, _LEAST)
 
     def took(self, seconds: float, now: float) -> None:
@@ -36,11 +37,11 @@ class Hedging:
 
     async def ask(self, asking: Asking, at: int, asked: Asked) -> Tensors:
         """What the first of them answers; of two failures the first one's."""
-        if self._quantile is None:
+        if self._settings is None:
             return await asking.once(at, asked)
         now = self._all.clock.now()
         self._budget.call(now)
-        after = self._quantile.value(now)
+        after = self._settings.after if self._quantile is None else self._quantile.value(now)
         if after is None or now + after >= asked.deadline or not self._all.balance.able({at, *asked.tried}):
             return await asking.once(at, asked)
         first = asyncio.create_task(asking.once(at, asked))

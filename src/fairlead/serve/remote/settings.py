@@ -12,10 +12,14 @@ from fairlead.serve.resilience.backoff import Backoff
 
 @dataclass(frozen=True, slots=True)
 class Hedge:
-    """A second request when the first takes longer than the ``quantile``; ``budget``: a share of the requests."""
+    """A second request when the first takes longer than the ``quantile`` lately, or ``after`` seconds.
+
+    ``budget``: a share of the requests.
+    """
 
     quantile: float = 0.95
     budget: float = 0.05
+    after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
