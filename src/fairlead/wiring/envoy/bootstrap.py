@@ -10,7 +10,7 @@ from fairlead.serve.settings import LOOPBACK
 from fairlead.wiring.envoy import refused, tree
 from fairlead.wiring.envoy.asked import Rendering, seconds, typed
 from fairlead.wiring.envoy.clusters import clusters
-from fairlead.wiring.envoy.routes import LIMITER, routes
+from fairlead.wiring.envoy.routes import LIMITER, longest, routes
 from fairlead.wiring.envoy.tree import Noted
 
 _FILTERS: Final = "extensions.filters"
@@ -57,7 +57,7 @@ def _listener(file: SpecFile, how: Rendering) -> dict[str, Any]:
         stat_prefix="fairlead",
         codec_type="AUTO",
         request_headers_timeout=seconds(_READ_SECONDS),
-        stream_idle_timeout=seconds(_IDLE_SECONDS),
+        stream_idle_timeout=seconds(max(_IDLE_SECONDS, longest(file) + 1)),
         common_http_protocol_options={"idle_timeout": seconds(_IDLE_SECONDS)},
         use_remote_address=True,
         generate_request_id=True,

@@ -154,7 +154,10 @@ def _upstream(file: SpecFile, name: str, endpoint: Endpoint, asked: Upstream) ->
 
 
 def _nobody() -> dict[str, Any]:
-    return {"healthy_panic_threshold": Noted({"value": 0}, "while all are left out, nobody is asked")}
+    return {
+        "healthy_panic_threshold": Noted({"value": 0}, "while all are left out, nobody is asked"),
+        "update_merge_window": Noted("0s", "who is left out is left out at once"),
+    }
 
 
 def _outliers(file: SpecFile, name: str, endpoint: Endpoint, asked: Upstream) -> dict[str, Any]:

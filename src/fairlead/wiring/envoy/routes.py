@@ -24,6 +24,7 @@ _LIMIT: Final = "extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 _SERVER_SLACK: Final = 0.25
 """Seconds that the server has more than its callers, so that its own error is the one that they see."""
 _STATUS: Final = (429, 500, 502, 503, 504)
+_MODEL_FAILED: Final = 500
 _UNSENT_STATUS: Final = (429,)
 _SENT: Final = "connect-failure,refused-stream,reset,retriable-status-codes"
 _UNSENT: Final = "connect-failure,refused-stream,retriable-status-codes"
@@ -42,7 +43,7 @@ def routes(file: SpecFile, how: Rendering) -> list[Any]:
         elif name in how.splits:
             found += _to_versions(file, name, endpoint, how.splits[name])
         found.append(_to_server(file, name, endpoint))
-    longest = max(one.deadline_ms for one in file.spec.endpoints.values()) / 1000 + _SERVER_SLACK
+    latest = longest(file)
     note = "the longest deadline_ms"
     if file.spec.server.grpc_port:
         for prefix in _SERVICES:
@@ -53,14 +54,19 @@ def routes(file: SpecFile, how: Rendering) -> list[Any]:
                         "cluster": GRPC,
                         "timeout": Noted("0s", "the caller's grpc-timeout holds, and the one below"),
                         "max_stream_duration": {
-                            "max_stream_duration": Noted(seconds(longest), note),
-                            "grpc_timeout_header_max": seconds(longest),
+                            "max_stream_duration": Noted(seconds(latest), note),
+                            "grpc_timeout_header_max": seconds(latest),
                         },
                     },
                 }
             )
-    found.append({"match": {"prefix": "/"}, "route": {"cluster": HTTP, "timeout": Noted(seconds(longest), note)}})
+    found.append({"match": {"prefix": "/"}, "route": {"cluster": HTTP, "timeout": Noted(seconds(latest), note)}})
     return found
+
+
+def longest(file: SpecFile) -> float:
+    """Seconds that a call may take, whichever endpoint it is for."""
+    return max(one.deadline_ms for one in file.spec.endpoints.values()) / 1000 + _SERVER_SLACK
 
 
 def _guarded(file: SpecFile) -> list[Any]:
@@ -149,9 +155,12 @@ def _again(file: SpecFile, name: str, endpoint: Endpoint, asked: Upstream) -> di
     said = (
         at("retries") if endpoint.resilience.retries is not None else file.at("endpoints", name, "upstream", "retries")
     )
+    codes = _STATUS if asked.idempotent else _UNSENT_STATUS
+    if len(asked.remote.addresses) == 1:
+        codes = tuple(one for one in codes if one != _MODEL_FAILED)  # it is shown to another address only
     policy: dict[str, Any] = {
         "retry_on": Noted(_SENT if asked.idempotent else _UNSENT, at("idempotent")),
-        "retriable_status_codes": list(_STATUS if asked.idempotent else _UNSENT_STATUS),
+        "retriable_status_codes": list(codes),
         "num_retries": Noted(max(asked.retries, 1 if after else 0), said),
         "retry_host_predicate": Noted(
             [
