@@ -32,6 +32,9 @@ WRONG = {
     "endpoints:\n  churn:\n    model: m\n    guardrails: {input: [pii]}": (
         "f.yaml:4: endpoints.churn.guardrails is not honoured by this release; leave it out"
     ),
+    "endpoints:\n  churn:\n    model: m\n    resilience: {retires: 2}": (
+        "f.yaml:4: endpoints.churn.resilience.retires is not known; did you mean retries?"
+    ),
     "endpoints: {chat: {model: m, monitor: {psi: {warn: 0.1}}}}": (
         "f.yaml:1: endpoints.chat.monitor.psi is not honoured by this release; leave it out"
     ),

@@ -116,6 +116,9 @@ class _Meter:
         self.upstream = functools.partial(upstreams.now, *key)
         """``address, in_flight, out``, as the contract says."""
         self.upstream_asked = functools.partial(upstreams.asked, *key)
+        self.ejected = functools.partial(upstreams.ejected, *key)
+        self.retry = functools.partial(upstreams.retry, *key)
+        self.hedge = functools.partial(upstreams.hedge, *key)
         """``address, outcome``, as the contract says."""
         self.wanted = functools.partial(own.wanted, *key)
         """``replicas``, as the contract says."""

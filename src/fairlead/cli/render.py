@@ -1,0 +1,60 @@
+"""``fairlead render``: a spec as the configuration of something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairlead.cli.output import AsJson, HomeOption, emit
+from fairlead.contracts.errors import FairleadError
+from fairlead.kit import files
+from fairlead.wiring import specs, standing
+from fairlead.wiring.envoy import asked, bootstrap, tree
+from fairlead.wiring.envoy.asked import Rendering
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="A spec as the configuration of something else.")
+
+
+@app.callback()
+def render() -> None:
+    """A spec as the configuration of something else."""
+
+
+@app.command()
+def envoy(
+    spec: Annotated[Path, typer.Argument(help="The spec file.")] = Path("fairlead.yaml"),
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write.", show_default="print")] = None,
+    listen: Annotated[str, typer.Option(help="HOST:PORT where Envoy takes calls.")] = "127.0.0.1:10000",
+    admin: Annotated[str, typer.Option(help="HOST:PORT of Envoy's own pages.", show_default="none")] = "",
+    server: Annotated[
+        list[str] | None,
+        typer.Option(help="HOST:PORT of a server of this spec; several times.", show_default="the spec's"),
+    ] = None,
+    split: Annotated[
+        bool, typer.Option("--split", help="Share calls out among versions as running rollouts do now.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """The spec's policies as configuration of Envoy. What Envoy cannot express is an error that names its line."""
+    file = specs.read(spec)
+    splits = {}
+    if split:
+        stored = standing.stored(specs.home(file.spec, home), 0)
+        if stored.problem:
+            raise FairleadError(f"the running rollouts are not known: {stored.problem}; leave --split out")
+        splits = {name: one for name, one in stored.splits.items() if name in file.spec.endpoints}
+    how = Rendering(
+        asked.place(listen, "--listen"),
+        asked.place(admin, "--admin") if admin else None,
+        tuple(asked.place(one, "--server") for one in server or ()),
+        splits,
+    )
+    text = bootstrap.render(file, how)
+    if output is None:
+        emit(tree.plain(bootstrap.bootstrap(file, how)), text, as_json)
+        return
+    files.write_whole(output, text.encode())
+    emit({"output": str(output)}, f"wrote {output}; envoy --mode validate -c {output}", as_json)

@@ -1,0 +1,1 @@
+"""What keeps an endpoint answering when what it stands on is slow, full or down."""

@@ -1,0 +1,1 @@
+"""A spec as the configuration of Envoy."""
