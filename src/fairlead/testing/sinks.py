@@ -14,7 +14,8 @@ class MemoryMeter:
     ``own``: processes of the model and their bytes.  ``lost``: those that ended unasked, by reason.
     ``asked``: requests to other servers by address and outcome.  ``upstreams``: those under way, and who is left out.
     ``replicas``: wanted, each time that this changed.  ``wakes``: seconds that each one took.
-    ``steps``: of a graph, by name and code.
+    ``steps``: of a graph, by name and code.  ``refused``: calls that were shed, by reason and lane.
+    ``pressed``: seconds that a call would wait, and the limit of batches.
     """
 
     def __init__(self) -> None:
@@ -23,6 +24,8 @@ class MemoryMeter:
         self.seconds: list[float] = []
         self.batches: list[tuple[int, int]] = []
         self.waiting = (0, 0)
+        self.pressed = (0.0, 0)
+        self.refused: Counter[tuple[str, str]] = Counter()
         self.own = (0, 0)
         self.lost: Counter[str] = Counter()
         self.asked: Counter[tuple[str, str]] = Counter()
@@ -45,6 +48,12 @@ class MemoryMeter:
 
     def queue(self, rows: int, calls: int) -> None:
         self.waiting = (rows, calls)
+
+    def pressure(self, wait: float, limit: int) -> None:
+        self.pressed = (wait, limit)
+
+    def shed(self, reason: str, lane: str) -> None:
+        self.refused[reason, lane] += 1
 
     def processes(self, live: int, resident: int) -> None:
         self.own = (live, resident)
@@ -129,6 +138,7 @@ class MemorySink:
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}
             counts |= {f"asked:{':'.join(key)}:{' '.join(one)}": count for one, count in meter.asked.items()}
             counts |= {f"step:{':'.join((*key, *step))}": count for step, count in meter.steps.items()}
+            counts |= {f"shed:{':'.join((*key, *one))}": count for one, count in meter.refused.items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
         for key, look in self.streams.items():
             counts[f"streamed:{':'.join(key)}"] = look().answered
