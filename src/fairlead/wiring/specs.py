@@ -11,10 +11,12 @@ from typing import Any
 from fairlead.contracts.errors import MissingExtra, UsageError
 from fairlead.contracts.graph import Graph
 from fairlead.contracts.scaling import Scaling
+from fairlead.contracts.shedding import Shed
 from fairlead.kit import config, plugins
 from fairlead.kit.config import Home, Located
 from fairlead.kit.spec import graph as spec_graph
 from fairlead.kit.spec import read as files
+from fairlead.kit.spec import shedding as spec_shedding
 from fairlead.kit.spec.loop import Monitor
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.serving import Replicas
@@ -134,6 +136,7 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         providers=endpoint.providers,
         env=endpoint.env,
         replicas=scaling(endpoint.replicas),
+        shed=shed(endpoint.resilience.shed),
     )
 
 
@@ -141,6 +144,12 @@ def scaling(asked: Replicas | None) -> Scaling | None:
     if asked is None:
         return None
     return Scaling(asked.min, asked.max, asked.target_concurrency, asked.idle_ttl, asked.wake_deadline)
+
+
+def shed(asked: spec_shedding.Shed | bool) -> Shed | None:
+    if isinstance(asked, bool):
+        return Shed() if asked else None
+    return Shed(asked.target_ms / 1000, asked.interval_ms / 1000)
 
 
 def kept(endpoint: Endpoint) -> Kept:

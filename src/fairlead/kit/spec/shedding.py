@@ -1,0 +1,16 @@
+"""What the spec says about more calls than can be answered."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from fairlead.kit.spec.part import Part
+
+
+class Shed(Part):
+    """Which calls are refused early because they would wait too long."""
+
+    target_ms: float = Field(default=0.0, ge=0, le=3_600_000)
+    """Longest that a call of lane standard waits in overload, batch half of it, interactive twice; 0: by its deadline."""
+    interval_ms: float = Field(default=100.0, ge=1, le=600_000)
+    """A queue that was not empty (with a target: not below it) for so long is overload."""
