@@ -78,7 +78,7 @@ class Link(asyncio.Protocol):
         else:
             self.load.free.append(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
         self.load.open -= 1
         if self in self.load.free:
             self.load.free.remove(self)

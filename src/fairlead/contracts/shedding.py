@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Shed:
-    """``target``: seconds that a standard call may wait while a queue stands; 0: a share of what the call itself allows.
+    """``target``: seconds that a standard call may wait while a queue stands; 0: a share of what the call allows.
 
     ``interval``: seconds; a queue that was longer than that for so long stands.
     """

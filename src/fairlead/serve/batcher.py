@@ -14,8 +14,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
@@ -24,6 +25,7 @@ from fairlead.contracts.errors import QueueFull
 from fairlead.contracts.shedding import Shed
 from fairlead.serve.call import LANES, Call
 from fairlead.serve.pace import Pace
+from fairlead.serve.resilience.concurrency import Limiter
 from fairlead.serve.resilience.shedding import Shedding, overloaded
 
 AGE: Final = 0.5
@@ -61,13 +63,21 @@ class Part(NamedTuple):
 
 
 class Batcher:
-    """A bounded queue that hands out batches, ``workers`` of them at a time. ``pace``: how long they take, if known."""
+    """A bounded queue that hands out batches, ``workers`` of them at a time. ``pace``: how long they take, if known.
+
+    ``limiter``: says how many batches at a time, where that is to be found out.
+    """
 
     def __init__(
-        self, policy: Policy, pace: Pace | None = None, workers: int = 1, told: Told = lambda _reason, _lane: None
+        self,
+        policy: Policy,
+        pace: Pace | None = None,
+        workers: int = 1,
+        told: Told = lambda _reason, _lane: None,
+        limiter: Limiter | None = None,
     ) -> None:
         self.policy = policy
-        self._pace, self.workers, self._told = pace, workers, told
+        self._pace, self.workers, self._told, self._limiter = pace, workers, told, limiter
         self.shedding = Shedding(policy.shed, pace, len(LANES))
         self._lanes: tuple[OrderedDict[Hashable, deque[Call]], ...] = tuple(OrderedDict() for _ in LANES)
         self._of_lane = [0] * len(LANES)
@@ -133,20 +143,23 @@ class Batcher:
         oldest = min(group[0].arrived for lane in self._lanes for group in lane.values())
         return max(0.0, oldest + policy.max_wait - now)
 
-    def ended(self, batch: list[Part], seconds: float, whole: bool, now: float) -> None:
-        """A batch that was taken has ended. ``seconds``: in the model.  ``whole``: all its rows were there at once."""
+    def ended(self, batch: list[Part], seconds: float, whole: bool, now: float, well: bool = True) -> None:
+        """A batch that was taken has ended. ``seconds``: in the model.  ``whole``: all its rows were there at once.
+
+        ``well``: it was not refused, lost or late.
+        """
         rows = sum([part.rows for part in batch])
         if whole and self._pace is not None:
             self._pace.took(rows, seconds)
         self.shedding.ended(id(batch), rows, seconds, now)
+        if self._limiter is not None:
+            self.workers = self._limiter.ended(rows, well, self.calls > 0, now)
 
     def admit(self, lane: int, rows: int, arrived: float, deadline: float, now: float) -> None:
         """Let a call come that is like this, behind those that wait. Raises Overloaded."""
         shedding = self.shedding
         wait = self.wait(lane, now)
-        refused = shedding.refusal(
-            lane, wait, shedding.own(min(rows, self.policy.max_rows)), arrived, deadline, now
-        )
+        refused = shedding.refusal(lane, wait, shedding.own(min(rows, self.policy.max_rows)), arrived, deadline, now)
         if refused is not None and self.calls:
             self._told(refused[0], LANES[lane])
             raise overloaded(*refused)
@@ -235,15 +248,8 @@ class Batcher:
     def _make_room(self, call: Call, now: float) -> list[Call]:
         """Take calls of later lanes out, the newest first, until this one fits. Raises QueueFull where it will not."""
         policy = self.policy
-        gone: list[Call] = []
-        rows, calls = self.rows, self.calls
-        for lane in self._lanes[: call.lane : -1]:
-            for one in sorted((one for group in lane.values() for one in group), key=lambda one: -one.arrived):
-                if calls < policy.queue_calls and rows + call.rows <= policy.queue_rows:
-                    break
-                if not one.offset:  # one that has begun is answered
-                    gone.append(one)
-                    rows, calls = rows - one.rows, calls - 1
+        gone = _leavers(self._lanes[: call.lane : -1], policy, self.rows + call.rows, self.calls)
+        rows, calls = self.rows - sum(one.rows for one in gone), self.calls - len(gone)
         if calls and (calls >= policy.queue_calls or rows + call.rows > policy.queue_rows):
             self._told("queue_full", LANES[call.lane])
             raise QueueFull(
@@ -260,6 +266,19 @@ class Batcher:
         self._of_lane[call.lane] -= rows
         self.rows -= rows
         self.calls -= 1
+
+
+def _leavers(lanes: Iterable[OrderedDict[Hashable, deque[Call]]], policy: Policy, rows: int, calls: int) -> list[Call]:
+    """Calls of these lanes, the newest first, that would have to go for the others to fit; maybe too few."""
+    gone: list[Call] = []
+    for lane in lanes:
+        for one in heapq.merge(*map(reversed, lane.values()), key=lambda one: -one.arrived):
+            if calls < policy.queue_calls and rows <= policy.queue_rows:
+                return gone
+            if not one.offset:  # one that has begun is answered
+                gone.append(one)
+                rows, calls = rows - one.rows, calls - 1
+    return gone
 
 
 def _aim(policy: Policy, pace: Pace | None, group: deque[Call], now: float) -> tuple[int, float]:

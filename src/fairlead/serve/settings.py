@@ -104,6 +104,7 @@ class EndpointSettings:
     ``providers``: execution providers or devices by name (``cuda``); none: the CPU.
     ``replicas``: how many processes come and go; None: ``processes`` of them, or none, always.
     ``shed``: when calls are refused because they would wait too long; None: never.
+    ``adaptive``: how many batches may be at other servers at once is found out.
     """
 
     max_rows: int = 0
@@ -120,6 +121,7 @@ class EndpointSettings:
     env: str = "current"
     replicas: Scaling | None = None
     shed: Shed | None = field(default_factory=Shed)
+    adaptive: bool = True
 
     def __post_init__(self) -> None:
         _between("max rows", self.max_rows, 0, 1_000_000)

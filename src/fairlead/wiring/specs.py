@@ -137,6 +137,7 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         env=endpoint.env,
         replicas=scaling(endpoint.replicas),
         shed=shed(endpoint.resilience.shed),
+        adaptive=endpoint.resilience.concurrency == "adaptive",
     )
 
 
@@ -276,6 +277,9 @@ def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
                 f"{file.at('endpoints', name, part)} needs a model that has other versions: a registered one, by "
                 f"alias, models:/NAME@ALIAS; {source.uri if source else 'this'} is none"
             )
+    if "concurrency" in endpoint.resilience.model_fields_set and specs_upstream.upstream(name, endpoint) is None:
+        where = file.at("endpoints", name, "resilience", "concurrency")
+        raise UsageError(f"{where} is for a model on other servers (upstream), and {name} runs here; leave it out")
     if file.spec.record is False and (told := asked & {"record", "monitor", "rollout", "retrain"}):
         where = file.at("endpoints", name, min(told))
         raise UsageError(f"{where} needs what is recorded, and the spec says record: false; leave one of them out")

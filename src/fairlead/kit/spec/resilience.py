@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fairlead.kit.spec.part import Part
 from fairlead.kit.spec.shedding import Shed
 
@@ -11,3 +13,5 @@ class Resilience(Part):
 
     shed: Shed | bool = Shed()
     """Which calls are refused early because they would wait too long; false: none, until the queue is full."""
+    concurrency: Literal["adaptive", "fixed"] = "adaptive"
+    """Requests at once to `upstream`: as few as answer most, or always up to its connections."""

@@ -11,6 +11,6 @@ class Shed(Part):
     """Which calls are refused early because they would wait too long."""
 
     target_ms: float = Field(default=0.0, ge=0, le=3_600_000)
-    """Longest that a call of lane standard waits in overload, batch half of it, interactive twice; 0: by its deadline."""
+    """Longest that a standard call waits in overload, lane batch half of it, interactive twice; 0: by its deadline."""
     interval_ms: float = Field(default=100.0, ge=1, le=600_000)
     """A queue that was not empty (with a target: not below it) for so long is overload."""

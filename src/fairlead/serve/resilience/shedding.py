@@ -3,18 +3,18 @@
 More calls than a model can answer make a queue that stands: it never empties, and whoever is in it waits as long as
 who came before. Without a bound all are answered late, which is to nobody. So:
 
-- **By deadline.** A call that cannot be in time though all goes well is refused when it comes, not when its time is over.
+- **By deadline.** A call that cannot be in time though all goes well is refused when it comes, not when its time is up.
 - **By queue delay.** A short queue is what absorbs a burst, and only one that does not go away is too long (controlled
   delay: Nichols and Jacobson, RFC 8289). A queue that was not empty, or with a ``target`` not below it, for a whole
   interval stands until it is empty once. While it stands a call is let in when its wait fits into a part of the time
-  that it allows itself, and into the target where there is one. The two limits, a lenient one at first and a strict one
-  while the queue stands, are those of Facebook's servers (Maurer, "Fail at Scale", ACM Queue 13-8).
-- **By lane.** The limits of lane batch are tighter, those of lane interactive wider, and a call only waits for the lanes
-  up to its own: batch is shed first and interactive last.
+  that it allows itself, and into the target where there is one. The two limits, a lenient one at first and a strict
+  one while the queue stands, are those of Facebook's servers (Maurer, "Fail at Scale", ACM Queue 13-8).
+- **By lane.** The limits of lane batch are tighter, those of lane interactive wider, and a call only waits for the
+  lanes up to its own: batch is shed first and interactive last.
 
-It is never the latency of the model that decides: where calls ride together it grows with the load by design. How long a
-call will wait is what is before it, over what leaves: measured while a queue stands, when batches are as full as they
-get; and before that by the model's measured pace.
+It is never the latency of the model that decides: where calls ride together it grows with the load by design. How long
+a call will wait is what is before it, over what leaves: measured while a queue stands, when batches are as full as
+they get; and before that by the model's measured pace.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Shedding:
         self._since, self.standing, self._known = now, False, 0
 
     def began(self, key: Hashable, rows: Sequence[int], oldest: float, left: int, now: float) -> None:
-        """A batch was taken: ``rows`` of it by lane, its oldest call came at ``oldest``, and ``left`` calls still wait."""
+        """A batch was taken. ``rows``: of it by lane.  ``oldest``: when its first call came.  ``left``: calls that wait."""
         total = sum(rows)
         end = now if self._pace is None else now + self._pace.seconds(total)
         self._ends[key] = end

@@ -49,8 +49,10 @@ def bursts(rate: float, size: int, seconds: float, allowed: float) -> list[Arriv
     return [Arrival(float(at) + 1e-6 * number, allowed) for at in times for number in range(size)]
 
 
-def run(make: Callable[[Counter[tuple[str, str]]], Batcher], arrivals: Iterable[Arrival], takes: Callable[[int], float]) -> Seen:
-    """Let them come. ``make``: a batcher that counts there what it sheds; ``takes``: seconds of a batch of so many rows."""
+def run(
+    make: Callable[[Counter[tuple[str, str]]], Batcher], arrivals: Iterable[Arrival], takes: Callable[[int], float]
+) -> Seen:
+    """Let them come. ``make``: a batcher that counts there what it sheds.  ``takes``: seconds of so many rows."""
     seen = Seen()
     batcher = make(seen.shed)
     coming = sorted(arrivals, key=lambda one: one.at)
@@ -70,7 +72,9 @@ def run(make: Callable[[Counter[tuple[str, str]]], Batcher], arrivals: Iterable[
         elif place < len(coming):
             one, place = coming[place], place + 1
             seen.came[LANES[one.lane]] += 1
-            call = Call({"x": np.zeros((1, 1))}, 1, lambda _: None, arrived=at, deadline=at + one.allowed, lane=one.lane)
+            call = Call(
+                {"x": np.zeros((1, 1))}, 1, lambda _: None, arrived=at, deadline=at + one.allowed, lane=one.lane
+            )
             try:
                 batcher.offer(call, at)
             except Refused as error:
