@@ -113,10 +113,7 @@ class Batcher:
         """The next batch; empty when nothing waits."""
         batch = self._take(now)
         if batch:
-            rows = [0] * len(LANES)
-            for call, _, count in batch:
-                rows[call.lane] += count
-            self.shedding.began(id(batch), rows, batch[0].call.arrived, self.calls, now)
+            self.shedding.began(id(batch), _by_lane(batch), batch[0].call.arrived, self.calls, now)
         return batch
 
     def _take(self, now: float) -> list[Part]:
@@ -252,11 +249,7 @@ class Batcher:
         rows, calls = self.rows - sum(one.rows for one in gone), self.calls - len(gone)
         if calls and (calls >= policy.queue_calls or rows + call.rows > policy.queue_rows):
             self._told("queue_full", LANES[call.lane])
-            raise QueueFull(
-                f"the queue is full: {self.rows} rows in {self.calls} calls wait "
-                f"(limits: {policy.queue_rows} rows, {policy.queue_calls} calls); try again later",
-                retry_after=max(1.0, self.wait(len(LANES) - 1, now)),
-            )
+            raise _full(policy, self.rows, self.calls, self.wait(len(LANES) - 1, now))
         for one in gone:
             self._told("displaced", LANES[one.lane])
             self.discard(one)
@@ -266,6 +259,22 @@ class Batcher:
         self._of_lane[call.lane] -= rows
         self.rows -= rows
         self.calls -= 1
+
+
+def _by_lane(batch: list[Part]) -> list[int]:
+    rows = [0] * len(LANES)
+    for call, _, count in batch:
+        rows[call.lane] += count
+    return rows
+
+
+def _full(policy: Policy, rows: int, calls: int, wait: float) -> QueueFull:
+    """``wait``: seconds until what is there is gone."""
+    return QueueFull(
+        f"the queue is full: {rows} rows in {calls} calls wait "
+        f"(limits: {policy.queue_rows} rows, {policy.queue_calls} calls); try again later",
+        retry_after=max(1.0, wait),
+    )
 
 
 def _leavers(lanes: Iterable[OrderedDict[Hashable, deque[Call]]], policy: Policy, rows: int, calls: int) -> list[Call]:

@@ -94,7 +94,7 @@ class Shedding:
         self._since, self.standing, self._known = now, False, 0
 
     def began(self, key: Hashable, rows: Sequence[int], oldest: float, left: int, now: float) -> None:
-        """A batch was taken. ``rows``: of it by lane.  ``oldest``: when its first call came.  ``left``: calls that wait."""
+        """A batch was taken. ``rows``: of it by lane.  ``oldest``: when its first call came.  ``left``: who waits."""
         total = sum(rows)
         end = now if self._pace is None else now + self._pace.seconds(total)
         self._ends[key] = end
