@@ -152,7 +152,7 @@ class Load:
         task.add_done_callback(lambda done: self._failed(link, done))
 
     def _failed(self, link: Link, done: asyncio.Task[object]) -> None:
-        if done.exception() is not None:
+        if done.cancelled() or done.exception() is not None:
             self.open -= 1
             if link.ask is not None and link.ask.link is link:
                 self.count(link.ask, "not connected")

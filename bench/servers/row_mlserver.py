@@ -1,4 +1,4 @@
-"""MLServer in front of ``Row``, in a pool of one process, which is how it keeps its event loop free."""
+"""MLServer in front of ``Row``, in process (no pool of workers, which costs a hop), as its own runtimes call a model."""
 
 import asyncio
 import sys
@@ -25,7 +25,6 @@ if __name__ == "__main__":
     port = int(sys.argv[1])
     settings = Settings(
         host="127.0.0.1", http_port=port, grpc_port=port + 1, metrics_port=port + 2, metrics_endpoint=None,
-        parallel_workers=1, debug=False, use_structured_logging=False,
+        parallel_workers=0, debug=False, use_structured_logging=False,
     )  # fmt: skip
-    model = ModelSettings(name="row", implementation="bench.servers.row_mlserver.Served")
-    asyncio.run(MLServer(settings).start([model]))
+    asyncio.run(MLServer(settings).start([ModelSettings(name="row", implementation=Served)]))
