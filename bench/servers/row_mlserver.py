@@ -1,4 +1,4 @@
-"""MLServer in front of ``Row``, in process (no pool of workers, which costs a hop), as its own runtimes call a model."""
+"""MLServer in front of ``Row``, in process (no pool, which costs a hop), as its own runtimes call a model."""
 
 import asyncio
 import sys

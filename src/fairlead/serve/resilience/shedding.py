@@ -150,10 +150,10 @@ class Shedding:
         shed = self._shed
         if shed is None:
             return None
-        needed = wait + own
+        needed, stands = wait + own, self.stands(now)
         if now + needed > deadline:
             return "deadline", needed, deadline - now
-        if not self.stands(now):
+        if not stands:
             return None
         limit = OF_ALLOWED[lane] * (deadline - arrived) - (now - arrived)
         if shed.target:
