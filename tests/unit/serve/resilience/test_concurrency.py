@@ -86,12 +86,10 @@ def test_what_happens_below_the_limit_says_nothing_about_it() -> None:
 
 
 def test_rows_count_and_not_batches() -> None:
-    """Half as many batches at a time, each with twice the rows: as good."""
-    limiter = Limiter(2)
-    now, trials = 0.0, set()
-    for _ in range(2000):
+    """Half as many batches at a time, each with twice the rows, are as good: less is kept."""
+    limiter, now, limits = Limiter(2), 0.0, []
+    for _ in range(4000):
         now += 0.01 / limiter.limit
         limiter.ended(4 // limiter.limit, True, True, now)
-        trials.add(limiter.limit)
-    assert trials == {1, 2}
-    assert limiter.limit <= 2
+        limits.append(limiter.limit)
+    assert np.mean([limit == 1 for limit in limits]) > 0.8
