@@ -147,10 +147,8 @@ def scaling(asked: Replicas | None) -> Scaling | None:
     return Scaling(asked.min, asked.max, asked.target_concurrency, asked.idle_ttl, asked.wake_deadline)
 
 
-def shed(asked: spec_shedding.Shed | bool) -> Shed | None:
-    if isinstance(asked, bool):
-        return Shed() if asked else None
-    return Shed(asked.target_ms / 1000, asked.interval_ms / 1000)
+def shed(asked: spec_shedding.Shed | None) -> Shed | None:
+    return None if asked is None else Shed(asked.target_ms / 1000, asked.interval_ms / 1000)
 
 
 def kept(endpoint: Endpoint) -> Kept:

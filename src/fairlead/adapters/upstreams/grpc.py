@@ -156,7 +156,7 @@ def _raised(error: grpc.aio.AioRpcError) -> Exception:
         if _OWN.search(error.details() or ""):
             return Garbled("its answer is too long")
         return QueueFull(said, retry_after=_later(error))
-    if ("fairlead-code", Overloaded.code) in (error.trailing_metadata() or ()):  # another Fairlead, which is well
+    if ("fairlead-code", Overloaded.code) in list(error.trailing_metadata() or ()):  # another Fairlead, which is well
         return QueueFull(said, retry_after=_later(error))
     if code is _CODE.DEADLINE_EXCEEDED:
         return DeadlineExceeded(said)
