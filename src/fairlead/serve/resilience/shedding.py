@@ -38,6 +38,8 @@ _KEEPS: Final = 0.95
 """What the measured rate keeps of the past with every batch."""
 _KNOWN: Final = 8
 """Batches that end while calls wait, until their rate is believed."""
+_TOLD: Final = 0.1
+"""Seconds after which the rates of the lanes are told anew."""
 _FREE: Final = 0.05
 """Share of the model that is left to a lane, at least, however much the lanes before it take."""
 
@@ -59,11 +61,13 @@ class Shedding:
         "_last",
         "_longest",
         "_pace",
+        "_rates",
         "_rows",
         "_seconds",
-        "_shares",
         "_shed",
         "_since",
+        "_taken",
+        "_told",
         "_until",
         "standing",
     )
@@ -84,8 +88,11 @@ class Shedding:
         self._seconds = self._rows = 0.0
         """Of batches that ended while calls waited, the newest weighing most."""
         self._known = 0
-        self._shares = [0.0] * lanes
-        """Rows of each lane in batches that left calls behind, likewise."""
+        self._rates = [0.0] * lanes
+        """Rows of each lane that were taken in a second."""
+        self._taken = [0] * lanes
+        """Since the rates were last told."""
+        self._told = EMPTY
 
     # What happens.
 
@@ -99,12 +106,16 @@ class Shedding:
         end = now if self._pace is None else now + self._pace.seconds(total)
         self._ends[key] = end
         self._until += end
-        if not left:
-            return
+        if now - self._told >= _TOLD:
+            seconds = now - self._told
+            self._rates = [old + 0.2 * (new / seconds - old) for old, new in zip(self._rates, self._taken, strict=True)]
+        if not 0.0 <= now - self._told < _TOLD:
+            self._taken, self._told = [0] * len(self._taken), now
+        for lane, count in enumerate(rows):
+            self._taken[lane] += count
         shed = self._shed
-        if shed is not None and not self.standing and shed.target and now - oldest < shed.target:
+        if left and shed is not None and not self.standing and shed.target and now - oldest < shed.target:
             self._since = now
-        self._shares = [_KEEPS * old + new for old, new in zip(self._shares, rows, strict=True)]
 
     def ended(self, key: Hashable, rows: int, seconds: float, now: float) -> None:
         """It ended, after ``seconds`` in the model; 0.0 where it did not get there."""
@@ -125,9 +136,8 @@ class Shedding:
         """Seconds until a call of this lane is taken that has so many rows before it; 0.0 while nobody can know."""
         running = max(0.0, self._until - len(self._ends) * now) / workers
         if self._known >= _KNOWN and self._rows:
-            before, total = sum(self._shares[:lane]), sum(self._shares)
-            free = max(_FREE, 1.0 - before / total) if total else 1.0
-            return running + ahead * self._seconds / self._rows / free
+            row = self._seconds / self._rows
+            return running + ahead * row / max(_FREE, 1.0 - sum(self._rates[:lane]) * row)
         return running + self._pace.least(ahead) / workers if self._pace is not None else 0.0
 
     def own(self, rows: int) -> float:

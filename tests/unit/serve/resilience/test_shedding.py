@@ -228,10 +228,10 @@ class TestEstimates:
             shedding.ended(step, 2, 0.02, step * 0.03 + 0.03)
         assert shedding.wait(1, 10, 1, 1.0) == pytest.approx(0.15, rel=0.01)
 
-    def test_lanes_before_take_their_share(self) -> None:
+    def test_calls_of_lanes_before_that_are_still_to_come_count_too(self) -> None:
         shedding = Shedding(Shed(), None, 3)
         shedding.first(0.0)
-        for step in range(1, 200):
+        for step in range(1, 400):
             shedding.began(step, [3, 1, 0], 0.0, 5, step * 0.02)
             shedding.ended(step, 4, 0.02, step * 0.02 + 0.02)
         assert shedding.wait(0, 8, 1, 9.0) == pytest.approx(0.04, rel=0.01)
