@@ -61,6 +61,8 @@ def metrics() -> str:
     sink.endpoint("churn", "1").failed("queue_full", 0.0)
     sink.edge_error("/invocations", "not_found")
     sink.ready("churn", "1", True)
+    sink.endpoint("churn", "1").pressure(0.0, 1)
+    sink.endpoint("churn", "1").shed("delay", "batch")
     sink.endpoint("churn", "1").processes(1, 0)
     sink.endpoint("churn", "1").replaced("crashed")
     sink.endpoint("churn", "1").upstream("http://10.0.0.5:8000", 0, False)

@@ -307,9 +307,10 @@ async def test_when_nobody_answers_it_says_when_to_come_back() -> None:
         assert "there is no connection" in str(outcome)
 
 
-async def test_a_full_server_is_passed_on_with_its_retry_after_and_ejects_nobody() -> None:
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+async def test_a_full_server_is_passed_on_with_its_retry_after_and_ejects_nobody(status: str) -> None:
     async def full(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        writer.write(http(b'{"error": "queue is full"}', "429 Too Many Requests", "retry-after: 3"))
+        writer.write(http(b'{"error": "too much to do", "code": "overloaded"}', status, "retry-after: 3"))
 
     async with doubles() as (there,), asking(there.url, failures=1) as here:
         there.infer = full

@@ -118,6 +118,19 @@ async def test_what_a_status_means(code: str, kind: type[FairleadError], outcome
             assert found.retry_after == 9
 
 
+async def test_a_fairlead_that_sheds_load_is_full_and_not_away() -> None:
+    async def refused(request: Any, context: grpc.aio.ServicerContext) -> bytes:
+        trailers = (("fairlead-code", "overloaded"), ("retry-after", "2"))
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "more calls come than can be answered", trailers)
+        raise AssertionError
+
+    async with double() as there, asking(there.url) as here:
+        there.infer = refused
+        found = await here.ask(1.0)
+        assert (type(found), found.retry_after) == (QueueFull, 2)
+        assert here.asked == {"refused": 1}
+
+
 async def no_message(request: Any, context: grpc.aio.ServicerContext) -> bytes:
     return b"\xff\xff\xff"
 

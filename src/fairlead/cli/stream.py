@@ -112,7 +112,7 @@ def stream(
         streaming.place(source, "--input"),
         streaming.place(output, "--output"),
         StreamSettings(in_flight=in_flight, patience=Patience(attempts, deliveries), grace=grace),
-        EndpointSettings(max_rows, max_wait_ms, UNBOUNDED, UNBOUNDED, deadline_ms, threads),
+        EndpointSettings(max_rows, max_wait_ms, UNBOUNDED, UNBOUNDED, deadline_ms, threads, shed=None),
         streaming.place(dead_letter, "--dead-letter") if dead_letter else None,
         group,
         _since(replay) if replay else None,

@@ -25,6 +25,14 @@ class EndpointMeter(Protocol):
     def queue(self, rows: int, calls: int) -> None:
         """How much waits now."""
 
+    def pressure(self, wait: float, limit: int) -> None:
+        """How long a call of lane standard would wait now, seconds, and how many batches may run at once."""
+
+    def shed(self, reason: str, lane: str) -> None:
+        """One call was refused because too many came: ``deadline`` (it could not be in time), ``delay`` (a queue
+        stands), ``queue_full`` or ``displaced`` (a more urgent one took its place). It has ended as ``failed``, too.
+        """
+
     def processes(self, live: int, resident: int) -> None:
         """How many processes of its own run the model now, and the bytes of memory that they have together."""
 

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from fairlead.contracts.errors import FairleadError, QueueFull, Unavailable
+from fairlead.contracts.errors import DeadlineExceeded, FairleadError, QueueFull, Refused, Unavailable
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Parameters, Reply, Signature, Tensors
@@ -33,6 +33,7 @@ from fairlead.serve.executor import (
 from fairlead.serve.line import Stage, compiled
 from fairlead.serve.pace import Pace
 from fairlead.serve.recording import Tape
+from fairlead.serve.resilience.concurrency import Limiter
 
 log = logging.getLogger("fairlead.serve")
 
@@ -41,12 +42,13 @@ log = logging.getLogger("fairlead.serve")
 class Placement:
     """``inline``: start on the event loop.  ``workers``: batches that run at once, in threads or elsewhere.
 
-    ``fixed``: inline they stay, however long they take.
+    ``fixed``: inline they stay, however long they take.  ``limiter``: finds out how many of ``workers`` are best.
     """
 
     inline: bool = False
     workers: int = 1
     fixed: bool = False
+    limiter: Limiter | None = None
 
 
 class Live:
@@ -78,12 +80,11 @@ class Live:
         self.example, self.notes, self.meter = example, notes, meter
         self.tape: Tape | None = None
         self._clock, self._loop = clock, loop
-        self.batcher = Batcher(policy, pace, placement.workers)
+        self.batcher = Batcher(policy, pace, placement.workers, meter.shed, placement.limiter)
         self.executor = executor_of(model, placement, clock, loop, endpoint)
         self._running: dict[int, list[Part]] = {}
         self._serial, self._armed = 0, False
         self._alarm = Alarm(loop, clock, self._outstanding, self._fail)
-        self._seconds_per_row = 0.0
         self.closed = False
         self._group = grouping(self.signature)
         self.enter, self._held = compiled(stages, self.submit, loop, clock)
@@ -133,8 +134,7 @@ class Live:
         else:
             try:
                 gone = self.batcher.offer(call, now)
-            except QueueFull as error:
-                error.retry_after = max(1.0, self.batcher.rows * self._seconds_per_row)
+            except Refused as error:
                 call.finish(error)
                 return
             _displace(gone)
@@ -154,6 +154,7 @@ class Live:
     def report(self) -> None:
         """Measure what changes by itself."""
         self.meter.queue(self.batcher.rows, self.batcher.calls)
+        self.meter.pressure(self.batcher.wait(STANDARD, self._clock.now()), self.batcher.workers)
         self.executor.report()
 
     def close(self) -> None:
@@ -205,12 +206,11 @@ class Live:
 
     def _finish(self, serial: int, results: list[Result]) -> None:
         parts = self._running.pop(serial)
+        longest, rows = max([result[2] for result in results], default=0.0), sum([part.rows for part in parts])
+        whole = bool(results) and results[0][3] == rows  # it was not halved
+        self.batcher.ended(parts, longest, whole, self._clock.now(), _well(parts, results))
         if results:
-            longest, rows = max(result[2] for result in results), sum(part.rows for part in parts)
-            self._seconds_per_row = 0.8 * self._seconds_per_row + 0.2 * longest / max(1, rows)
             self.meter.batch(rows, len(parts), longest)
-            if results[0][3] == rows:  # it was not halved
-                self.batcher.took(rows, longest)
             if (other := self.executor.outgrown(longest)) is not None:
                 log.info("batches moved to a thread", extra={"fields": {"endpoint": self.endpoint, "seconds": longest}})
                 self.executor = other
@@ -286,6 +286,13 @@ def grouping(signature: Signature) -> Callable[[Tensors, Parameters], Hashable]:
         return (free, tuple(sorted((name, type(value).__name__, value) for name, value in parameters.items())))
 
     return group
+
+
+def _well(parts: Sequence[Part], results: Sequence[Result]) -> bool:
+    """Whether nothing of a batch was refused, lost or late."""
+    if results:
+        return not any(isinstance(result[1], Refused | DeadlineExceeded) for result in results)
+    return not any(isinstance(part.call.outcome, DeadlineExceeded) for part in parts)
 
 
 def _displace(calls: Sequence[Call]) -> None:

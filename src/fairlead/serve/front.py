@@ -125,6 +125,8 @@ class Exchange(ABC):
             deadline = self.deadline(live)
             urgent = self.headers.get(b"x-request-priority")
             lane = STANDARD if urgent is None else lane_of(urgent.decode("latin-1"))
+            if live.batcher.shedding.standing:
+                self._early(live, lane, deadline)
             asked = self.edge.read(body, self.headers, live.signature)
         except Exception as error:  # noqa: BLE001 - told to the caller and, when it is not ours, to the log
             self.refuse(error)
@@ -150,6 +152,12 @@ class Exchange(ABC):
         given = self.headers.get(b"x-request-timeout-ms")
         latest = self.arrived + live.deadline
         return latest if given is None else min(latest, self.arrived + timeout_ms(given.decode("latin-1")) / 1000)
+
+    def _early(self, live: Live, lane: int, deadline: float) -> None:
+        """Refuse before it is read what would be refused then, were it only a row. Raises Overloaded."""
+        pipeline = self._front.pipeline
+        if self._named or live.endpoint not in pipeline.catalog.splits:  # else nobody knows yet who answers
+            live.batcher.admit(lane, 1, self.arrived, deadline, pipeline.clock.now())
 
     def _answering(self) -> Live:
         """The version that was resolved, or the one in its place when it left while the body came."""

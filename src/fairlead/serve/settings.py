@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.scaling import Scaling
+from fairlead.contracts.shedding import Shed
 
 EXECUTORS: Final = ("auto", "inline", "thread", "process")
 ENVIRONMENTS: Final = ("current", "isolated")
@@ -107,6 +108,8 @@ class EndpointSettings:
     ``env``: which libraries the model runs with, one of ``ENVIRONMENTS``: those of the server, or its own.
     ``providers``: execution providers or devices by name (``cuda``); none: the CPU.
     ``replicas``: how many processes come and go; None: ``processes`` of them, or none, always.
+    ``shed``: when calls are refused because they would wait too long; None: never.
+    ``adaptive``: how many batches may be at other servers at once is found out.
     """
 
     max_rows: int = 0
@@ -122,6 +125,8 @@ class EndpointSettings:
     providers: tuple[str, ...] = ()
     env: str = "current"
     replicas: Scaling | None = None
+    shed: Shed | None = field(default_factory=Shed)
+    adaptive: bool = True
 
     def __post_init__(self) -> None:
         _between("max rows", self.max_rows, 0, 1_000_000)

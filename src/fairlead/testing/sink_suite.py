@@ -99,6 +99,8 @@ def _told(sink: Sink, calls: int) -> bytes:
         meter.batch(4, 2, 0.25)
         meter.failed("queue_full", 0.125)
         meter.queue(0, 0)
+        meter.pressure(0.0, 0)
+        meter.shed("delay", "batch")
         meter.processes(2, 1024)
         meter.replaced("crashed")
         meter.upstream("http://10.0.0.5:8000", 0, False)

@@ -15,7 +15,8 @@ class MemoryMeter:
     ``asked``: requests to other servers by address and outcome.  ``upstreams``: those under way, and who is left out.
     ``ejections``: by address and reason.  ``retries`` and ``hedges``: by outcome.
     ``replicas``: wanted, each time that this changed.  ``wakes``: seconds that each one took.
-    ``steps``: of a graph, by name and code.
+    ``steps``: of a graph, by name and code.  ``refused``: calls that were shed, by reason and lane.
+    ``pressed``: seconds that a call would wait, and the limit of batches.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,8 @@ class MemoryMeter:
         self.seconds: list[float] = []
         self.batches: list[tuple[int, int]] = []
         self.waiting = (0, 0)
+        self.pressed = (0.0, 0)
+        self.refused: Counter[tuple[str, str]] = Counter()
         self.own = (0, 0)
         self.lost: Counter[str] = Counter()
         self.asked: Counter[tuple[str, str]] = Counter()
@@ -49,6 +52,12 @@ class MemoryMeter:
 
     def queue(self, rows: int, calls: int) -> None:
         self.waiting = (rows, calls)
+
+    def pressure(self, wait: float, limit: int) -> None:
+        self.pressed = (wait, limit)
+
+    def shed(self, reason: str, lane: str) -> None:
+        self.refused[reason, lane] += 1
 
     def processes(self, live: int, resident: int) -> None:
         self.own = (live, resident)
@@ -145,6 +154,7 @@ class MemorySink:
             counts |= {f"retry:{':'.join(key)}:{one}": count for one, count in meter.retries.items()}
             counts |= {f"hedge:{':'.join(key)}:{one}": count for one, count in meter.hedges.items()}
             counts |= {f"step:{':'.join((*key, *step))}": count for step, count in meter.steps.items()}
+            counts |= {f"shed:{':'.join((*key, *one))}": count for one, count in meter.refused.items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
         for key, look in self.streams.items():
             counts[f"streamed:{':'.join(key)}"] = look().answered

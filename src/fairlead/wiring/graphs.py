@@ -115,7 +115,7 @@ def live(
         name,
         VERSION,
         Elsewhere(planned.signature, Traits(platform="fairlead_graph"), executor),
-        policy=Policy(_ALL_ROWS, coalesce=False, queue_rows=settings.queue_rows, queue_calls=settings.queue_calls),
+        policy=Policy(_ALL_ROWS, 0.0, False, settings.queue_rows, settings.queue_calls, settings.shed),
         placement=Placement(workers=AT_ONCE),
         meter=meter,
         clock=pipeline.clock,

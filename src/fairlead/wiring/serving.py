@@ -350,7 +350,12 @@ def _live(
         version,
         placed.model,
         policy=Policy(
-            plan.max_rows, settings.max_wait_ms / 1000, plan.coalesce, settings.queue_rows, settings.queue_calls
+            plan.max_rows,
+            settings.max_wait_ms / 1000,
+            plan.coalesce,
+            settings.queue_rows,
+            settings.queue_calls,
+            settings.shed,
         ),
         placement=placed.placement,
         meter=meter,

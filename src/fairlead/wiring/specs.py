@@ -11,11 +11,13 @@ from typing import Any
 from fairlead.contracts.errors import MissingExtra, UsageError
 from fairlead.contracts.graph import Graph
 from fairlead.contracts.scaling import Scaling
+from fairlead.contracts.shedding import Shed
 from fairlead.kit import config, plugins
 from fairlead.kit.config import Home, Located
 from fairlead.kit.scopes import scope
 from fairlead.kit.spec import graph as spec_graph
 from fairlead.kit.spec import read as files
+from fairlead.kit.spec import shedding as spec_shedding
 from fairlead.kit.spec.loop import Monitor
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.serving import Replicas
@@ -150,6 +152,8 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         providers=endpoint.providers,
         env=endpoint.env,
         replicas=scaling(endpoint.replicas),
+        shed=shed(endpoint.resilience.shed),
+        adaptive=endpoint.resilience.concurrency == "adaptive",
     )
 
 
@@ -157,6 +161,10 @@ def scaling(asked: Replicas | None) -> Scaling | None:
     if asked is None:
         return None
     return Scaling(asked.min, asked.max, asked.target_concurrency, asked.idle_ttl, asked.wake_deadline)
+
+
+def shed(asked: spec_shedding.Shed | None) -> Shed | None:
+    return None if asked is None else Shed(asked.target_ms / 1000, asked.interval_ms / 1000)
 
 
 def kept(endpoint: Endpoint) -> Kept:
@@ -285,6 +293,9 @@ def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
                 f"{file.at('endpoints', name, part)} needs a model that has other versions: a registered one, by "
                 f"alias, models:/NAME@ALIAS; {source.uri if source else 'this'} is none"
             )
+    if "concurrency" in endpoint.resilience.model_fields_set and specs_upstream.upstream(name, endpoint) is None:
+        where = file.at("endpoints", name, "resilience", "concurrency")
+        raise UsageError(f"{where} is for a model on other servers (upstream), and {name} runs here; leave it out")
     if file.spec.record is False and (told := asked & {"record", "monitor", "rollout", "retrain"}):
         where = file.at("endpoints", name, min(told))
         raise UsageError(f"{where} needs what is recorded, and the spec says record: false; leave one of them out")

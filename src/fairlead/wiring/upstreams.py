@@ -20,6 +20,7 @@ from fairlead.serve.remote.executor import RemoteExecutor
 from fairlead.serve.remote.fleet import DESCRIBE_SECONDS, Fleet, Persistence
 from fairlead.serve.remote.left_out import Member
 from fairlead.serve.remote.settings import Upstream
+from fairlead.serve.resilience.concurrency import Limiter
 from fairlead.serve.settings import EndpointSettings
 from fairlead.serve.tune import Curve
 from fairlead.wiring.placing import LARGEST_BATCH, Placed
@@ -82,6 +83,7 @@ def placed(
     except TimeoutError:
         asked.cancel()
         raise Unavailable(f"the addresses of {endpoint!r} could not be asked in time; start again") from None
+    most = upstream.connections * len(kinds)
     limit = settings.max_rows or LARGEST_BATCH if signature.batched else 1
     return Placed(
         Elsewhere(
@@ -91,6 +93,6 @@ def placed(
         ),
         Curve(),
         tune.decide(Curve(), limit, batched=signature.batched, chosen_rows=settings.max_rows),
-        Placement(workers=upstream.connections * len(kinds)),
+        Placement(workers=most, limiter=Limiter(most) if settings.adaptive else None),
         tune.example(signature, None),
     )

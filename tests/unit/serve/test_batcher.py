@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.contracts.errors import QueueFull
+from fairlead.contracts.errors import Overloaded, QueueFull
 from fairlead.serve.batcher import AGE, Batcher, Policy
 from fairlead.serve.call import NEVER, Call
 from fairlead.serve.pace import Pace
@@ -162,6 +162,7 @@ def order(batcher: Batcher, now: float = 0.0) -> list[list[float]]:
     out = []
     while batch := batcher.take(now):
         out.append([part.call.arrived for part in batch])
+        batcher.ended(batch, 0.0, False, now)
     return out
 
 
@@ -285,7 +286,7 @@ class TestDeadlines:
         pace = Pace(*LINEAR)
         batcher = Batcher(Policy(max_rows=8), pace)
         for _ in range(200):
-            batcher.took(8, 0.170)  # ten times as long
+            pace.took(8, 0.170)  # ten times as long
         for arrived, deadline in enumerate((0.125, 0.9, 0.9, 0.9)):
             batcher.offer(urgent(1, float(arrived), deadline=deadline))
         assert order(batcher)[0] == [1.0, 2.0, 3.0]
@@ -322,7 +323,7 @@ class TestDeadlines:
         batcher.offer(urgent(1, deadline=0.001))  # an empty queue takes anybody: the estimate may be wrong
         for _ in range(15):
             batcher.offer(urgent(1))
-        with pytest.raises(QueueFull, match="need 44 ms, and it may take 40 ms; try again later"):
+        with pytest.raises(Overloaded, match="need 44 ms, and it may take 40 ms; try again later"):
             batcher.offer(urgent(1, deadline=0.040), 0.0)
         batcher.offer(urgent(1, deadline=0.045), 0.0)
         batcher.offer(urgent(0, deadline=0.015), 0.0)  # nobody is before it in its lane
@@ -356,7 +357,7 @@ def answered_in_time(pace: Pace | None, rate: float) -> float:
             made = urgent(1, came, deadline=came + 0.040)
             try:
                 batcher.offer(made, came)
-            except QueueFull:
+            except Overloaded:
                 continue
         for one in list(batcher.waiting()):
             if one.deadline <= now:
@@ -368,6 +369,7 @@ def answered_in_time(pace: Pace | None, rate: float) -> float:
             continue
         free = now + true.seconds(len(batch))
         good += sum(part.call.deadline >= free for part in batch)
+        batcher.ended(batch, free - now, False, free)
         now = free
     return good / len(arrivals)
 

@@ -20,6 +20,7 @@ from fairlead.contracts.errors import (
     InvalidTensor,
     ModelFailed,
     NotFound,
+    Overloaded,
     QueueFull,
 )
 from fairlead.contracts.types import DataType, Parameters, Tensors
@@ -154,6 +155,8 @@ def _raised(error: grpc.aio.AioRpcError) -> Exception:
     if code is _CODE.RESOURCE_EXHAUSTED:
         if _OWN.search(error.details() or ""):
             return Garbled("its answer is too long")
+        return QueueFull(said, retry_after=_later(error))
+    if ("fairlead-code", Overloaded.code) in list(error.trailing_metadata() or ()):  # another Fairlead, which is well
         return QueueFull(said, retry_after=_later(error))
     if code is _CODE.DEADLINE_EXCEEDED:
         return DeadlineExceeded(said)

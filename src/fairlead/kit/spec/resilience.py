@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from fairlead.kit.spec.part import Part, Seconds
+from fairlead.kit.spec.shedding import AsShed, Shed
 
 
 class Backoff(Part):
@@ -63,3 +66,7 @@ class Resilience(Part):
     """A second request where the first takes long (`upstream` with several addresses); null: none."""
     eject: Eject | None = Field(default=None, examples=[{"failures": 5, "seconds": "30s"}])
     """When an address of `upstream` is left out; null: as `upstream.eject` says."""
+    shed: AsShed = Shed()
+    """Which calls are refused early because they would wait too long; false: none, until the queue is full."""
+    concurrency: Literal["adaptive", "fixed"] = "adaptive"
+    """Requests at once to `upstream`: as few as answer most, or always up to its connections."""

@@ -1,8 +1,9 @@
 """One exposition out of those of several processes.
 
 Counters and histograms are added up, of processes that are gone too. A gauge is added up (rows that wait), taken as the
-least (ready), as the greatest (the longest stall) or shown for each worker (what an operating system process or an
-interpreter has). All come from the same code, so the text in front of a value names a series: no label is parsed.
+least (ready), as the greatest (the longest stall, the longest queue) or shown for each worker (what an operating system
+process or an interpreter has). All come from the same code, so the text in front of a value names a series: no label is
+parsed.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _EACH: Final = (b"process_", b"python_")
 _LEAST: Final = re.compile(rb"fairlead_endpoint_ready|\w+_created")
 """Gauges of which the least one holds."""
 
-_MOST: Final = b"fairlead_event_loop_longest_stall_seconds"
-"""Gauge of which the greatest one holds."""
+_MOST: Final = (b"fairlead_event_loop_longest_stall_seconds", b"fairlead_queue_delay_seconds")
+"""Gauges of which the greatest one holds."""
 
 _ADDED: Final = (b"counter", b"histogram", b"summary")
 
@@ -36,7 +37,7 @@ class _Family:
         self.head = head
         self.each = name.startswith(_EACH)
         self.lasting = kind in _ADDED and not self.each
-        self.most = name == _MOST
+        self.most = name in _MOST
         self.least = _LEAST.fullmatch(name) is not None
         self.series: dict[bytes, float] = {}
 

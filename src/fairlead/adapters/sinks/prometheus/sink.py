@@ -15,6 +15,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.merge import merged
+from fairlead.adapters.sinks.prometheus.pressure import Pressure
 from fairlead.adapters.sinks.prometheus.stalls import Stalls
 from fairlead.adapters.sinks.prometheus.steps import Steps
 from fairlead.adapters.sinks.prometheus.streams import Streams
@@ -66,6 +67,7 @@ class PrometheusSink:
         self.stalled = self._stalls.put
         """``seconds``, as the contract says."""
         self._own = Processes(self.registry)
+        self._pressure = Pressure(self.registry)
         self._upstreams = Upstreams(self.registry)
         self._steps = Steps(self.registry, _SECONDS)
         self._streams = Streams()
@@ -78,7 +80,7 @@ class PrometheusSink:
         key = (endpoint, version)
         if key not in self._meters:
             waiting = self.waiting.labels(endpoint, version)
-            self._meters[key] = _Meter(waiting, self._own, self._upstreams, self._steps, key)
+            self._meters[key] = _Meter(waiting, self._own, self._upstreams, self._steps, self._pressure, key)
         return self._meters[key]
 
     def workers(self) -> Workers:
@@ -107,8 +109,18 @@ class _Meter:
     """One version of one endpoint."""
 
     def __init__(
-        self, waiting: Gauge, own: Processes, upstreams: Upstreams, steps: Steps, key: tuple[str, str]
+        self,
+        waiting: Gauge,
+        own: Processes,
+        upstreams: Upstreams,
+        steps: Steps,
+        pressure: Pressure,
+        key: tuple[str, str],
     ) -> None:
+        self.pressure = functools.partial(pressure.now, *key)
+        """``wait, limit``, as the contract says."""
+        self.shed = functools.partial(pressure.shed, *key)
+        """``reason, lane``, as the contract says."""
         self.processes = functools.partial(own.live, *key)
         """``live, resident``, as the contract says."""
         self.replaced = functools.partial(own.replaced, *key)
@@ -132,12 +144,13 @@ class _Meter:
         self._waiting = waiting
         self._calls = Columns(4, self._fold_calls)
         self._batches = Columns(2, self._fold_batches)
+        self._failures = Columns(1, self._fold_failures)
         self.answered = self._calls.put
         """``seconds, rows, queue, compute``, as the contract says."""
 
     def failed(self, code: str, seconds: float) -> None:
         self.codes[code] = self.codes.get(code, 0) + 1
-        self.histograms["request_seconds"].add(np.array([seconds]))
+        self._failures.put(seconds)
 
     def batch(self, rows: int, calls: int, seconds: float) -> None:  # noqa: ARG002 - the contract names it
         self._batches.put(rows, calls)
@@ -149,12 +162,16 @@ class _Meter:
         """Count what is still in the buffers."""
         self._calls.drain()
         self._batches.drain()
+        self._failures.drain()
 
     def _fold_calls(self, calls: np.ndarray[Any, Any]) -> None:
         self.codes["ok"] += len(calls)
         self.rows += int(calls[:, 1].sum())
         for name, column in (("request_seconds", 0), ("queue_seconds", 2), ("compute_seconds", 3)):
             self.histograms[name].add(calls[:, column])
+
+    def _fold_failures(self, failures: np.ndarray[Any, Any]) -> None:
+        self.histograms["request_seconds"].add(failures[:, 0])
 
     def _fold_batches(self, batches: np.ndarray[Any, Any]) -> None:
         self.histograms["batch_rows"].add(batches[:, 0])

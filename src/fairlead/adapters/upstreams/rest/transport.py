@@ -20,6 +20,7 @@ from fairlead.contracts.errors import (
     MalformedBody,
     ModelFailed,
     NotFound,
+    Overloaded,
     QueueFull,
 )
 from fairlead.contracts.types import DataType, Parameters, Tensors
@@ -54,6 +55,7 @@ class _Server(msgspec.Struct):
 
 class _Failure(msgspec.Struct):
     error: str
+    code: str = ""
 
 
 _model, _server = msgspec.json.Decoder(_Model).decode, msgspec.json.Decoder(_Server).decode
@@ -128,13 +130,21 @@ def _refusal(answer: Answer) -> Exception:
     if answer.status in _REFUSED:
         kind: type[FairleadError] = BodyTooLarge if answer.status == 413 else InputError
         return kind(_said(answer))
-    if answer.status == 429:
+    if answer.status == 429 or _sheds(answer):
         return QueueFull(_said(answer), retry_after=_later(answer))
     if answer.status >= 500 and answer.status not in _AWAY:
         return ModelFailed(_said(answer))
     if answer.status < 400:
         return Garbled(f"it answered with status {answer.status}, which is no answer to a request for inference")
     return _away(answer)
+
+
+def _sheds(answer: Answer) -> bool:
+    """Whether it is well and has more to do than it can: another Fairlead says so."""
+    try:
+        return answer.status == 503 and _failure(answer.body).code == Overloaded.code
+    except _NO_JSON:
+        return False
 
 
 def _away(answer: Answer) -> Unreached:
