@@ -14,7 +14,8 @@ class MemoryMeter:
     ``own``: processes of the model and their bytes.  ``lost``: those that ended unasked, by reason.
     ``asked``: requests to other servers by address and outcome.  ``upstreams``: those under way, and who is left out.
     ``replicas``: wanted, each time that this changed.  ``wakes``: seconds that each one took.
-    ``steps``: of a graph, by name and code.
+    ``steps``: of a graph, by name and code.  ``fallbacks``: by rung and code.  ``breakers``: each state in turn.
+    ``retries``: by outcome.
     """
 
     def __init__(self) -> None:
@@ -30,6 +31,9 @@ class MemoryMeter:
         self.replicas: list[int] = []
         self.wakes: list[float] = []
         self.steps: Counter[tuple[str, str]] = Counter()
+        self.fallbacks: Counter[tuple[str, str]] = Counter()
+        self.breakers: list[str] = []
+        self.retries: Counter[str] = Counter()
 
     def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:  # noqa: ARG002 - the contract
         self.outcomes["ok"] += 1
@@ -66,6 +70,15 @@ class MemoryMeter:
 
     def step(self, step: str, code: str, seconds: float) -> None:  # noqa: ARG002 - the contract
         self.steps[step, code] += 1
+
+    def fell_back(self, rung: str, code: str) -> None:
+        self.fallbacks[rung, code] += 1
+
+    def breaker(self, state: str) -> None:
+        self.breakers.append(state)
+
+    def retry(self, outcome: str) -> None:
+        self.retries[outcome] += 1
 
 
 class MemoryWorkersMeter:
@@ -129,6 +142,9 @@ class MemorySink:
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}
             counts |= {f"asked:{':'.join(key)}:{' '.join(one)}": count for one, count in meter.asked.items()}
             counts |= {f"step:{':'.join((*key, *step))}": count for step, count in meter.steps.items()}
+            counts |= {f"fallback:{':'.join((*key, *one))}": count for one, count in meter.fallbacks.items()}
+            counts |= {f"breaker:{':'.join(key)}:{state}": n for state, n in Counter(meter.breakers).items()}
+            counts |= {f"retry:{':'.join(key)}:{one}": count for one, count in meter.retries.items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
         for key, look in self.streams.items():
             counts[f"streamed:{':'.join(key)}"] = look().answered
