@@ -55,6 +55,6 @@ def _holds(datatype: DataType, value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if datatype.is_float:
-        return bool(np.isfinite(np.float64(value)) and abs(value) <= np.finfo(datatype.numpy).max)
+        return bool(np.isfinite(np.float64(value)) and abs(value) <= float(np.finfo(datatype.numpy).max))
     bounds = np.iinfo(datatype.numpy)
     return float(value).is_integer() and bounds.min <= value <= bounds.max
