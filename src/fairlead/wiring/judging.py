@@ -9,14 +9,15 @@ import numpy as np
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.events import EventStore
-from fairlead.contracts.state import StateStore
+from fairlead.contracts.state import KnownLabel, StateStore
 from fairlead.monitor.cbpe import Estimate, check_calibration, estimate
 from fairlead.monitor.decay import Decayed
-from fairlead.monitor.labels import Joined, answered, join, mature, maturity
-from fairlead.monitor.metrics import HIGHER, Answers
+from fairlead.monitor.degraded import parted
+from fairlead.monitor.labels import Frame, Joined, answered, join, mature, maturity
+from fairlead.monitor.metrics import HIGHER, Answers, measure
 from fairlead.monitor.outputs import Task, guess, predictions, read_answers
 from fairlead.monitor.performance import Period, Watch, observe, over_time
-from fairlead.monitor.report import Labels
+from fairlead.monitor.report import Labels, RungView
 from fairlead.wiring.baselines import Baseline, kept_baseline
 
 Array = np.ndarray[Any, Any]
@@ -42,6 +43,7 @@ class Judged:
     decays: tuple[Decayed, ...] = ()
     estimates: tuple[Estimate, ...] = ()
     labels: Labels | None = None
+    rungs: tuple[RungView, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -51,10 +53,11 @@ def judged(
     """Labelled predictions of one version. Raises what the stores raise."""
     frame = events.frame(endpoint, since_ms=since_ms, until_ms=until_ms + 1, version=version, limit=MOST_ROWS)
     whole = len(frame["row"]) < MOST_ROWS
-    frame = answered(frame)
-    if not len(frame["row"]):
+    fell, frame = parted(frame)[1], answered(frame)
+    if not len(frame["row"]) and not len(fell["row"]):
         return Judged()
-    joined = join(frame, state.labels(endpoint, since_ms=max(0, since_ms - _SKEW_MS)))
+    labels = list(state.labels(endpoint, since_ms=max(0, since_ms - _SKEW_MS)))
+    joined = join(frame, labels, beside=fell)
     notes = [] if whole else [f"Performance stands on the newest {MOST_ROWS:,} rows of this time."]
     baseline = kept_baseline(state, model, version)
     told = _labels(joined, until_ms)
@@ -65,7 +68,30 @@ def judged(
             found = _measured(joined, task, baseline, until_ms)
         except UsageError as error:
             notes.append(f"Performance cannot be measured: {error}.")
-    return replace(found, labels=told, notes=(*notes, *found.notes))
+    rungs = _rungs(fell, labels, baseline, found.metric) if len(fell["row"]) else ()
+    return replace(found, labels=told, rungs=rungs, notes=(*notes, *found.notes))
+
+
+def _rungs(fell: Frame, labels: list[KnownLabel], baseline: Baseline | None, metric: str) -> tuple[RungView, ...]:
+    """How well each fallback answered, by the metric that the model is judged by."""
+    joined = join(fell, labels)
+    task = None
+    if len(joined):
+        try:
+            task = baseline.task if baseline else guess(fell, joined.label)
+        except UsageError:  # the outputs tell no decision: only counts are known
+            task = None
+    names = joined.frame["degraded"]
+    found = []
+    for name in sorted({str(one) for one in names.tolist()}):
+        rows = int(np.count_nonzero(names == name))
+        part = joined.where(joined.column("degraded") == name) if len(joined) else joined
+        measured = None
+        if task is not None and len(part):
+            answers = read_answers(part, task).answers
+            measured = measure(metric or ("accuracy" if task.classes else "mae"), answers) if len(answers) else None
+        found.append(RungView(name, rows, len(part), measured))
+    return tuple(found)
 
 
 def _labels(joined: Joined, until_ms: int) -> Labels:
