@@ -17,6 +17,7 @@ from upstream_servers import MODEL, Asked, Double, doubled, doubles, http
 from fairlead.contracts.errors import (
     BrokenModel,
     Cancelled,
+    CircuitOpen,
     DeadlineExceeded,
     FairleadError,
     InputError,
@@ -241,7 +242,7 @@ async def long_headers(asked: Asked, writer: asyncio.StreamWriter) -> None:
     ids=lambda one: one.__name__,
 )
 async def test_garbage_fails_the_call_names_the_address_and_ejects_it(answering: Any) -> None:
-    async with doubles() as (there,), asking(there.url, failures=2) as here:
+    async with doubles() as (there,), asking(there.url, failures=2, seconds=1.0) as here:
         there.infer = answering
         for _ in range(2):
             outcome = await here.ask(1.0)
@@ -251,7 +252,10 @@ async def test_garbage_fails_the_call_names_the_address_and_ejects_it(answering:
         assert here.asked == {"garbled": 2}
         (trouble,) = here.live.executor.troubles()
         assert "is left out for" in trouble
-        there.infer = there.right  # the only one there is: it is tried all the same
+        there.infer = there.right
+        assert isinstance(outcome := await here.ask(1.0), CircuitOpen)
+        assert outcome.retry_after == 1
+        await until(lambda: not here.live.executor.troubles())
         assert values(await here.ask(1.0)) == [2.0]
         assert here.live.executor.troubles() == []
 
@@ -293,7 +297,7 @@ async def test_without_an_answer_another_address_is_asked(answering: Any) -> Non
 async def test_when_nobody_answers_it_says_when_to_come_back() -> None:
     async with doubles() as (there,), asking(there.url) as here:
         there.infer = not_ready
-        outcome = await here.ask(1.0)
+        outcome = await here.ask(1.0, deadline=5.0)
         assert isinstance(outcome, Unavailable)
         assert outcome.retry_after == 7
         assert str(outcome) == f"{there.url} does not answer: 503: still loading"
@@ -310,7 +314,7 @@ async def test_a_full_server_is_passed_on_with_its_retry_after_and_ejects_nobody
     async with doubles() as (there,), asking(there.url, failures=1) as here:
         there.infer = full
         for _ in range(3):
-            outcome = await here.ask(1.0)
+            outcome = await here.ask(1.0, deadline=2.0)  # which would be over by then
             assert isinstance(outcome, QueueFull)
             assert outcome.retry_after == 3
         assert here.asked == {"refused": 3}

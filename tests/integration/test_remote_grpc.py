@@ -108,7 +108,7 @@ async def test_what_a_status_means(code: str, kind: type[FairleadError], outcome
         await context.abort(grpc.StatusCode[code], "no,\nnot now", (("retry-after", "9"),))
         raise AssertionError
 
-    async with double() as there, asking(there.url) as here:
+    async with double() as there, asking(there.url, retries=0) as here:
         there.infer = refused
         found = await here.ask(1.0)
         assert type(found) is kind

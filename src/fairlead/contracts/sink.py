@@ -39,6 +39,17 @@ class EndpointMeter(Protocol):
         ``unreached``, ``timeout`` or ``cancelled``.
         """
 
+    def ejected(self, address: str, reason: str) -> None:
+        """This address is left out from now on: ``failures`` in a row, ``errors`` or ``slow`` answers lately,
+        ``unwell`` when it was asked how it is, or ``other_model``.
+        """
+
+    def retry(self, outcome: str) -> None:
+        """A call could be tried again: it was ``sent``, or was not for ``budget`` or ``deadline``."""
+
+    def hedge(self, outcome: str) -> None:
+        """A second request could help: it was ``sent``, or was not for ``budget``; one that was sent ``won``."""
+
     def wanted(self, replicas: int) -> None:
         """How many replicas there should be now; 0: the model sleeps."""
 
@@ -53,9 +64,6 @@ class EndpointMeter(Protocol):
 
     def breaker(self, state: str) -> None:
         """The breaker is ``closed``, ``open`` or ``half_open`` from now on."""
-
-    def retry(self, outcome: str) -> None:
-        """A call could be tried again: it was ``sent``, or was not for ``budget`` or ``deadline``."""
 
 
 class WorkersMeter(Protocol):

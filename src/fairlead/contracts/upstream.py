@@ -43,6 +43,7 @@ class Place:
     """What a transport is made for. ``version`` empty: the one that the server chooses.
 
     ``ca``: PEM file of the authorities that are believed; empty: those of the machine.  ``largest``: bytes.
+    ``idempotent`` False: a request that may have arrived is never sent again.
     """
 
     address: Address
@@ -50,6 +51,7 @@ class Place:
     version: str = ""
     ca: str = ""
     largest: int = LARGEST
+    idempotent: bool = True
 
 
 class Told(NamedTuple):
@@ -73,11 +75,13 @@ class Unreached(Exception):
     """There is no answer: nothing listens, the connection broke, or the server says that it cannot answer now.
 
     ``str(error)`` says why in a few words.  ``retry_after``: seconds, where the server said so.
+    ``sent`` False: the server cannot have seen the request.
     """
 
-    def __init__(self, why: str, retry_after: float | None = None) -> None:
+    def __init__(self, why: str, retry_after: float | None = None, *, sent: bool = True) -> None:
         super().__init__(why)
         self.retry_after = retry_after
+        self.sent = sent
 
 
 class Garbled(Exception):

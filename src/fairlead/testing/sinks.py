@@ -13,9 +13,9 @@ class MemoryMeter:
 
     ``own``: processes of the model and their bytes.  ``lost``: those that ended unasked, by reason.
     ``asked``: requests to other servers by address and outcome.  ``upstreams``: those under way, and who is left out.
+    ``ejections``: by address and reason.  ``retries`` and ``hedges``: by outcome.
     ``replicas``: wanted, each time that this changed.  ``wakes``: seconds that each one took.
     ``steps``: of a graph, by name and code.  ``fallbacks``: by rung and code.  ``breakers``: each state in turn.
-    ``retries``: by outcome.
     """
 
     def __init__(self) -> None:
@@ -28,12 +28,14 @@ class MemoryMeter:
         self.lost: Counter[str] = Counter()
         self.asked: Counter[tuple[str, str]] = Counter()
         self.upstreams: dict[str, tuple[int, bool]] = {}
+        self.ejections: Counter[tuple[str, str]] = Counter()
+        self.retries: Counter[str] = Counter()
+        self.hedges: Counter[str] = Counter()
         self.replicas: list[int] = []
         self.wakes: list[float] = []
         self.steps: Counter[tuple[str, str]] = Counter()
         self.fallbacks: Counter[tuple[str, str]] = Counter()
         self.breakers: list[str] = []
-        self.retries: Counter[str] = Counter()
 
     def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:  # noqa: ARG002 - the contract
         self.outcomes["ok"] += 1
@@ -62,6 +64,15 @@ class MemoryMeter:
     def upstream_asked(self, address: str, outcome: str) -> None:
         self.asked[address, outcome] += 1
 
+    def ejected(self, address: str, reason: str) -> None:
+        self.ejections[address, reason] += 1
+
+    def retry(self, outcome: str) -> None:
+        self.retries[outcome] += 1
+
+    def hedge(self, outcome: str) -> None:
+        self.hedges[outcome] += 1
+
     def wanted(self, replicas: int) -> None:
         self.replicas.append(replicas)
 
@@ -76,9 +87,6 @@ class MemoryMeter:
 
     def breaker(self, state: str) -> None:
         self.breakers.append(state)
-
-    def retry(self, outcome: str) -> None:
-        self.retries[outcome] += 1
 
 
 class MemoryWorkersMeter:
@@ -141,10 +149,12 @@ class MemorySink:
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}
             counts |= {f"asked:{':'.join(key)}:{' '.join(one)}": count for one, count in meter.asked.items()}
+            counts |= {f"ejected:{':'.join(key)}:{' '.join(one)}": count for one, count in meter.ejections.items()}
+            counts |= {f"retry:{':'.join(key)}:{one}": count for one, count in meter.retries.items()}
+            counts |= {f"hedge:{':'.join(key)}:{one}": count for one, count in meter.hedges.items()}
             counts |= {f"step:{':'.join((*key, *step))}": count for step, count in meter.steps.items()}
             counts |= {f"fallback:{':'.join((*key, *one))}": count for one, count in meter.fallbacks.items()}
             counts |= {f"breaker:{':'.join(key)}:{state}": n for state, n in Counter(meter.breakers).items()}
-            counts |= {f"retry:{':'.join(key)}:{one}": count for one, count in meter.retries.items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
         for key, look in self.streams.items():
             counts[f"streamed:{':'.join(key)}"] = look().answered

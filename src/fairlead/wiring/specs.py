@@ -264,6 +264,8 @@ def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     asked = _asked(endpoint)
     if endpoint.upstream is not None:
         specs_upstream.check(file, name, endpoint)
+    else:
+        specs_upstream.check_here(file, name, endpoint)
     try:
         source = None if endpoint.graph is not None else parse(uri(name, endpoint))
     except UsageError as error:

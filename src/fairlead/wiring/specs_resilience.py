@@ -10,6 +10,7 @@ from fairlead.kit.spec import fallback
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.package.sources import Kind, parse
+from fairlead.serve.resilience.backoff import Backoff
 from fairlead.serve.resilience.breaker import BreakerPolicy
 from fairlead.serve.resilience.policy import Another, Cached, Constant, Older, Rung, Safety, check
 
@@ -20,7 +21,15 @@ _MIB = 2**20
 def safety(endpoint: Endpoint) -> Safety:
     """Of one endpoint. Raises UsageError for a breaker that contradicts itself."""
     asked = endpoint.resilience
-    return Safety(_breaker(asked.breaker), tuple(map(_rung, asked.fallback)), asked.reserve)
+    return Safety(
+        _breaker(asked.breaker),
+        tuple(map(_rung, asked.fallback)),
+        asked.reserve,
+        0 if endpoint.upstream else asked.retries or 0,  # those of upstreams are the fleet's
+        "model_failed" in asked.retry_on,
+        Backoff(asked.backoff.base, asked.backoff.cap, asked.backoff.jitter),
+        asked.retry_budget,
+    )
 
 
 def placed(file: SpecFile, name: str, asked: Safety) -> Safety:
@@ -36,6 +45,7 @@ def checked(file: SpecFile, name: str, endpoint: Endpoint) -> tuple[str, ...]:
         found = safety(endpoint)
     except UsageError as error:
         raise UsageError(f"{file.at('endpoints', name, 'resilience', 'breaker')}: {error}") from None
+    _check_retries(file, name, endpoint)
     if "reserve" in asked.model_fields_set and not found.fallback:
         where = file.at("endpoints", name, "resilience", "reserve")
         raise UsageError(f"{where} keeps time for fallbacks, and there is none; say fallback too, or leave it out")
@@ -53,6 +63,23 @@ def checked(file: SpecFile, name: str, endpoint: Endpoint) -> tuple[str, ...]:
         if isinstance(rung, Older):
             _check_version(where, endpoint, rung.version)
     return found.endpoints
+
+
+def _check_retries(file: SpecFile, name: str, endpoint: Endpoint) -> None:
+    asked, here = endpoint.resilience, not endpoint.upstream
+
+    def at(part: str) -> str:
+        return file.at("endpoints", name, "resilience", part)
+
+    if not here and "retry_on" in asked.model_fields_set:
+        raise UsageError(f"{at('retry_on')} is decided by what other servers answer; leave it out beside upstream")
+    if here and not asked.retries:
+        for part in ("retry_on", "backoff", "retry_budget"):
+            if part in asked.model_fields_set:
+                raise UsageError(f"{at(part)} is about retries, and there are none; say retries too, or leave it out")
+    if here and asked.backoff.cap < asked.backoff.base:
+        base, cap = asked.backoff.base, asked.backoff.cap
+        raise UsageError(f"{at('backoff')}: cap is {cap:g} seconds, shorter than base, {base:g}; raise cap")
 
 
 def _check_endpoint(where: str, name: str, other: str, known: list[str]) -> None:

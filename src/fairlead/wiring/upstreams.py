@@ -9,7 +9,7 @@ from fairlead.contracts.errors import Unavailable, UsageError
 from fairlead.contracts.runtime import Traits
 from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Signature
-from fairlead.contracts.upstream import Place
+from fairlead.contracts.upstream import Address, Place
 from fairlead.kit import plugins
 from fairlead.kit.clock import SystemClock
 from fairlead.serve import tune
@@ -17,7 +17,8 @@ from fairlead.serve.endpoint import Placement
 from fairlead.serve.executor import Elsewhere
 from fairlead.serve.remote.balance import Balance
 from fairlead.serve.remote.executor import RemoteExecutor
-from fairlead.serve.remote.fleet import DESCRIBE_SECONDS, Fleet, Member
+from fairlead.serve.remote.fleet import DESCRIBE_SECONDS, Fleet, Persistence
+from fairlead.serve.remote.left_out import Member
 from fairlead.serve.remote.settings import Upstream
 from fairlead.serve.settings import EndpointSettings
 from fairlead.serve.tune import Curve
@@ -35,6 +36,11 @@ def refuse(settings: EndpointSettings) -> None:
             raise UsageError(f"{name} is decided by the servers that run the model, and none runs here; leave it out")
 
 
+def _place(address: Address, upstream: Upstream) -> Place:
+    remote = upstream.remote
+    return Place(address, remote.model, remote.version, upstream.ca, idempotent=upstream.idempotent)
+
+
 def placed(
     endpoint: str,
     upstream: Upstream,
@@ -49,24 +55,21 @@ def placed(
     """
     remote = upstream.remote
     kinds = [plugins.load("fairlead.upstreams", one.scheme) for one in remote.addresses]
-    balance = Balance(
-        len(kinds),
-        upstream.connections,
-        upstream.failures,
-        upstream.seconds,
-        random.Random(),  # noqa: S311 - a draw
+    chance, outlying = random.Random(), upstream.outlying  # noqa: S311 - a draw
+    balance = Balance(len(kinds), upstream.connections, upstream.failures, upstream.seconds, chance, outlying.most)
+    how = Persistence(
+        upstream.retries, upstream.backoff, upstream.budget, upstream.idempotent, upstream.hedge, outlying
     )
 
     async def opened() -> tuple[Fleet, Signature]:
         try:
             members = [
-                Member(str(one), kind(Place(one, remote.model, remote.version, upstream.ca)))
-                for one, kind in zip(remote.addresses, kinds, strict=True)
+                Member(str(one), kind(_place(one, upstream))) for one, kind in zip(remote.addresses, kinds, strict=True)
             ]
         except OSError as error:  # of ssl too
             told = error.strerror or str(error)
             raise UsageError(f"upstream.ca {upstream.ca!r} of {endpoint!r}: {told}; give a PEM file") from None
-        fleet = Fleet(endpoint, members, balance, retries=upstream.retries, meter=meter, clock=clock)
+        fleet = Fleet(endpoint, members, balance, how, meter=meter, clock=clock, chance=chance)
         try:
             return fleet, await fleet.open()
         except BaseException:

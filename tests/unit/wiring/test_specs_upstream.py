@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from fairlead.kit.spec.read import parse
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.package.sources import Kind
 from fairlead.package.sources import parse as source
-from fairlead.serve.remote.settings import Upstream
+from fairlead.serve.remote.settings import Hedge, Outlying, Upstream
+from fairlead.serve.resilience.backoff import Backoff
 from fairlead.serve.settings import EndpointSettings
 from fairlead.wiring import serving, specs, specs_course, specs_upstream
 
@@ -108,3 +110,63 @@ def test_the_defaults_of_the_spec_are_those_of_the_room() -> None:
     made = specs_upstream.upstream("fraud", endpoint)
     assert made is not None
     assert made == Upstream(made.remote)
+
+
+RESILIENT = """
+endpoints:
+  fraud:
+    upstream: {urls: [http://10.0.0.5:8000, http://10.0.0.6:8000]}
+    resilience:
+      retries: 2
+      backoff: {base: 20ms, cap: 2s, jitter: 0}
+      retry_budget: 0.1
+      hedge: {quantile: 0.99}
+      eject: {failures: 3, seconds: 10s, errors: 0.4, slower: 0, most: 0.3}
+"""
+
+
+def test_resilience_reaches_the_target(tmp_path: Path) -> None:
+    file = specs.read(write(tmp_path, RESILIENT))
+    one = specs.target("fraud", file.spec.endpoints["fraud"]).upstream
+    assert one is not None
+    assert (one.retries, one.backoff, one.budget, one.idempotent) == (2, Backoff(0.02, 2.0, 0.0), 0.1, True)
+    assert (one.failures, one.seconds) == (3, 10)
+    assert one.hedge == Hedge(0.99, 0.05)
+    assert one.outlying == Outlying(errors=0.4, slower=0, most=0.3)
+
+
+@pytest.mark.parametrize(
+    ("safety", "words"),
+    [
+        (
+            "{retries: 2}",
+            "f.yaml:6: endpoints.fraud.resilience.retries and f.yaml:4: endpoints.fraud.upstream.retries say the same",
+        ),
+        (
+            "{eject: {failures: 2}}",
+            "f.yaml:6: endpoints.fraud.resilience.eject and f.yaml:5: endpoints.fraud.upstream.eject say the same",
+        ),
+        ("{hedge: {}}", "f.yaml:6: endpoints.fraud.resilience.hedge: hedge asks another address, and there is one"),
+        ("{backoff: {base: 2s}}", "f.yaml:6: endpoints.fraud.resilience.backoff: cap is 1 seconds, shorter than base"),
+        ("{idempotent: false, hedge: {}}", "hedge sends a call twice, and idempotent is false"),
+        ("{retry_budget: 1.5}", "resilience.retry_budget is 1.5; expected"),
+    ],
+)
+def test_resilience_that_contradicts_itself_is_refused(tmp_path: Path, safety: str, words: str) -> None:
+    text = f"""endpoints:
+  fraud:
+    upstream: {{urls: ['http://a:1'],
+      retries: 1,
+      eject: {{failures: 3}}}}
+    resilience: {safety}
+"""
+    with pytest.raises(UsageError) as caught:
+        specs.read(write(tmp_path, text))
+    assert words in str(caught.value).replace(f"{tmp_path}/", "")
+
+
+@pytest.mark.parametrize("part", ["idempotent: false", "hedge: {}", "eject: {}"])
+def test_what_needs_other_servers_is_refused_without_them(tmp_path: Path, part: str) -> None:
+    (name,) = re.findall(r"^\w+", part)
+    with pytest.raises(UsageError, match=f"f.yaml:2: endpoints.m.resilience.{name} .* answered here; leave it out"):
+        specs.read(write(tmp_path, f"endpoints:\n  m: {{model: ./m.onnx, resilience: {{{part}}}}}\n"))

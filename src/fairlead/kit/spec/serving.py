@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from fairlead.kit.spec.part import Part, Seconds
+from fairlead.kit.spec.resilience import Eject
 
 
 class Tls(Part):
@@ -52,15 +53,6 @@ class Batching(Part):
     """Most rows that may wait; more get 429."""
 
 
-class Eject(Part):
-    """When an address is left out."""
-
-    failures: int = Field(default=5, ge=1, le=1000)
-    """Failures in a row after which it is left out."""
-    seconds: Seconds = Field(default=30.0, ge=0.1, le=3600)
-    """For how long; doubled each time, up to ten times as long."""
-
-
 class Upstream(Part):
     """Other servers of the Open Inference Protocol that run the model."""
 
@@ -73,9 +65,9 @@ class Upstream(Part):
     connections: int = Field(default=64, ge=1, le=4096)
     """Most requests at once to one address."""
     retries: int = Field(default=1, ge=0, le=10)
-    """How often a request without an answer is sent to another address."""
+    """The same as `resilience.retries`."""
     eject: Eject = Eject()
-    """When an address is left out."""
+    """The same as `resilience.eject`."""
     ca: str = ""
     """Authorities (PEM) that sign the servers' certificates; empty: those of the machine."""
 

@@ -17,7 +17,8 @@ from fairlead.kit.clock import Clock
 from fairlead.serve.batcher import Part
 from fairlead.serve.call import NEVER, Call
 from fairlead.serve.executor import Done, Result, failure, split, stack
-from fairlead.serve.remote.fleet import Fleet, Misanswered
+from fairlead.serve.remote.asking import Asked, Misanswered
+from fairlead.serve.remote.fleet import Fleet
 
 log = logging.getLogger("fairlead.serve")
 
@@ -63,8 +64,11 @@ class RemoteExecutor:
             task.cancel()
         self._fleet.close()
 
-    async def _run(self, job: Job, parts: list[Part]) -> None:
-        """Ask for all parts together; where that fails for what is in them, for each half."""
+    async def _run(self, job: Job, parts: list[Part], *, again: bool = True) -> None:
+        """Ask for all parts together; where that fails for what is in them, for each half.
+
+        ``again``: whether an error of the model is shown to another address first.
+        """
         started = self._clock.now()
         parts = [part for part in parts if not part.call.finished and part.call.deadline > started]
         if not parts:
@@ -74,7 +78,8 @@ class RemoteExecutor:
         try:
             async with asyncio.timeout(None if deadline == NEVER else deadline - started):
                 inputs = stack(parts)
-                outputs = await self._fleet.infer(inputs, parts[0].call.parameters, rows, deadline)
+                asked = Asked(inputs, parts[0].call.parameters, rows, deadline)
+                outputs = await self._fleet.infer(asked, again=again)
         except TimeoutError:
             error: FairleadError = DeadlineExceeded(
                 f"no upstream of {self._name!r} answered in time; allow more with x-request-timeout-ms"
@@ -82,12 +87,15 @@ class RemoteExecutor:
         except Exception as raised:  # noqa: BLE001 - arrays that do not fit together, or cannot be sent
             error = failure(raised)
         else:
+            if len(asked.tries) > 1:
+                for part in parts:
+                    part.call.steps += tuple(asked.tries)
             job.results += split(parts, (inputs, outputs), self._clock.now() - started, rows)
             return
         if len(parts) > 1 and isinstance(error, InputError | ModelFailed) and not isinstance(error, Misanswered):
             middle = len(parts) // 2
-            await self._run(job, parts[:middle])
-            await self._run(job, parts[middle:])
+            await self._run(job, parts[:middle], again=False)
+            await self._run(job, parts[middle:], again=False)
             return
         seconds = self._clock.now() - started
         job.results += [(part, error, seconds, part.rows, None, 0) for part in parts]

@@ -1,18 +1,17 @@
-"""The addresses of one model: who is asked, who is left alone, and who is asked how it is. On the event loop."""
+"""The addresses of one model: who is asked, and who is asked next when there is no answer. On the event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fairlead.contracts.errors import (
     BrokenModel,
-    DeadlineExceeded,
+    CircuitOpen,
     FairleadError,
-    InputError,
     ModelFailed,
     NotFound,
     QueueFull,
@@ -20,83 +19,62 @@ from fairlead.contracts.errors import (
     Unavailable,
 )
 from fairlead.contracts.sink import EndpointMeter
-from fairlead.contracts.types import DataType, Parameters, Signature, Tensors
-from fairlead.contracts.upstream import Garbled, Transport, Unreached
+from fairlead.contracts.types import Signature, Tensors
+from fairlead.contracts.upstream import Garbled, Unreached
 from fairlead.kit.clock import Clock
-from fairlead.serve.remote.balance import Balance, State
-from fairlead.serve.remote.described import checking, difference, signature_of
-
-log = logging.getLogger("fairlead.serve")
+from fairlead.serve.remote.asking import Asked, Asking, Misanswered
+from fairlead.serve.remote.balance import UNWELL, Balance, State
+from fairlead.serve.remote.described import difference, signature_of
+from fairlead.serve.remote.hedging import Hedging
+from fairlead.serve.remote.left_out import Addresses, LeftOut, Member
+from fairlead.serve.remote.outliers import Outliers
+from fairlead.serve.remote.places import Places
+from fairlead.serve.remote.settings import Hedge, Outlying
+from fairlead.serve.resilience.backoff import Backoff
+from fairlead.serve.resilience.budget import Budget
 
 DESCRIBE_SECONDS: Final = 5.0
 """For an address to say what its model takes."""
-_CLOSE: Final = 0.002
-"""Seconds before a deadline from which on it counts as over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """An address, as messages name it, and what asks it."""
+class Persistence:
+    """``retries``: of a request that got no answer, within ``budget`` (a share of all), after ``backoff`` where an
+    address is asked again.  ``idempotent`` False: only of one that was never sent.
+    """
 
-    address: str
-    transport: Transport
-
-
-class Misanswered(ModelFailed):
-    """The address is at fault, not a row of the batch: halving it would change nothing."""
-
-
-class _Queue:
-    """Who waits for a place at one of the addresses."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[asyncio.Future[None], None] = {}
-
-    async def place(self) -> None:
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[place] = None
-        try:
-            await place
-        except asyncio.CancelledError:
-            self._waiting.pop(place, None)
-            if not place.cancelled():  # it was just given the place that it no longer needs
-                self.next()
-            raise
-
-    def next(self) -> None:
-        while self._waiting:
-            place = next(iter(self._waiting))
-            del self._waiting[place]
-            if not place.done():  # who gave up in this turn is still here
-                place.set_result(None)
-                return
-
-    def all(self) -> None:
-        while self._waiting:
-            self.next()
+    retries: int = 1
+    backoff: Backoff = Backoff()
+    budget: float = 0.2
+    idempotent: bool = True
+    hedge: Hedge | None = None
+    outlying: Outlying = Outlying()
 
 
 class Fleet:
-    """``retries``: how often a request that got no answer is sent to another address."""
+    """Retries, hedges and ejection over ``members``. ``chance``: the jitter of pauses."""
 
     def __init__(
         self,
         name: str,
         members: Sequence[Member],
         balance: Balance,
+        how: Persistence,
         *,
-        retries: int,
         meter: EndpointMeter,
         clock: Clock,
+        chance: random.Random,
     ) -> None:
-        self._name, self._members, self._balance = name, members, balance
-        self._retries, self._meter, self._clock = retries, meter, clock
-        self._signature = Signature(())
-        self._datatypes: dict[str, DataType] = {}
-        self._why = [""] * len(members)
-        self._timers: dict[int, asyncio.TimerHandle] = {}
-        self._probes: set[asyncio.Task[None]] = set()
-        self._queue = _Queue()
+        self._name, self._members, self._balance, self._how = name, members, balance, how
+        self._meter, self._clock, self._chance = meter, clock, chance
+        self._places = Places()
+        outliers = Outliers(balance.seats, how.outlying)
+        addresses = Addresses(name, members, balance, outliers, meter, clock)
+        self._left_out = LeftOut(addresses, self._describe, self._places.all)
+        self._hedging = Hedging(how.hedge, addresses, self._places)
+        places = self._places
+        self._asking = Asking(addresses, self._left_out, places.next, places.all, self._hedging.took)
+        self._budget = Budget(how.budget if how.retries else 0.0)
         self.platform = ""
 
     async def open(self) -> Signature:
@@ -110,145 +88,100 @@ class Fleet:
         known = [(at, one) for at, one in enumerate(answers) if isinstance(one, Signature)]
         if not known:
             raise _none(self._name, self._members, answers)
-        first, self._signature = known[0]
+        first, signature = known[0]
         for at, other in known[1:]:
-            if told := difference(self._signature, other):
+            if told := difference(signature, other):
                 one, two = self._members[first].address, self._members[at].address
                 raise BrokenModel(f"{two} serves another model than {one}: {told}; give each an endpoint of its own")
-        self._datatypes = {spec.name: spec.datatype for spec in self._signature.inputs}
-        self._check = checking(self._signature)
+        self._left_out.signature = signature
+        self._asking.takes(signature)
         for at, error in enumerate(answers):
             if isinstance(error, BaseException):
-                self._out(at, self._balance.eject(at, self._clock.now()), str(error))
-        return self._signature
+                self._left_out.out(at, self._balance.eject(at, self._clock.now(), UNWELL), str(error))
+        return signature
 
-    async def infer(self, inputs: Tensors, parameters: Parameters, rows: int, deadline: float) -> Tensors:
-        """Ask one of them, and another when there is no answer. ``deadline``: absolute; the caller ends the wait."""
-        avoid: set[int] = set()
-        last: FairleadError = Unavailable(
-            f"every address of {self._name!r} serves another model now; /readyz says what differs",
-            retry_after=max(1.0, self._balance.soonest(self._clock.now())),
-        )
-        while self._balance.possible(avoid):
-            at = self._balance.choose(self._clock.now(), avoid)
-            if at is None:
-                await self._queue.place()
-                continue
+    async def infer(self, asked: Asked, *, again: bool = True) -> Tensors:
+        """Ask one of them, and try again when there is no answer; the caller ends the wait at the deadline.
+
+        ``again``: whether an error of the model is shown to another address too. Raises CircuitOpen while all are out.
+        """
+        self._budget.call(self._clock.now())
+        at = await self._place(asked)
+        retry = pauses = 0
+        while True:
             try:
-                return await self._once(at, inputs, parameters, rows, deadline)
-            except Unreached as error:
-                avoid.add(at)
-                wait = max(1.0, error.retry_after or self._balance.soonest(self._clock.now()))
-                last = Unavailable(f"{self._members[at].address} does not answer: {error}", retry_after=wait)
-            if len(avoid) > self._retries:
-                break
-        raise last
+                return await self._hedging.ask(self._asking, at, asked)
+            except (Unreached, QueueFull, ModelFailed) as error:
+                last = self._final(at, error)
+                wait = self._wait(error, asked, pauses, again=again) if retry < self._how.retries else None
+                if wait is None:
+                    raise last from None
+            if not self._budget.take(self._clock.now()):
+                self._meter.retry("budget")
+                raise last
+            self._meter.retry("sent")
+            retry += 1
+            if wait:
+                pauses += 1
+                asked.tried.clear()
+                await asyncio.sleep(wait)
+            at = await self._place(asked, last)
 
     def report(self) -> None:
         for member, seat in zip(self._members, self._balance.seats, strict=True):
             self._meter.upstream(member.address, seat.in_flight, seat.state in (State.OUT, State.ALIEN))
 
     def troubles(self) -> list[str]:
-        now = self._clock.now()
-        found = []
-        for at, (member, seat) in enumerate(zip(self._members, self._balance.seats, strict=True)):
-            what = f"upstream {member.address} of {self._name!r}"
-            if seat.state is State.OUT:
-                found.append(f"{what} is left out for {max(0.0, seat.until - now):.0f} seconds: {self._why[at]}")
-            elif seat.state is State.ALIEN:
-                found.append(f"{what} serves another model and is left out until it agrees: {self._why[at]}")
-        return found
+        return self._left_out.troubles()
 
     def close(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        for task in self._probes:
-            task.cancel()
+        self._left_out.close()
         for member in self._members:
             member.transport.close()
 
-    async def _once(self, at: int, inputs: Tensors, parameters: Parameters, rows: int, deadline: float) -> Tensors:
-        member, balance, clock = self._members[at], self._balance, self._clock
-        outcome, out, why, started = "cancelled", 0.0, "", clock.now()
-        try:
-            given = await member.transport.infer(inputs, self._datatypes, parameters, deadline - started)
-            outputs = self._check(given, rows)
-        except (asyncio.CancelledError, DeadlineExceeded, Unreached) as error:
-            now = clock.now()
-            if now >= deadline - _CLOSE or isinstance(error, DeadlineExceeded):
-                outcome, why = "timeout", "it did not answer in time"
-                out = balance.timed_out(at, now, now - started)
-                if isinstance(error, Unreached):
-                    raise DeadlineExceeded(f"{member.address} did not answer in time: {error}") from None
-            elif isinstance(error, Unreached):
-                outcome, why = "unreached", str(error)
-                out = balance.failed(at, now)
-            else:
-                balance.dropped(at)
-            raise
-        except Garbled as error:
-            outcome, why = "garbled", str(error)
-            out = balance.failed(at, clock.now())
-            raise Misanswered(f"{member.address} broke the protocol: {error}") from None
-        except FairleadError as error:
-            outcome = self._refused(at, error)
-            raise type(error)(f"{member.address}: {error}", retry_after=error.retry_after) from None
-        except BaseException:
-            balance.dropped(at)
-            outcome = "failed"
-            raise
-        else:
-            outcome, now = "ok", clock.now()
-            self._answered(at, now, now - started)
-            return outputs
-        finally:
-            self._meter.upstream_asked(member.address, outcome)
-            self._queue.next()
-            if out:
-                self._out(at, out, why)
+    async def _place(self, asked: Asked, last: FairleadError | None = None) -> int:
+        """A place at one of those that were not tried since the last pause. ``last``: why it was not answered yet."""
+        while True:
+            at = self._balance.choose(self._clock.now(), asked.tried)
+            if at is not None:
+                return at
+            if not self._balance.able(asked.tried):
+                raise last or self._nobody()
+            await self._places.place()
 
-    def _refused(self, at: int, error: FairleadError) -> str:
-        """An answer that is an error."""
-        if isinstance(error, QueueFull):
-            self._balance.dropped(at)
-            return "refused"
-        self._answered(at, self._clock.now(), None)
-        return "invalid" if isinstance(error, InputError) else "failed"
+    def _wait(
+        self, error: Unreached | QueueFull | ModelFailed, asked: Asked, pauses: int, *, again: bool
+    ) -> float | None:
+        """Seconds until it may be asked again, 0 where another address is asked; None: it may not, or is too late."""
+        sent = not isinstance(error, Unreached) or error.sent
+        if sent and not self._how.idempotent and not isinstance(error, QueueFull):
+            return None
+        if isinstance(error, ModelFailed) and (isinstance(error, Misanswered) or not again):
+            return None
+        if self._balance.able(asked.tried):
+            return 0.0
+        if isinstance(error, ModelFailed) or not self._balance.able():
+            return None
+        left = asked.deadline - self._clock.now()
+        wait = self._how.backoff.pause(pauses, self._chance.random(), left, error.retry_after)
+        if wait is None:
+            self._meter.retry("deadline")
+        return wait
 
-    def _answered(self, at: int, now: float, seconds: float | None) -> None:
-        if self._balance.answered(at, now, seconds):  # there is room for more than the one that was its trial
-            self._queue.all()
+    def _final(self, at: int, error: Unreached | QueueFull | ModelFailed) -> FairleadError:
+        """What its callers are told when it is not tried again."""
+        if not isinstance(error, Unreached):
+            return error
+        after = max(1.0, error.retry_after or self._balance.soonest(self._clock.now()))
+        return Unavailable(f"{self._members[at].address} does not answer: {error}", retry_after=after)
 
-    # Those who are left out.
-
-    def _out(self, at: int, seconds: float, why: str) -> None:
-        self._why[at] = why
-        fields = {"endpoint": self._name, "address": self._members[at].address, "seconds": seconds, "why": why}
-        log.warning("upstream left out", extra={"fields": fields})
-        if at in self._timers:
-            self._timers[at].cancel()
-        self._timers[at] = asyncio.get_running_loop().call_later(seconds, self._look, at)
-        self._queue.all()  # who is left may have room
-
-    def _look(self, at: int) -> None:
-        if self._balance.seats[at].state in (State.OUT, State.ALIEN):
-            task = asyncio.get_running_loop().create_task(self._probe(at))
-            self._probes.add(task)
-            task.add_done_callback(self._probes.discard)
-
-    async def _probe(self, at: int) -> None:
-        """Is it well, and is its model still the same?"""
-        try:
-            theirs = await self._describe(at)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is asked again
-            self._out(at, self._balance.eject(at, self._clock.now()), str(error))
-            return
-        if told := difference(self._signature, theirs):
-            self._out(at, self._balance.alien(at, self._clock.now()), told)
-            return
-        self._balance.well(at)
-        log.info("upstream tried", extra={"fields": {"endpoint": self._name, "address": self._members[at].address}})
-        self._queue.all()
+    def _nobody(self) -> FairleadError:
+        after = max(1.0, self._balance.soonest(self._clock.now()))
+        if all(seat.state is State.ALIEN for seat in self._balance.seats):
+            told = f"every address of {self._name!r} serves another model now; /readyz says what differs"
+            return Unavailable(told, retry_after=after)
+        told = f"every address of {self._name!r} is left out, and one is asked again in {after:.0f} seconds"
+        return CircuitOpen(f"{told}; /readyz says why", retry_after=after)
 
     async def _describe(self, at: int) -> Signature:
         member = self._members[at]

@@ -29,8 +29,8 @@ WRONG = {
     " endpoints",
     MINIMAL + "\nredis: null": "f.yaml:2: redis is not honoured by this release; leave it out",
     "server: {grpc_prt: 8081}\n" + MINIMAL: "f.yaml:1: server.grpc_prt is not known; did you mean grpc_port?",
-    "endpoints:\n  churn:\n    model: m\n    resilience: {retries: 2}": (
-        "f.yaml:4: endpoints.churn.resilience is not honoured by this release; leave it out"
+    "endpoints:\n  churn:\n    model: m\n    resilience: {retires: 2}": (
+        "f.yaml:4: endpoints.churn.resilience.retires is not known; did you mean retries?"
     ),
     "endpoints: {chat: {model: m, monitor: {psi: {warn: 0.1}}}}": (
         "f.yaml:1: endpoints.chat.monitor.psi is not honoured by this release; leave it out"

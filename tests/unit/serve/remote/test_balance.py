@@ -1,4 +1,4 @@
-"""Two drawn and the better one taken; who fails is left out, never all of them."""
+"""Two drawn and the better one taken; who fails is left out, and while all are out nobody is asked."""
 
 from __future__ import annotations
 
@@ -103,25 +103,59 @@ def test_having_been_well_for_long_enough_forgives() -> None:
     assert balance.seats[0].ejections == 0
 
 
-def test_when_all_are_out_the_one_that_is_back_soonest_is_tried_and_returns_when_it_answers() -> None:
+def test_while_all_are_out_nobody_is_asked_and_a_late_answer_changes_nothing() -> None:
     balance = made()
+    balance.seats[0].in_flight += 1
     fail(balance, 0, 0.0, 3)
     fail(balance, 1, 5.0, 3)
-    assert balance.choose(6.0) == 0
-    assert balance.choose(6.0, {0}) == 1
+    assert balance.choose(6.0) is None
+    assert not balance.able()
+    assert balance.soonest(6.0) == 4
     balance.answered(0, 6.0, 0.01)
-    assert balance.seats[0].state is State.IN
+    assert balance.seats[0].state is State.OUT
+
+
+def test_when_nobody_is_left_those_who_did_not_answer_are_asked_sooner() -> None:
+    balance = made(3)
+    fail(balance, 0, 0.0, 3)
+    assert balance.outlier(1, 0.0, "errors") == 0.0  # one of three is out already
+    fail(balance, 1, 0.0, 3)
+    assert balance.hasten(0.0) == []
+    balance.alien(2, 0.0)
+    assert balance.hasten(1.0) == [(0, 1.0), (1, 1.0)]
+    assert balance.hasten(1.0) == []
+    assert balance.soonest(1.0) == 1
+
+
+def test_who_is_left_out_for_its_errors_keeps_its_whole_time() -> None:
+    balance = made(1)
+    assert balance.outlier(0, 0.0, "errors") == 10
+    assert balance.hasten(0.0) == []
+
+
+def test_what_it_said_of_coming_again_is_the_least() -> None:
+    balance = made(failures=1)
+    balance.seats[0].in_flight += 1
+    assert balance.failed(0, 0.0, 25.0) == 25
+    balance.seats[1].in_flight += 1
+    assert balance.failed(1, 0.0, 5.0) == 10
+
+
+@pytest.mark.parametrize(("count", "most", "out"), [(1, 0.5, 1), (2, 0.5, 1), (5, 0.5, 2), (5, 0.1, 1), (4, 1.0, 4)])
+def test_outliers_are_left_out_until_so_many_are(count: int, most: float, out: int) -> None:
+    balance = Balance(count, 8, 3, 10.0, random.Random(1), most)
+    assert [balance.outlier(at, 0.0, "slow") > 0 for at in range(count)] == [True] * out + [False] * (count - out)
+    assert balance.outlier(0, 0.0, "slow") == 0  # it is out
 
 
 def test_who_serves_another_model_is_never_asked() -> None:
     balance = made()
     assert balance.alien(0, 0.0) == 10
-    fail(balance, 1, 0.0, 3)
     assert balance.choose(0.0) == 1
-    assert not balance.possible({1})
+    assert not balance.able({1})
     assert balance.choose(0.0, {1}) is None
     balance.well(0)
-    assert balance.possible({1})
+    assert balance.able({1})
 
 
 @pytest.mark.parametrize(
@@ -151,15 +185,38 @@ def test_who_never_answers_in_time_is_ejected_however_long_that_goes_on() -> Non
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["ask", "ok", "error", "fail", "late", "drop", "well", "alien", "wait"]), st.integers(0, 4)
+        st.sampled_from(["ask", "ok", "error", "fail", "late", "drop", "well", "alien", "outlier", "wait"]),
+        st.integers(0, 4),
     ),
     max_size=200,
 )
 
 
+def asked(balance: Balance, now: float, limit: int) -> list[int]:
+    """Who was chosen, if anybody has room."""
+    room = {State.IN: limit, State.TRIAL: 1, State.OUT: 0, State.ALIEN: 0}
+    chosen = balance.choose(now)
+    if chosen is None:
+        assert all(seat.in_flight >= room[seat.state] for seat in balance.seats)
+        return []
+    assert balance.seats[chosen].in_flight <= room[balance.seats[chosen].state]
+    return [chosen]
+
+
+def ended(balance: Balance, one: int, what: str, now: float, at: int) -> None:
+    if what in ("ok", "error"):
+        balance.answered(one, now, 0.01 * at if what == "ok" else None)
+    elif what == "fail":
+        assert 0 <= balance.failed(one, now) <= LONGEST
+    elif what == "late":
+        balance.timed_out(one, now, 0.1 * at)
+    else:
+        balance.dropped(one)
+
+
 @given(steps, st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**32))
 @settings(deadline=None)
-def test_whatever_happens_the_counts_hold_and_somebody_is_asked(
+def test_whatever_happens_the_counts_hold_and_only_those_who_are_in_are_asked(
     steps: list[tuple[str, int]], count: int, limit: int, seed: int
 ) -> None:
     balance = made(count, limit, 2, 1.0, seed)
@@ -167,16 +224,10 @@ def test_whatever_happens_the_counts_hold_and_somebody_is_asked(
     now = 0.0
     for what, at in steps:
         if what == "ask":
-            chosen = balance.choose(now)
-            full = all(seat.in_flight >= limit for seat in balance.seats if seat.state is not State.ALIEN)
-            trial = any(seat.state is State.TRIAL for seat in balance.seats)
-            able = [seat for seat in balance.seats if seat.state in (State.IN, State.TRIAL)]
-            if chosen is None:  # nobody has room, or those who could are full or on trial
-                assert full or trial or (able and all(seat.in_flight >= limit for seat in able))
-            else:
-                assert balance.seats[chosen].state is not State.ALIEN
-                assert not able or balance.seats[chosen] in able
-                open_.append(chosen)
+            open_ += asked(balance, now, limit)
+        elif what == "outlier" and at < count:
+            out = sum(seat.state is State.OUT for seat in balance.seats)
+            assert not balance.outlier(at, now, "errors") or out < max(1, count // 2)
         elif what == "wait":
             now += at
         elif what == "well" and at < count:
@@ -184,18 +235,10 @@ def test_whatever_happens_the_counts_hold_and_somebody_is_asked(
         elif what == "alien" and at < count:
             balance.alien(at, now)
         elif open_ and what in ("ok", "error", "fail", "late", "drop"):
-            one = open_.pop(at % len(open_))
-            if what in ("ok", "error"):
-                balance.answered(one, now, 0.01 * at if what == "ok" else None)
-            elif what == "fail":
-                assert 0 <= balance.failed(one, now) <= LONGEST
-            elif what == "late":
-                balance.timed_out(one, now, 0.1 * at)
-            else:
-                balance.dropped(one)
+            ended(balance, open_.pop(at % len(open_)), what, now, at)
         assert [seat.in_flight for seat in balance.seats] == [open_.count(one) for one in range(count)]
         assert all(seat.in_flight <= limit for seat in balance.seats)
-        assert balance.possible() == any(seat.state is not State.ALIEN for seat in balance.seats)
+        assert balance.able() == any(seat.state in (State.IN, State.TRIAL) for seat in balance.seats)
         assert 0 <= balance.soonest(now) <= LONGEST
 
 

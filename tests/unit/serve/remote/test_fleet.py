@@ -13,8 +13,11 @@ from fairlead.contracts.errors import FairleadError, Unavailable
 from fairlead.contracts.types import DataType, Parameters, Signature, Tensors, TensorSpec
 from fairlead.contracts.upstream import Address, Described, Place, Unreached
 from fairlead.kit.clock import SystemClock
+from fairlead.serve.remote.asking import Asked
 from fairlead.serve.remote.balance import Balance, State
-from fairlead.serve.remote.fleet import Fleet, Member
+from fairlead.serve.remote.fleet import Fleet, Persistence
+from fairlead.serve.remote.left_out import Member
+from fairlead.serve.resilience.backoff import Backoff
 from fairlead.testing.models import EchoModel
 from fairlead.testing.sinks import MemoryMeter
 from fairlead.testing.upstreams import MemoryTransport
@@ -34,6 +37,10 @@ class Held(MemoryTransport):
         return await super().infer(inputs, datatypes, parameters, seconds)
 
 
+def fleet_of(members: list[Member], balance: Balance, how: Persistence) -> Fleet:
+    return Fleet("m", members, balance, how, meter=MemoryMeter(), clock=SystemClock(), chance=random.Random(1))
+
+
 def made(count: int = 1, limit: int = 1, failures: int = 1, retries: int = 1) -> tuple[Fleet, list[Held], Balance]:
     balance = Balance(count, limit, failures, 1000.0, random.Random(1))
     transports = [Held(Place(Address("memory", str(at), 0), "m"), {"m": EchoModel()}) for at in range(count)]
@@ -41,12 +48,12 @@ def made(count: int = 1, limit: int = 1, failures: int = 1, retries: int = 1) ->
         one.release = asyncio.Event()
         one.release.set()
     members = [Member(f"memory://{at}", one) for at, one in enumerate(transports)]
-    fleet = Fleet("m", members, balance, retries=retries, meter=MemoryMeter(), clock=SystemClock())
-    return fleet, transports, balance
+    how = Persistence(retries, Backoff(0.001, 0.001, 0.0))
+    return fleet_of(members, balance, how), transports, balance
 
 
 def ask(fleet: Fleet) -> asyncio.Task[Tensors]:
-    return asyncio.ensure_future(fleet.infer(ONE, {}, 1, SystemClock.now() + 60))
+    return asyncio.ensure_future(fleet.infer(Asked(ONE, {}, 1, SystemClock.now() + 60)))
 
 
 async def turns(count: int = 5) -> None:
@@ -104,15 +111,17 @@ async def test_those_who_wait_for_the_one_that_goes_out_are_sent_to_another() ->
     assert one.closed == other.closed == 1
 
 
-@pytest.mark.parametrize(("retries", "asked"), [(0, 1), (1, 2), (5, 3)])
-async def test_a_request_is_sent_to_so_many_other_addresses_and_each_once(retries: int, asked: int) -> None:
+@pytest.mark.parametrize(("retries", "asked"), [(0, 1), (1, 2), (2, 3), (5, 6)])
+async def test_a_request_is_sent_so_often_to_others_first_and_then_to_the_same(retries: int, asked: int) -> None:
     fleet, all_, balance = made(3, failures=100, retries=retries)
     await fleet.open()
     for one in all_:
         one.down = "it is gone"
     with pytest.raises(Unavailable, match="does not answer: it is gone") as raised:
         await ask(fleet)
-    assert sum(seat.failures for seat in balance.seats) == asked
+    counts = [seat.failures for seat in balance.seats]
+    assert sum(counts) == asked
+    assert max(counts) - min(counts) <= 1
     assert raised.value.retry_after == 1
     fleet.close()
 
@@ -122,13 +131,13 @@ async def test_when_all_of_them_serve_another_model_it_is_said() -> None:
     await fleet.open()
     other = Signature((TensorSpec("z", DataType.FP64, (-1, 2)),), (TensorSpec("y", DataType.FP64, (-1, 2)),))
     there._models = {"m": EchoModel(other)}
-    fleet._balance.eject(0, SystemClock.now())
-    await fleet._probe(0)
+    fleet._balance.eject(0, SystemClock.now(), "failures")
+    await fleet._left_out.probe(0)
     assert "serves another model and is left out until it agrees: its inputs are z, not x" in fleet.troubles()[0]
     with pytest.raises(Unavailable, match="every address of 'm' serves another model now"):
         await ask(fleet)
     there._models = {"m": EchoModel()}
-    await fleet._probe(0)
+    await fleet._left_out.probe(0)
     await ask(fleet)
     assert fleet.troubles() == []
     fleet.close()
@@ -141,8 +150,8 @@ async def test_one_that_is_still_down_when_it_is_asked_is_left_out_for_longer() 
     with pytest.raises(FairleadError):
         await ask(fleet)
     there.down = "it is still gone"
-    await fleet._probe(0)
-    assert fleet.troubles() == ["upstream memory://0 of 'm' is left out for 2000 seconds: it is still gone"]
+    await fleet._left_out.probe(0)
+    assert fleet.troubles() == ["upstream memory://0 of 'm' is left out for 100 seconds: it is still gone"]
     assert balance.seats[0].ejections == 2
     with pytest.raises(Unreached):
         await there.describe()
@@ -152,7 +161,7 @@ async def test_one_that_is_still_down_when_it_is_asked_is_left_out_for_longer() 
 async def test_once_its_trial_is_over_all_who_waited_are_sent() -> None:
     fleet, (there,), balance = made(limit=4)
     await fleet.open()
-    balance.eject(0, SystemClock.now())
+    balance.eject(0, SystemClock.now(), "failures")
     balance.well(0)
     there.release.clear()
     begun = [ask(fleet) for _ in range(5)]
@@ -182,7 +191,7 @@ class Odd(Held):
 async def test_one_that_breaks_what_asks_it_is_asked_again() -> None:
     balance = Balance(1, 1, 1, 0.01, random.Random(1))
     there = Odd(Place(Address("memory", "0", 0), "m"), {"m": EchoModel()})
-    fleet = Fleet("m", [Member("memory://0", there)], balance, retries=1, meter=MemoryMeter(), clock=SystemClock())
+    fleet = fleet_of([Member("memory://0", there)], balance, Persistence())
     await fleet.open()
     there.release = asyncio.Event()
     there.release.set()

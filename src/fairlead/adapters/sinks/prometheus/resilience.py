@@ -1,4 +1,4 @@
-"""What is measured of fallbacks, breakers and retries."""
+"""What is measured of fallbacks and breakers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,6 @@ class Resilience:
             (*labels, "rung", "code"),
             registry=registry,
         )
-        self._retries = Counter(
-            "fairlead_retries",
-            "Calls that could be tried again: sent, or not for budget or deadline.",
-            (*labels, "outcome"),
-            registry=registry,
-        )
         self._changes = Counter(
             "fairlead_breaker_changes",
             "Times that the breaker became open, half_open or closed.",
@@ -34,9 +28,6 @@ class Resilience:
 
     def fell_back(self, endpoint: str, version: str, rung: str, code: str) -> None:
         self._fallbacks.labels(endpoint, version, rung, code).inc()
-
-    def retry(self, endpoint: str, version: str, outcome: str) -> None:
-        self._retries.labels(endpoint, version, outcome).inc()
 
     def breaker(self, endpoint: str, version: str, state: str) -> None:
         self._changes.labels(endpoint, version, state).inc()

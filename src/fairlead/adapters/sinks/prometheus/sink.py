@@ -119,6 +119,9 @@ class _Meter:
         self.upstream = functools.partial(upstreams.now, *key)
         """``address, in_flight, out``, as the contract says."""
         self.upstream_asked = functools.partial(upstreams.asked, *key)
+        self.ejected = functools.partial(upstreams.ejected, *key)
+        self.retry = functools.partial(upstreams.retry, *key)
+        self.hedge = functools.partial(upstreams.hedge, *key)
         """``address, outcome``, as the contract says."""
         self.wanted = functools.partial(own.wanted, *key)
         """``replicas``, as the contract says."""
@@ -140,8 +143,6 @@ class _Meter:
         """``rung, code``, as the contract says."""
         self.breaker = functools.partial(resilience.breaker, *key)
         """``state``, as the contract says."""
-        self.retry = functools.partial(resilience.retry, *key)
-        """``outcome``, as the contract says."""
 
     def failed(self, code: str, seconds: float) -> None:
         self.codes[code] = self.codes.get(code, 0) + 1

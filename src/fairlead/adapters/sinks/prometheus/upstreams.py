@@ -25,6 +25,24 @@ class Upstreams:
             (*labels, "outcome"),
             registry=registry,
         )
+        self._ejected = Counter(
+            "fairlead_upstream_ejections",
+            "Times that an address was left out, by reason: failures, errors, slow, unwell or other_model.",
+            (*labels, "reason"),
+            registry=registry,
+        )
+        self._retries = Counter(
+            "fairlead_retries",
+            "Calls that could be tried again, by outcome: sent, or not for want of budget or deadline.",
+            ("endpoint", "version", "outcome"),
+            registry=registry,
+        )
+        self._hedges = Counter(
+            "fairlead_hedges",
+            "Second requests by outcome: sent, or not for want of budget; won: answered first.",
+            ("endpoint", "version", "outcome"),
+            registry=registry,
+        )
         self._known: dict[tuple[str, ...], Counter] = {}
 
     def now(self, endpoint: str, version: str, address: str, in_flight: int, out: bool) -> None:
@@ -36,3 +54,12 @@ class Upstreams:
         if key not in self._known:
             self._known[key] = self._asked.labels(*key)
         self._known[key].inc()
+
+    def ejected(self, endpoint: str, version: str, address: str, reason: str) -> None:
+        self._ejected.labels(endpoint, version, address, reason).inc()
+
+    def retry(self, endpoint: str, version: str, outcome: str) -> None:
+        self._retries.labels(endpoint, version, outcome).inc()
+
+    def hedge(self, endpoint: str, version: str, outcome: str) -> None:
+        self._hedges.labels(endpoint, version, outcome).inc()

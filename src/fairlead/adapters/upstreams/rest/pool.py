@@ -15,10 +15,13 @@ _IDLE_SECONDS: Final = 30.0
 
 
 class Pool:
-    """As many connections as there are requests at once, which is for the caller to bound."""
+    """As many connections as there are requests at once, which is for the caller to bound.
 
-    def __init__(self, address: Address, tls: ssl.SSLContext | None, largest: int) -> None:
-        self._address, self._tls, self._largest = address, tls, largest
+    ``again``: whether a request may be sent twice.
+    """
+
+    def __init__(self, address: Address, tls: ssl.SSLContext | None, largest: int, *, again: bool = True) -> None:
+        self._address, self._tls, self._largest, self._again = address, tls, largest, again
         self._idle: list[Link] = []
         self._closed = False
 
@@ -31,7 +34,8 @@ class Pool:
             try:
                 return await self._over(kept, request)
             except Stale:
-                continue
+                if not self._again:
+                    raise Unreached("it closed the connection before it answered") from None
         return await self._over(await self._connect(), request)
 
     def close(self) -> None:
@@ -64,7 +68,8 @@ class Pool:
                 made = partial(Link, self._largest)
                 _, link = await loop.create_connection(made, to.host, to.port, ssl=self._tls)
         except TimeoutError:
-            raise Unreached(f"there is no connection within {CONNECT_SECONDS:g} seconds") from None
+            raise Unreached(f"there is no connection within {CONNECT_SECONDS:g} seconds", sent=False) from None
         except (OSError, ssl.SSLError, UnicodeError) as error:
-            raise Unreached(f"there is no connection: {str(error)[:150] or type(error).__name__}") from None
+            told = str(error)[:150] or type(error).__name__
+            raise Unreached(f"there is no connection: {told}", sent=False) from None
         return link

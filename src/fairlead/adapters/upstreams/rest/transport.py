@@ -66,7 +66,7 @@ class RestTransport:
     def __init__(self, place: Place) -> None:
         address = place.address
         tls = ssl.create_default_context(cafile=place.ca or None) if address.scheme == "https" else None
-        self._pool = Pool(address, tls, place.largest)
+        self._pool = Pool(address, tls, place.largest, again=place.idempotent)
         version = f"/versions/{quote(place.version, safe='')}" if place.version else ""
         self._server = f"{address.prefix}/v2"
         self._model = f"{self._server}/models/{quote(place.model, safe='')}{version}"
