@@ -14,7 +14,7 @@ from fairlead.monitor.cbpe import Estimate, check_calibration, estimate
 from fairlead.monitor.decay import Decayed
 from fairlead.monitor.degraded import parted
 from fairlead.monitor.labels import Frame, Joined, answered, join, mature, maturity
-from fairlead.monitor.metrics import HIGHER, Answers, measure
+from fairlead.monitor.metrics import HIGHER, Answers, Measure, measure
 from fairlead.monitor.outputs import Task, guess, predictions, read_answers
 from fairlead.monitor.performance import Period, Watch, observe, over_time
 from fairlead.monitor.report import Labels, RungView
@@ -62,36 +62,37 @@ def judged(
     baseline = kept_baseline(state, model, version)
     told = _labels(joined, until_ms)
     found = Judged(labels=told)
+    task = baseline.task if baseline else None
     if len(joined):
         try:
             task = baseline.task if baseline else guess(frame, joined.label)
             found = _measured(joined, task, baseline, until_ms)
         except UsageError as error:
             notes.append(f"Performance cannot be measured: {error}.")
-    rungs = _rungs(fell, labels, baseline, found.metric) if len(fell["row"]) else ()
+    rungs = _rungs(fell, labels, task, found.metric) if len(fell["row"]) else ()
     return replace(found, labels=told, rungs=rungs, notes=(*notes, *found.notes))
 
 
-def _rungs(fell: Frame, labels: list[KnownLabel], baseline: Baseline | None, metric: str) -> tuple[RungView, ...]:
+def _rungs(fell: Frame, labels: list[KnownLabel], task: Task | None, metric: str) -> tuple[RungView, ...]:
     """How well each fallback answered, by the metric that the model is judged by."""
     joined = join(fell, labels)
-    task = None
-    if len(joined):
-        try:
-            task = baseline.task if baseline else guess(fell, joined.label)
-        except UsageError:  # the outputs tell no decision: only counts are known
-            task = None
-    names = joined.frame["degraded"]
+    names = fell["degraded"]
     found = []
     for name in sorted({str(one) for one in names.tolist()}):
         rows = int(np.count_nonzero(names == name))
         part = joined.where(joined.column("degraded") == name) if len(joined) else joined
-        measured = None
-        if task is not None and len(part):
-            answers = read_answers(part, task).answers
-            measured = measure(metric or ("accuracy" if task.classes else "mae"), answers) if len(answers) else None
-        found.append(RungView(name, rows, len(part), measured))
+        found.append(RungView(name, rows, len(part), _measure(part, task, metric) if len(part) else None))
     return tuple(found)
+
+
+def _measure(part: Joined, task: Task | None, metric: str) -> Measure | None:
+    """None where the outputs tell nothing that a label could be held against."""
+    try:
+        task = task or guess(part.frame, part.label)
+        answers = read_answers(part, task).answers
+        return measure(metric or ("accuracy" if task.classes else "mae"), answers) if len(answers) else None
+    except UsageError:
+        return None
 
 
 def _labels(joined: Joined, until_ms: int) -> Labels:
