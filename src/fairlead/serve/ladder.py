@@ -17,6 +17,7 @@ from fairlead.contracts.types import Reply
 from fairlead.kit.clock import Clock
 from fairlead.serve.call import NEVER, Call
 from fairlead.serve.endpoint import Live
+from fairlead.serve.line import Stage, compiled
 from fairlead.serve.resilience.breaker import REFUSED, Breaker, State
 from fairlead.serve.resilience.budget import Budget
 from fairlead.serve.resilience.policy import Safety, stands_in, tried_again
@@ -273,12 +274,19 @@ class Flight:
 
 
 def around(
-    live: Live, safety: Safety, rungs: Sequence[Rung], *, clock: Clock, loop: asyncio.AbstractEventLoop, **more: Any
+    live: Live,
+    safety: Safety,
+    rungs: Sequence[Rung],
+    *,
+    clock: Clock,
+    loop: asyncio.AbstractEventLoop,
+    first: Sequence[Stage] = (),
+    **more: Any,
 ) -> Ladder:
-    """Make a version safe: its calls go this way from now on."""
+    """Make a version safe: its calls go this way from now on. ``first``: stages that a call passes once, before it."""
     ladder = Ladder(live, safety, rungs, clock=clock, loop=loop, **more)
-    live.enter = ladder.enter
-    live.held.append(ladder.flights)
+    live.enter, held = compiled(first, ladder.enter, loop, clock)
+    live.held += [held, ladder.flights]
     return ladder
 
 

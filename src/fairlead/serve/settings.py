@@ -102,6 +102,7 @@ class EndpointSettings:
     ``env``: which libraries the model runs with, one of ``ENVIRONMENTS``: those of the server, or its own.
     ``providers``: execution providers or devices by name (``cuda``); none: the CPU.
     ``replicas``: how many processes come and go; None: ``processes`` of them, or none, always.
+    ``guarded``: something stands in for the model when it is late, so ``auto`` never runs it on the event loop.
     """
 
     max_rows: int = 0
@@ -117,6 +118,7 @@ class EndpointSettings:
     providers: tuple[str, ...] = ()
     env: str = "current"
     replicas: Scaling | None = None
+    guarded: bool = False
 
     def __post_init__(self) -> None:
         _between("max rows", self.max_rows, 0, 1_000_000)

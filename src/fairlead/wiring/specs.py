@@ -142,6 +142,7 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         providers=endpoint.providers,
         env=endpoint.env,
         replicas=scaling(endpoint.replicas),
+        guarded=bool(endpoint.resilience.fallback),
     )
 
 
