@@ -86,7 +86,7 @@ def _check_endpoint(where: str, name: str, other: str, known: list[str]) -> None
     if other == name:
         raise UsageError(f"{where} is the endpoint itself; name another one, or a version")
     if other not in known:
-        raise UsageError(f"{where} names the endpoint {other!r}{nearest(other, known)}; there is none")
+        raise UsageError(f"{where} names the endpoint {other!r}, and there is none{nearest(other, known)}")
 
 
 def _check_version(where: str, endpoint: Endpoint, version: str) -> None:
