@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +84,11 @@ def write(folder: Path, workers: int = 1) -> None:
     (folder / "fairlead.yaml").write_text(SPEC.format(workers=workers))
 
 
+def failures(up: Any) -> int:
+    """How often the model was asked and raised, as the log says."""
+    return sum(event["event"] == "model failed, a fallback answers" for event in up.events)
+
+
 @pytest.mark.slow
 def test_a_model_that_fails_has_answers_all_the_same_and_comes_back(run: Any, start: Any, tmp_path: Path) -> None:
     write(tmp_path)
@@ -94,8 +98,7 @@ def test_a_model_that_fails_has_answers_all_the_same_and_comes_back(run: Any, st
     """What is said of an answer, and its prediction id."""
     with httpx.Client(base_url=url, timeout=10) as client:
         assert ask(client, 1, 2)[:2] == (3.0, "")
-        for row in range(40):
-            kept.append(ask(client, 0.01 * row, 0.5)[1:])
+        kept += [ask(client, 0.01 * row, 0.5)[1:] for row in range(40)]
         (tmp_path / "broken").touch()
         value, degraded, _ = ask(client, 1, 2)
         assert (value, degraded) == (3.0, "cache")
@@ -104,28 +107,28 @@ def test_a_model_that_fails_has_answers_all_the_same_and_comes_back(run: Any, st
         kept += [ask(client, 7, 100 + row)[1:] for row in range(2)]
         assert [one for one, _ in kept[40:]] == ["value", "value"]
         assert client.get("/readyz").json()["troubles"] == ["endpoint 'big': version 1 fails; its breaker is open"]
-        said = Counter(event["event"] for event in up.events)
-        assert said["model failed, a fallback answers"] == 4
+        until(lambda: failures(up) == 4)
         value, degraded, _ = ask(client, 9, 9)
         assert (value, degraded) == (0.27, "value"), "open: the model is not asked"
-        with triton.InferenceServerClient(f"127.0.0.1:{_grpc(up)}") as grpc:
+        address = next(str(event["address"]) for event in up.events if event["event"] == "grpc")
+        with triton.InferenceServerClient(address) as grpc:
             tensor = triton.InferInput("x", [1, 2], "FP64").set_data_from_numpy(np.array([[8.0, 8.0]]))
             answer = grpc.infer("big", [tensor])
             assert answer.as_numpy("p").tolist() == [0.27]
             assert answer.get_response().parameters["degraded"].string_param == "value"
-        assert Counter(event["event"] for event in up.events)["model failed, a fallback answers"] == 4
         (tmp_path / "broken").unlink()
         (tmp_path / "small_broken").unlink()
         until(lambda: ask(client, 2, 2)[1] == "")
         assert client.get("/readyz").json() == {"ready": True, "live": True}
-        states = [event["state"] for event in up.events if event["event"] == "breaker"]
-        assert states[-2:] == ["half_open", "closed"]
+        until(lambda: [one["state"] for one in up.events if one["event"] == "breaker"][-2:] == ["half_open", "closed"])
         metrics = client.get("/metrics").text
         assert 'fairlead_fallbacks_total{code="model_failed",endpoint="big",rung="cache",version="1"} 1.0' in metrics
         assert 'fairlead_fallbacks_total{code="circuit_open",endpoint="big",rung="value",version="1"} ' in metrics
         assert 'fairlead_breaker_open{endpoint="big",version="1"} 0.0' in metrics
-        labels = [{"prediction_id": name, "value": 0.27 if one == "value" else 3.0} for one, name in kept]
-        assert client.post("/v1/feedback", json=labels).status_code == 200
+        labels = [{"prediction_id": name, "label": 0.27 if one == "value" else 3.0} for one, name in kept]
+        assert client.post("/v1/feedback", json={"endpoint": "big", "labels": labels}).json()["new"] == 42
+        states = until(lambda: [event["state"] for event in up.events if event["event"] == "breaker"])
+        assert failures(up) == states.count("open") + 3, "none but those that opened it, and probes"
     up.stop(signal.SIGINT)
     told = run("monitor", "report", "big", "--since", "1h", "--json")
     assert told.returncode == 0, told.stderr
@@ -134,17 +137,12 @@ def test_a_model_that_fails_has_answers_all_the_same_and_comes_back(run: Any, st
     assert set(rungs) == {"cache", "endpoint:small", "value"}
     assert (rungs["value"]["rows"], rungs["value"]["labelled"]) == (4, 2)
     assert rungs["value"]["measure"]["value"] == 0.0, "mean absolute error: the constant is what was true"
-    assert report["traffic"]["degraded"] == 6
+    assert report["traffic"]["degraded"] == sum(one["rows"] for one in rungs.values()) >= 6
     assert report["traffic"]["errors"] == 0
     assert report["labels"]["waiting"] == 0
     text = run("monitor", "report", "big", "--since", "1h").stdout
     assert "Fallbacks" in text
     assert "endpoint:small" in text
-
-
-def _grpc(up: Any) -> int:
-    (event,) = [event for event in up.events if event["event"] == "ready"]
-    return int(event["grpc"].rpartition(":")[2])
 
 
 @pytest.mark.slow
