@@ -80,6 +80,8 @@ class Ladder:
             return 0
         before = breaker.state
         ticket = breaker.admit(now)
+        if before is State.CLOSED:
+            return ticket
         if ticket == REFUSED:
             raise CircuitOpen(
                 f"endpoint {self.live.endpoint!r} failed too often and is left alone; try again later",

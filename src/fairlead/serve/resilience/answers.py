@@ -61,25 +61,19 @@ class Answers:
 
 def key_of(inputs: Tensors, parameters: Parameters, version: str, whom: str) -> bytes:
     """Two calls have one key only where everything is the same, to the bit and the type."""
-    digest = hashlib.blake2b(digest_size=32)
-    update = digest.update
-    update(_told((version, whom, len(inputs))))
-    for name in sorted(inputs):
+    told: list[Any] = [version, whom]
+    pieces = []
+    for name in sorted(inputs) if len(inputs) > 1 else inputs:
         array = inputs[name]
-        update(_told((name, array.dtype.str, array.shape)))
+        told += name, array.dtype.str, array.shape
         if array.dtype == object:
-            update(_told([(type(one).__name__, one) for one in array.reshape(-1).tolist()]))
-        else:
-            update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+            told.append([(type(one).__name__, one) for one in array.reshape(-1).tolist()])
+        else:  # its length follows from type and shape
+            pieces.append(array.tobytes())
     if parameters:
-        update(_told([(name, type(value).__name__, value) for name, value in sorted(parameters.items())]))
-    return digest.digest()
-
-
-def _told(values: Any) -> bytes:
-    """As Python writes it, which is never the same for two different values of these types; framed by its length."""
-    text = repr(values).encode("utf-8", "surrogatepass")
-    return b"%d:%b" % (len(text), text)
+        told.append([(name, type(value).__name__, value) for name, value in sorted(parameters.items())])
+    head = repr(told).encode("utf-8", "surrogatepass")  # no two different values of these types are written alike
+    return hashlib.blake2b(b"%d:%b%b" % (len(head), head, b"".join(pieces)), digest_size=32).digest()
 
 
 def _copy(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

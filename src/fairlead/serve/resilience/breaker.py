@@ -56,6 +56,7 @@ class Breaker:
         "_last",
         "_passed",
         "_policy",
+        "_rated",
         "_slow",
         "_ticket",
         "_until",
@@ -64,6 +65,7 @@ class Breaker:
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
+        self._rated = policy.failure_rate > 0 or policy.slow_call_rate > 0
         self.state = State.CLOSED
         self._ticket = 0
         """Of this state; another one after each change."""
@@ -130,6 +132,8 @@ class Breaker:
 
     def _count(self, failed: bool, slow: bool) -> None:
         self._in_a_row = self._in_a_row + 1 if failed else 0
+        if not self._rated:
+            return
         self._last.append((failed, slow))
         self._failed += failed
         self._slow += slow
@@ -142,7 +146,7 @@ class Breaker:
         policy, calls = self._policy, len(self._last)
         if 0 < policy.fail_max <= self._in_a_row:
             return True
-        if calls < policy.minimum_calls:
+        if not self._rated or calls < policy.minimum_calls:
             return False
         return _reached(policy.failure_rate, self._failed, calls) or _reached(policy.slow_call_rate, self._slow, calls)
 
