@@ -52,7 +52,7 @@ def up(
         file = specs.read(spec)
         if file.spec.project:
             log.configure(None, level, None, project=file.spec.project, **always)
-        return file, specs.plan(file.spec, specs.home(file.spec, home, tracking), access, insecure)
+        return file, specs.plan(file.spec, specs.home(file.spec, home, tracking), file, access, insecure)
 
     if worker_of:
         running.work(lambda: planned(worker=worker_of.partition(":")[0])[1], level, worker_of)

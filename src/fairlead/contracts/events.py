@@ -106,6 +106,14 @@ class Accepted:
     corrected: int = 0
 
 
+def by_fallback(frame: Mapping[str, Array]) -> Array:
+    """Which rows of ``EventStore.frame`` a fallback answered, wholly or in part: no evidence of the model itself."""
+    told = frame.get("degraded")
+    if told is None:
+        return np.zeros(len(next(iter(frame.values()), ())), bool)
+    return np.array([isinstance(one, str) and one != "" for one in told.tolist()], bool)
+
+
 class EventStore(Protocol):
     """Where prediction events go. ``append`` is called from one writer thread of each process; readers may be others.
 

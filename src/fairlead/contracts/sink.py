@@ -67,6 +67,12 @@ class EndpointMeter(Protocol):
     def step(self, step: str, code: str, seconds: float) -> None:
         """One step of a graph ended: ``code`` is ok, else why it has no answer, or a fallback's."""
 
+    def fell_back(self, rung: str, code: str) -> None:
+        """A fallback of the endpoint answered: which one, and the error that it stood in for."""
+
+    def breaker(self, state: str) -> None:
+        """The breaker is ``closed``, ``open`` or ``half_open`` from now on."""
+
 
 class WorkersMeter(Protocol):
     """Measures the worker processes of one server; kept by their supervisor."""

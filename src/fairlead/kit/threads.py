@@ -5,13 +5,18 @@ The pool of the standard library waits at exit for what runs in it, however long
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 log = logging.getLogger("fairlead.kit")
+
+T = TypeVar("T")
 
 
 class Threads:
@@ -45,3 +50,25 @@ class Threads:
                 log.exception("a task raised")
             del task  # what it holds is not kept until the next one comes
             self._idle.release()
+
+
+def apart(loop: asyncio.AbstractEventLoop, name: str, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    """Run what blocks, and is rare, in a thread of its own: whoever fills the shared pool does not hold it up."""
+    future: asyncio.Future[T] = loop.create_future()
+
+    def tell(outcome: Callable[[], None]) -> None:
+        if not future.done():
+            outcome()
+
+    def run() -> None:
+        try:
+            result = function(*args)
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told
+            outcome: Callable[[], None] = functools.partial(future.set_exception, error)
+        else:
+            outcome = functools.partial(future.set_result, result)
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+            loop.call_soon_threadsafe(tell, outcome)
+
+    threading.Thread(target=run, name=f"fairlead-{name}", daemon=True).start()
+    return future

@@ -18,6 +18,7 @@ from fairlead.contracts.events import Columns, Window
 from fairlead.contracts.state import StateStore
 from fairlead.kit.clock import Clock
 from fairlead.monitor.binning import Reference
+from fairlead.monitor.degraded import counted
 from fairlead.monitor.pairs import added, pairs
 from fairlead.monitor.sketches import Folder
 
@@ -54,6 +55,7 @@ class Collector:
 
     def record(self, batch: Sequence[Columns]) -> None:
         """Fold, and put when it is time. A store that does not answer is ``trouble``: nothing is lost by it yet."""
+        batch = [counted(columns) for columns in batch]
         folders = self._folders_of(batch)  # all before the first is folded: this may raise
         for key, columns in _together(batch):
             folders[key].add(columns)

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from fairlead.contracts.events import EventStore, Label
+from fairlead.contracts.events import EventStore, Label, by_fallback
 from fairlead.contracts.state import KnownLabel, StateStore
+from fairlead.monitor.degraded import parted
 
 Array = np.ndarray[Any, Any]
 Frame = Mapping[str, Array]
@@ -95,23 +96,25 @@ def history(known: KnownLabel) -> list[tuple[int, float | str]]:
 
 
 def join(
-    frame: Frame, labels: Iterable[KnownLabel], *, as_of_ms: int | None = None, entity: str = ENTITY, shown: int = 20
+    frame: Frame,
+    labels: Iterable[KnownLabel],
+    *,
+    as_of_ms: int | None = None,
+    entity: str = ENTITY,
+    shown: int = 20,
+    beside: Frame | None = None,
 ) -> Joined:
     """Labels to the rows that they are about; with ``as_of_ms``, only predictions and values known by then.
 
     A prediction id joins every row that has it: the champion's and the shadow's answer to one call. A business key
     joins through the column ``entity``; its ``row`` counts the rows of one call that have the key. Where a row has
     both, the label by prediction id counts. A row that the store holds twice (id, row, version and arm) is taken once.
+    ``beside``: rows that are joined elsewhere; their labels do not count as waiting.
     """
     until = _NEVER if as_of_ms is None else as_of_ms
     keep, repeated = _once(frame, until)
-    by_id: dict[tuple[str, int], list[int]] = {}
-    by_key: dict[tuple[str, int], list[int]] = {}
-    ids, numbers = frame["prediction_id"][keep].tolist(), frame["row"][keep].tolist()
-    for place, name, number in zip(keep.tolist(), ids, numbers, strict=True):
-        by_id.setdefault((str(name), int(number)), []).append(place)
-    if entity in frame:
-        _by_entity(frame, keep, entity, by_key)
+    by_id, by_key = _places(frame, keep, entity)
+    elsewhere = _places(beside, np.arange(len(beside["row"])), entity) if beside else ({}, {})
     found: dict[int, tuple[KnownLabel, ...]] = {}
     unknown: list[Label] = []
     waiting = 0
@@ -120,6 +123,8 @@ def join(
         if history(known)[0][0] > until:
             continue
         places = (by_key if label.by_key else by_id).get((label.key, label.row), ())
+        if not places and (label.key, label.row) in elsewhere[label.by_key]:
+            continue
         if not places:
             waiting += 1
             if len(unknown) < shown:
@@ -164,6 +169,22 @@ def _objects(values: Sequence[Any]) -> Array:
     return array
 
 
+_Places = dict[tuple[str, int], list[int]]
+"""By what a label may call a row: prediction id and row, or business key and its number within the call."""
+
+
+def _places(frame: Frame, keep: Array, entity: str) -> tuple[_Places, _Places]:
+    """Of these rows, by prediction id and by business key."""
+    by_id: _Places = {}
+    by_key: _Places = {}
+    ids, numbers = frame["prediction_id"][keep].tolist(), frame["row"][keep].tolist()
+    for place, name, number in zip(keep.tolist(), ids, numbers, strict=True):
+        by_id.setdefault((str(name), int(number)), []).append(place)
+    if entity in frame:
+        _by_entity(frame, keep, entity, by_key)
+    return by_id, by_key
+
+
 def _once(frame: Frame, until: int) -> tuple[Array, int]:
     """Places of the rows predicted by ``until``, each once, and how many were there again."""
     seen: set[tuple[Any, ...]] = set()
@@ -196,11 +217,12 @@ def _by_entity(frame: Frame, keep: Array, entity: str, by_key: dict[tuple[str, i
 
 
 def answered(frame: Frame) -> Frame:
-    """The rows that were answered: a call that failed is a line without any, and is left out.
+    """The rows that the model answered: a call that failed is a line without any, and is left out, as is what a
+    fallback answered.
 
     Beside such a line whole numbers are floats in a frame; here they are whole numbers again.
     """
-    kept = frame["row"] >= 0
+    kept = (frame["row"] >= 0) & ~by_fallback(frame)
     if bool(kept.all()):
         return frame
     found = {}
@@ -226,12 +248,13 @@ def read(
     features: bool = True,
     waiting: bool = True,
 ) -> Joined:
-    """The predictions of ``[since_ms, until_ms)`` out of the stores, joined. Raises what the stores raise.
+    """The model's predictions of ``[since_ms, until_ms)`` out of the stores, joined. Raises what the stores raise.
 
     ``features``: False leaves out what was asked.  ``waiting``: False leaves out labels of other predictions, which
     ``Joined`` then does not count; so much less is read where many labels come.
     """
-    frame = events.frame(endpoint, since_ms=since_ms, until_ms=until_ms, version=version, features=features)
+    found = events.frame(endpoint, since_ms=since_ms, until_ms=until_ms, version=version, features=features)
+    frame, beside = parted(found)
     keys: Sequence[str] = ()
     if not waiting:
         names = [frame[name].tolist() for name in ("prediction_id", entity) if name in frame]
@@ -239,7 +262,7 @@ def read(
         if not keys:
             return join(frame, [], as_of_ms=as_of_ms, entity=entity)
     labels = state.labels(endpoint, since_ms=max(0, since_ms - SKEW_MS), keys=keys)
-    return join(frame, labels, as_of_ms=as_of_ms, entity=entity)
+    return join(frame, labels, as_of_ms=as_of_ms, entity=entity, beside=beside)
 
 
 def _possible(key: str) -> bool:

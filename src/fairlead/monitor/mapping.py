@@ -18,6 +18,7 @@ from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening
 from fairlead.monitor.alerts import Alert
 from fairlead.monitor.binning import NUMERIC, ColumnReference, Reference, coarse
+from fairlead.monitor.degraded import CODE
 from fairlead.monitor.distances import psi
 from fairlead.monitor.drift import Detector
 from fairlead.monitor.exact import LEVEL, Comparison
@@ -89,7 +90,8 @@ def traffic(windows: Iterable[Window]) -> Traffic:
     p50, p95, p99 = (seconds.quantile(q) if seconds.total else None for q in (0.5, 0.95, 0.99))
     errors = calls - codes.pop("", 0)
     rows = sum(window.rows for window in some)
-    return Traffic(calls, rows, errors, p50, p95, p99, dict(sorted(codes.items(), key=_most)))
+    degraded = codes.pop(CODE, 0)
+    return Traffic(calls, rows, errors - degraded, p50, p95, p99, dict(sorted(codes.items(), key=_most)), degraded)
 
 
 def served(windows: Iterable[Window]) -> tuple[Served, ...]:
@@ -101,7 +103,7 @@ def served(windows: Iterable[Window]) -> tuple[Served, ...]:
     for (version, arm), group in groups.items():
         calls = sum(window.calls for window in group)
         seconds = _latency(group)
-        errors = calls - sum(window.codes.get("", 0) for window in group)
+        errors = calls - sum(window.codes.get("", 0) + window.codes.get(CODE, 0) for window in group)
         quantiles = (seconds.quantile(q) if seconds.total else None for q in (0.5, 0.99))
         found.append(Served(version, arm, calls, errors, *quantiles))
     return tuple(sorted(found, key=lambda one: (-one.calls, one.version, one.arm)))

@@ -46,6 +46,7 @@ def as_html(report: Report) -> str:
         _traffic(report),
         _rollouts(report),
         _performance(report),
+        _rungs(report),
         _estimates(report.estimates),
         _drift(report),
         _timeline(report),
@@ -68,6 +69,8 @@ def _figures(report: Report) -> str:
         ("Latency p50", milliseconds(traffic.p50), f"p95 {milliseconds(traffic.p95)}, p99 {milliseconds(traffic.p99)}"),
         ("Labelled", share(labelled, predicted), f"{labelled:,} of {predicted:,} rows" if predicted else "no labels"),
     ]
+    if traffic.degraded:
+        cards.append(("By fallbacks", share(traffic.degraded, traffic.calls), f"{traffic.degraded:,} calls"))
     if report.columns:
         cards.append(("Drifted", str(len(report.drifted)), f"of {some(len(report.columns), 'column')}"))
     last = _last(report)
@@ -140,6 +143,24 @@ def _rollouts(report: Report) -> str:
     ]
     head = [("started (UTC)", ""), ("from, to", ""), ("phase", ""), ("share", "n"), ("last look", ""), ("", "")]
     return _section("Rollouts", "", _table(head, rows))
+
+
+def _rungs(report: Report) -> str:
+    """What fallbacks answered, and how well; it counts for nothing else on the page."""
+    if not report.rungs:
+        return ""
+    rows = [
+        [
+            _cell(one.name, "name"),
+            _cell(f"{one.rows:,}", "n"),
+            _cell(share(one.labelled, one.rows), "n"),
+            _cell(one.measure.metric if one.measure else ""),
+            _cell(interval(one.measure), "n", one.measure.why if one.measure else ""),
+        ]
+        for one in report.rungs
+    ]
+    head = [("answered by", ""), ("rows", "n"), ("labelled", "n"), ("metric", ""), ("value", "n")]
+    return _section("Fallbacks", "", _table(head, rows))
 
 
 def _performance(report: Report) -> str:

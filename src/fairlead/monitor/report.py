@@ -21,6 +21,7 @@ from fairlead.monitor.figures import (
     some,
     time,
 )
+from fairlead.monitor.metrics import Measure
 from fairlead.monitor.performance import Period
 from fairlead.monitor.timeline import as_text as timeline_text
 
@@ -70,6 +71,8 @@ class Traffic:
     p95: float | None = None
     p99: float | None = None
     codes: Mapping[str, int] = field(default_factory=dict)
+    degraded: int = 0
+    """Calls that a fallback answered: no errors to the caller, and no evidence of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,16 @@ class RolloutView:
 
 
 @dataclass(frozen=True, slots=True)
+class RungView:
+    """How well one fallback answered. ``rows``: that it answered, and ``labelled`` of them; ``measure`` of those."""
+
+    name: str
+    rows: int
+    labelled: int = 0
+    measure: Measure | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything that a report shows of one version of one endpoint between two times (Unix ms).
 
@@ -143,6 +156,7 @@ class Report:
     served: tuple[Served, ...] = ()
     labels: Labels | None = None
     rollouts: tuple[RolloutView, ...] = ()
+    rungs: tuple[RungView, ...] = ()
     notes: tuple[str, ...] = ()
     """What cannot be told and why, one sentence each."""
 
@@ -218,6 +232,8 @@ def as_text(report: Report, *, evidence: bool = False) -> str:
         known = report.baseline is not None
         on = f"reference: {report.metric} {number(report.baseline)}\n" if known else ""
         parts.append(_titled("Performance", on + _performance(report.periods)))
+    if report.rungs:
+        parts.append(_titled("Fallbacks", _rungs(report.rungs)))
     if report.labels is not None and report.labels.rows:
         parts.append(_titled("Labels", "\n".join(labels_told(report.labels))))
     if report.decays:
@@ -242,6 +258,7 @@ def _head(report: Report) -> str:
         f"calls {traffic.calls:,}",
         f"rows {traffic.rows:,}",
         f"errors {share(traffic.errors, traffic.calls)}",
+        *([f"by fallbacks {share(traffic.degraded, traffic.calls)}"] if traffic.degraded else []),
         f"p50 {milliseconds(traffic.p50)}",
         f"p95 {milliseconds(traffic.p95)}",
         f"p99 {milliseconds(traffic.p99)}",
@@ -259,6 +276,14 @@ def _served(lines: Sequence[Served]) -> str:
         numbers = (f"{one.calls:,}", share(one.errors, one.calls), milliseconds(one.p50), milliseconds(one.p99))
         rows.append((one.version, one.arm, *numbers))
     return table(rows, right=(2, 3, 4, 5))
+
+
+def _rungs(lines: Sequence[RungView]) -> str:
+    rows = [("answered by", "rows", "labelled", "metric", "value")]
+    for one in lines:
+        told = (one.measure.metric, interval(one.measure)) if one.measure else ("", "")
+        rows.append((one.name, f"{one.rows:,}", share(one.labelled, one.rows), *told))
+    return table(rows, right=(1, 2))
 
 
 def _rollouts(lines: Sequence[RolloutView]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fairlead.contracts.errors import FairleadError, PipelineFailed
-from fairlead.contracts.events import EventStore
+from fairlead.contracts.events import EventStore, by_fallback
 from fairlead.contracts.plans import RetrainRequest
 from fairlead.contracts.state import KnownLabel, StateStore
 from fairlead.kit import plugins
@@ -68,10 +68,14 @@ class Context:
         self.metrics[name] = float(value)
 
     def frame(self, *, since_ms: int = 0, until_ms: int | None = None, version: str = "") -> Mapping[str, Array]:
-        """Predicted rows, oldest first, column by column (``EventStore.frame``); empty without an event store."""
+        """Rows that the model predicted, oldest first, column by column (``EventStore.frame``); empty without an event
+        store. What a fallback answered is left out.
+        """
         if self.events is None:
             return {}
-        return self.events.frame(self.endpoint, since_ms=since_ms, until_ms=until_ms, version=version)
+        frame = self.events.frame(self.endpoint, since_ms=since_ms, until_ms=until_ms, version=version)
+        fell = by_fallback(frame)
+        return {name: column[~fell] for name, column in frame.items()} if fell.any() else frame
 
     def labels(self, *, since_ms: int = 0, until_ms: int | None = None) -> list[KnownLabel]:
         """Labels as they are known now."""

@@ -38,6 +38,7 @@ class Call:
         "_pending",
         "_pieces",
         "arrived",
+        "behalf",
         "caller",
         "compute",
         "deadline",
@@ -94,6 +95,8 @@ class Call:
         """Seconds of each step, where a graph answers it."""
         self.caller: Caller | None = None
         """Who asks; None where nobody must say, and for what the server asks itself."""
+        self.behalf: Caller | None = None
+        """For whom the server asks, where it asks itself: a step of a graph, a fallback, another try."""
         self.size = 0
         """Bytes of the request's body, as it came."""
         self.degraded = ""

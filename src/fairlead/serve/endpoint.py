@@ -71,9 +71,7 @@ class Live:
         stages: Sequence[Stage] = (),
         pace: Pace | None = None,
     ) -> None:
-        self.endpoint = endpoint
-        self.version = version
-        self.model = model
+        self.endpoint, self.version, self.model = endpoint, version, model
         self.signature: Signature = model.signature
         self.deadline = deadline
         """Seconds that a call has when its caller names none."""
@@ -87,8 +85,9 @@ class Live:
         self._alarm = Alarm(loop, clock, self._outstanding, self._fail)
         self.closed = False
         self._group = grouping(self.signature)
-        self.enter, self._held = compiled(stages, self.submit, loop, clock)
-        """Sends a call down the line of this version; never raises."""
+        self.straight, held = compiled(stages, self.submit, loop, clock)
+        self.enter, self.held = self.straight, [held]
+        """Sends a call down the line, never raises: ``enter`` by way of what stands around it (``serve.ladder``)."""
 
     @property
     def calls(self) -> int:
@@ -97,7 +96,7 @@ class Live:
 
     @property
     def idle(self) -> bool:
-        return not self._running and not self.batcher.calls and not self._held
+        return not self._running and not self.batcher.calls and not any(self.held)
 
     def call(
         self,

@@ -110,6 +110,9 @@ PATIENCE = 3.0
 """Overruns after which batches no longer run inline; every batch in time takes a tenth of one back, so that a machine
 that was busy for a moment does not decide."""
 
+STUCK = 0.1
+"""Seconds of one batch after which no other runs inline: every endpoint of the process stood still so long."""
+
 
 Work = Callable[[list[Part]], list[Result]]
 """``run`` on one model."""
@@ -155,7 +158,7 @@ class InlineExecutor:
         if seconds <= OVERRUN:
             self._overruns = max(0.0, self._overruns - 0.1)
             return None
-        self._overruns += 1
+        self._overruns += PATIENCE if seconds >= STUCK else 1
         return self._slower() if self._slower is not None and self._overruns >= PATIENCE else None
 
     def submit(self, parts: list[Part], done: Done) -> None:

@@ -74,7 +74,7 @@ class _Explained(Waited):
             asked = self.edge.read(body, self.headers, live.signature)
             explainer = explainers(live).asked(asked.parameters)
             now = pipeline.clock.now
-            async with turns.one(deadline - now()):
+            async with turns.one(live.endpoint, deadline - now()):
                 reply, found = await explain(live, explainer, asked.inputs, asked.parameters, deadline, now)
             document = {"predictions": tables.predictions(reply, live.signature), "explanations": found}
             live.meter.step(STEP, "ok", now() - self.arrived)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.plans import Share, TrafficSplit
 from fairlead.kit.clock import Clock
+from fairlead.kit.threads import apart
 from fairlead.serve.call import NEVER
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
@@ -117,7 +118,7 @@ class Follower:
         try:
             for share in plan.shares:
                 if share.version not in self._catalog.versions(one.endpoint):
-                    made = await loop.run_in_executor(None, one.load, share.version, loop)
+                    made = await apart(loop, f"{one.endpoint}-loading", one.load, share.version, loop)
                     if one.endpoint in self._catalog.unloaded:  # meanwhile: this version must not bring it back
                         self._let_go(made)
                         return

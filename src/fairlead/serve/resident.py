@@ -12,6 +12,7 @@ from fairlead.contracts.runtime import LoadedModel
 from fairlead.contracts.sink import EndpointMeter
 from fairlead.kit import memory
 from fairlead.kit.clock import Clock
+from fairlead.kit.threads import apart
 from fairlead.serve.batcher import Part
 from fairlead.serve.doorstep import Doorstep
 from fairlead.serve.endpoint import Live
@@ -105,7 +106,7 @@ class Resident:
             return
         self._room(self, self._size)
         self._coming = True
-        coming = self._loop.run_in_executor(None, self._load)
+        coming = apart(self._loop, f"{self.name}-waking", self._load)
         coming.add_done_callback(self._came)
 
     def _came(self, done: asyncio.Future[LoadedModel]) -> None:

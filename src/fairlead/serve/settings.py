@@ -110,6 +110,7 @@ class EndpointSettings:
     ``replicas``: how many processes come and go; None: ``processes`` of them, or none, always.
     ``shed``: when calls are refused because they would wait too long; None: never.
     ``adaptive``: how many batches may be at other servers at once is found out.
+    ``guarded``: something stands in for the model when it is late, so ``auto`` never runs it on the event loop.
     """
 
     max_rows: int = 0
@@ -127,6 +128,7 @@ class EndpointSettings:
     replicas: Scaling | None = None
     shed: Shed | None = field(default_factory=Shed)
     adaptive: bool = True
+    guarded: bool = False
 
     def __post_init__(self) -> None:
         _between("max rows", self.max_rows, 0, 1_000_000)

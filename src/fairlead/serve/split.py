@@ -68,6 +68,8 @@ class Split:
         shadow, reply = self._shadow, call.outcome
         if shadow is None or type(reply) is not Reply or random.random() * 100 >= shadow.percent:  # noqa: S311
             return
+        if reply.degraded:  # a fallback's: nothing to be compared with
+            return
         if self._flying >= SHADOW_CALLS:
             self.shed += 1
             return
@@ -80,7 +82,7 @@ class Split:
 
         ends = began + SHADOW_SECONDS
         shadowed = shadow.live.call(call.inputs, call.parameters, done, arrived=began, deadline=ends, lane=BATCH)
-        shadow.live.enter(shadowed)
+        shadow.live.straight(shadowed)  # what it says itself, or nothing
 
     def close(self, recording: Recording) -> None:
         """Another split takes over: what the shadow still answers is not kept."""

@@ -17,6 +17,7 @@ class MemoryMeter:
     ``replicas``: wanted, each time that this changed.  ``wakes``: seconds that each one took.
     ``steps``: of a graph, by name and code.  ``refused``: calls that were shed, by reason and lane.
     ``pressed``: seconds that a call would wait, and the limit of batches.
+    ``fallbacks``: by rung and code.  ``breakers``: each state in turn.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,8 @@ class MemoryMeter:
         self.replicas: list[int] = []
         self.wakes: list[float] = []
         self.steps: Counter[tuple[str, str]] = Counter()
+        self.fallbacks: Counter[tuple[str, str]] = Counter()
+        self.breakers: list[str] = []
 
     def answered(self, seconds: float, rows: int, queue: float, compute: float) -> None:  # noqa: ARG002 - the contract
         self.outcomes["ok"] += 1
@@ -88,6 +91,12 @@ class MemoryMeter:
 
     def step(self, step: str, code: str, seconds: float) -> None:  # noqa: ARG002 - the contract
         self.steps[step, code] += 1
+
+    def fell_back(self, rung: str, code: str) -> None:
+        self.fallbacks[rung, code] += 1
+
+    def breaker(self, state: str) -> None:
+        self.breakers.append(state)
 
 
 class MemoryWorkersMeter:
@@ -155,6 +164,8 @@ class MemorySink:
             counts |= {f"hedge:{':'.join(key)}:{one}": count for one, count in meter.hedges.items()}
             counts |= {f"step:{':'.join((*key, *step))}": count for step, count in meter.steps.items()}
             counts |= {f"shed:{':'.join((*key, *one))}": count for one, count in meter.refused.items()}
+            counts |= {f"fallback:{':'.join((*key, *one))}": count for one, count in meter.fallbacks.items()}
+            counts |= {f"breaker:{':'.join(key)}:{state}": n for state, n in Counter(meter.breakers).items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
         for key, look in self.streams.items():
             counts[f"streamed:{':'.join(key)}"] = look().answered

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from fairlead.contracts.errors import Conflict, UsageError
-from fairlead.contracts.events import EventStore
+from fairlead.contracts.events import EventStore, by_fallback
 from fairlead.contracts.state import StateStore
 from fairlead.contracts.types import Tensors
 from fairlead.kit.codec.records import from_body, to_body
@@ -123,7 +123,7 @@ def ensure_reference(state: StateStore, events: EventStore | None, endpoint: str
     if events is None:
         return False
     frame = events.frame(endpoint, version=version, limit=MOST_ROWS)
-    answered = np.flatnonzero(frame.get("row", np.zeros(0)) >= 0)
+    answered = np.flatnonzero((frame.get("row", np.zeros(0)) >= 0) & ~by_fallback(frame))
     if len(answered) < LEAST_ROWS:
         return False
     about: dict[str, Any] = {"model": model, "version": version, "source": "served"}

@@ -7,7 +7,7 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,10 +69,10 @@ def _found(target: str) -> Any:
         raise UsageError(f"{target}: reading it raised {type(error).__name__}: {error}") from error
 
 
-def ordered(graphs: Mapping[str, Graph | None]) -> list[str]:
+def ordered(graphs: Mapping[str, Graph | None], fallbacks: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     """Endpoints behind those that they call, else as they are. Raises UsageError for one that is not there, or a cycle.
 
-    ``graphs``: of every endpoint; None for one that is a model.
+    ``graphs``: of every endpoint; None for one that is a model.  ``fallbacks``: endpoints that it falls back to.
     """
     done: list[str] = []
 
@@ -82,7 +82,7 @@ def ordered(graphs: Mapping[str, Graph | None]) -> list[str]:
             edges = ", ".join(f"{one} calls {other}" for one, other in itertools.pairwise(circle))
             raise UsageError(f"endpoints call each other in a circle: {edges}; take one of the steps out")
         graph = graphs[name]
-        for called in graph.endpoints if graph else ():
+        for called in (*(graph.endpoints if graph else ()), *(fallbacks or {}).get(name, ())):
             if called not in graphs:
                 near = nearest(called, list(graphs))
                 raise UsageError(f"endpoint {name!r}: a step calls the endpoint {called!r}{near}, which is not served")

@@ -9,14 +9,15 @@ import numpy as np
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.events import EventStore
-from fairlead.contracts.state import StateStore
+from fairlead.contracts.state import KnownLabel, StateStore
 from fairlead.monitor.cbpe import Estimate, check_calibration, estimate
 from fairlead.monitor.decay import Decayed
-from fairlead.monitor.labels import Joined, answered, join, mature, maturity
-from fairlead.monitor.metrics import HIGHER, Answers
+from fairlead.monitor.degraded import parted
+from fairlead.monitor.labels import Frame, Joined, answered, join, mature, maturity
+from fairlead.monitor.metrics import HIGHER, Answers, Measure, measure
 from fairlead.monitor.outputs import Task, guess, predictions, read_answers
 from fairlead.monitor.performance import Period, Watch, observe, over_time
-from fairlead.monitor.report import Labels
+from fairlead.monitor.report import Labels, RungView
 from fairlead.wiring.baselines import Baseline, kept_baseline
 
 Array = np.ndarray[Any, Any]
@@ -42,6 +43,7 @@ class Judged:
     decays: tuple[Decayed, ...] = ()
     estimates: tuple[Estimate, ...] = ()
     labels: Labels | None = None
+    rungs: tuple[RungView, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -51,21 +53,46 @@ def judged(
     """Labelled predictions of one version. Raises what the stores raise."""
     frame = events.frame(endpoint, since_ms=since_ms, until_ms=until_ms + 1, version=version, limit=MOST_ROWS)
     whole = len(frame["row"]) < MOST_ROWS
-    frame = answered(frame)
-    if not len(frame["row"]):
+    fell, frame = parted(frame)[1], answered(frame)
+    if not len(frame["row"]) and not len(fell["row"]):
         return Judged()
-    joined = join(frame, state.labels(endpoint, since_ms=max(0, since_ms - _SKEW_MS)))
+    labels = list(state.labels(endpoint, since_ms=max(0, since_ms - _SKEW_MS)))
+    joined = join(frame, labels, beside=fell)
     notes = [] if whole else [f"Performance stands on the newest {MOST_ROWS:,} rows of this time."]
     baseline = kept_baseline(state, model, version)
     told = _labels(joined, until_ms)
     found = Judged(labels=told)
+    task = baseline.task if baseline else None
     if len(joined):
         try:
             task = baseline.task if baseline else guess(frame, joined.label)
             found = _measured(joined, task, baseline, until_ms)
         except UsageError as error:
             notes.append(f"Performance cannot be measured: {error}.")
-    return replace(found, labels=told, notes=(*notes, *found.notes))
+    rungs = _rungs(fell, labels, task, found.metric) if len(fell["row"]) else ()
+    return replace(found, labels=told, rungs=rungs, notes=(*notes, *found.notes))
+
+
+def _rungs(fell: Frame, labels: list[KnownLabel], task: Task | None, metric: str) -> tuple[RungView, ...]:
+    """How well each fallback answered, by the metric that the model is judged by."""
+    joined = join(fell, labels)
+    names = fell["degraded"]
+    found = []
+    for name in sorted({str(one) for one in names.tolist()}):
+        rows = int(np.count_nonzero(names == name))
+        part = joined.where(joined.column("degraded") == name) if len(joined) else joined
+        found.append(RungView(name, rows, len(part), _measure(part, task, metric) if len(part) else None))
+    return tuple(found)
+
+
+def _measure(part: Joined, task: Task | None, metric: str) -> Measure | None:
+    """None where the outputs tell nothing that a label could be held against."""
+    try:
+        task = task or guess(part.frame, part.label)
+        answers = read_answers(part, task).answers
+        return measure(metric or ("accuracy" if task.classes else "mae"), answers) if len(answers) else None
+    except UsageError:
+        return None
 
 
 def _labels(joined: Joined, until_ms: int) -> Labels:

@@ -23,6 +23,7 @@ from fairlead.kit.codec.records import from_body, to_body
 from fairlead.monitor import alerts, labels, performance, timeline, webhook
 from fairlead.monitor.alerts import Alert, Reading, Rule, Standing
 from fairlead.monitor.binning import Reference
+from fairlead.monitor.degraded import CODE
 from fairlead.monitor.drift import Detector
 from fairlead.monitor.findings import Contract, Finding
 from fairlead.monitor.outputs import read_answers
@@ -190,8 +191,11 @@ class Monitor:
 
     def _readings(self, group: Sequence[Window], detector: Detector | None) -> dict[str, Reading]:
         calls = sum(one.calls for one in group)
-        errors = calls - sum(one.codes.get("", 0) + one.codes.get("cancelled", 0) for one in group)
+        degraded = sum(one.codes.get(CODE, 0) for one in group)
+        errors = calls - degraded - sum(one.codes.get("", 0) + one.codes.get("cancelled", 0) for one in group)
         readings = {"errors.rate": Reading(errors / calls if calls else None, {"errors": errors, "calls": calls})}
+        told = {"degraded": degraded, "calls": calls}
+        readings["degraded.rate"] = Reading(degraded / calls if calls else None, told)
         counted = [one for one in group if detector is not None and one.reference == detector.reference.id]
         if detector is None or not counted:
             return readings

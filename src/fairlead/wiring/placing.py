@@ -90,7 +90,7 @@ def _here(bundle: Bundle, settings: EndpointSettings, clock: SystemClock) -> Pla
         releases_gil=model.traits.releases_gil,
     )
     fixed = settings.executor != "auto"
-    inline = settings.executor == "inline" if fixed else plan.inline
+    inline = settings.executor == "inline" if fixed else plan.inline and not settings.guarded
     return Placed(model, curve, plan, Placement(inline, settings.workers, fixed), row)
 
 

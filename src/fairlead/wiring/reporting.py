@@ -133,6 +133,7 @@ def report(stores: Stores, asked: Asked) -> Report:
         mapping.served(seen.windows),
         found.labels,
         _rollouts(stores.state, asked),
+        found.rungs,
         (*notes, *found.notes),
     )
 

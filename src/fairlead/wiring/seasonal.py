@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from fairlead.contracts.errors import FairleadError
-from fairlead.contracts.events import EventStore
+from fairlead.contracts.events import EventStore, by_fallback
 from fairlead.contracts.plans import Happening
 from fairlead.contracts.state import Lease, StateStore
 from fairlead.contracts.types import Tensors
@@ -107,8 +107,8 @@ def _alike(there: Reference, features: Tensors, outputs: Tensors) -> bool:
 
 
 def _answered(frame: Mapping[str, Array]) -> Mapping[str, Array]:
-    """The rows that were answered; nothing where none was."""
-    rows = np.flatnonzero(frame.get("row", np.zeros(0)) >= 0)
+    """The rows that the model answered; nothing where there is none."""
+    rows = np.flatnonzero((frame.get("row", np.zeros(0)) >= 0) & ~by_fallback(frame))
     return {name: column[rows] for name, column in frame.items()} if len(rows) else {}
 
 

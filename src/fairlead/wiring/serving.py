@@ -37,6 +37,7 @@ from fairlead.serve.recording import Recording
 from fairlead.serve.remote.settings import Upstream
 from fairlead.serve.repository import Loader, Repository
 from fairlead.serve.residency import Residency
+from fairlead.serve.resilience.policy import Safety
 from fairlead.serve.server import Companion, Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
 from fairlead.serve.stalls import Stalls
@@ -44,6 +45,7 @@ from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
 from fairlead.wiring import access, environments, explaining, graphs, placing, watching
 from fairlead.wiring import upstreams as elsewhere
+from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
 from fairlead.wiring.stores import opener, sink
@@ -67,6 +69,7 @@ class Target:
     upstream: Upstream | None = None
     graph: Graph | None = None
     explain: explaining.Explained = explaining.Explained()
+    safety: Safety = Safety()
 
     @property
     def model(self) -> str:
@@ -177,7 +180,8 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
-    loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline)
+    fallbacks = Fallbacks(catalog, SystemClock())
+    loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline, fallbacks)
     application.explainers = loading.explainers
     following = [
         found
@@ -186,7 +190,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
-    companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency]
+    companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency, fallbacks]
     if front.gate is not None:
         companions.append(keys := access.follower(plan.home, front.gate))
         loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))
@@ -235,6 +239,8 @@ class Loading:
     """Of the worker, among those of its server."""
     pipeline: Pipeline | None = None
     """That the steps of graphs go through."""
+    fallbacks: Fallbacks | None = None
+    """What is put around versions; None: nothing is."""
     explainers: dict[tuple[str, str], Explainer] = field(default_factory=dict)
     """Of what was loaded, by endpoint and version."""
 
@@ -260,6 +266,8 @@ class Loading:
                 bundle = replace(bundle, notes=())  # they compare with versions that do not run it
             live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own)
         try:
+            if self.fallbacks is not None:
+                self.fallbacks.around(live, one.safety, functools.partial(self._older, one, loop), loop)
             made = explaining.explainer(one.name, one.explain, live.signature, example)
         except BaseException:
             loop.call_soon_threadsafe(live.close)
@@ -270,6 +278,13 @@ class Loading:
             for trouble in self.misfits(live):
                 _log.warning("not recorded as asked", extra={"fields": {"trouble": trouble}})
         return live
+
+    def _older(self, one: Target, loop: asyncio.AbstractEventLoop, version: str) -> Live:
+        """Another version of the registered model, for nobody but a fallback: nothing of it is recorded."""
+        settings = self.plan.placed(one.settings or self.plan.endpoints, self.place)
+        bundle = opener(self.plan.home).open(f"models:/{parse(one.uri).model}/{version}", runtime=one.runtime)
+        own = environments.own(bundle, self.plan.home, SystemClock()) if settings.isolated else None
+        return live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own)
 
     def misfits(self, live: Live) -> list[str]:
         """What the spec asks to be kept or hidden that this version does not have. It serves all the same."""
@@ -299,7 +314,8 @@ def named(targets: Sequence[Target]) -> list[Target]:
                 f"two models would be endpoint {name!r} ({found[name].uri}, {one.uri}); name one: NAME={one.uri}"
             )
         found[name] = replace(one, name=name)
-    return [found[name] for name in graphs.ordered({name: one.graph for name, one in found.items()})]
+    fallbacks = {name: one.safety.endpoints for name, one in found.items()}
+    return [found[name] for name in graphs.ordered({name: one.graph for name, one in found.items()}, fallbacks)]
 
 
 def live_version(

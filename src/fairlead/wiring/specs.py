@@ -29,7 +29,7 @@ from fairlead.serve.access.rules import Rules
 from fairlead.serve.columns import Keeping
 from fairlead.serve.graph import shape
 from fairlead.serve.settings import EndpointSettings, ServerSettings
-from fairlead.wiring import graphs, serving, specs_upstream, stores, watching
+from fairlead.wiring import graphs, serving, specs_resilience, specs_upstream, stores, watching
 from fairlead.wiring.access import needed
 from fairlead.wiring.explaining import Explained
 from fairlead.wiring.watching import Kept
@@ -53,11 +53,13 @@ def read(path: Path) -> SpecFile:
     """
     file = files.read(path)
     found: dict[str, Graph | None] = {}
+    fallbacks: dict[str, tuple[str, ...]] = {}
     for name, endpoint in file.spec.endpoints.items():
         found[name] = _check_graph(file, name, endpoint)
         _check(file, name, endpoint)
+        fallbacks[name] = specs_resilience.checked(file, name, endpoint)
     try:
-        graphs.ordered(found)
+        graphs.ordered(found, fallbacks)
     except UsageError as error:
         raise UsageError(f"{file.at('endpoints')}: {error}") from None
     return file
@@ -96,14 +98,20 @@ def home(spec: Spec, root: Path | None = None, tracking: str | None = None) -> H
     return config.home(root, tracking, located=Located(spec.tracking, spec.state, spec.events))
 
 
-def plan(spec: Spec, home: Home, access: bool | None = None, insecure: bool = False) -> serving.Plan:
+def plan(
+    spec: Spec, home: Home, file: SpecFile | None = None, access: bool | None = None, insecure: bool = False
+) -> serving.Plan:
     """What the server of this spec is built from. ``access``, ``insecure``: the flags.
 
+    ``file``: where the spec came from, for errors that are found when a model is loaded.
     Raises MissingExtra when it must record and cannot, UsageError for an address that is open to everybody.
     """
     return serving.Plan(
         home,
-        [target(name, endpoint) for name, endpoint in spec.endpoints.items()],
+        [
+            replace(one, safety=specs_resilience.placed(file, one.name, one.safety)) if file else one
+            for one in (target(name, endpoint) for name, endpoint in spec.endpoints.items())
+        ],
         server(spec),
         EndpointSettings(),
         records(spec),
@@ -154,6 +162,7 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         replicas=scaling(endpoint.replicas),
         shed=shed(endpoint.resilience.shed),
         adaptive=endpoint.resilience.concurrency == "adaptive",
+        guarded=bool(endpoint.resilience.fallback),
     )
 
 
@@ -214,12 +223,14 @@ def target(name: str, endpoint: Endpoint) -> serving.Target:
     """What an endpoint of a spec serves, and how."""
     asked = endpoint.explain
     explain = Explained(asked.background, asked.samples, asked.output, asked.column)
+    also: dict[str, Any] = {"settings": settings(endpoint), "explain": explain}
+    also["safety"] = specs_resilience.safety(endpoint)
     if (upstream := specs_upstream.upstream(name, endpoint)) is not None:
-        return serving.Target(upstream.uri, name, settings=settings(endpoint), upstream=upstream, explain=explain)
+        return serving.Target(upstream.uri, name, upstream=upstream, **also)
     if endpoint.graph is not None:
-        return serving.Target("", name, settings=settings(endpoint), graph=graph(endpoint.graph), explain=explain)
+        return serving.Target("", name, graph=graph(endpoint.graph), **also)
     one = serving.target(endpoint.model, trust_pickle=endpoint.trust_pickle, runtime=endpoint.runtime)
-    return replace(one, uri=endpoint.model, name=name, settings=settings(endpoint), explain=explain)
+    return replace(one, uri=endpoint.model, name=name, **also)
 
 
 def graph(asked: spec_graph.Graph) -> Graph:

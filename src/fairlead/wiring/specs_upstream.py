@@ -24,9 +24,6 @@ _NOT_THERE = (
 """What is decided where the model runs."""
 _ELSEWHERE = {
     "idempotent": "says whether a request may be sent to another server twice",
-    "retries": "sends a request to other servers again",
-    "backoff": "is the pause before a request is sent to another server again",
-    "retry_budget": "bounds what is sent to other servers again",
     "hedge": "sends a second request to another address",
     "eject": "leaves out an address",
 }

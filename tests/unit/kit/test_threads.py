@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from fairlead.kit.threads import Threads
+from fairlead.kit.threads import Threads, apart
 
 ENDLESS = """
 import threading
-from fairlead.kit.threads import Threads
+from fairlead.kit.threads import Threads, apart
 
 begun = threading.Event()
 threads = Threads(1, "endless")
@@ -69,3 +70,17 @@ def test_who_closes_forgets_what_waits_and_lets_the_threads_go() -> None:
 
 def test_a_task_that_never_ends_does_not_keep_the_process() -> None:
     assert subprocess.run([sys.executable, "-c", ENDLESS], timeout=30, check=False).returncode == 0
+
+
+async def test_what_is_run_apart_waits_for_nobody_in_the_shared_pool() -> None:
+    loop, gate = asyncio.get_running_loop(), threading.Event()
+    full = [loop.run_in_executor(None, gate.wait, 10) for _ in range(64)]
+    assert await asyncio.wait_for(apart(loop, "t", lambda one, other: one + other, 1, 2), 5) == 3
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(apart(loop, "t", lambda: 1 / 0), 5)
+    given_up = apart(loop, "t", gate.wait, 10)
+    given_up.cancel()
+    gate.set()
+    await asyncio.gather(*full)
+    await asyncio.sleep(0.01)
+    assert given_up.cancelled()

@@ -79,7 +79,7 @@ class Shade:
         assert lane == BATCH, "callers come first"
         return Call(inputs, 1, done, arrived=arrived, deadline=deadline, parameters=parameters, lane=lane)
 
-    def enter(self, call: Call) -> None:
+    def straight(self, call: Call) -> None:
         self.calls.append(call)
 
 

@@ -31,7 +31,7 @@ class AlertRule(Part):
     name: str = Field(min_length=1)
     """What the alert is called."""
     watch: str = Field(min_length=1, examples=["drift.psi.in.age"])
-    """`errors.rate`, `drift.columns`, `drift.KIND.COLUMN` (psi, ks, js, missing, new) or `performance.decayed`."""
+    """`errors.rate`, `degraded.rate`, `drift.columns`, `drift.KIND.COLUMN` (psi, ks, ...) or `performance.decayed`."""
     above: float | None = Field(default=None, examples=[0.05])
     """The largest value that is fine."""
     below: float | None = Field(default=None, examples=[0.01])

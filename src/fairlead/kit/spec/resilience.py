@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from fairlead.kit.spec.fallback import AsRung, Breaker, Share
 from fairlead.kit.spec.part import Part, Seconds
 from fairlead.kit.spec.shedding import AsShed, Shed
 
@@ -70,3 +71,11 @@ class Resilience(Part):
     """Which calls are refused early because they would wait too long; false: none, until the queue is full."""
     concurrency: Literal["adaptive", "fixed"] = "adaptive"
     """Requests at once to `upstream`: as few as answer most, or always up to its connections."""
+    retry_on: tuple[Literal["unavailable", "model_failed"], ...] = ("unavailable",)
+    """What `retries` tries again where the model is here: one that was not there, and one that raised."""
+    breaker: Breaker | None = Field(default=None, examples=[{"fail_max": 5, "cooldown": "30s"}])
+    """When the model is left alone because it failed; null: never."""
+    fallback: tuple[AsRung, ...] = Field(default=(), max_length=8, examples=[["cache", {"value": {"p_churn": 0.27}}]])
+    """What answers instead of the model, in order: `cache`, an endpoint, a version, a value; empty: its error."""
+    reserve: Share = Field(default=0.2, ge=0, le=0.9)
+    """Share of a call's time that is kept for the fallbacks."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from fairlead.contracts.errors import DeadlineExceeded, FairleadError, InvalidParameter, InvalidTensor, Unavailable
 from fairlead.contracts.types import Reply, Tensors
+from fairlead.kit.threads import apart
 from fairlead.serve.call import BATCH, Call
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.shapley import Design, Values, cells, design, values
@@ -106,7 +107,7 @@ async def _designed(columns: int, background: int, samples: int) -> Design:
     """Off the event loop. Raises InvalidParameter for more than can be held in memory."""
     if cells(columns, background, samples) > MOST_CELLS:
         raise InvalidParameter(f"{samples} samples of {columns} columns are too many to be asked; lower 'samples'")
-    return await asyncio.get_running_loop().run_in_executor(None, design, columns, background, samples)
+    return await apart(asyncio.get_running_loop(), "explaining", design, columns, background, samples)
 
 
 async def ask(live: Live, inputs: Tensors, parameters: dict[str, Scalar], deadline: float, now: Now) -> Reply:

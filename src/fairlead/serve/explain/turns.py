@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -15,25 +16,27 @@ WAITING: Final = 64
 
 
 class Turns:
-    """``UNDER_WAY`` at once; so many as ``WAITING`` more wait, in the order in which they came."""
+    """Of each endpoint ``UNDER_WAY`` at once; so many as ``WAITING`` more wait, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._free, self._waiting = asyncio.Semaphore(UNDER_WAY), 0
+        self._free: dict[str, asyncio.Semaphore] = {}
+        self._waiting: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
-    async def one(self, seconds: float) -> AsyncIterator[None]:
+    async def one(self, endpoint: str, seconds: float) -> AsyncIterator[None]:
         """A turn, from now until it is left. Raises QueueFull, DeadlineExceeded when it has not come in ``seconds``."""
-        if self._waiting >= WAITING:
+        if self._waiting[endpoint] >= WAITING:
             raise QueueFull(f"{WAITING} explanations wait already, the most that may; try again", retry_after=1)
-        self._waiting += 1
+        free = self._free.setdefault(endpoint, asyncio.Semaphore(UNDER_WAY))
+        self._waiting[endpoint] += 1
         try:
             async with asyncio.timeout(seconds):
-                await self._free.acquire()
+                await free.acquire()
         except TimeoutError:
             raise DeadlineExceeded(LATE) from None
         finally:
-            self._waiting -= 1
+            self._waiting[endpoint] -= 1
         try:
             yield
         finally:
-            self._free.release()
+            free.release()

@@ -135,6 +135,7 @@ class GraphExecutor:
             validate(inputs, live.signature), call.parameters, done,
             arrived=self._clock.now(), deadline=deadline, lane=call.lane,
         )  # fmt: skip
+        asked.behalf = call.caller or call.behalf
         pipeline.submit(live, asked)
         return lambda: live.cancel(asked)
 

@@ -122,8 +122,7 @@ class Run:
             except FairleadError as error:
                 self._failed(one, error, endpoint)
             else:
-                for inner in filter(None, answer.degraded.split(", ")):
-                    self.degraded[f"{one.name}.{inner.partition('=')[0]}"] = inner.partition("=")[2]
+                self.degraded |= _inner(one.name, answer.degraded)
                 self._given(one, outputs)
 
         cancel = self._ask(one, endpoint, inputs, self._call, deadline, answered)
@@ -216,6 +215,15 @@ class Run:
                 at = common([at, held])
             self._rows[one.name] = None if at is not None and len(at) == self._call.rows else at
         return self._rows[one.name]
+
+
+def _inner(step: str, degraded: str) -> dict[str, str]:
+    """What was degraded of a step's answer: the endpoint's own rung, or steps of a graph."""
+    found = {}
+    for one in filter(None, degraded.split(", ")):
+        name, equals, why = one.partition("=")
+        found[f"{step}.{name}" if equals else step] = why if equals else name
+    return found
 
 
 def _nobody(_answer: Tensors | FairleadError) -> None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Tensors
 from fairlead.kit.clock import Clock
+from fairlead.kit.threads import apart
 from fairlead.serve.isolated.messages import Message
 from fairlead.serve.isolated.process import Order, Process
 from fairlead.serve.restarts import Restarts
@@ -179,7 +180,7 @@ class Seats:
             if not seat.wanted:
                 seat.starting = False
                 return
-            starting = self._loop.run_in_executor(None, self._start, seat)
+            starting = apart(self._loop, f"{self._order.endpoint}-starting", self._start, seat)
             starting.add_done_callback(lambda done: self._started(seat, done))
 
         timer = self._loop.call_later(delay, begin)

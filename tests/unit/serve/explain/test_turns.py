@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -16,7 +17,7 @@ async def test_a_few_run_some_wait_and_more_are_refused() -> None:
 
     async def explained() -> None:
         nonlocal running, most
-        async with turns.one(30):
+        async with turns.one("a", 30):
             running += 1
             most = max(most, running)
             await gate.wait()
@@ -31,10 +32,21 @@ async def test_a_few_run_some_wait_and_more_are_refused() -> None:
     tasks.pop().cancel()  # who hangs up leaves its place
     await asyncio.sleep(0)
     with pytest.raises(DeadlineExceeded, match="before everything was asked"):
-        async with turns.one(0):
+        async with turns.one("a", 0):
             pass
     gate.set()
     await asyncio.gather(*tasks)
     assert (most, running) == (UNDER_WAY, 0)
-    async with turns.one(0.0001):
+    async with turns.one("a", 0.0001):
         pass
+
+
+async def test_one_endpoint_that_hangs_takes_no_turn_of_another() -> None:
+    turns = Turns()
+    async with contextlib.AsyncExitStack() as held:
+        for _ in range(UNDER_WAY):
+            await held.enter_async_context(turns.one("hangs", 1))
+        with pytest.raises(DeadlineExceeded):
+            await held.enter_async_context(turns.one("hangs", 0.01))
+        async with turns.one("well", 0.01):
+            pass

@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.pressure import Pressure
+from fairlead.adapters.sinks.prometheus.resilience import Resilience
 from fairlead.adapters.sinks.prometheus.stalls import Stalls
 from fairlead.adapters.sinks.prometheus.steps import Steps
 from fairlead.adapters.sinks.prometheus.streams import Streams
@@ -70,6 +71,7 @@ class PrometheusSink:
         self._pressure = Pressure(self.registry)
         self._upstreams = Upstreams(self.registry)
         self._steps = Steps(self.registry, _SECONDS)
+        self._resilience = Resilience(self.registry)
         self._streams = Streams()
         self.registry.register(self._streams)
         self.stream = self._streams.put
@@ -81,6 +83,7 @@ class PrometheusSink:
         if key not in self._meters:
             waiting = self.waiting.labels(endpoint, version)
             self._meters[key] = _Meter(waiting, self._own, self._upstreams, self._steps, self._pressure, key)
+            self._meters[key].resilient(self._resilience, key)
         return self._meters[key]
 
     def workers(self) -> Workers:
@@ -147,6 +150,12 @@ class _Meter:
         self._failures = Columns(1, self._fold_failures)
         self.answered = self._calls.put
         """``seconds, rows, queue, compute``, as the contract says."""
+
+    def resilient(self, resilience: Resilience, key: tuple[str, str]) -> None:
+        self.fell_back = functools.partial(resilience.fell_back, *key)
+        """``rung, code``, as the contract says."""
+        self.breaker = functools.partial(resilience.breaker, *key)
+        """``state``, as the contract says."""
 
     def failed(self, code: str, seconds: float) -> None:
         self.codes[code] = self.codes.get(code, 0) + 1
