@@ -72,6 +72,7 @@ class Shedding:
         "_since",
         "_target",
         "_told",
+        "early",
         "standing",
     )
 
@@ -80,6 +81,8 @@ class Shedding:
         self._target = shed.target if shed is not None else 0.0
         self.standing = False
         """Whether the queue was seen to stand."""
+        self.early = True
+        """Calls may be refused before they are read; False where something answers those that are refused."""
         self._since = EMPTY
         """Since when the queue has not been empty, or not below the target."""
         self._longest = 0.0
