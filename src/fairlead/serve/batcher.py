@@ -77,8 +77,9 @@ class Batcher:
         limiter: Limiter | None = None,
     ) -> None:
         self.policy = policy
-        self._pace, self.workers, self._told, self._limiter = pace, workers, told, limiter
-        self.shedding = Shedding(policy.shed, pace, len(LANES))
+        self._pace, self.workers, self._told, self.limiter = pace, workers, told, limiter
+        self._came = [0] * len(LANES)
+        self.shedding = Shedding(policy.shed, pace, self._came)
         self._lanes: tuple[OrderedDict[Hashable, deque[Call]], ...] = tuple(OrderedDict() for _ in LANES)
         self._of_lane = [0] * len(LANES)
         self.rows = 0
@@ -106,6 +107,7 @@ class Batcher:
         group.append(call)
         self.rows += call.rows
         self._of_lane[call.lane] += call.rows
+        self._came[call.lane] += call.rows
         self.calls += 1
         return gone
 
@@ -113,7 +115,7 @@ class Batcher:
         """The next batch; empty when nothing waits."""
         batch = self._take(now)
         if batch:
-            self.shedding.began(id(batch), _by_lane(batch), batch[0].call.arrived, self.calls, now)
+            self.shedding.began(id(batch), sum([part.rows for part in batch]), batch[0].call.arrived, now)
         return batch
 
     def _take(self, now: float) -> list[Part]:
@@ -149,8 +151,8 @@ class Batcher:
         if whole and self._pace is not None:
             self._pace.took(rows, seconds)
         self.shedding.ended(id(batch), rows, seconds, now)
-        if self._limiter is not None:
-            self.workers = self._limiter.ended(rows, well, self.calls > 0, now)
+        if self.limiter is not None:
+            self.workers = self.limiter.ended(rows, well, self.calls > 0, now)
 
     def admit(self, lane: int, rows: int, arrived: float, deadline: float, now: float) -> None:
         """Let a call come that is like this, behind those that wait. Raises Overloaded."""
@@ -259,13 +261,6 @@ class Batcher:
         self._of_lane[call.lane] -= rows
         self.rows -= rows
         self.calls -= 1
-
-
-def _by_lane(batch: list[Part]) -> list[int]:
-    rows = [0] * len(LANES)
-    for call, _, count in batch:
-        rows[call.lane] += count
-    return rows
 
 
 def _full(policy: Policy, rows: int, calls: int, wait: float) -> QueueFull:

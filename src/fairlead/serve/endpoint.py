@@ -207,7 +207,8 @@ class Live:
         parts = self._running.pop(serial)
         longest, rows = max([result[2] for result in results], default=0.0), sum([part.rows for part in parts])
         whole = bool(results) and results[0][3] == rows  # it was not halved
-        self.batcher.ended(parts, longest, whole, self._clock.now(), _well(parts, results))
+        well = self.batcher.limiter is None or _well(parts, results)
+        self.batcher.ended(parts, longest, whole, self._clock.now(), well)
         if results:
             self.meter.batch(rows, len(parts), longest)
             if (other := self.executor.outgrown(longest)) is not None:

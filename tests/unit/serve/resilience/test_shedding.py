@@ -171,7 +171,7 @@ def asked(now: float, allowed: float, lane: int = 1) -> Call:
 
 class TestStanding:
     def test_a_queue_stands_when_it_was_not_empty_for_an_interval(self) -> None:
-        shedding = Shedding(Shed(interval=0.1), None, 3)
+        shedding = Shedding(Shed(interval=0.1), None, [0, 0, 0])
         shedding.first(1.0)
         assert not shedding.stands(1.09)
         assert shedding.stands(1.1)
@@ -179,7 +179,7 @@ class TestStanding:
         assert not shedding.stands(2.0)
 
     def test_a_batch_that_takes_long_is_no_queue_that_stands(self) -> None:
-        shedding = Shedding(Shed(interval=0.1), None, 3)
+        shedding = Shedding(Shed(interval=0.1), None, [0, 0, 0])
         for _ in range(50):
             shedding.ended("x", 1, 0.5, 0.0)
         shedding.first(1.0)
@@ -187,21 +187,21 @@ class TestStanding:
         assert shedding.stands(3.1)
 
     def test_with_a_target_a_short_queue_does_not_stand(self) -> None:
-        shedding = Shedding(Shed(0.05, 0.1), None, 3)
+        shedding = Shedding(Shed(0.05, 0.1), None, [0, 0, 0])
         shedding.first(1.0)
         for step in range(20):
             now = 1.0 + 0.02 * step
-            shedding.began(step, [0, 1, 0], now - 0.04, 3, now)
+            shedding.began(step, 1, now - 0.04, now)
             assert not shedding.stands(now)
         for step in range(6):
             now = 1.4 + 0.02 * step
-            shedding.began(step, [0, 1, 0], now - 0.06, 3, now)
+            shedding.began(step, 1, now - 0.06, now)
         assert shedding.stands(1.5)
-        shedding.began(99, [0, 1, 0], 1.5 - 0.001, 3, 1.5)
+        shedding.began(99, 1, 1.5 - 0.001, 1.5)
         assert shedding.stands(1.5)  # until it was empty once
 
     def test_shed_nothing_sheds_nothing(self) -> None:
-        shedding = Shedding(None, LINEAR, 3)
+        shedding = Shedding(None, LINEAR, [0, 0, 0])
         shedding.first(0.0)
         assert shedding.refusal(1, 100.0, 1.0, 0.0, 0.1, 50.0) is None
         assert not shedding.stands(50.0)
@@ -209,8 +209,8 @@ class TestStanding:
 
 class TestEstimates:
     def test_what_runs_counts_until_it_should_be_over(self) -> None:
-        shedding = Shedding(Shed(), LINEAR, 3)
-        shedding.began("a", [0, 4, 0], 0.0, 1, 0.0)
+        shedding = Shedding(Shed(), LINEAR, [0, 0, 0])
+        shedding.began("a", 4, 0.0, 0.0)
         assert shedding.wait(1, 2, 1, 0.005) == pytest.approx(0.025)
         assert shedding.wait(1, 2, 1, 0.1) == pytest.approx(0.010)
         shedding.ended("a", 4, 0.02, 0.02)
@@ -218,21 +218,22 @@ class TestEstimates:
         assert shedding.wait(1, 4, 2, 0.02) == pytest.approx(0.010)
 
     def test_nothing_known_is_no_wait(self) -> None:
-        assert Shedding(Shed(), None, 3).wait(1, 1000, 1, 0.0) == 0.0
+        assert Shedding(Shed(), None, [0, 0, 0]).wait(1, 1000, 1, 0.0) == 0.0
 
     def test_while_a_queue_stands_what_leaves_it_is_measured(self) -> None:
-        shedding = Shedding(Shed(), None, 3)
+        shedding = Shedding(Shed(), None, [0, 0, 0])
         shedding.first(0.0)
         for step in range(1, 30):
-            shedding.began(step, [0, 2, 0], 0.0, 5, step * 0.03)
+            shedding.began(step, 2, 0.0, step * 0.03)
             shedding.ended(step, 2, 0.02, step * 0.03 + 0.03)
         assert shedding.wait(1, 10, 1, 1.0) == pytest.approx(0.15, rel=0.01)
 
     def test_calls_of_lanes_before_that_are_still_to_come_count_too(self) -> None:
-        shedding = Shedding(Shed(), None, 3)
+        shedding = Shedding(Shed(), None, came := [0, 0, 0])
         shedding.first(0.0)
         for step in range(1, 400):
-            shedding.began(step, [3, 1, 0], 0.0, 5, step * 0.02)
+            came[0], came[1] = came[0] + 3, came[1] + 1
+            shedding.began(step, 4, 0.0, step * 0.02)
             shedding.ended(step, 4, 0.02, step * 0.02 + 0.02)
         assert shedding.wait(0, 8, 1, 9.0) == pytest.approx(0.04, rel=0.01)
         assert shedding.wait(1, 8, 1, 9.0) == pytest.approx(0.16, rel=0.01)
@@ -240,7 +241,7 @@ class TestEstimates:
 
     def test_calls_without_a_deadline_are_only_bound_by_a_target(self) -> None:
         for shed, refused in ((Shed(), None), (Shed(0.05), "delay")):
-            shedding = Shedding(shed, LINEAR, 3)
+            shedding = Shedding(shed, LINEAR, [0, 0, 0])
             shedding.first(0.0)
             found = shedding.refusal(1, 10.0, ROW, 0.0, NEVER, 5.0)
             assert (found and found[0]) == refused
