@@ -13,6 +13,7 @@ from fairlead.contracts.graph import Graph
 from fairlead.contracts.scaling import Scaling
 from fairlead.kit import config, plugins
 from fairlead.kit.config import Home, Located
+from fairlead.kit.secrets import expanded
 from fairlead.kit.spec import graph as spec_graph
 from fairlead.kit.spec import read as files
 from fairlead.kit.spec.loop import Monitor
@@ -145,7 +146,9 @@ def scaling(asked: Replicas | None) -> Scaling | None:
 
 def kept(endpoint: Endpoint) -> Kept:
     asked = endpoint.record
-    keeping = Keeping(asked.sample, frozenset(asked.exclude), frozenset(asked.hash), asked.salt, asked.key)
+    keeping = Keeping(
+        asked.sample, frozenset(asked.exclude), frozenset(asked.hash), expanded(asked.salt, url=False), asked.key
+    )
     return Kept(keeping, asked.days, asked.window_seconds)
 
 

@@ -36,6 +36,8 @@ def upstream(name: str, endpoint: Endpoint) -> Upstream | None:
         asked.eject.failures,
         asked.eject.seconds,
         asked.ca,
+        asked.token,
+        asked.token_header.lower(),
     )
 
 

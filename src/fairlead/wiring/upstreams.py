@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 from fairlead.contracts.errors import Unavailable, UsageError
 from fairlead.contracts.runtime import Traits
@@ -12,6 +13,7 @@ from fairlead.contracts.types import Signature
 from fairlead.contracts.upstream import Place
 from fairlead.kit import plugins
 from fairlead.kit.clock import SystemClock
+from fairlead.kit.secrets import secret
 from fairlead.serve import tune
 from fairlead.serve.endpoint import Placement
 from fairlead.serve.executor import Elsewhere
@@ -49,6 +51,15 @@ def placed(
     """
     remote = upstream.remote
     kinds = [plugins.load("fairlead.upstreams", one.scheme) for one in remote.addresses]
+    token = secret(upstream.token, clock) if upstream.token else None
+    place = Place(
+        remote.addresses[0],
+        remote.model,
+        remote.version,
+        upstream.ca,
+        token=token,
+        header=upstream.header,
+    )
     balance = Balance(
         len(kinds),
         upstream.connections,
@@ -60,7 +71,7 @@ def placed(
     async def opened() -> tuple[Fleet, Signature]:
         try:
             members = [
-                Member(str(one), kind(Place(one, remote.model, remote.version, upstream.ca)))
+                Member(str(one), kind(replace(place, address=one)))
                 for one, kind in zip(remote.addresses, kinds, strict=True)
             ]
         except OSError as error:  # of ssl too
