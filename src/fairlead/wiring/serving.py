@@ -34,6 +34,7 @@ from fairlead.serve.process import Command
 from fairlead.serve.protocol import protocol
 from fairlead.serve.recording import Recording
 from fairlead.serve.remote.settings import Upstream
+from fairlead.serve.renewal import Renewal
 from fairlead.serve.repository import Loader, Repository
 from fairlead.serve.residency import Residency
 from fairlead.serve.server import Companion, Server
@@ -176,6 +177,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
+    certificates = Renewal(plan.settings, front.sink, SystemClock())
     companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency]
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
@@ -189,9 +191,12 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
             door.control = repository
     if plan.settings.grpc_port is not None:
         listener = plugins.attribute("fairlead.serve.grpc.listener:Listener")
-        companions.append(made := listener(front, plan.settings, lambda: running.draining, application.control))
+        companions.append(
+            made := listener(front, plan.settings, lambda: running.draining, application.control, certificates)
+        )
         if door is not None:
             door.listens = made.take
+    companions.append(certificates)  # behind the listener, which asks it for a context
     running: Server = Server(
         plan.settings,
         catalog,
@@ -200,6 +205,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         loaders,
         SystemClock(),
         companions=companions,
+        certificates=certificates,
         **parts,
     )
     application.draining = lambda: running.draining

@@ -51,15 +51,7 @@ def placed(
     """
     remote = upstream.remote
     kinds = [plugins.load("fairlead.upstreams", one.scheme) for one in remote.addresses]
-    token = secret(upstream.token, clock) if upstream.token else None
-    place = Place(
-        remote.addresses[0],
-        remote.model,
-        remote.version,
-        upstream.ca,
-        token=token,
-        header=upstream.header,
-    )
+    place = _place(upstream, clock)
     balance = Balance(
         len(kinds),
         upstream.connections,
@@ -102,3 +94,11 @@ def placed(
         Placement(workers=upstream.connections * len(kinds)),
         tune.example(signature, None),
     )
+
+
+def _place(upstream: Upstream, clock: SystemClock) -> Place:
+    """The first address, with what holds for all of them. Raises UsageError for a token that is nowhere."""
+    remote = upstream.remote
+    token = secret(upstream.token, clock) if upstream.token else None
+    first = remote.addresses[0]
+    return Place(first, remote.model, remote.version, upstream.ca, token=token, header=upstream.header)
