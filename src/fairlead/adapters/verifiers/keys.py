@@ -80,6 +80,7 @@ def _key(one: Any) -> Key | None:
     if isinstance(public, RSAPublicKey) and public.key_size < _LEAST_BITS:
         return None
     curve, only = one.get("crv", ""), one.get("alg", "")
+    name = kid if isinstance(kid, str) else None
     material = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return Key(
         kid if isinstance(kid, str) else None, kind, curve, only if isinstance(only, str) else "", public, material
