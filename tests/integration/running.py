@@ -6,13 +6,14 @@ import asyncio
 import functools
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import uvloop
 
 from fairlead.adapters.sinks.prometheus.sink import PrometheusSink
+from fairlead.contracts.events import Accepted
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.kit.clock import SystemClock
 from fairlead.monitor.feedback import parse_json

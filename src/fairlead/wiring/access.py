@@ -22,6 +22,7 @@ from fairlead.serve.access.keys import Key, Secret
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.endpoint import Live
 from fairlead.serve.settings import ServerSettings
+from fairlead.wiring.identity import Identity
 from fairlead.wiring.stores import state
 from fairlead.wiring.watching import has_state
 
@@ -51,9 +52,11 @@ def needed(settings: ServerSettings, asked: bool, insecure: bool, how: str = "--
     return asked
 
 
-def gate(rules: Rules | None) -> Gate | None:
+def gate(rules: Rules | None, identity: Identity) -> Gate | None:
     """What stands before a server of this rules; it knows no key until ``follower`` read them."""
-    return None if rules is None else Gate(rules, SystemClock())
+    if rules is None:
+        return None
+    return Gate(rules, SystemClock(), verifiers=identity.verifiers(), certificates=identity.certified())
 
 
 def follower(home: Home, gate: Gate) -> KeyFollower:

@@ -21,6 +21,7 @@ from fairlead.package.bundle import Bundle, Opener
 from fairlead.package.environment import Environment
 from fairlead.package.sources import parse, split_name
 from fairlead.package.triton import repository
+from fairlead.serve.access.issuers import Issuers
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
@@ -43,8 +44,9 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_n
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
-from fairlead.wiring import access, environments, explaining, graphs, placing, watching
+from fairlead.wiring import access, environments, explaining, graphs, identity, placing, watching
 from fairlead.wiring import upstreams as elsewhere
+from fairlead.wiring.identity import Identity
 from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
 from fairlead.wiring.stores import opener, sink
@@ -108,7 +110,7 @@ def targets(texts: Sequence[str], *, trust_pickle: bool = False, runtime: str = 
 class Plan:
     """What a server is built from. ``kept``: what is recorded of an endpoint, by name; ``record``: whether at all.
 
-    ``access``: who may call; None: nobody is asked who they are.
+    ``access``: who may call; None: nobody is asked who they are.  ``identity``: how, beside by a key.
     """
 
     home: Home
@@ -118,6 +120,7 @@ class Plan:
     record: bool = False
     kept: Mapping[str, watching.Kept] = field(default_factory=dict)
     access: Rules | None = None
+    identity: Identity = Identity()
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -166,7 +169,7 @@ def worker(plan: Plan, link: socket.socket, name: str) -> Server:
 
 
 def _front(plan: Plan, catalog: Catalog, measurements: Sink) -> Front:
-    pipeline, gate = Pipeline(catalog, SystemClock()), access.gate(plan.access)
+    pipeline, gate = Pipeline(catalog, SystemClock()), access.gate(plan.access, plan.identity)
     return Front(pipeline, measurements, plan.settings.max_body, gate)
 
 
@@ -192,6 +195,8 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     if front.gate is not None:
         companions.append(keys := access.follower(plan.home, front.gate))
         loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))
+        companions.append(issuers := Issuers(front.gate.verifiers))
+        loaders[0] = Loader(loaders[0].endpoint, identity.first(issuers, loaders[0].load))
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, SystemClock())]

@@ -28,9 +28,10 @@ from fairlead.serve.access.rules import Rules
 from fairlead.serve.columns import Keeping
 from fairlead.serve.graph import shape
 from fairlead.serve.settings import EndpointSettings, ServerSettings
-from fairlead.wiring import graphs, serving, specs_upstream, stores, watching
+from fairlead.wiring import graphs, serving, specs_identity, specs_upstream, stores, watching
 from fairlead.wiring.access import needed
 from fairlead.wiring.explaining import Explained
+from fairlead.wiring.identity import Identity
 from fairlead.wiring.watching import Kept
 
 EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
@@ -51,6 +52,7 @@ def read(path: Path) -> SpecFile:
     What it says of rollouts and retraining is left to ``check``.
     """
     file = files.read(path)
+    specs_identity.check(file)
     found: dict[str, Graph | None] = {}
     for name, endpoint in file.spec.endpoints.items():
         found[name] = _check_graph(file, name, endpoint)
@@ -107,13 +109,14 @@ def plan(spec: Spec, home: Home, access: bool | None = None, insecure: bool = Fa
         EndpointSettings(),
         records(spec),
         {name: kept(endpoint) for name, endpoint in spec.endpoints.items()},
-        rules(spec, access, insecure),
+        allowed := rules(spec, access, insecure),
+        specs_identity.identity(spec.access) if allowed is not None else Identity(),
     )
 
 
 def rules(spec: Spec, access: bool | None = None, insecure: bool = False) -> Rules | None:
     """Who may call; None: nobody is asked who they are. Raises UsageError and MissingExtra."""
-    asked = spec.access.required if access is None else access
+    asked = specs_identity.required(spec.access) if access is None else access
     if not needed(server(spec), asked, insecure, "access: {required: true}"):
         return None
     scopes = {name: tuple(map(scope, one.access.scopes)) for name, one in spec.endpoints.items()}

@@ -159,7 +159,7 @@ def _pinned(issuer: Issuer) -> list[str]:
         bits = max(int(one[2:]) for one in asked)
         if _bits(issuer.secret.reveal()) < bits:
             raise UsageError(
-                f"the secret at {issuer.secret.reference} is shorter than {bits // 8} bytes: too short for these algorithms"
+                f"the secret at {issuer.secret.reference} is too short: these algorithms need {bits // 8} bytes"
             )
     return sorted(asked)
 

@@ -82,6 +82,4 @@ def _key(one: Any) -> Key | None:
     curve, only = one.get("crv", ""), one.get("alg", "")
     name = kid if isinstance(kid, str) else None
     material = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return Key(
-        kid if isinstance(kid, str) else None, kind, curve, only if isinstance(only, str) else "", public, material
-    )
+    return Key(name, kind, curve, only if isinstance(only, str) else "", public, material)

@@ -108,7 +108,7 @@ class Gate:
         self.rules = rules
         self._clock = clock
         self._ring = ring
-        self._verifiers = verifiers
+        self.verifiers = verifiers
         self._certificates = certificates
         self._audit = audit
         self._known: dict[Mark, _Known] = {}
@@ -263,7 +263,7 @@ class Gate:
             token = credential.decode("ascii")
         except UnicodeDecodeError:
             raise refused() from None
-        for verifier in self._verifiers:
+        for verifier in self.verifiers:
             try:
                 return verifier.verify(token, self._clock.wall_ms() / 1000)
             except Unauthenticated:
