@@ -87,6 +87,7 @@ class Provider:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who hangs up, hangs up
         self.port = self._server.server_address[1]
         self.issuer = f"http://127.0.0.1:{self.port}/realms/a"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()

@@ -16,6 +16,7 @@ from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import from_body, to_body
 from fairlead.kit.config import Home
 from fairlead.serve.access import keys
+from fairlead.serve.access.callers import Callers
 from fairlead.serve.access.follow import KeyFollower
 from fairlead.serve.access.gate import Gate
 from fairlead.serve.access.keys import Key, Secret
@@ -56,7 +57,7 @@ def gate(rules: Rules | None, identity: Identity) -> Gate | None:
     """What stands before a server of this rules; it knows no key until ``follower`` read them."""
     if rules is None:
         return None
-    return Gate(rules, SystemClock(), verifiers=identity.verifiers(), certificates=identity.certified())
+    return Gate(rules, Callers(SystemClock(), verifiers=identity.verifiers(), certificates=identity.certified()))
 
 
 def follower(home: Home, gate: Gate) -> KeyFollower:

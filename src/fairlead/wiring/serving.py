@@ -195,7 +195,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     if front.gate is not None:
         companions.append(keys := access.follower(plan.home, front.gate))
         loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))
-        companions.append(issuers := Issuers(front.gate.verifiers))
+        companions.append(issuers := Issuers(front.gate.callers.verifiers))
         loaders[0] = Loader(loaders[0].endpoint, identity.first(issuers, loaders[0].load))
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
