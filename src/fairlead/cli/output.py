@@ -12,7 +12,7 @@ import typer
 from fairlead.contracts.errors import FairleadError, StorageFull, UsageError
 from fairlead.kit import plugins
 from fairlead.kit.files import unwritable
-from fairlead.kit.sentences import without_secrets
+from fairlead.kit.sentences import masked, without_secrets
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; the last is what a shell says of a command that Ctrl-C ended."""
@@ -88,5 +88,5 @@ def as_ours(error: Exception) -> FairleadError:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return FairleadError(f"{error.strerror}{where}")
-    first = (str(error).strip().splitlines() or [""])[0]
+    first = masked((str(error).strip().splitlines() or [""])[0])
     return FairleadError(f"unexpected {type(error).__name__}: {first}; run again with --debug for the traceback")
