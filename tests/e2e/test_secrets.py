@@ -134,14 +134,14 @@ def calls(url: str, address: str, ca: Path, shown: list[str], canary: str) -> It
                     yield f"answer {number} {path} {reply.status_code}", f"{reply.headers}{reply.text}"
     with grpc.secure_channel(address, grpc.ssl_channel_credentials(ca.read_bytes())) as channel:
         infer = channel.unary_unary(f"/{protos.SERVICES[protos.OIP]}/ModelInfer")
-        for token in (*shown, shown[0][:-6] + "AAAAAA"):
+        for number, token in enumerate((*shown, shown[0][:-6] + "AAAAAA")):
             for endpoint in ("echo", "far", canary):
                 request = protos.InferRequest(model_name=endpoint)
                 request.inputs.add(name="x", datatype="FP32", shape=[1, 2]).contents.fp32_contents.extend([1.0, 2.0])
                 try:
                     infer(request.SerializeToString(), metadata=(("authorization", f"Bearer {token}"),), timeout=10)
                 except grpc.RpcError as error:
-                    yield f"grpc {endpoint}", str(error)
+                    yield f"grpc {number} {endpoint}", str(error)
 
 
 def spec(folder: Path, doubler: Path, upstream: int, server: Path, schema: str) -> None:

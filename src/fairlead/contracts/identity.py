@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from fairlead.contracts.access import Scope, Verifier
 from fairlead.contracts.secrets import Secret
@@ -54,7 +54,6 @@ class Issuer:
     claims: Claims = field(default_factory=Claims)
 
 
-@runtime_checkable
 class IssuerVerifier(Verifier, Protocol):
     """``verify`` raises Unavailable while no key was ever read."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from fairlead.contracts.access import EVERY, Action, Scope
+from fairlead.contracts.audit import Auditor
 from fairlead.contracts.errors import Conflict, MissingExtra, NotFound, StateError, UsageError
 from fairlead.contracts.state import StateStore
 from fairlead.kit import config
@@ -33,6 +34,8 @@ LOCAL: Final = "local"
 """The key of the commands on this machine, which looks and changes nothing. It is in no store."""
 _LOCAL_SCOPES: Final = (Scope(EVERY, Action.DESCRIBE), Scope(EVERY, Action.METRICS))
 
+_TRIES: Final = 10
+
 Load = Callable[[asyncio.AbstractEventLoop], Live]
 
 
@@ -53,11 +56,12 @@ def needed(settings: ServerSettings, asked: bool, insecure: bool, how: str = "--
     return asked
 
 
-def gate(rules: Rules | None, identity: Identity) -> Gate | None:
-    """What stands before a server of this rules; it knows no key until ``follower`` read them."""
+def gate(rules: Rules | None, identity: Identity, audit: Auditor | None = None) -> Gate | None:
+    """What stands before a server of these rules; it knows no key until ``follower`` read them."""
     if rules is None:
         return None
-    return Gate(rules, Callers(SystemClock(), verifiers=identity.verifiers(), certificates=identity.certified()))
+    callers = Callers(SystemClock(), verifiers=identity.verifiers, certificates=identity.certified())
+    return Gate(rules, callers, audit)
 
 
 def follower(home: Home, gate: Gate) -> KeyFollower:
@@ -142,9 +146,6 @@ def _change(home: Home, name_or_id: str, change: Callable[[Key], tuple[Key, str]
             continue  # another command was quicker: once more, on what it left
         return key, text
     raise NotFound(f"key {name_or_id[:80]!r} changes all the time; try again")
-
-
-_TRIES: Final = 10
 
 
 def _id(key: Key, name_or_id: str) -> str:

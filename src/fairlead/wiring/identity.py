@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.identity import Issuer, IssuerVerifier
@@ -18,15 +18,16 @@ from fairlead.serve.endpoint import Live
 Load = Callable[[asyncio.AbstractEventLoop], Live]
 
 
-@dataclass(frozen=True, slots=True)
 class Identity:
     """``issuer``: whose tokens are taken; None: nobody's.  ``certificates``: whom certificates stand for."""
 
-    issuer: Issuer | None = None
-    certificates: tuple[Certified, ...] = ()
+    def __init__(self, issuer: Issuer | None = None, certificates: tuple[Certified, ...] = ()) -> None:
+        self.issuer = issuer
+        self.certificates = certificates
 
+    @functools.cached_property
     def verifiers(self) -> list[IssuerVerifier]:
-        """Raises UsageError for an issuer that contradicts itself, and MissingExtra."""
+        """Loaded by who asks first. Raises UsageError for an issuer that contradicts itself, and MissingExtra."""
         if self.issuer is None:
             return []
         return [plugins.load("fairlead.verifiers", "jwt")(self.issuer, SystemClock())]

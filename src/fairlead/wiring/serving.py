@@ -120,7 +120,7 @@ class Plan:
     record: bool = False
     kept: Mapping[str, watching.Kept] = field(default_factory=dict)
     access: Rules | None = None
-    identity: Identity = Identity()
+    identity: Identity = field(default_factory=Identity)
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -195,7 +195,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     if front.gate is not None:
         companions.append(keys := access.follower(plan.home, front.gate))
         loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))
-        companions.append(issuers := Issuers(front.gate.callers.verifiers))
+        companions.append(issuers := Issuers(plan.identity.verifiers))
         loaders[0] = Loader(loaders[0].endpoint, identity.first(issuers, loaders[0].load))
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:

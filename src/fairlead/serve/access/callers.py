@@ -53,7 +53,7 @@ class Callers:
     ) -> None:
         self._clock = clock
         self._ring = ring
-        self.verifiers = verifiers
+        self._verifiers = verifiers
         self._certificates = certificates
         self._known: dict[Mark, Known] = {}
 
@@ -104,7 +104,7 @@ class Callers:
             token = credential.decode("ascii")
         except UnicodeDecodeError:
             raise refused() from None
-        for verifier in self.verifiers:
+        for verifier in self._verifiers:
             try:
                 return verifier.verify(token, self._clock.wall_ms() / 1000)
             except Unauthenticated:

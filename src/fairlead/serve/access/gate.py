@@ -14,7 +14,7 @@ from fairlead.contracts.access import Action, Caller
 from fairlead.contracts.audit import Audited, Auditor
 from fairlead.contracts.errors import FairleadError, Forbidden, NotFound, Unauthenticated, Unavailable
 from fairlead.serve.access.asking import Asking
-from fairlead.serve.access.callers import Callers, Mark, keep, mark_of, short
+from fairlead.serve.access.callers import Callers, Known, keep, mark_of, short
 from fairlead.serve.access.credentials import ANONYMOUS
 from fairlead.serve.access.keys import KeyRing
 from fairlead.serve.access.needs import NEEDS
@@ -28,15 +28,20 @@ _LONGEST: Final = 128
 
 
 class Pass(NamedTuple):
-    """What a caller may do with an endpoint. ``versions``: with which; ``""`` among them: with all.
+    """What a caller may do with an endpoint. ``versions``: with which; ``every``: with all.
 
     ``until``: monotonic seconds.
     """
 
+    until: float
     caller: Caller
     action: Action
+    every: bool
     versions: frozenset[str]
-    until: float
+
+
+_Asked = tuple[bytes | None, bytes | None, bytes | None, str, str, str | None]
+"""What three headers show, a route, an endpoint and a version."""
 
 
 class Gate:
@@ -44,18 +49,18 @@ class Gate:
 
     def __init__(self, rules: Rules, callers: Callers, audit: Auditor | None = None) -> None:
         self.rules = rules
-        self.callers = callers
+        self._callers = callers
         self._audit = audit
-        self._passes: dict[tuple[Mark, str, str, str | None], Pass] = {}
+        self._passes: dict[_Asked, Pass] = {}
 
     def know(self, ring: KeyRing) -> None:
         """From now on these keys hold, and no others. On the event loop, as every other method."""
-        self.callers.know(ring)
+        self._callers.know(ring)
         self._passes.clear()
 
     def forget(self) -> None:
         """Ask keys and verifiers again for everybody."""
-        self.callers.forget()
+        self._callers.forget()
         self._passes.clear()
 
     # Calls.
@@ -65,25 +70,26 @@ class Gate:
 
         Raises Unauthenticated, Forbidden, NotFound or Unavailable.
         """
-        get = asking.headers.get
-        mark = (get(b"authorization"), get(b"x-api-key"), get(b"api-key"))
         if endpoint is None:
             endpoint = self._sole(asking, catalog)
-        found = self._passes.get((mark, asking.route, endpoint, version))
-        if found is None or found.until <= asking.arrived:
-            found = self._pass(asking, mark, endpoint, version)
+        get = asking.headers.get
+        asked = (get(b"authorization"), get(b"x-api-key"), get(b"api-key"), asking.route, endpoint, version)
+        found = self._passes.get(asked)
+        if found is None or found[0] <= asking.arrived:
+            found = self._pass(asking, asked)
+        _, caller, action, every, versions = found
         try:
             live = catalog.resolve(endpoint, version)
         except NotFound as error:
-            everything = "" in found.versions and catalog.versions(endpoint)  # a version that is not there
-            raise (error if everything else absent(endpoint)) from None
-        if "" not in found.versions and live.version not in found.versions:
+            known = every and catalog.versions(endpoint)  # then it is a version that is not there
+            raise (error if known else absent(endpoint)) from None
+        if not every and live.version not in versions:
             chosen = version is not None or endpoint not in catalog.splits
             if chosen:  # else it is asked once the split has
-                raise self._refuse(asking, found.caller, found.action, endpoint, live.version)
+                raise self._refuse(asking, caller, action, endpoint, live.version)
         if self._audit is not None:
-            self._audit.allowed(found.caller.name, found.action, endpoint)
-        return found.caller, live
+            self._audit.allowed(caller.name, action, endpoint)
+        return caller, live
 
     def hold(self, asking: Asking, caller: Caller, live: Live) -> None:
         """Another version answers than the one that was found when the caller came. Raises Forbidden or NotFound."""
@@ -91,18 +97,16 @@ class Gate:
         if not self.rules.may(caller, action, live.endpoint, live.version):
             raise self._refuse(asking, caller, action, live.endpoint, live.version)
 
-    def _pass(self, asking: Asking, mark: Mark, endpoint: str, version: str | None) -> Pass:
-        try:
-            known = self.callers.find(asking, mark)
-        except Unauthenticated as error:
-            self._stranger(asking, error)
-            raise
-        action = self._action(asking, known.caller)
-        if not self.rules.may(known.caller, action, endpoint, version):
-            raise self._refuse(asking, known.caller, action, endpoint, version)
-        found = Pass(known.caller, action, self.rules.versions(known.caller, action, endpoint), known.until)
-        if short(mark) and len(endpoint) <= _LONGEST and len(version or "") <= _LONGEST:
-            keep(self._passes, (mark, asking.route, endpoint, version), found)
+    def _pass(self, asking: Asking, asked: _Asked) -> Pass:
+        *_, endpoint, version = asked
+        caller, until = self._known(asking)
+        action = self._action(asking, caller)
+        if not self.rules.may(caller, action, endpoint, version):
+            raise self._refuse(asking, caller, action, endpoint, version)
+        versions = self.rules.versions(caller, action, endpoint)
+        found = Pass(until, caller, action, "" in versions, versions)
+        if short(asked[:3]) and len(endpoint) <= _LONGEST and len(version or "") <= _LONGEST:
+            keep(self._passes, asked, found)
         return found
 
     def _sole(self, asking: Asking, catalog: Catalog) -> str:
@@ -117,7 +121,8 @@ class Gate:
     # Everything else.
 
     def visit(self, asking: Asking, endpoint: str | None = None, version: str | None = None) -> Sight:
-        """What a caller may see and do who comes by any other route. ``endpoint``: of the path.
+        """What a caller may see and do who comes by any other route. ``endpoint``: of the path; what a message names is
+        asked of the sight.
 
         Where everybody may come, who is not known is nobody. Raises Unauthenticated, Forbidden or NotFound.
         """
@@ -132,22 +137,29 @@ class Gate:
         sight = Sight(self.rules, caller, self._told(asking))
         if need.action is not None and (need.server or endpoint is not None):
             sight.require(need.action, endpoint or "", version)
-        elif need.action is not None and not self.rules.anywhere(caller, need.action):
-            raise self._refuse(asking, caller, need.action, "", None)
+        elif need.action is Action.FEEDBACK and not self.rules.anywhere(caller, need.action):
+            refusal = Forbidden(
+                f"{caller.name!r} may give labels to no endpoint: it needs a scope such as NAME:feedback"
+            )
+            self._note(asking, caller.name, need.action, "", None, refusal)
+            raise refusal
         return sight
 
     def caller(self, asking: Asking) -> Caller:
         """Who it is. Raises Unauthenticated, or Unavailable where no key was read yet."""
+        return self._known(asking).caller
+
+    def _known(self, asking: Asking) -> Known:
         try:
-            return self.callers.find(asking, mark_of(asking.headers)).caller
+            return self._callers.find(asking, mark_of(asking.headers))
         except Unauthenticated as error:
-            self._stranger(asking, error)
+            self._note(asking, ANONYMOUS, "", "", None, error)
             raise
 
     def _perhaps(self, asking: Asking) -> Caller | None:
         """Who it is, where nobody need be known."""
         try:
-            return self.callers.find(asking, mark_of(asking.headers)).caller
+            return self._callers.find(asking, mark_of(asking.headers)).caller
         except (Unauthenticated, Unavailable):
             return None
 
@@ -172,9 +184,6 @@ class Gate:
             self._note(asking, caller.name, asking.route, "", None, error)
             raise error
         return need.action
-
-    def _stranger(self, asking: Asking, error: FairleadError) -> None:
-        self._note(asking, ANONYMOUS, "", "", None, error)
 
     def _refuse(
         self, asking: Asking, caller: Caller, action: Action, endpoint: str, version: str | None

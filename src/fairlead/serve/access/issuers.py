@@ -7,7 +7,6 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from fairlead.contracts.access import Verifier
 from fairlead.contracts.identity import IssuerVerifier
 
 LOOK: Final = 0.25
@@ -17,8 +16,8 @@ LOOK: Final = 0.25
 class Issuers:
     """A companion of the server."""
 
-    def __init__(self, verifiers: Sequence[Verifier]) -> None:
-        self._verifiers = [one for one in verifiers if isinstance(one, IssuerVerifier)]
+    def __init__(self, verifiers: Sequence[IssuerVerifier]) -> None:
+        self._verifiers = verifiers
         self._over = threading.Event()
         self._primed = False
 
