@@ -26,6 +26,7 @@ from fairlead.serve.front import Front
 from fairlead.serve.grpc.listener import Listener
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.protocol import protocol
+from fairlead.serve.renewal import Renewal
 from fairlead.serve.repository import Control, Locked
 from fairlead.serve.server import Loader, Server
 from fairlead.serve.settings import ServerSettings
@@ -124,8 +125,11 @@ def running(
 
     async def serve() -> None:
         settings = ServerSettings(port=0, max_body=max_body, grace=grace, **limits)
+        certificates = Renewal(settings, sink, clock)
         if settings.grpc_port is not None:
-            found.grpc = Listener(application.front, settings, lambda: found.server.draining, application.control)
+            found.grpc = Listener(
+                application.front, settings, lambda: found.server.draining, application.control, certificates
+            )
         made = Server(
             settings,
             catalog,
@@ -135,7 +139,8 @@ def running(
             clock,
             protocol=functools.partial(made_protocol, application.front),
             on_ready=at,
-            companions=[found.grpc] if found.grpc else [],
+            companions=[*([found.grpc] if found.grpc else []), certificates],
+            certificates=certificates,
         )
         found.server = made
         found.loop = asyncio.get_running_loop()

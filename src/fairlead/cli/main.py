@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fairlead import __version__
 from fairlead.cli.output import DONE, FAILED, INTERRUPTED, WRONG_USE, as_ours
 from fairlead.contracts.errors import FairleadError, UsageError
 from fairlead.kit import plugins
+from fairlead.kit.sentences import masked
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
@@ -120,9 +122,9 @@ def main() -> None:
     except BrokenPipeError:
         _abandon_output()
         sys.exit(FAILED)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the exit code says it, and the user is told
         if debug:
-            raise
+            sys.stderr.write(masked(traceback.format_exc()))
         sys.exit(_tell(error, as_json=_wants_json(arguments)))
 
 

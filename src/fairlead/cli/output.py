@@ -9,12 +9,24 @@ from typing import Annotated, Any
 
 import typer
 
-from fairlead.contracts.errors import FairleadError, StorageFull
+from fairlead.contracts.errors import FairleadError, StorageFull, UsageError
 from fairlead.kit import plugins
 from fairlead.kit.files import unwritable
+from fairlead.kit.sentences import masked, without_secrets
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; the last is what a shell says of a command that Ctrl-C ended."""
+
+
+def _hidden(url: str | None) -> str | None:
+    """A URL of the command line. Raises UsageError for one with a password: everybody here can list processes."""
+    if url and "${" not in url and url != without_secrets(url):
+        raise UsageError(
+            "a password on the command line is seen by everybody on this machine; write ${env:NAME} in its place, "
+            "or set FAIRLEAD_TRACKING"
+        )
+    return url
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 HomeOption = Annotated[
@@ -22,7 +34,12 @@ HomeOption = Annotated[
 ]
 TrackingOption = Annotated[
     str | None,
-    typer.Option("--tracking", help="MLflow tracking URI.", show_default="MLFLOW_TRACKING_URI or SQLite in --home"),
+    typer.Option(
+        "--tracking",
+        help="MLflow tracking URI.",
+        show_default="MLFLOW_TRACKING_URI or SQLite in --home",
+        callback=_hidden,
+    ),
 ]
 RuntimeOption = Annotated[str, typer.Option(help="Run with this runtime instead of the one the package chose.")]
 TrustOption = Annotated[
@@ -71,5 +88,5 @@ def as_ours(error: Exception) -> FairleadError:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return FairleadError(f"{error.strerror}{where}")
-    first = (str(error).strip().splitlines() or [""])[0]
+    first = masked((str(error).strip().splitlines() or [""])[0])
     return FairleadError(f"unexpected {type(error).__name__}: {first}; run again with --debug for the traceback")

@@ -17,6 +17,7 @@ import uvloop
 from fairlead.cli.output import FAILED, as_ours, emit
 from fairlead.contracts.errors import UsageError
 from fairlead.kit import log
+from fairlead.kit.sentences import masked
 from fairlead.serve import worker
 from fairlead.serve.process import Command
 from fairlead.serve.settings import ServerSettings
@@ -72,7 +73,7 @@ def work(plan: Callable[[], serving.Plan], level: int, worker_of: str) -> None:
             run(serving.worker(plan(), link.dup(), place).run())
         except Exception as error:  # noqa: BLE001 - the supervisor tells it
             if "--debug" in sys.argv:
-                traceback.print_exc()
+                sys.stderr.write(masked(traceback.format_exc()))
             worker.report(link, as_ours(error))
             raise typer.Exit(FAILED) from None
 

@@ -140,6 +140,9 @@ class Sink(Protocol):
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         """A stream worker begins; ``look`` is called whenever somebody wants to know how it stands."""
 
+    def certificate(self, until: float) -> None:
+        """The TLS certificate that new connections get ends then, seconds since 1970. From any thread."""
+
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""
 

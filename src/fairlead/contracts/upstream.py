@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from fairlead.contracts.secrets import Secret
 from fairlead.contracts.types import DataType, Parameters, Tensors
 
 LARGEST = 256 * 2**20
@@ -44,6 +45,7 @@ class Place:
 
     ``ca``: PEM file of the authorities that are believed; empty: those of the machine.  ``largest``: bytes.
     ``idempotent`` False: a request that may have arrived is never sent again.
+    ``token``: the credential that the server asks for, carried by the header (or metadata) ``header``.
     """
 
     address: Address
@@ -52,6 +54,21 @@ class Place:
     ca: str = ""
     largest: int = LARGEST
     idempotent: bool = True
+    token: Secret | None = None
+    header: str = "authorization"
+
+    def credential(self) -> tuple[tuple[str, str], ...]:
+        """Headers, names in lower case, for every request. Raises Unreached for a token that no header can hold."""
+        if self.token is None:
+            return ()
+        value = self.token.reveal()
+        if not value.isascii() or not value.isprintable():
+            raise Unreached("its token is not one line of ASCII text, as a header must be")
+        return ((self.header, f"Bearer {value}" if self.header == "authorization" else value),)
+
+    def hide(self, text: str) -> str:
+        """What the server said, without the token, should it repeat it."""
+        return text if self.token is None else text.replace(self.token.reveal(), "***")
 
 
 class Told(NamedTuple):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit.secrets import expanded
+from fairlead.kit.sentences import without_secrets
 
 _KNOWN = (
     "FAIRLEAD_HOME",
@@ -24,13 +26,14 @@ _KNOWN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Home:
     """Where embedded state lives, and where the registry and the state store are.
 
     ``root``: the folder of everything embedded (default ``.fairlead``).
     ``tracking``: MLflow tracking URI.  ``state``: SQLAlchemy URL of the state store.
     ``user``: the name written into histories.  ``events``: folder or URL of the prediction events.
+    URLs may hold passwords: whatever shows one takes it through ``without_secrets``.
     """
 
     root: Path
@@ -38,6 +41,11 @@ class Home:
     state: str
     user: str
     events: str = ""
+
+    def __repr__(self) -> str:
+        told = {"root": self.root, "user": self.user}
+        told |= {name: without_secrets(getattr(self, name)) for name in ("tracking", "state", "events")}
+        return f"Home({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
     @property
     def cache(self) -> Path:
@@ -67,6 +75,8 @@ def home(
 ) -> Home:
     """Settings from flags first, then ``FAIRLEAD_*``, then the spec, then embedded defaults.
 
+    ``${env:NAME}`` in a URL, wherever it comes from, stands for the secret that it refers to.
+
     Raises UsageError for an unknown ``FAIRLEAD_*`` variable, naming the nearest known one, and for a home that is a
     file.
     """
@@ -76,15 +86,14 @@ def home(
     base = Path(root or environ.get("FAIRLEAD_HOME") or ".fairlead").expanduser().absolute()
     if base.is_file():
         raise UsageError(f"the home {base} is a file; name a folder with --home or FAIRLEAD_HOME")
-    events = environ.get("FAIRLEAD_EVENTS") or located.events or str(base / "events")
+    events = expanded(environ.get("FAIRLEAD_EVENTS") or located.events) or str(base / "events")
     return Home(
         root=base,
-        tracking=tracking
-        or environ.get("FAIRLEAD_TRACKING")
-        or located.tracking
-        or environ.get("MLFLOW_TRACKING_URI")
+        tracking=expanded(
+            tracking or environ.get("FAIRLEAD_TRACKING") or located.tracking or environ.get("MLFLOW_TRACKING_URI") or ""
+        )
         or f"sqlite:///{base / 'mlflow.db'}",
-        state=environ.get("FAIRLEAD_STATE") or located.state or f"sqlite:///{base / 'state.db'}",
+        state=expanded(environ.get("FAIRLEAD_STATE") or located.state) or f"sqlite:///{base / 'state.db'}",
         user=environ.get("USER") or environ.get("LOGNAME") or _login_name(),
         events=events if "://" in events else str(Path(events).expanduser().absolute()),
     )

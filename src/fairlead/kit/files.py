@@ -75,3 +75,12 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def stamp(path: str | Path) -> tuple[int, ...] | None:
+    """Changes whenever the file does: written again, renamed over, or reached by another link. None: not there."""
+    try:
+        found = Path(path).expanduser().stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

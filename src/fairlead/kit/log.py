@@ -1,5 +1,7 @@
 """Structured logs: one event a line, key-values, JSON off a terminal. Importing configures nothing.
 
+What a URL keeps secret is in no line, whoever wrote it there.
+
 Usage: ``logging.getLogger("fairlead.serve").info("loaded", extra={"fields": {"endpoint": "churn"}})``.
 """
 
@@ -13,6 +15,8 @@ from typing import TextIO
 
 import msgspec
 
+from fairlead.kit.sentences import masked
+
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -25,11 +29,12 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         event = {"time": _utc(record), "level": record.levelname.lower(), "logger": record.name}
-        event["event"] = record.getMessage()
+        event["event"] = masked(record.getMessage())
         event.update(self._always)
-        event.update(getattr(record, "fields", {}))
+        for key, value in getattr(record, "fields", {}).items():
+            event[key] = masked(value) if isinstance(value, str) else value
         if record.exc_info:
-            event["exception"] = self.formatException(record.exc_info)
+            event["exception"] = masked(self.formatException(record.exc_info))
         return _encode(event).decode()
 
 
@@ -41,7 +46,7 @@ class Terminal(logging.Formatter):
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = "" if record.levelno <= logging.INFO else f" {record.levelname.lower()}:"
         line = f"{clock}{level} {record.getMessage()}{fields}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return masked(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
 
 
 def configure(stream: TextIO | None = None, level: int = logging.INFO, json: bool | None = None, **always: str) -> None:

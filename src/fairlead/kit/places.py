@@ -18,7 +18,8 @@ def place(url: str, option: str, schemes: tuple[str, ...] | list[str]) -> Place:
     scheme, mark, rest = url.partition("://")
     scheme = scheme.lower()
     if not mark or not rest:
-        raise UsageError(f"{option} is {url!r}; expected {FORM}")
+        shown = "no URL" if "@" in url else repr(url)
+        raise UsageError(f"{option} is {shown}; expected {FORM}")
     if scheme not in schemes:
         raise UsageError(f"{option}: no broker for {scheme}:// (installed: {', '.join(schemes) or 'none'})")
     found = urlsplit(f"x://{rest}")

@@ -47,6 +47,8 @@ _EXTRA_OF = {
     "aio_pika": "brokers",
     "confluent_kafka": "brokers",
     "grpc": "grpc",
+    "jwt": "auth",
+    "cryptography": "auth",
 }
 """Which of our extras installs a library."""
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +28,7 @@ import fairlead
 from fairlead.contracts.errors import BrokenModel, StorageFull
 from fairlead.kit.clock import Clock
 from fairlead.kit.files import locked, unwritable, write_whole
-from fairlead.kit.sentences import without_secrets
+from fairlead.kit.sentences import masked
 from fairlead.package.requirements import Requirements
 
 log = logging.getLogger("fairlead.serve")
@@ -38,7 +37,6 @@ Run = Callable[[Sequence[str]], tuple[int, str]]
 """Runs a command to its end: exit status, and everything that it said."""
 
 _START = "import sys\n\nfrom fairlead.serve.isolated.child import main\n\nmain(int(sys.argv[1]))\n"
-_URL = re.compile(r"[A-Za-z][\w+.-]*://\S+")
 _LAST_WORDS = 4
 _LONGEST = 200
 
@@ -183,7 +181,7 @@ def _creating(python: str, tools: Tools, subject: str) -> list[str]:
 def _words(said: str) -> str:
     """The last lines, as one, without what URLs keep secret."""
     lines = [_shortened(line.strip()) for line in said.splitlines() if line.strip()]
-    return _URL.sub(lambda found: without_secrets(found[0]), " | ".join(lines[-_LAST_WORDS:]))
+    return masked(" | ".join(lines[-_LAST_WORDS:]))
 
 
 def _shortened(line: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -38,7 +38,7 @@ class Keeping:
     sample: float = 1.0
     exclude: frozenset[str] = frozenset()
     hashed: frozenset[str] = frozenset()
-    salt: str = ""
+    salt: str = field(default="", repr=False)
     key: str = f"header:{KEY_HEADER}"
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from fairlead.contracts.errors import Cancelled, FairleadError
 from fairlead.kit.codec import json
-from fairlead.serve.access.credentials import mapping
+from fairlead.serve.access.credentials import Certificate, mapping, peer_of
 from fairlead.serve.edges import tables
 from fairlead.serve.edges.edge import Answer, json_headers
 from fairlead.serve.edges.v1 import V1
@@ -34,7 +34,7 @@ def explaining(front: Front, explainers: Explainers) -> Handler:
     edge, turns = V1(), Turns()
 
     async def handle(request: Request) -> Response:
-        exchange = _Explained(front, edge, mapping(request.headers.raw))
+        exchange = _Explained(front, edge, mapping(request.headers.raw), peer_of(request.scope))
         try:
             exchange.resolve(request.path_params["endpoint"], None)
             body = await read_body(request, front.max_body)
@@ -54,8 +54,10 @@ class _Explained(Waited):
 
     __slots__ = ("_task",)
 
-    def __init__(self, front: Front, edge: V1, headers: Mapping[bytes, bytes]) -> None:
-        super().__init__(front, edge, ROUTE, headers)
+    def __init__(
+        self, front: Front, edge: V1, headers: Mapping[bytes, bytes], shows: Certificate | None = None
+    ) -> None:
+        super().__init__(front, edge, ROUTE, headers, shows)
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, body: bytes, explainers: Explainers, turns: Turns) -> None:

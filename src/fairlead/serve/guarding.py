@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fairlead.serve.access.asking import Visit
-from fairlead.serve.access.credentials import mapping
+from fairlead.serve.access.credentials import mapping, peer_of
 from fairlead.serve.access.sight import EVERYTHING, Sight
 from fairlead.serve.front import Front, request_id
 
@@ -57,4 +57,6 @@ def sight_of(request: Request) -> Sight:
 
 def _visit(front: Front, request: Request, route: str) -> Visit:
     headers = mapping(request.headers.raw)
-    return Visit(headers, route, front.pipeline.clock.now(), request_id(headers.get(b"x-request-id")))
+    return Visit(
+        headers, route, front.pipeline.clock.now(), request_id(headers.get(b"x-request-id")), peer_of(request.scope)
+    )

@@ -16,7 +16,7 @@ from fairlead.contracts.access import Action
 from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParameter, MalformedBody, Unavailable
 from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
-from fairlead.serve.access.credentials import mapping
+from fairlead.serve.access.credentials import Certificate, mapping, peer_of
 from fairlead.serve.edges.edge import Edge
 from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.guarding import sight_of
@@ -31,7 +31,7 @@ def inference(front: Front, edge: Edge, route: str) -> Handler:
     """The handler of an inference route."""
 
     async def handle(request: Request) -> Response:
-        exchange = Waited(front, edge, route, mapping(request.headers.raw))
+        exchange = Waited(front, edge, route, mapping(request.headers.raw), peer_of(request.scope))
         try:
             exchange.resolve(request.path_params.get("endpoint"), request.path_params.get("version"))
             body = await read_body(request, front.max_body)
@@ -94,11 +94,17 @@ def loading(do: Callable[[str], Awaitable[None]], limit: int) -> Handler:
 class Waited(HttpExchange):
     """An exchange whose answer a coroutine waits for."""
 
-    __slots__ = ("_answered",)
+    __slots__ = ("_answered", "_shows")
 
-    def __init__(self, front: Front, edge: Edge, route: str, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(
+        self, front: Front, edge: Edge, route: str, headers: Mapping[bytes, bytes], shows: Certificate | None = None
+    ) -> None:
         super().__init__(front, edge, route, headers)
+        self._shows = shows
         self._answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def certificate(self) -> Certificate | None:
+        return self._shows
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         if not self._answered.done():

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fairlead.contracts.errors import FairleadError
-from fairlead.serve.access.credentials import single
+from fairlead.serve.access.credentials import EXTENSION, Certificate, peer, single
 from fairlead.serve.connection import Connection
 from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.reading import PIECE
@@ -94,6 +94,9 @@ class Fast(HttpExchange):
         """The body, whole."""
         body, self.body = self.body, b""
         return bytes(body)
+
+    def certificate(self) -> Certificate | None:
+        return peer(self._link.transport)
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Write the one answer; a caller who is gone gets none."""
@@ -179,6 +182,11 @@ class InferenceProtocol(Connection):
                 self._remember(head, plain)
                 return
         super()._take()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if self.front.gate is not None and (shows := peer(self.transport)) is not None:
+            cycle.scope.setdefault("extensions", {})[EXTENSION] = shows
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         if type(self.cycle) is Fast:

@@ -11,17 +11,18 @@ import asyncio
 import gc
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import uvicorn
 
 from fairlead.kit.clock import Clock
-from fairlead.serve import tls
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.door import LULL, Door, Listening
 from fairlead.serve.endpoint import Live
 from fairlead.serve.pipeline import Pipeline
+from fairlead.serve.renewal import Renewal
 from fairlead.serve.repository import Loader
 from fairlead.serve.settings import ServerSettings
 from fairlead.serve.web import Web
@@ -78,6 +79,8 @@ class Gate:
 class Server:
     """Owns the order of things. ``door``: where connections come from; without one it listens itself.
 
+    ``certificates``: those of TLS; it is a companion too. None: no TLS.
+
     ``on_ready`` is called with the bound port.
     """
 
@@ -93,6 +96,7 @@ class Server:
         on_ready: Callable[[int], None] = lambda _port: None,
         door: Door | None = None,
         companions: Sequence[Companion] = (),
+        certificates: Renewal | None = None,
     ) -> None:
         self.settings = settings
         self.catalog = catalog
@@ -104,7 +108,8 @@ class Server:
         self._companions = companions
         self._door = door or Listening(settings.host, settings.port)
         self._stopping = asyncio.Event()
-        self._web = Web(self._config(protocol(settings, lambda: self.gate.draining)))
+        tls = None if certificates is None else certificates.context()
+        self._web = Web(self._config(protocol(settings, lambda: self.gate.draining), tls))
 
     @property
     def draining(self) -> bool:
@@ -207,7 +212,7 @@ class Server:
             for connection in list(self._web.server_state.connections):
                 connection.look(now)  # type: ignore[union-attr]  # uvicorn's type; ours is serve.connection
 
-    def _config(self, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
+    def _config(self, protocol: type[asyncio.Protocol], tls: ssl.SSLContext | None) -> uvicorn.Config:
         return uvicorn.Config(
             self.gate,
             http=protocol,
@@ -218,7 +223,7 @@ class Server:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=max(1, int(self.settings.grace)),
-            **tls.options(self.settings),
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,26 @@ def options(settings: ServerSettings) -> dict[str, Any]:
     return {"ssl_certfile": cert, "ssl_keyfile": key, "ssl_ca_certs": ca, "ssl_cert_reqs": ssl.CERT_REQUIRED}
 
 
-def context(settings: ServerSettings) -> ssl.SSLContext | None:
-    """For HTTP/2; None without a certificate. Raises UsageError."""
+def context(settings: ServerSettings, protocols: Sequence[str] = ()) -> ssl.SSLContext | None:
+    """For a listener that speaks ``protocols`` (of ALPN); None without a certificate. Raises UsageError.
+
+    Where callers show certificates no session is resumed: each new connection shows its own again.
+    """
     if not options(settings):
         return None
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.load_cert_chain(settings.tls_cert, settings.tls_key or settings.tls_cert)
-    if settings.tls_client_ca:
-        made.load_verify_locations(settings.tls_client_ca)
-        made.verify_mode = ssl.CERT_REQUIRED
-    made.set_alpn_protocols(["h2"])
+    try:
+        made.load_cert_chain(settings.tls_cert, settings.tls_key or settings.tls_cert, lambda: "")
+        if settings.tls_client_ca:
+            made.load_verify_locations(settings.tls_client_ca)
+            made.verify_mode = ssl.CERT_REQUIRED
+            made.options |= ssl.OP_NO_TICKET
+            made.num_tickets = 0
+    except (OSError, ValueError) as error:  # of ssl too
+        raise UsageError(f"TLS: the files changed while they were read ({error})") from None
+    if protocols:
+        made.set_alpn_protocols(list(protocols))
     return made
 
 

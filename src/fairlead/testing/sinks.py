@@ -128,6 +128,7 @@ class MemorySink:
         self.dropped: Counter[str] = Counter()
         self.stalls: list[float] = []
         self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
+        self.certificate_until = 0.0
         self._workers = MemoryWorkersMeter()
 
     def endpoint(self, endpoint: str, version: str) -> MemoryMeter:
@@ -151,6 +152,9 @@ class MemorySink:
 
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         self.streams[endpoint, group] = look
+
+    def certificate(self, until: float) -> None:
+        self.certificate_until = until
 
     def render(self) -> tuple[bytes, str]:
         counts = {f"edge:{route}:{code}": count for (route, code), count in self.edge_errors.items()}

@@ -24,6 +24,7 @@ from fairlead.serve.access.keys import Key, Secret
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.endpoint import Live
 from fairlead.serve.settings import ServerSettings
+from fairlead.wiring.identity import Identity
 from fairlead.wiring.stores import state
 from fairlead.wiring.watching import has_state
 
@@ -55,9 +56,12 @@ def needed(settings: ServerSettings, asked: bool, insecure: bool, how: str = "--
     return asked
 
 
-def gate(rules: Rules | None, audit: Auditor | None = None) -> Gate | None:
+def gate(rules: Rules | None, identity: Identity, audit: Auditor | None = None) -> Gate | None:
     """What stands before a server of these rules; it knows no key until ``follower`` read them."""
-    return None if rules is None else Gate(rules, Callers(SystemClock()), audit)
+    if rules is None:
+        return None
+    callers = Callers(SystemClock(), verifiers=identity.verifiers, certificates=identity.certified())
+    return Gate(rules, callers, audit)
 
 
 def follower(home: Home, gate: Gate) -> KeyFollower:

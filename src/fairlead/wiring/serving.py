@@ -21,6 +21,7 @@ from fairlead.package.bundle import Bundle, Opener
 from fairlead.package.environment import Environment
 from fairlead.package.sources import parse, split_name
 from fairlead.package.triton import repository
+from fairlead.serve.access.issuers import Issuers
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
@@ -35,6 +36,7 @@ from fairlead.serve.process import Command
 from fairlead.serve.protocol import protocol
 from fairlead.serve.recording import Recording
 from fairlead.serve.remote.settings import Upstream
+from fairlead.serve.renewal import Renewal
 from fairlead.serve.repository import Loader, Repository
 from fairlead.serve.residency import Residency
 from fairlead.serve.resilience.policy import Safety
@@ -43,9 +45,10 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_n
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
-from fairlead.wiring import access, environments, explaining, graphs, placing, watching
+from fairlead.wiring import access, environments, explaining, graphs, identity, placing, watching
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.fallbacks import Fallbacks
+from fairlead.wiring.identity import Identity
 from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
 from fairlead.wiring.stores import opener, sink
@@ -110,7 +113,7 @@ def targets(texts: Sequence[str], *, trust_pickle: bool = False, runtime: str = 
 class Plan:
     """What a server is built from. ``kept``: what is recorded of an endpoint, by name; ``record``: whether at all.
 
-    ``access``: who may call; None: nobody is asked who they are.
+    ``access``: who may call; None: nobody is asked who they are.  ``identity``: how, beside by a key.
     """
 
     home: Home
@@ -120,6 +123,7 @@ class Plan:
     record: bool = False
     kept: Mapping[str, watching.Kept] = field(default_factory=dict)
     access: Rules | None = None
+    identity: Identity = field(default_factory=Identity)
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -168,7 +172,7 @@ def worker(plan: Plan, link: socket.socket, name: str) -> Server:
 
 
 def _front(plan: Plan, catalog: Catalog, measurements: Sink) -> Front:
-    pipeline, gate = Pipeline(catalog, SystemClock()), access.gate(plan.access)
+    pipeline, gate = Pipeline(catalog, SystemClock()), access.gate(plan.access, plan.identity)
     return Front(pipeline, measurements, plan.settings.max_body, gate)
 
 
@@ -190,10 +194,13 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
+    certificates = Renewal(plan.settings, front.sink, SystemClock())
     companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency, fallbacks]
     if front.gate is not None:
         companions.append(keys := access.follower(plan.home, front.gate))
         loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))
+        companions.append(issuers := Issuers(plan.identity.verifiers))
+        loaders[0] = Loader(loaders[0].endpoint, identity.first(issuers, loaders[0].load))
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, SystemClock())]
@@ -206,9 +213,12 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
             door.control = repository
     if plan.settings.grpc_port is not None:
         listener = plugins.attribute("fairlead.serve.grpc.listener:Listener")
-        companions.append(made := listener(front, plan.settings, lambda: running.draining, application.control))
+        companions.append(
+            made := listener(front, plan.settings, lambda: running.draining, application.control, certificates)
+        )
         if door is not None:
             door.listens = made.take
+    companions.append(certificates)  # behind the listener, which asks it for a context
     running: Server = Server(
         plan.settings,
         catalog,
@@ -217,6 +227,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         loaders,
         SystemClock(),
         companions=companions,
+        certificates=certificates,
         **parts,
     )
     application.draining = lambda: running.draining

@@ -15,6 +15,7 @@ from fairlead.contracts.shedding import Shed
 from fairlead.kit import config, plugins
 from fairlead.kit.config import Home, Located
 from fairlead.kit.scopes import scope
+from fairlead.kit.secrets import expanded
 from fairlead.kit.spec import graph as spec_graph
 from fairlead.kit.spec import read as files
 from fairlead.kit.spec import shedding as spec_shedding
@@ -29,9 +30,18 @@ from fairlead.serve.access.rules import Rules
 from fairlead.serve.columns import Keeping
 from fairlead.serve.graph import shape
 from fairlead.serve.settings import EndpointSettings, ServerSettings
-from fairlead.wiring import graphs, serving, specs_resilience, specs_upstream, stores, watching
+from fairlead.wiring import (
+    graphs,
+    serving,
+    specs_identity,
+    specs_resilience,
+    specs_upstream,
+    stores,
+    watching,
+)
 from fairlead.wiring.access import needed
 from fairlead.wiring.explaining import Explained
+from fairlead.wiring.identity import Identity
 from fairlead.wiring.watching import Kept
 
 EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
@@ -52,6 +62,7 @@ def read(path: Path) -> SpecFile:
     What it says of rollouts and retraining is left to ``check``.
     """
     file = files.read(path)
+    specs_identity.check(file)
     found: dict[str, Graph | None] = {}
     fallbacks: dict[str, tuple[str, ...]] = {}
     for name, endpoint in file.spec.endpoints.items():
@@ -116,13 +127,14 @@ def plan(
         EndpointSettings(),
         records(spec),
         {name: kept(endpoint) for name, endpoint in spec.endpoints.items()},
-        rules(spec, access, insecure),
+        allowed := rules(spec, access, insecure),
+        specs_identity.identity(spec.access) if allowed is not None else Identity(),
     )
 
 
 def rules(spec: Spec, access: bool | None = None, insecure: bool = False) -> Rules | None:
     """Who may call; None: nobody is asked who they are. Raises UsageError and MissingExtra."""
-    asked = spec.access.required if access is None else access
+    asked = specs_identity.required(spec.access) if access is None else access
     named = [name for name, one in spec.endpoints.items() if one.access.scopes]
     if named and not asked and access is None:
         raise UsageError(
@@ -184,7 +196,9 @@ def shed(asked: spec_shedding.Shed | None) -> Shed | None:
 
 def kept(endpoint: Endpoint) -> Kept:
     asked = endpoint.record
-    keeping = Keeping(asked.sample, frozenset(asked.exclude), frozenset(asked.hash), asked.salt, asked.key)
+    keeping = Keeping(
+        asked.sample, frozenset(asked.exclude), frozenset(asked.hash), expanded(asked.salt, url=False), asked.key
+    )
     return Kept(keeping, asked.days, asked.window_seconds)
 
 

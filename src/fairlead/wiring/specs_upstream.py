@@ -46,6 +46,8 @@ def upstream(name: str, endpoint: Endpoint) -> Upstream | None:
         eject.failures,
         eject.seconds,
         asked.ca,
+        asked.token,
+        asked.token_header.lower(),
         Backoff(safety.backoff.base, safety.backoff.cap, safety.backoff.jitter),
         safety.retry_budget,
         safety.idempotent,

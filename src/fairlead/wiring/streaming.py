@@ -24,6 +24,7 @@ from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
 from fairlead.kit.places import covers
 from fairlead.kit.places import place as read_place
+from fairlead.kit.secrets import expanded
 from fairlead.package.sources import parse
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
@@ -74,8 +75,8 @@ class Plan:
 
 
 def place(url: str, option: str) -> Place:
-    """The place behind a URL of the command line. Raises UsageError."""
-    return read_place(url, option, plugins.names("fairlead.brokers"))
+    """The place behind a URL of the command line; ``${env:NAME}`` in it is a secret. Raises UsageError."""
+    return read_place(expanded(url), option, plugins.names("fairlead.brokers"))
 
 
 def of_version(target: serving.Target, version: str) -> serving.Target:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 from fairlead.contracts.errors import Unavailable, UsageError
 from fairlead.contracts.runtime import Traits
 from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Signature
-from fairlead.contracts.upstream import Address, Place
+from fairlead.contracts.upstream import Place
 from fairlead.kit import plugins
 from fairlead.kit.clock import SystemClock
+from fairlead.kit.secrets import secret
 from fairlead.serve import tune
 from fairlead.serve.endpoint import Placement
 from fairlead.serve.executor import Elsewhere
@@ -37,11 +39,6 @@ def refuse(settings: EndpointSettings) -> None:
             raise UsageError(f"{name} is decided by the servers that run the model, and none runs here; leave it out")
 
 
-def _place(address: Address, upstream: Upstream) -> Place:
-    remote = upstream.remote
-    return Place(address, remote.model, remote.version, upstream.ca, idempotent=upstream.idempotent)
-
-
 def placed(
     endpoint: str,
     upstream: Upstream,
@@ -56,6 +53,7 @@ def placed(
     """
     remote = upstream.remote
     kinds = [plugins.load("fairlead.upstreams", one.scheme) for one in remote.addresses]
+    place = _place(upstream, clock)
     chance, outlying = random.Random(), upstream.outlying  # noqa: S311 - a draw
     balance = Balance(len(kinds), upstream.connections, upstream.failures, upstream.seconds, chance, outlying.most)
     how = Persistence(
@@ -65,7 +63,8 @@ def placed(
     async def opened() -> tuple[Fleet, Signature]:
         try:
             members = [
-                Member(str(one), kind(_place(one, upstream))) for one, kind in zip(remote.addresses, kinds, strict=True)
+                Member(str(one), kind(replace(place, address=one)))
+                for one, kind in zip(remote.addresses, kinds, strict=True)
             ]
         except OSError as error:  # of ssl too
             told = error.strerror or str(error)
@@ -95,4 +94,20 @@ def placed(
         tune.decide(Curve(), limit, batched=signature.batched, chosen_rows=settings.max_rows),
         Placement(workers=most, limiter=Limiter(most) if settings.adaptive else None),
         tune.example(signature, None),
+    )
+
+
+def _place(upstream: Upstream, clock: SystemClock) -> Place:
+    """The first address, with what holds for all of them. Raises UsageError for a token that is nowhere."""
+    remote = upstream.remote
+    token = secret(upstream.token, clock) if upstream.token else None
+    first = remote.addresses[0]
+    return Place(
+        first,
+        remote.model,
+        remote.version,
+        upstream.ca,
+        idempotent=upstream.idempotent,
+        token=token,
+        header=upstream.header,
     )

@@ -68,11 +68,13 @@ class GrpcTransport:
     async def describe(self) -> Described:
         asked = _MetadataRequest(name=self._place.model, version=self._place.version)
         try:
-            found = _MetadataResponse.FromString(await self._metadata(asked.SerializeToString()))
+            found = _MetadataResponse.FromString(
+                await self._metadata(asked.SerializeToString(), metadata=self._place.credential())
+            )
         except grpc.aio.AioRpcError as error:
             if error.code() is _CODE.NOT_FOUND:
-                raise NotFound(_said(error)) from None
-            raise _raised(error) from None
+                raise NotFound(_said(error, self._place)) from None
+            raise _raised(error, self._place) from None
         except DecodeError:
             raise Garbled("it describes its model in no form that is known") from None
         return Described(found.platform, _told(found.inputs), _told(found.outputs))
@@ -82,9 +84,9 @@ class GrpcTransport:
     ) -> Tensors:
         request = self._request(inputs, datatypes, parameters)
         try:
-            data = await self._infer(request, timeout=max(seconds, 0.001))
+            data = await self._infer(request, timeout=max(seconds, 0.001), metadata=self._place.credential())
         except grpc.aio.AioRpcError as error:
-            raise _raised(error) from None
+            raise _raised(error, self._place) from None
         try:
             return _outputs(protos.InferResponse.FromString(data))
         except DecodeError:
@@ -149,9 +151,9 @@ def _typed(one: Any) -> np.ndarray[Any, Any]:
         raise InvalidTensor(f"tensor {name!r}: a value is out of range for {kind.value}") from None
 
 
-def _raised(error: grpc.aio.AioRpcError) -> Exception:
+def _raised(error: grpc.aio.AioRpcError, place: Place) -> Exception:
     """What a status means."""
-    code, said = error.code(), _said(error)
+    code, said = error.code(), _said(error, place)
     if code is _CODE.RESOURCE_EXHAUSTED:
         if _OWN.search(error.details() or ""):
             return Garbled("its answer is too long")
@@ -167,8 +169,8 @@ def _raised(error: grpc.aio.AioRpcError) -> Exception:
     return Unreached(said, _later(error))
 
 
-def _said(error: grpc.aio.AioRpcError) -> str:
-    return f"{error.code().name}: {_short(error.details() or 'no details')}"
+def _said(error: grpc.aio.AioRpcError, place: Place) -> str:
+    return f"{error.code().name}: {_short(place.hide(error.details() or 'no details'))}"
 
 
 def _later(error: grpc.aio.AioRpcError) -> float | None:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.scopes import scope
+from fairlead.kit.spec.identity import Certificate, Jwt
 from fairlead.kit.spec.part import Part
 
 
@@ -18,6 +19,12 @@ class Access(Part):
     """Callers must show who they are: with a key (`fairlead keys`), but for health."""
     unseen: Literal[404, 403] = 404
     """What an endpoint answers to callers who may not see it: as if it were not there, or that they may not."""
+    jwt: Jwt | None = Field(default=None, examples=[{"issuer": "https://login.example.com", "audience": "fairlead"}])
+    """Take tokens of this issuer too, as `Authorization: Bearer`; callers must then show who they are."""
+    certificates: tuple[Certificate, ...] = Field(
+        default=(), max_length=1024, examples=[[{"san": "spiffe://prod/shop", "scopes": ["*:predict"]}]]
+    )
+    """Whom the certificates of callers stand for (`server.tls.client_ca`); of several that fit the first counts."""
 
 
 class EndpointAccess(Part):

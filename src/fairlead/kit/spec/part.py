@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from fairlead.contracts.errors import UsageError
+from fairlead.kit.secrets import split
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _LENGTH = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)"
@@ -34,3 +38,28 @@ Seconds = Annotated[
     BeforeValidator(seconds, json_schema_input_type=float | Annotated[str, Field(pattern=f"^{_LENGTH}$")]),
 ]
 """A length of time: a number of seconds, or text such as ``10m``."""
+
+
+class Hidden:
+    """Marks a field in which a secret may stand: no error and no print shows what it has."""
+
+
+def hidden(found: FieldInfo) -> bool:
+    """Whether a field is marked so."""
+    return any(isinstance(one, Hidden) for one in found.metadata)
+
+
+def _referring(text: str) -> str:
+    try:
+        if text:
+            split(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+Reference = Annotated[str, AfterValidator(_referring), Hidden()]
+"""Where a secret is, never the secret itself: ``env:NAME`` or ``file:PATH``."""
+
+Private = Annotated[str, Hidden()]
+"""Text in which a secret may stand, or ``${env:NAME}`` in its place."""

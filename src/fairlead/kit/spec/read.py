@@ -14,7 +14,7 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit.config import nearest
 from fairlead.kit.spec import document
 from fairlead.kit.spec.document import Lines
-from fairlead.kit.spec.part import Part
+from fairlead.kit.spec.part import Part, hidden
 from fairlead.kit.spec.spec import NOT_HONOURED, Spec
 
 _LARGEST = 2**20
@@ -94,9 +94,23 @@ def _problem(error: ErrorDetails, name: str, lines: Lines) -> tuple[int, str]:
         said = f"expected {_meaning(path)}"
     elif error["type"] in ("too_short", "string_too_short"):
         said = f"give {_meaning(path)}"
-    what = "this name" if "[key]" in error["loc"] else json.dumps(error["input"], default=str)
+    if "[key]" in error["loc"] or _secret(path, error["input"]):
+        return line, f"{_shown(path)}: {said}"
+    what = json.dumps(error["input"], default=str)
     what = what if len(what) <= 60 else f"{what[:57]}..."
-    return line, f"{_shown(path)} is {what}; {said}" if what != "this name" else f"{_shown(path)}: {said}"
+    return line, f"{_shown(path)} is {what}; {said}"
+
+
+def _secret(path: tuple[str | int, ...], found: Any) -> bool:
+    """Whether what was found at a path is, or may hold, what nobody is to see."""
+    if isinstance(found, dict | list) and found:
+        return True
+    for end in range(1, len(path) + 1):
+        part = _part_at(path[: end - 1])
+        field = part.model_fields.get(str(path[end - 1])) if part else None
+        if field is not None and hidden(field):
+            return True
+    return False
 
 
 def _unknown(path: tuple[str | int, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from fairlead.kit.spec.part import Part, Seconds
+from fairlead.kit.spec.part import Part, Private, Reference, Seconds
 from fairlead.kit.spec.resilience import Eject
 
 
@@ -70,6 +70,10 @@ class Upstream(Part):
     """The same as `resilience.eject`."""
     ca: str = ""
     """Authorities (PEM) that sign the servers' certificates; empty: those of the machine."""
+    token: Reference = Field(default="", examples=["env:UPSTREAM_TOKEN"])
+    """Where the credential for these servers is: `env:NAME` or `file:PATH`, read again when it changes; empty: none."""
+    token_header: str = Field(default="authorization", pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$")
+    """Header, or gRPC metadata, that carries it: as `Bearer TOKEN` in `authorization`, as it is in any other."""
 
 
 class Replicas(Part):
@@ -96,8 +100,8 @@ class Record(Part):
     """Inputs and outputs that are never kept."""
     hash: tuple[str, ...] = ()
     """Inputs and outputs of which only a SHA-256 is kept, 32 hex digits of it."""
-    salt: str = ""
-    """Text put before a value that is hashed, so that it cannot be guessed by trying all values."""
+    salt: Private = Field(default="", repr=False)
+    """Text put before a value that is hashed, against guessing; `${env:NAME}` or `${file:PATH}` is a secret."""
     key: str = Field(default="header:fairlead-key", pattern=r"^((header|field):.+)?$", examples=["field:order_id"])
     """What labels may name instead of a prediction id: `header:NAME` of the call, or `field:NAME`, an input."""
     days: float = Field(default=30.0, ge=0, le=36_500)

@@ -10,7 +10,7 @@ from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
-from fairlead.kit.spec.part import Part, Seconds
+from fairlead.kit.spec.part import Part, Private, Seconds
 from fairlead.kit.spec.resilience import Resilience
 from fairlead.kit.spec.serving import Batching, Record, Replicas, Server, Upstream
 
@@ -86,11 +86,11 @@ class Spec(Part):
 
     project: str = ""
     """Name of the whole; it stands in every line of the log."""
-    tracking: str = Field(default="", examples=["http://mlflow:5000"])
-    """MLflow tracking URI; empty: SQLite in the home."""
-    state: str = Field(default="", examples=["postgresql://fairlead@db/fairlead"])
-    """SQLAlchemy URL of the state store; empty: SQLite in the home."""
-    events: str = Field(default="", examples=["s3://bucket/events"])
+    tracking: Private = Field(default="", repr=False, examples=["http://mlflow:5000"])
+    """MLflow tracking URI; empty: SQLite in the home. `${env:NAME}` or `${file:PATH}` in it stands for a secret."""
+    state: Private = Field(default="", repr=False, examples=["postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead"])
+    """SQLAlchemy URL of the state store; empty: SQLite in the home. `${env:NAME}` in it stands for a secret."""
+    events: Private = Field(default="", repr=False, examples=["s3://bucket/events"])
     """Folder or `s3://bucket/prefix` of the prediction events; empty: in the home."""
     record: bool | None = Field(default=None, examples=[True])
     """Keep what is asked and answered, and follow rollouts; null: when the libraries for it are installed."""

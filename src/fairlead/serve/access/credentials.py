@@ -16,6 +16,9 @@ ANONYMOUS: Final = "anonymous"
 LONGEST: Final = 16 * 1024
 """Bytes of a credential, at most."""
 
+EXTENSION: Final = "fairlead.certificate"
+"""Of the ASGI scope: what the connection of the request showed."""
+
 Headers = Mapping[bytes, bytes]
 Certificate = Mapping[str, Any]
 """A certificate that a caller's connection showed, as ``ssl`` gives it."""
@@ -63,3 +66,15 @@ def mapping(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 def single(raw: list[tuple[bytes, bytes]]) -> bool:
     """Whether no credential came twice."""
     return not any(sum(name == other for other, _ in raw) > 1 for name in NAMES)
+
+
+def peer(transport: Any) -> Certificate | None:
+    """What the caller's connection showed, as its transport has kept it; None for nothing."""
+    found: Certificate | None = None if transport is None else transport.get_extra_info("peercert")
+    return found or None
+
+
+def peer_of(scope: Mapping[str, Any]) -> Certificate | None:
+    """The same for a request that goes the long way, by its ASGI scope."""
+    found: Certificate | None = scope.get("extensions", {}).get(EXTENSION)
+    return found

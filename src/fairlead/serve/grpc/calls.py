@@ -9,6 +9,7 @@ from typing import Final
 from fairlead.contracts.errors import FairleadError, MalformedBody
 from fairlead.contracts.types import Reply
 from fairlead.kit.codec.protos import InferResponse, StreamResponse
+from fairlead.serve.access.credentials import Certificate
 from fairlead.serve.edges.edge import Answer
 from fairlead.serve.front import Exchange, Front, timing
 from fairlead.serve.grpc import status
@@ -72,6 +73,9 @@ class Infer(_Called, Rpc):
         self._stream = stream
         self._asked_once = False
 
+    def certificate(self) -> Certificate | None:
+        return self._stream.certificate()
+
     def message(self, data: bytes) -> None:
         if self._asked_once:
             self._stream.refuse(status.INVALID, "ModelInfer takes one message; ModelStreamInfer takes several")
@@ -106,7 +110,7 @@ class StreamInfer(Rpc):
         self._closed = False
 
     def message(self, data: bytes) -> None:
-        call = _Streamed(self._front, self._headers, self._send, len(data) + _OVERHEAD)
+        call = _Streamed(self._front, self._headers, self._send, len(data) + _OVERHEAD, self._stream)
         self._waiting.append(call)
         self._stream.owes(call.size)
         ask(call, data)
@@ -134,13 +138,17 @@ class StreamInfer(Rpc):
 class _Streamed(_Called):
     """One call of a stream: an error is a message, and the stream goes on. ``size``: bytes that it holds."""
 
-    __slots__ = ("_done_with", "answered", "size")
+    __slots__ = ("_done_with", "_stream", "answered", "size")
 
-    def __init__(self, front: Front, headers: Headers, told: Callable[[], None], size: int) -> None:
+    def __init__(self, front: Front, headers: Headers, told: Callable[[], None], size: int, stream: Stream) -> None:
         super().__init__(front, InferEdge(None), STREAM_INFER, headers)
+        self._stream = stream
         self._done_with = told
         self.size = size
         self.answered: bytes | None = None
+
+    def certificate(self) -> Certificate | None:
+        return self._stream.certificate()
 
     def put(self, answer: Answer, more: bytes) -> None:  # noqa: ARG002 - a stream has one set of trailers
         if answer.status == status.OK:

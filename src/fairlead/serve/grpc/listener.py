@@ -9,12 +9,12 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
-from fairlead.serve import tls
 from fairlead.serve.door import BACKLOG, listening, shut
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.connection import Connection
 from fairlead.serve.grpc.service import Service
 from fairlead.serve.grpc.stream import Limits
+from fairlead.serve.renewal import Renewal
 from fairlead.serve.repository import Control
 from fairlead.serve.settings import ServerSettings
 
@@ -29,7 +29,14 @@ LEAST_IDLE: Final = 300.0
 class Listener:
     """A companion of the server. ``port``: where it listens; known once it has started."""
 
-    def __init__(self, front: Front, settings: ServerSettings, draining: Callable[[], bool], control: Control) -> None:
+    def __init__(
+        self,
+        front: Front,
+        settings: ServerSettings,
+        draining: Callable[[], bool],
+        control: Control,
+        certificates: Renewal | None = None,
+    ) -> None:
         self._service = Service(front, draining, control)
         self._settings = settings
         self._limits = Limits(
@@ -39,6 +46,7 @@ class Listener:
         self._socket: socket.socket | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving = self._started = False
+        self._certificates = certificates
         self._context: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self.port = settings.grpc_port or 0
@@ -46,7 +54,8 @@ class Listener:
     def start(self) -> None:
         """Raises AddressInUse, or UsageError for a certificate that is none."""
         loop = asyncio.get_running_loop()
-        self._context = tls.context(self._settings)
+        if self._certificates is not None:
+            self._context = self._certificates.context("h2")
         self._started = True
         self._tasks.append(loop.create_task(self._look()))
         if self._settings.workers == 1:

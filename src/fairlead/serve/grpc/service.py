@@ -46,8 +46,8 @@ class Service:
         self._catalog: Catalog = front.pipeline.catalog
         self._watches: set[_Watch] = set()
         self._routes: dict[bytes, Begin] = {
-            INFER.encode(): lambda stream, headers: Infer(front, stream, self._known(headers)),
-            STREAM_INFER.encode(): lambda stream, headers: StreamInfer(front, stream, self._known(headers)),
+            INFER.encode(): lambda stream, headers: Infer(front, stream, self._known(stream, headers)),
+            STREAM_INFER.encode(): lambda stream, headers: StreamInfer(front, stream, self._known(stream, headers)),
         }
         for name, answer in {
             "ServerLive": self._server_live,
@@ -87,7 +87,7 @@ class Service:
     def _unknown(self, stream: Stream, headers: Headers, path: bytes) -> None:
         """There is no such method, which only callers are told who are known."""
         try:
-            self._sight({**headers, b":path": UNKNOWN_ROUTE.encode()})
+            self._sight(stream, {**headers, b":path": UNKNOWN_ROUTE.encode()})
         except FairleadError as error:
             stream.finish(status.status_of(error.code), error.message)
             return
@@ -95,28 +95,28 @@ class Service:
         told = path[:200].decode("latin-1")
         stream.finish(status.UNIMPLEMENTED, f"there is no method {told}; services: {known}")
 
-    def _known(self, headers: Headers) -> Headers:
+    def _known(self, stream: Stream, headers: Headers) -> Headers:
         """The headers of a call whose caller is known, before its message is read. Raises Unauthenticated and
         MalformedBody.
         """
         if self._front.gate is not None:
-            self._front.gate.caller(self._visit(headers))
+            self._front.gate.caller(self._visit(stream, headers))
         return timed(headers)
 
-    def _sight(self, headers: Headers, tells: bool = True) -> Sight:
+    def _sight(self, stream: Stream, headers: Headers, tells: bool = True) -> Sight:
         """Who calls this method, and what they may see. Raises Unauthenticated or Forbidden."""
         gate = self._front.gate
-        return EVERYTHING if gate is None else gate.visit(self._visit(headers, tells))
+        return EVERYTHING if gate is None else gate.visit(self._visit(stream, headers, tells))
 
-    def _visit(self, headers: Headers, tells: bool = True) -> Visit:
+    def _visit(self, stream: Stream, headers: Headers, tells: bool = True) -> Visit:
         path, now = headers[b":path"].decode("latin-1"), self._front.pipeline.clock.now()
-        return Visit(headers, path, now, request_id(headers.get(b"x-request-id")), tells=tells)
+        return Visit(headers, path, now, request_id(headers.get(b"x-request-id")), stream.certificate(), tells)
 
     def _one(self, package: str, name: str, takes: str, gives: str, answer: Answering) -> None:
         request, response = message(f"{package}.{takes}"), message(f"{package}.{gives}")
 
         def begin(stream: Stream, headers: Headers) -> Rpc:
-            return _Unary(stream, request, response, functools.partial(answer, self._sight(headers)))
+            return _Unary(stream, request, response, functools.partial(answer, self._sight(stream, headers)))
 
         self._routes[f"/{SERVICES[package]}/{name}".encode()] = begin
 
@@ -163,7 +163,7 @@ class Service:
         request, response = message(f"{OIP}.{name}Request"), message(f"{OIP}.{name}Response")
 
         def begin(stream: Stream, headers: Headers) -> Rpc:
-            return Ordered(stream, request, response, do, self._sight(headers))
+            return Ordered(stream, request, response, do, self._sight(stream, headers))
 
         self._routes[f"/{SERVICES[OIP]}/{name}".encode()] = begin
 
@@ -187,7 +187,7 @@ class Service:
 
     def _watch(self, stream: Stream, headers: Headers) -> Rpc:
         def look(service: str) -> int:
-            return self._health(self._sight(headers, tells=False), service)
+            return self._health(self._sight(stream, headers, tells=False), service)
 
         return _Watch(stream, look, self._watches)
 
@@ -205,7 +205,7 @@ class Service:
         )
 
         def begin(stream: Stream, headers: Headers) -> Rpc:
-            self._sight(headers)
+            self._sight(stream, headers)
             return _Reflection(stream, request, response)
 
         self._routes[f"/{SERVICES[package]}/ServerReflectionInfo".encode()] = begin

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fairlead.serve.access.credentials import Certificate, peer
 from fairlead.serve.grpc import frames, status
 from fairlead.serve.grpc.frames import frame
 from fairlead.serve.grpc.framing import PREFIX, Refused, Unframed, framed
@@ -77,6 +78,10 @@ class Stream:
         self._pending = bytearray()
         self._trailers: bytes | None = None
         self._read_at = self._sent_at = connection.seen
+
+    def certificate(self) -> Certificate | None:
+        """What the client's connection showed."""
+        return peer(self._connection.out.transport)
 
     # From the client.
 

@@ -45,6 +45,7 @@ class Upstream:
 
     An address that fails ``failures`` times in a row is left out for ``seconds``, longer each time.
     ``ca``: PEM file of the authorities that sign the servers' certificates; empty: those of the machine.
+    ``token``: reference to the credential that the servers ask for; empty: none.  ``header``: what carries it.
     """
 
     remote: Remote
@@ -53,6 +54,8 @@ class Upstream:
     failures: int = 5
     seconds: float = 30.0
     ca: str = ""
+    token: str = ""
+    header: str = "authorization"
     backoff: Backoff = Backoff()
     budget: float = 0.2
     idempotent: bool = True

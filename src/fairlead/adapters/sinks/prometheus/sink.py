@@ -77,6 +77,7 @@ class PrometheusSink:
         self.stream = self._streams.put
         """``endpoint, group, look``, as the contract says."""
         self._workers: Workers | None = None
+        self._certificate: Gauge | None = None
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
         key = (endpoint, version)
@@ -100,6 +101,15 @@ class PrometheusSink:
     def events(self, recorder: str, kept: int, dropped: int) -> None:
         for counter, count in zip(self._events, (kept, dropped), strict=True):
             counter.labels(recorder).inc(count)
+
+    def certificate(self, until: float) -> None:
+        if self._certificate is None:  # a server without TLS has none
+            self._certificate = Gauge(
+                "fairlead_tls_certificate_expiry_timestamp_seconds",
+                "When the TLS certificate that new connections get ends, seconds since 1970.",
+                registry=self.registry,
+            )
+        self._certificate.set(until)
 
     def render(self) -> tuple[bytes, str]:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST

@@ -22,7 +22,7 @@ from fairlead.contracts.errors import (
     UsageError,
 )
 from fairlead.kit.files import locked, unwritable
-from fairlead.kit.sentences import without_secrets
+from fairlead.kit.sentences import masked, without_secrets
 
 # MLflow reads these while it is imported and at each request; what the user has set wins.
 for _name, _value in {
@@ -154,4 +154,4 @@ def _unreachable(uri: str) -> str:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
-    return text[0][:300].rstrip(".") if text else type(error).__name__
+    return masked(text[0])[:300].rstrip(".") if text else type(error).__name__

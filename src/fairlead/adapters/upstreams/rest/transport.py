@@ -67,6 +67,7 @@ class RestTransport:
 
     def __init__(self, place: Place) -> None:
         address = place.address
+        self._place = place
         tls = ssl.create_default_context(cafile=place.ca or None) if address.scheme == "https" else None
         self._pool = Pool(address, tls, place.largest, again=place.idempotent)
         version = f"/versions/{quote(place.version, safe='')}" if place.version else ""
@@ -101,9 +102,11 @@ class RestTransport:
         kind = b"application/octet-stream\r\n%s: %d" % (_LENGTH, head) if self._binary else b"application/json"
         left = min(max(seconds * 1000, 0.001), _MOST_MS)
         fields = b"content-type: %s\r\ncontent-length: %d\r\nx-request-timeout-ms: %.3f\r\n\r\n"
-        answer = await self._pool.exchange(b"".join((self._head, fields % (kind, len(body), left), body)))
+        answer = await self._pool.exchange(
+            b"".join((self._head, self._credential(), fields % (kind, len(body), left), body))
+        )
         if answer.status != 200:
-            raise _refusal(answer)
+            raise _refusal(self._hidden(answer))
         length = answer.headers.get(_LENGTH)
         try:
             return v2.decode_response(answer.body, None if length is None else length.decode("latin-1"))[1]
@@ -114,7 +117,17 @@ class RestTransport:
         self._pool.close()
 
     async def _get(self, path: str) -> Answer:
-        return await self._pool.exchange(f"GET {path} HTTP/1.1\r\n".encode() + self._host + b"\r\n")
+        head = f"GET {path} HTTP/1.1\r\n".encode() + self._host + self._credential()
+        return self._hidden(await self._pool.exchange(head + b"\r\n"))
+
+    def _credential(self) -> bytes:
+        return "".join(f"{name}: {value}\r\n" for name, value in self._place.credential()).encode()
+
+    def _hidden(self, answer: Answer) -> Answer:
+        """An answer that is none of the model, without our token."""
+        if self._place.token is None or answer.status == 200:
+            return answer
+        return answer._replace(body=self._place.hide(answer.body.decode("utf-8", "replace")).encode())
 
 
 def _extended(server: Answer) -> bool:

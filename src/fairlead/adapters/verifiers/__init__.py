@@ -1,0 +1,1 @@
+"""What makes callers of bearer tokens that others signed."""
