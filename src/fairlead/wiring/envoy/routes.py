@@ -23,9 +23,9 @@ LIMITER: Final = "envoy.filters.http.local_ratelimit"
 _LIMIT: Final = "extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 _SERVER_SLACK: Final = 0.25
 """Seconds that the server has more than its callers, so that its own error is the one that they see."""
-_STATUS: Final = (429, 500, 502, 503, 504)
+_STATUS: Final[tuple[int, ...]] = (429, 500, 502, 503, 504)
 _MODEL_FAILED: Final = 500
-_UNSENT_STATUS: Final = (429,)
+_UNSENT_STATUS: Final[tuple[int, ...]] = (429,)
 _SENT: Final = "connect-failure,refused-stream,reset,retriable-status-codes"
 _UNSENT: Final = "connect-failure,refused-stream,retriable-status-codes"
 _MILLION: Final = 1_000_000
