@@ -43,7 +43,7 @@ def until(status: int, url: str, shown: dict[str, str], count: int = 30) -> floa
 
 def test_every_worker_knows_of_made_rotated_and_revoked_keys(start: Start, run: Run, doubler: Path) -> None:
     server = start("serve", str(doubler), "--port", "0", "--workers", "2", "--access")
-    url = server.url()
+    url = server.url(90)
     assert httpx.get(f"{url}/readyz").json() == {"live": True, "ready": True}
     assert httpx.post(f"{url}/v2/models/doubler/infer", json=BODY).status_code == 401
     first = key_of(run, "create", "--name", "web", "--scope", "doubler:predict")
@@ -73,7 +73,7 @@ def test_every_worker_knows_of_made_rotated_and_revoked_keys(start: Start, run: 
 
 def test_a_key_with_its_client(start: Start, run: Run, doubler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = key_of(run, "create", "--name", "web", "--scope", "doubler:predict")
-    url = start("serve", str(doubler), "--port", "0", "--access").url()
+    url = start("serve", str(doubler), "--port", "0", "--access").url(90)
     with Client(url, key=key) as client:
         assert client.predict("doubler", [[1.0, 2.0]]).only.tolist() == [[2.0, 4.0]]
         assert client.endpoints() == ["doubler"]
@@ -100,7 +100,7 @@ def test_status_sees_what_runs_here(start: Start, run: Run, doubler: Path, tmp_p
     spec.write_text(
         f"record: false\naccess: {{required: true}}\nserver: {{port: 0}}\nendpoints: {{d: {{model: {doubler}}}}}"
     )
-    url = start("up").url()
+    url = start("up").url(90)
     assert httpx.get(f"{url}/v2/models/d").status_code == 401
     done = run("status", "--json")
     assert done.returncode == 0, done.stdout
@@ -115,7 +115,7 @@ def test_status_sees_what_runs_here(start: Start, run: Run, doubler: Path, tmp_p
 
 def test_a_store_that_goes_away_changes_nothing(start: Start, run: Run, doubler: Path, tmp_path: Path) -> None:
     key = key_of(run, "create", "--name", "web", "--scope", "doubler:predict", "--scope", "*:metrics")
-    url = start("serve", str(doubler), "--port", "0", "--access").url()
+    url = start("serve", str(doubler), "--port", "0", "--access").url(90)
     shown = {"x-api-key": key}
     state = tmp_path / "home" / "state.db"
     holding = sqlite3.connect(state)
@@ -148,5 +148,5 @@ def test_a_server_that_is_open_to_everybody_is_refused(
 
 def test_insecure_is_an_answer(start: Start, doubler: Path) -> None:
     server = start("serve", str(doubler), "--port", "0", "--host", "0.0.0.0", "--insecure")
-    port = server.url().rpartition(":")[2]
+    port = server.url(90).rpartition(":")[2]
     assert httpx.post(f"http://127.0.0.1:{port}/v2/models/doubler/infer", json=BODY).status_code == 200
