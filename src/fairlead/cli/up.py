@@ -17,6 +17,7 @@ import typer
 from fairlead.cli import running
 from fairlead.cli.companions import Command, Companions, fairlead
 from fairlead.cli.output import DONE, HomeOption, LogLevelOption, TrackingOption, emit
+from fairlead.cli.serve import Insecure
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit import log
 from fairlead.kit.clock import SystemClock
@@ -36,6 +37,7 @@ def up(
     check: Annotated[
         bool, typer.Option("--check", help="Check the spec and stop; exit code 0 when it can be served.")
     ] = False,
+    insecure: Insecure = False,
     log_level: LogLevelOption = "info",
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
@@ -50,7 +52,7 @@ def up(
         file = specs.read(spec)
         if file.spec.project:
             log.configure(None, level, None, project=file.spec.project, **always)
-        return file, specs.plan(file.spec, specs.home(file.spec, home, tracking))
+        return file, specs.plan(file.spec, specs.home(file.spec, home, tracking), insecure=insecure)
 
     if worker_of:
         running.work(lambda: planned(worker=worker_of.partition(":")[0])[1], level, worker_of)

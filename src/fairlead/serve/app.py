@@ -11,6 +11,9 @@ from starlette.routing import Route
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.events import Accepted
 from fairlead.serve.admin import Exposition, Pages, measured, refuse, unknown_route, wrong_method
+from fairlead.serve.chaos.faults import Chaos, Denied
+from fairlead.serve.chaos.route import ROUTE as CHAOS
+from fairlead.serve.chaos.route import injecting
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.explaining import ROUTE as EXPLAIN
@@ -25,7 +28,7 @@ from fairlead.serve.routes import INFERENCE
 class Application:
     """What the routes need. ``draining`` is set by whoever owns the server's life, ``exposition`` by who knows of more
     processes than this one. ``troubles``: what does not work beside serving.  ``feedback``: keeps labels; None where
-    there is nothing to keep them in.  ``control``: loads and unloads.
+    there is nothing to keep them in.  ``control``: loads and unloads.  ``chaos``: injects faults.
     ``explainers``: of a version, by endpoint and version.
     """
 
@@ -35,6 +38,7 @@ class Application:
     troubles: Callable[[], list[str]] = field(default=list)
     feedback: Callable[[bytes], Accepted] | None = None
     control: Control = field(default_factory=Locked)
+    chaos: Chaos = field(default_factory=Denied)
     explainers: Mapping[tuple[str, str], Explainer] = field(default_factory=dict)
 
     def explainer(self, live: Live) -> Explainer:
@@ -63,6 +67,7 @@ def build(application: Application) -> Starlette:
         front.pipeline.catalog, application.is_draining, exposition, application.in_trouble, application.explained
     )
     control, get, post = application.control, ["GET"], ["POST"]
+    inject, calm = injecting(application.chaos, front.pipeline.clock, front.max_body)
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
     routes = [Route(one.pattern, inference(front, one.edge, one.pattern), methods=post) for one in INFERENCE]
     routes += [
@@ -89,6 +94,8 @@ def build(application: Application) -> Starlette:
         Route("/ping", pages.ready, methods=get),
         Route("/health", pages.ready, methods=get),
         Route("/version", pages.version, methods=get),
+        Route(CHAOS, inject, methods=post),
+        Route(CHAOS, calm, methods=["DELETE"]),
     ]
     paths = [route.path for route in routes]
     return Starlette(

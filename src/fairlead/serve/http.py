@@ -17,6 +17,7 @@ from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
 from fairlead.serve.edges.edge import Edge
 from fairlead.serve.front import Front, HttpExchange
+from fairlead.serve.reading import ABORT
 from fairlead.serve.repository import refuse_parameters
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -83,7 +84,11 @@ class Waited(HttpExchange):
 
     def __init__(self, front: Front, edge: Edge, route: str, headers: Mapping[bytes, bytes]) -> None:
         super().__init__(front, edge, route, headers)
-        self._answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._answered: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+
+    def drop(self) -> None:
+        if not self._answered.done():
+            self._answered.set_result(None)
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         if not self._answered.done():
@@ -94,6 +99,13 @@ class Waited(HttpExchange):
 
     async def answer(self, request: Request) -> Response:
         """The answer; a client that hangs up meanwhile cancels the call."""
+        response = await self._answer(request)
+        if response is None:
+            request.scope[ABORT]()
+            return Response(status_code=CLIENT_CLOSED_REQUEST)  # which nobody gets
+        return response
+
+    async def _answer(self, request: Request) -> Response | None:
         if self._answered.done():
             return self._answered.result()
         gone = asyncio.get_running_loop().create_task(_until_gone(request))

@@ -50,11 +50,12 @@ class Whole(Message, frozen=True):
 
 
 class Do(Message, frozen=True):
-    """Load or unload an endpoint: answered with ``Done``."""
+    """Load or unload an endpoint, or inject faults into it: answered with ``Done``. ``text``: what the verb needs."""
 
     number: int
     verb: str
     endpoint: str
+    text: str = ""
 
 
 class Outcome(Message, frozen=True):
@@ -117,11 +118,12 @@ class Collect(Message, frozen=True):
 
 
 class Order(Message, frozen=True):
-    """Somebody asks this worker to ``load`` or ``unload`` an endpoint everywhere."""
+    """Somebody asks this worker to ``load``, ``unload``, ``inject`` or ``calm`` an endpoint everywhere."""
 
     number: int
     verb: str
     endpoint: str
+    text: str = ""
 
 
 class Done(Message, frozen=True):

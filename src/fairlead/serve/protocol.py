@@ -92,6 +92,10 @@ class Fast(HttpExchange):
         body, self.body = self.body, b""
         return bytes(body)
 
+    def drop(self) -> None:
+        self.response_complete = True
+        self._link.transport.abort()
+
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Write the one answer; a caller who is gone gets none."""
         self.response_complete = True

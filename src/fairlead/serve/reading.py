@@ -28,6 +28,9 @@ HEAD_TOO_LARGE: Final = (431, "head_too_large", "the request line and headers ha
 PIECE: Final = 16 * 1024
 """Bytes that the parser is given at a time, unless heads must be shorter."""
 
+ABORT: Final = "fairlead.abort"
+"""In the ASGI scope: closes the connection at once, without an answer."""
+
 HELD: Final = 64 * 1024
 """Bytes that are held behind a request that waits; when there are more, reading pauses."""
 
@@ -178,6 +181,7 @@ class Reading(HttpToolsProtocol):
         super().on_message_begin()  # makes the ASGI scope
         self.url, self.headers, self.expect_100_continue = url, headers, expects
         self.scope["headers"] = headers
+        self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]  # ours, for faults on purpose
         super().on_headers_complete()
         if self.pipeline:
             self.flow.resume_reading()  # uvicorn paused it, and then nobody would hear a caller hang up

@@ -10,11 +10,14 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from fairlead.contracts.errors import FairleadError, Unavailable
 from fairlead.contracts.sink import Part, Sink
 from fairlead.serve.admin import measured
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.channel import Channel
+from fairlead.serve.chaos.faults import Chaos, Denied, Injection
 from fairlead.serve.door import LULL, Enter
 from fairlead.serve.messages import (
     Accepted,
@@ -63,6 +66,8 @@ class Worker:
     """Takes the socket of the gRPC port, where there is one."""
     control: Control = Locked()
     """Loads and unloads in this worker."""
+    chaos: Chaos = Denied()
+    """Injects in this worker."""
 
     def __init__(self, link: socket.socket, name: str, catalog: Catalog, sink: Sink) -> None:
         self.lull = LULL
@@ -216,16 +221,17 @@ class Worker:
     # A control: what callers ask of one worker, all do.
 
     async def load(self, endpoint: str) -> None:
-        await self._everywhere("load", endpoint)
+        await self.everywhere("load", endpoint)
 
     async def unload(self, endpoint: str) -> None:
-        await self._everywhere("unload", endpoint)
+        await self.everywhere("unload", endpoint)
 
-    async def _everywhere(self, verb: str, endpoint: str) -> None:
+    async def everywhere(self, verb: str, endpoint: str, text: str = "") -> None:
+        """Have it done in every worker. Raises the first error of any."""
         self._number += 1
         number = self._number
         told = self._ordered[number] = asyncio.get_running_loop().create_future()
-        self._channel.send(Order(number, verb, endpoint))
+        self._channel.send(Order(number, verb, endpoint, text))
         try:
             outcome = await told
         finally:
@@ -236,7 +242,7 @@ class Worker:
     async def _do(self, asked: Do) -> None:
         code = message = ""
         try:
-            await (self.control.load if asked.verb == "load" else self.control.unload)(asked.endpoint)
+            await _obey(self.control, self.chaos, asked)
         except Exception as error:
             known = error
             if not isinstance(known, FairleadError):
@@ -249,6 +255,34 @@ class Worker:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class Faults:
+    """A ``Chaos``: what callers ask of one worker, all do."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def active(self, endpoint: str) -> str:
+        return self._worker.chaos.active(endpoint)
+
+    async def inject(self, endpoint: str, injection: Injection) -> None:
+        await self._worker.everywhere("inject", endpoint, msgspec.json.encode(injection).decode())
+
+    async def calm(self, endpoint: str) -> None:
+        await self._worker.everywhere("calm", endpoint)
+
+
+async def _obey(control: Control, chaos: Chaos, asked: Do) -> None:
+    match asked.verb:
+        case "load":
+            await control.load(asked.endpoint)
+        case "unload":
+            await control.unload(asked.endpoint)
+        case "inject":
+            await chaos.inject(asked.endpoint, msgspec.json.decode(asked.text, type=Injection))
+        case _:
+            await chaos.calm(asked.endpoint)
 
 
 def report(link: socket.socket, error: FairleadError) -> None:

@@ -24,6 +24,7 @@ from fairlead.package.triton import repository
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
+from fairlead.serve.chaos.injector import Injector
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.follow import Follower
@@ -40,7 +41,7 @@ from fairlead.serve.server import Companion, Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
-from fairlead.serve.worker import Worker
+from fairlead.serve.worker import Faults, Worker
 from fairlead.wiring import environments, explaining, graphs, placing, watching
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.placing import Placed
@@ -187,6 +188,11 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         application.control = repository if door is None else door
         if door is not None:
             door.control = repository
+    if plan.settings.chaos:
+        companions.append(injector := Injector(catalog, front.sink, SystemClock(), int(name)))
+        application.chaos = injector if door is None else Faults(door)
+        if door is not None:
+            door.chaos = injector
     if plan.settings.grpc_port is not None:
         listener = plugins.attribute("fairlead.serve.grpc.listener:Listener")
         companions.append(made := listener(front, plan.settings, lambda: running.draining, application.control))

@@ -91,19 +91,22 @@ def home(spec: Spec, root: Path | None = None, tracking: str | None = None) -> H
     return config.home(root, tracking, located=Located(spec.tracking, spec.state, spec.events))
 
 
-def plan(spec: Spec, home: Home) -> serving.Plan:
-    """What the server of this spec is built from. Raises MissingExtra when it must record and cannot."""
+def plan(spec: Spec, home: Home, *, insecure: bool = False) -> serving.Plan:
+    """What the server of this spec is built from. ``insecure``: see ServerSettings.
+
+    Raises MissingExtra when it must record and cannot.
+    """
     return serving.Plan(
         home,
         [target(name, endpoint) for name, endpoint in spec.endpoints.items()],
-        server(spec),
+        server(spec, insecure=insecure),
         EndpointSettings(),
         records(spec),
         {name: kept(endpoint) for name, endpoint in spec.endpoints.items()},
     )
 
 
-def server(spec: Spec) -> ServerSettings:
+def server(spec: Spec, *, insecure: bool = False) -> ServerSettings:
     asked = spec.server
     return ServerSettings(
         asked.host,
@@ -117,6 +120,10 @@ def server(spec: Spec) -> ServerSettings:
         grpc_port=asked.grpc_port,
         memory=round(asked.memory_mb * 2**20),
         model_control=asked.model_control,
+        max_connections=asked.max_connections,
+        max_connections_per_address=asked.max_connections_per_address,
+        chaos=asked.chaos,
+        insecure=insecure,
     )
 
 
@@ -134,6 +141,8 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         providers=endpoint.providers,
         env=endpoint.env,
         replicas=scaling(endpoint.replicas),
+        call_rows=endpoint.bounds.rows,
+        string_bytes=round(endpoint.bounds.string_kb * 1024),
     )
 
 

@@ -86,6 +86,9 @@ class Infer(_Called, Rpc):
     def cancelled(self) -> None:
         self.cancel()
 
+    def drop(self) -> None:
+        self._stream.drop()
+
     def put(self, answer: Answer, more: bytes) -> None:
         trailers = more + _REQUEST + short(self.request_id.encode())
         if answer.status == status.OK:
@@ -106,7 +109,7 @@ class StreamInfer(Rpc):
         self._closed = False
 
     def message(self, data: bytes) -> None:
-        call = _Streamed(self._front, self._headers, self._send, len(data) + _OVERHEAD)
+        call = _Streamed(self._front, self._headers, self._send, self._stream.drop, len(data) + _OVERHEAD)
         self._waiting.append(call)
         self._stream.owes(call.size)
         ask(call, data)
@@ -134,13 +137,18 @@ class StreamInfer(Rpc):
 class _Streamed(_Called):
     """One call of a stream: an error is a message, and the stream goes on. ``size``: bytes that it holds."""
 
-    __slots__ = ("_done_with", "answered", "size")
+    __slots__ = ("_done_with", "_drop", "answered", "size")
 
-    def __init__(self, front: Front, headers: Headers, told: Callable[[], None], size: int) -> None:
+    def __init__(
+        self, front: Front, headers: Headers, told: Callable[[], None], drop: Callable[[], None], size: int
+    ) -> None:
         super().__init__(front, InferEdge(None), STREAM_INFER, headers)
-        self._done_with = told
+        self._done_with, self._drop = told, drop
         self.size = size
         self.answered: bytes | None = None
+
+    def drop(self) -> None:
+        self._drop()
 
     def put(self, answer: Answer, more: bytes) -> None:  # noqa: ARG002 - a stream has one set of trailers
         if answer.status == status.OK:

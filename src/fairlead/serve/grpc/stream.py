@@ -211,6 +211,10 @@ class Stream:
 
     # The end.
 
+    def drop(self) -> None:
+        """End the whole connection without an answer."""
+        self._connection.out.abort()
+
     def lost(self) -> None:
         """The client reset it, or is gone."""
         self._emptied()
