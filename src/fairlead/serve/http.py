@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -12,11 +11,12 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParameter, MalformedBody, Unavailable
+from fairlead.contracts.errors import BodyTooLarge, FairleadError, Unavailable
 from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
 from fairlead.serve.edges.edge import Edge
 from fairlead.serve.front import Front, HttpExchange
+from fairlead.serve.inflating import inflater
 from fairlead.serve.reading import ABORT
 from fairlead.serve.repository import refuse_parameters
 
@@ -125,36 +125,17 @@ async def read_body(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "").strip().lstrip("0")  # the parser has seen to the rest
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(f"{declared} bytes", limit)
-    encoding = request.headers.get("content-encoding", "")
-    inflate = _inflater(encoding)
+    inflate = inflater(request.headers.get("content-encoding", ""), limit)
     chunks: list[bytes] = []
     size = 0
     async for raw in request.stream():
-        try:
-            chunk = inflate.decompress(raw, limit - size + 1) if inflate else raw
-        except zlib.error as error:
-            raise MalformedBody(f"the body is not valid {encoding}: {error}") from None
-        size += len(chunk)
+        size += len(raw)
         if size > limit:
-            raise _too_large(
-                f"more than {limit} bytes" if inflate is None else f"more than {limit} bytes once inflated", limit
-            )
-        chunks.append(chunk)
-    if inflate and not inflate.eof:
-        raise MalformedBody(f"the {encoding} body ends early")
+            raise _too_large(f"more than {limit} bytes", limit)
+        chunks.append(inflate.feed(raw) if inflate else raw)
+    if inflate:
+        inflate.end()
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _inflater(encoding: str) -> zlib._Decompress | None:
-    match encoding.strip().lower():
-        case "" | "identity":
-            return None
-        case "gzip":
-            return zlib.decompressobj(wbits=31)
-        case "deflate":
-            return zlib.decompressobj()
-        case other:
-            raise InvalidParameter(f"content-encoding {other!r} is not supported; send identity, gzip or deflate")
 
 
 def _too_large(what: str, limit: int) -> BodyTooLarge:

@@ -23,9 +23,10 @@ class Message(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Accepted(Message, frozen=True):
-    """A connection, with its descriptor; ``number`` comes back in ``Taken`` or ``Missed``."""
+    """A connection, with its descriptor. ``Taken`` or ``Missed`` tells its number again, ``Closed`` its address."""
 
     number: int
+    address: str
 
 
 class Drain(Message, frozen=True):
@@ -99,9 +100,9 @@ class Missed(Message, frozen=True):
 
 
 class Closed(Message, frozen=True):
-    """So many connections ended."""
+    """Connections ended; the address of each."""
 
-    count: int
+    addresses: list[str]
 
 
 class Measured(Message, frozen=True):

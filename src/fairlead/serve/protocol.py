@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fairlead.contracts.errors import FairleadError
+from fairlead.serve.callers import Callers, room
 from fairlead.serve.connection import Connection
 from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.reading import PIECE
@@ -145,7 +146,7 @@ class InferenceProtocol(Connection):
                     return
                 whole = end + known.length
                 if len(data) < whole:
-                    self._wanted = known.length
+                    self._wanted, self._got, self._began = known.length, 0, self.loop.time()
                     data = self._more(data[end:])
                 else:
                     self._submit(data[end:whole])
@@ -167,6 +168,7 @@ class InferenceProtocol(Connection):
         piece = data[: self._wanted]
         self._in_body = True
         self._wanted -= len(piece)
+        self._got += len(piece)
         self.cycle.gather(piece)
         if not self._wanted:
             self._submit(self.cycle.take())
@@ -184,6 +186,7 @@ class InferenceProtocol(Connection):
     def on_body(self, body: bytes) -> None:
         if type(self.cycle) is Fast:
             self._barren = -self._piece
+            self._got += len(body)
             self.cycle.gather(body)
         else:
             super().on_body(body)
@@ -250,6 +253,9 @@ def protocol(front: Front, settings: ServerSettings, draining: Callable[[], bool
         "settings": settings,
         "piece": min(PIECE, settings.max_head),
         "sink": front.sink,
+        "callers": None
+        if settings.workers > 1
+        else Callers(room(settings.max_connections), settings.max_connections_per_address),
         "draining": staticmethod(draining),
         "targets": {},
         "heads": {},

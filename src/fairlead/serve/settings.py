@@ -15,6 +15,9 @@ ENVIRONMENTS: Final = ("current", "isolated")
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 """Hosts that only this machine reaches."""
 
+SLOWEST: Final = 512.0
+"""Bytes a second that a caller must send of a body, or take of an answer, beyond the seconds that it may pause."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 

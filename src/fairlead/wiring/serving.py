@@ -23,6 +23,7 @@ from fairlead.package.sources import parse, split_name
 from fairlead.package.triton import repository
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
+from fairlead.serve.bounds import bounds
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.chaos.injector import Injector
 from fairlead.serve.endpoint import Live
@@ -352,6 +353,9 @@ def _live(
         deadline=settings.deadline_ms / 1000,
         example=placed.row,
         notes=(*notes, problem) if problem else notes,
-        stages=placed.asleep.stages,
+        stages=(
+            *bounds(placed.model.signature, settings.call_rows, settings.string_bytes),
+            *placed.asleep.stages,
+        ),
         pace=Pace(placed.curve.rows, placed.curve.seconds) if placed.curve.rows else None,
     )
