@@ -155,9 +155,9 @@ def test_a_body_that_trickles_is_cut_off_and_one_that_comes_on_is_not(short_way:
             for at in range(len(filled)):
                 link.sendall(filled[at : at + 1])
                 time.sleep(0.1)
-                if time.monotonic() - began > 5:
+                if time.monotonic() - began > 8:
                     break
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 7
         assert b" 408 " in everything(link)
 
 
