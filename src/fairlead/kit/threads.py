@@ -5,13 +5,17 @@ The pool of the standard library waits at exit for what runs in it, however long
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 log = logging.getLogger("fairlead.kit")
+
+T = TypeVar("T")
 
 
 class Threads:
@@ -28,6 +32,31 @@ class Threads:
             threading.Thread(target=self._run, name=f"{self._name}_{self._started}", daemon=True).start()
             self._started += 1
         self._tasks.put(task)
+
+    def ask(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """The same, from an event loop that wants to know what came of it."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: T | None, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]  # None where that is a T
+
+        def task() -> None:
+            result, failed = None, None
+            try:
+                result = work()
+            except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+                failed = error
+            with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                loop.call_soon_threadsafe(settle, result, failed)
+
+        self.submit(task)
+        return future
 
     def close(self) -> None:
         """Forget what waits, and let each thread go when it is done. Does not wait."""

@@ -136,7 +136,9 @@ class Pages:
 def refuse(_: Request, error: Exception) -> Response:
     """A FairleadError of a route that belongs to no inference protocol."""
     assert isinstance(error, FairleadError)  # noqa: S101 - registered for nothing else
-    return _json({"error": str(error), "code": error.code}, status_of(error.code))
+    after = error.retry_after
+    later = None if after is None else {"retry-after": str(max(1, round(after)))}
+    return _json({"error": str(error), "code": error.code}, status_of(error.code), later)
 
 
 def unknown_route(routes: list[str]) -> Callable[[Request, Exception], Response]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from fairlead.contracts.errors import BodyTooLarge, FairleadError, Unavailable
+from fairlead.contracts.errors import BodyTooLarge, FairleadError, QueueFull, Unavailable
 from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
+from fairlead.kit.threads import Threads
 from fairlead.serve.edges.edge import Edge
 from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.inflating import inflater
@@ -23,6 +25,13 @@ from fairlead.serve.repository import refuse_parameters
 Handler = Callable[[Request], Awaitable[Response]]
 
 CLIENT_CLOSED_REQUEST = 499
+
+KEEPERS: Final = 4
+"""Requests with labels that are kept at once."""
+LABELS_WAIT: Final = 64
+"""Those that are kept or wait for it, at most."""
+KEEP_SECONDS: Final = 10.0
+"""Seconds for labels to be durable."""
 
 
 def inference(front: Front, edge: Edge, route: str) -> Handler:
@@ -47,11 +56,27 @@ def inference(front: Front, edge: Edge, route: str) -> Handler:
 def labels(keep: Callable[[bytes], Accepted] | None, limit: int) -> Handler:
     """The handler of ``POST /v1/feedback``: it answers once the labels are durable."""
 
+    threads = Threads(KEEPERS, "fairlead-labels")  # a store that hangs holds up nothing else
+    waiting: set[asyncio.Future[Accepted]] = set()
+
     async def handle(request: Request) -> Response:
         if keep is None:
             raise Unavailable("labels are not kept here: install 'fairlead[registry]', and serve with --record")
         body = await read_body(request, limit)
-        kept = await asyncio.get_running_loop().run_in_executor(None, keep, body)
+        if len(waiting) >= LABELS_WAIT:
+            raise QueueFull("the state store does not take the labels that wait already; try again", retry_after=1)
+        keeping = threads.ask(partial(keep, body))
+        waiting.add(keeping)
+        keeping.add_done_callback(waiting.discard)
+        done, _ = await asyncio.wait((keeping,), timeout=KEEP_SECONDS)
+        if not done:
+            keeping.cancel()
+            raise Unavailable(
+                f"the state store did not answer in {KEEP_SECONDS:g} seconds; the labels may be kept or not: send them "
+                "again, the same ones change nothing",
+                retry_after=1,
+            )
+        kept = keeping.result()
         return Response(json.encode(kept), media_type="application/json")
 
     return handle
