@@ -191,6 +191,8 @@ def house(request: pytest.FixtureRequest, start: Any, home: Path) -> Iterator[Ho
             store: StateStore = plugins.load("fairlead.state", "sql")(url)
             yield House(server.url(120), server, proxy, store, home)
             store.close()
+            if server.popen.poll() is None:
+                server.stop()
 
 
 OUTAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
