@@ -320,6 +320,7 @@ EXAMPLES: Final[dict[str, list[bytes]]] = {
         json.dumps({"dataframe_split": {"columns": ["age"], "index": [0], "data": [[1]]}}).encode(),
         json.dumps({"dataframe_records": [{"age": 1, "city": "x"}], "params": {"threshold": 0.1}}).encode(),
         json.dumps({"inputs": {"x": [[1, 2, 3]]}}).encode(),
+        json.dumps({"dataframe_split": {"columns": False, "data": []}, "params": {}}).encode(),
         _table(),
     ],
     "csv": [b"age,income,city,member,note\n1,2.5,x,true,\n", b'city\n"a ""b"" c,\nd"\n', b"x\n1e400\n"],
