@@ -76,6 +76,8 @@ def metrics() -> str:
     sink.workers().silent("0")
     sink.events("parquet", 1, 0)
     sink.certificate(0.0)
+    sink.injected("churn", "slow", 1)
+    sink.degraded("events", True)
     sink.stream("churn", "churn", lambda: Streamed(0, 0, 0, 0, 0, 0, 0, 0, [(1.0, 0)], 0.0))
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
     for family in sink.registry.collect():

@@ -50,7 +50,7 @@ async def test_a_descriptor_stays_with_its_message() -> None:
     for number in range(40):
         near, other = socket.socketpair()
         far.append(other)
-        supervisor.channel.send(Accepted(number), near)
+        supervisor.channel.send(Accepted(number, ""), near)
         supervisor.channel.send(Measure())
         near.close()  # the kernel keeps it alive on its way
     await worker.has(80)

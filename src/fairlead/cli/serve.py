@@ -76,6 +76,13 @@ ModelControl = Annotated[
         help="Let callers load and unload models; by default where --host is of this machine.", show_default=False
     ),
 ]
+Chaos = Annotated[
+    bool, typer.Option("--chaos", help="Let callers inject faults (fairlead chaos): for test environments.")
+]
+MaxConnections = Annotated[int, typer.Option(help="Open connections of each port; 0: as many as open files allow.")]
+PerAddress = Annotated[int, typer.Option(help="Open connections of each port from one address; 0: any number.")]
+MaxCallRows = Annotated[int, typer.Option(help="Most rows of one call; more get 413. 0: any number.")]
+MaxStringKb = Annotated[float, typer.Option(help="Longest string of a call, KiB; 0: any length.")]
 
 
 def serve(
@@ -84,36 +91,31 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8080,
     grpc_port: GrpcPort = None,
     workers: Annotated[int, typer.Option(help="Processes that answer; each loads every model.")] = 1,
-    home: HomeOption = None,
-    tracking: TrackingOption = None,
-    runtime: RuntimeOption = "",
-    trust_pickle: TrustOption = False,
+    home: HomeOption = None, tracking: TrackingOption = None,
+    runtime: RuntimeOption = "", trust_pickle: TrustOption = False,
     max_rows: Annotated[int, typer.Option(help="Most rows in a batch; 0: as the measured curve says.")] = 0,
     max_wait_ms: Annotated[float, typer.Option(help="Longest that a batch waits for company; 0: never.")] = 0.0,
     queue_rows: Annotated[int, typer.Option(help="Most rows that may wait; more get 429.")] = 16_384,
     deadline_ms: DeadlineMs = 60_000.0,
     threads: Annotated[int, typer.Option(help="Intra-op threads of the runtime; 0: the runtime decides.")] = 0,
     provider: Provider = None,
-    max_body_mb: MaxBody = 64.0,
-    grace: Grace = 25.0,
-    tls_cert: TlsCert = "",
-    tls_key: TlsKey = "",
-    tls_client_ca: TlsClientCa = "",
+    max_body_mb: MaxBody = 64.0, grace: Grace = 25.0,
+    tls_cert: TlsCert = "", tls_key: TlsKey = "", tls_client_ca: TlsClientCa = "",
     record: RecordOption = False,
-    executor: ExecutorOption = "auto",
-    processes: ProcessesOption = 1,
+    executor: ExecutorOption = "auto", processes: ProcessesOption = 1,
     env: EnvOption = "current",
     replicas: ReplicasOption = "",
     target_concurrency: TargetConcurrency = 8.0,
     idle_ttl: IdleTtl = 600.0,
     memory_mb: MemoryMb = 0.0,
     model_control: ModelControl = None,
-    access: AccessOption = None,
-    insecure: InsecureOption = False,
+    access: AccessOption = None, insecure: InsecureOption = False,
+    max_connections: MaxConnections = 10_000, max_connections_per_address: PerAddress = 0,
+    max_call_rows: MaxCallRows = 0, max_string_kb: MaxStringKb = 1024.0,
     log_level: LogLevelOption = "info",
     as_json: AsJson = False,
-    worker_of: Annotated[str, typer.Option(hidden=True)] = "",
-) -> None:
+    chaos: Chaos = False, worker_of: Annotated[str, typer.Option(hidden=True)] = "",
+) -> None:  # fmt: skip
     """Serve models: Open Inference Protocol V2, KServe V1 and MLflow /invocations on one port, gRPC on another."""
     level = running.level_of(log_level)
     if runtime:
@@ -122,6 +124,8 @@ def serve(
     settings = ServerSettings(
         host, port, _bytes(max_body_mb), grace, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca,
         grpc_port=grpc_port, workers=workers, memory=_bytes(memory_mb), model_control=model_control,
+        max_connections=max_connections, max_connections_per_address=max_connections_per_address, chaos=chaos,
+        insecure=insecure,
     )  # fmt: skip
     asked = serving.Plan(
         read_home(home, tracking),
@@ -129,7 +133,9 @@ def serve(
         settings,
         EndpointSettings(
             max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, executor=executor, processes=processes, env=env,
-            threads=threads, providers=tuple(provider or ()), replicas=_replicas(replicas, target_concurrency, idle_ttl)
+            threads=threads, providers=tuple(provider or ()),
+            replicas=_replicas(replicas, target_concurrency, idle_ttl),
+            call_rows=max_call_rows, string_bytes=_bytes(max_string_kb / 1024),
         ),
         record,
         access=Rules() if needed(settings, bool(access), insecure) else None,

@@ -137,6 +137,12 @@ class Sink(Protocol):
     def events(self, recorder: str, kept: int, dropped: int) -> None:
         """Prediction events that a recorder took, and those that were dropped before it could. From any thread."""
 
+    def injected(self, endpoint: str, kind: str, calls: int) -> None:
+        """Faults of this kind (``slow``, ``error``, ...) were injected on purpose into so many calls of an endpoint."""
+
+    def degraded(self, part: str, down: bool) -> None:
+        """Whether something beside serving (``events``, ``windows``, ``splits``) does not work now. From any thread."""
+
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         """A stream worker begins; ``look`` is called whenever somebody wants to know how it stands."""
 

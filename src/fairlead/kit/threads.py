@@ -34,6 +34,31 @@ class Threads:
             self._started += 1
         self._tasks.put(task)
 
+    def ask(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """The same, from an event loop that wants to know what came of it."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: T | None, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]  # None where that is a T
+
+        def task() -> None:
+            result, failed = None, None
+            try:
+                result = work()
+            except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+                failed = error
+            with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                loop.call_soon_threadsafe(settle, result, failed)
+
+        self.submit(task)
+        return future
+
     def close(self) -> None:
         """Forget what waits, and let each thread go when it is done. Does not wait."""
         with suppress(Empty):

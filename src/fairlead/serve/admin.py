@@ -145,7 +145,11 @@ class Pages:
 def refuse(_: Request, error: Exception) -> Response:
     """A FairleadError of a route that belongs to no inference protocol."""
     assert isinstance(error, FairleadError)  # noqa: S101 - registered for nothing else
-    headers = {"www-authenticate": "Bearer"} if error.code == Unauthenticated.code else None
+    after, headers = error.retry_after, {}
+    if after is not None:
+        headers["retry-after"] = str(max(1, round(after)))
+    if error.code == Unauthenticated.code:
+        headers["www-authenticate"] = "Bearer"
     return _json({"error": str(error), "code": error.code}, status_of(error.code), headers)
 
 

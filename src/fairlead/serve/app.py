@@ -11,6 +11,9 @@ from starlette.routing import Route
 from fairlead.contracts.errors import FairleadError
 from fairlead.serve.access.needs import UNKNOWN_ROUTE
 from fairlead.serve.admin import Exposition, Pages, measured, refuse, unknown_route, wrong_method
+from fairlead.serve.chaos.faults import Chaos, Denied
+from fairlead.serve.chaos.route import ROUTE as CHAOS
+from fairlead.serve.chaos.route import injecting
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.explaining import ROUTE as EXPLAIN
@@ -27,6 +30,7 @@ class Application:
     """What the routes need. ``draining`` is set by whoever owns the server's life, ``exposition`` by who knows of more
     processes than this one. ``troubles``: what does not work beside serving.  ``feedback``: keeps labels, whose
     endpoints it has checked; None where there is nothing to keep them in.  ``control``: loads and unloads.
+    ``chaos``: injects faults.
     ``explainers``: of a version, by endpoint and version.
     """
 
@@ -36,6 +40,7 @@ class Application:
     troubles: Callable[[], list[str]] = field(default=list)
     feedback: Labels | None = None
     control: Control = field(default_factory=Locked)
+    chaos: Chaos = field(default_factory=Denied)
     explainers: Mapping[tuple[str, str], Explainer] = field(default_factory=dict)
 
     def explainer(self, live: Live) -> Explainer:
@@ -64,6 +69,7 @@ def build(application: Application) -> Starlette:
         front.pipeline.catalog, application.is_draining, exposition, application.in_trouble, application.explained
     )
     control, get, post = application.control, ["GET"], ["POST"]
+    inject, calm = injecting(application.chaos, front.pipeline.clock, front.max_body)
 
     def one(path: str, handler: Handler, methods: list[str]) -> Route:
         return Route(path, guarded(front, handler, path), methods=methods)
@@ -94,6 +100,8 @@ def build(application: Application) -> Starlette:
         one("/ping", pages.ready, get),
         one("/health", pages.ready, get),
         one("/version", pages.version, get),
+        one(CHAOS, inject, post),
+        one(CHAOS, calm, ["DELETE"]),
     ]
     paths = [route.path for route in routes]
     no_route = guarded_error(front, unknown_route(paths), refuse, UNKNOWN_ROUTE)

@@ -22,6 +22,10 @@ Ride = tuple[Tensors, Tensors]
 """What a whole batch took and gave, row by row."""
 
 
+class Dropped(Cancelled):
+    """Nobody is to be told: whoever has the connection closes it without an answer. Only faults on purpose do this."""
+
+
 class Call:
     """One request to one version of one endpoint.
 

@@ -18,7 +18,9 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fairlead.contracts.sink import Sink
+from fairlead.serve.callers import CODE, LINGERING, Callers, refusal
 from fairlead.serve.reading import Reading, Refusal
+from fairlead.serve.settings import SLOWEST
 
 RELIES_ON: Final = (
     "connection_lost",
@@ -40,7 +42,14 @@ RELIES_ON: Final = (
 )
 """Methods of uvicorn's protocol that are called or overridden."""
 
-TOO_SLOW: Final = (408, "request_timeout", "the request did not arrive in full within {limit:g} seconds")
+TOO_SLOW: Final = (
+    408,
+    "request_timeout",
+    "the request came too slowly: {limit:g} s of pause, or under {rate:g} bytes/s",
+)
+
+_TURNED_AWAY: Final = "turned away"
+"""No address."""
 
 LINGER: Final = 2.0
 """Seconds for a refused caller to take the refusal and close."""
@@ -51,11 +60,20 @@ class Connection(Reading):
 
     sink: Sink
 
+    callers: Callers | None = None
+    """Who counts the connections of this port; None where somebody else does."""
+    _counted: str | None = None
+    """The address that it was counted for."""
+
     running: Any = None
     _unsent: int = 0
     """Bytes of answers that waited for the caller at the last look."""
     _moved: float = 0.0
     """When the caller last took some, or nothing waited for it."""
+    _waits: float = 0.0
+    """When something began to wait for it."""
+    _taken: int = 0
+    """Bytes that it took since."""
     _told: float = 0.0
     """When the refusal went out; 0.0 before."""
 
@@ -63,9 +81,35 @@ class Connection(Reading):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._moved = self._seen
+        self._moved = self._waits = self._seen
+        if self.callers is not None:
+            self._come_in(self.callers, self.client[0] if self.client else "")
+
+    def _come_in(self, callers: Callers, address: str) -> None:
+        """Be counted, or turned away."""
+        if why := callers.admit(address):
+            callers.refused += 1
+            self._counted = _TURNED_AWAY
+            self.sink.edge_error("", CODE)
+            self._refusal = (503, CODE, why)
+            if callers.refused > LINGERING:
+                self.transport.abort()
+            else:
+                self._say(refusal(why))
+        else:
+            self._counted = address
+
+    def _left(self) -> None:
+        if self.callers is None or self._counted is None:
+            return
+        if self._counted is _TURNED_AWAY:
+            self.callers.refused -= 1
+        else:
+            self.callers.gone(self._counted)
+        self._counted = None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._left()
         cycles = [self.running, *(cycle for cycle, _ in self.pipeline)]
         self.pipeline.clear()
         super().connection_lost(exc)
@@ -76,7 +120,8 @@ class Connection(Reading):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._moved = self.loop.time()
+        self._moved = self._waits = self.loop.time()
+        self._taken = 0
 
     # From the cycles.
 
@@ -92,7 +137,7 @@ class Connection(Reading):
         if self.transport.is_closing():
             return
         self._seen = self.loop.time()
-        if self._in_head:
+        if self._in_head or self._in_body:
             self._began = self._seen  # it could not have come sooner
         if self.flow.read_paused:
             self.flow.resume_reading()
@@ -108,22 +153,31 @@ class Connection(Reading):
     def look(self, now: float) -> None:
         """Close the connection if it keeps the server waiting; called about once a second."""
         settings = self.settings
-        unsent = self.transport.get_write_buffer_size()
-        if unsent < self._unsent or not (unsent or self.flow.write_paused):
-            self._moved = now
-        self._unsent = unsent
-        if now - self._moved > settings.write_timeout or (self._told and now - self._told > LINGER):
+        if self._takes_too_long(now) or (self._told and now - self._told > LINGER):
             self.transport.abort()
         elif self._told or self.transport.is_closing():
             return
         elif self._in_head or self._in_body:
             first = not self._answering() or (self._in_body and self.running is self.cycle)
             since = self._began if self._in_head else self._seen
-            if first and not self.flow.read_paused and now - since > settings.read_timeout:
+            slow = self._in_body and now - self._began > settings.read_timeout + self._got / SLOWEST
+            if first and not self.flow.read_paused and (slow or now - since > settings.read_timeout):
                 status, code, words = TOO_SLOW
-                self._refuse((status, code, words.format(limit=settings.read_timeout)))
+                self._refuse((status, code, words.format(limit=settings.read_timeout, rate=SLOWEST)))
         elif not self._answering() and now - self._seen > settings.keep_alive:
             self.transport.close()
+
+    def _takes_too_long(self, now: float) -> bool:
+        """Whether the caller takes nothing of what waits for it, or next to nothing."""
+        unsent, limit = self.transport.get_write_buffer_size(), self.settings.write_timeout
+        if not (unsent or self.flow.write_paused):
+            self._moved = self._waits = now
+            self._taken = 0
+        elif unsent < self._unsent:
+            self._moved = now
+            self._taken += self._unsent - unsent
+        self._unsent = unsent
+        return now - self._moved > limit or now - self._waits > limit + self._taken / SLOWEST
 
     def _answering(self) -> bool:
         return self.running is not None and not self.running.response_complete
@@ -153,7 +207,11 @@ class Connection(Reading):
         status, code, words = refusal
         body = msgspec.json.encode({"error": words, "code": code})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + head + body)
+        self._say(STATUS_LINE[status] + head + body)
+
+    def _say(self, last: bytes) -> None:
+        """The last words on this connection."""
+        self.transport.write(last)
         if not self.transport.can_write_eof():  # TLS
             self.transport.close()
             return

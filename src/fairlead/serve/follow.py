@@ -10,12 +10,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.plans import Share, TrafficSplit
+from fairlead.contracts.sink import Sink
 from fairlead.kit.clock import Clock
-from fairlead.kit.threads import apart
+from fairlead.kit.threads import Threads
 from fairlead.serve.call import NEVER
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
@@ -30,6 +32,10 @@ POLL_SECONDS: Final = 0.4
 
 RETRY_SECONDS: Final = 5.0
 """Until a split that could not be applied is tried again; a newer one is tried at once."""
+
+
+SILENT: Final = 5.0
+"""Seconds without an answer of the store after which that is a trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,10 @@ class Following:
 class Follower:
     """Polls, loads, applies. ``start`` once every endpoint is live."""
 
-    def __init__(self, following: Sequence[Following], catalog: Catalog, recording: Recording, clock: Clock) -> None:
+    def __init__(
+        self, following: Sequence[Following], catalog: Catalog, recording: Recording, sink: Sink, clock: Clock
+    ) -> None:
+        self._sink = sink
         self._following = following
         self._catalog = catalog
         self._recording = recording
@@ -59,6 +68,9 @@ class Follower:
         """When to try again, by endpoint."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._trouble: dict[str, str] = {}
+        self._untold: dict[str, Mapping[str, Any]] = {}
+        self._unapplied: dict[str, str] = {}
+        """Why the newest split of an endpoint was not applied."""
 
     def start(self) -> None:
         for one in self._following:
@@ -82,28 +94,49 @@ class Follower:
             before.close(self._recording)
 
     def troubles(self) -> list[str]:
-        return [f"endpoint {name!r} stays as it is: {why}" for name, why in self._trouble.items()]
+        told = [*self._trouble.items(), *self._unapplied.items()]
+        return [f"endpoint {name!r} stays as it is: {why}" for name, why in told]
 
     async def _follow(self, one: Following) -> None:
-        loop = asyncio.get_running_loop()
+        thread = Threads(1, f"fairlead-split-{one.endpoint}")  # a store that hangs holds up this one only
+        try:
+            await self._follow_by(one, thread)
+        finally:
+            thread.close()
+
+    async def _asked(self, endpoint: str, reading: asyncio.Future[Any]) -> Any:
+        """What the store says; that it says nothing for long is a trouble meanwhile."""
+        done, _ = await asyncio.wait((reading,), timeout=SILENT)
+        if not done:
+            self._trouble[endpoint] = f"the state store has not answered for over {SILENT:g} seconds"
+            self._look()
+        return await reading
+
+    def _look(self) -> None:
+        """Say to the metrics whether all follow."""
+        self._sink.degraded("splits", bool(self._trouble or self._unapplied))
+
+    async def _follow_by(self, one: Following, thread: Threads) -> None:
         while True:
             if one.endpoint in self._catalog.unloaded:
                 self._seen.pop(one.endpoint, None)  # once it is loaded, as if this process began
                 await asyncio.sleep(POLL_SECONDS)
                 continue
             try:
-                found = await loop.run_in_executor(None, one.read)
+                found = await self._asked(one.endpoint, thread.ask(one.read))
                 self._trouble.pop(one.endpoint, None)
+                await self._tell(one, thread)
                 first = one.endpoint not in self._seen
                 self._seen.setdefault(one.endpoint, 0)
                 if found is not None and self._due(one.endpoint, found[0]):
                     self._seen[one.endpoint] = found[0]
                     if not (first and _settled(found[1])):  # what came to rest before this process began is history
-                        await self._change(one, *found)
+                        await self._change(one, thread, *found)
             except Exception as error:  # noqa: BLE001 - whatever it is, the endpoint goes on being followed
                 if one.endpoint not in self._trouble:
                     log.warning("split not read", extra={"fields": {"endpoint": one.endpoint, "error": str(error)}})
                 self._trouble[one.endpoint] = str(error)
+            self._look()
             await asyncio.sleep(POLL_SECONDS)
 
     def _due(self, endpoint: str, revision: int) -> bool:
@@ -111,14 +144,15 @@ class Follower:
             return True
         return self._clock.now() >= self._again.get(endpoint, NEVER)
 
-    async def _change(self, one: Following, revision: int, plan: TrafficSplit) -> None:
+    async def _change(self, one: Following, thread: Threads, revision: int, plan: TrafficSplit) -> None:
         loop = asyncio.get_running_loop()
         said: dict[str, Any] = {"revision": revision, "versions": [], "error": ""}
         self._again.pop(one.endpoint, None)
+        self._unapplied.pop(one.endpoint, None)
         try:
             for share in plan.shares:
                 if share.version not in self._catalog.versions(one.endpoint):
-                    made = await apart(loop, f"{one.endpoint}-loading", one.load, share.version, loop)
+                    made = await thread.ask(partial(one.load, share.version, loop))
                     if one.endpoint in self._catalog.unloaded:  # meanwhile: this version must not bring it back
                         self._let_go(made)
                         return
@@ -128,9 +162,19 @@ class Follower:
             log.exception("split not applied", extra={"fields": {"endpoint": one.endpoint, "error": str(error)}})
             said["error"] = str(error) or type(error).__name__
             self._again[one.endpoint] = self._clock.now() + RETRY_SECONDS
+            self._unapplied[one.endpoint] = said["error"]
         said["versions"] = self._catalog.versions(one.endpoint)
+        self._untold[one.endpoint] = said
+        await self._tell(one, thread)
+
+    async def _tell(self, one: Following, thread: Threads) -> None:
+        """Say what was applied; a store that does not take it is told again."""
+        said = self._untold.get(one.endpoint)
+        if said is None:
+            return
         with contextlib.suppress(FairleadError):
-            await loop.run_in_executor(None, one.tell, said)
+            await self._asked(one.endpoint, thread.ask(partial(one.tell, said)))
+            del self._untold[one.endpoint]
 
     def _apply(self, plan: TrafficSplit) -> None:
         """At once, between two calls."""

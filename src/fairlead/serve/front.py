@@ -18,7 +18,7 @@ from fairlead.contracts.types import Reply
 from fairlead.kit.ids import request_id as fresh_id
 from fairlead.serve.access.credentials import Certificate
 from fairlead.serve.access.gate import Gate
-from fairlead.serve.call import STANDARD, Call
+from fairlead.serve.call import STANDARD, Call, Dropped
 from fairlead.serve.edges.edge import Answer, Edge
 from fairlead.serve.endpoint import Live
 from fairlead.serve.pipeline import Pipeline, lane_of, log_failure, timeout_ms
@@ -93,6 +93,10 @@ class Exchange(ABC):
     @abstractmethod
     def later(self, seconds: int) -> bytes:
         """The header field that says when to come again."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Close the connection without an answer."""
 
     def certificate(self) -> Certificate | None:
         """What the caller's connection showed; None for nothing."""
@@ -222,6 +226,9 @@ class Exchange(ABC):
         self._refused(error)
 
     def _refused(self, error: FairleadError) -> None:
+        if type(error) is Dropped:
+            self.drop()
+            return
         after = error.retry_after
         more = b"" if after is None else self.later(max(1, round(after)))
         if error.code == Unauthenticated.code:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -13,18 +13,28 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from fairlead.contracts.access import Action
-from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParameter, MalformedBody, Unavailable
+from fairlead.contracts.errors import BodyTooLarge, FairleadError, QueueFull, Unavailable
 from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
+from fairlead.kit.threads import Threads
 from fairlead.serve.access.credentials import Certificate, mapping, peer_of
 from fairlead.serve.edges.edge import Edge
 from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.guarding import sight_of
+from fairlead.serve.inflating import inflater
+from fairlead.serve.reading import ABORT
 from fairlead.serve.repository import refuse_parameters
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 CLIENT_CLOSED_REQUEST = 499
+
+KEEPERS: Final = 4
+"""Requests with labels that are kept at once."""
+LABELS_WAIT: Final = 64
+"""Those that are kept or wait for it, at most."""
+KEEP_SECONDS: Final = 10.0
+"""Seconds for labels to be durable."""
 
 
 def inference(front: Front, edge: Edge, route: str) -> Handler:
@@ -53,6 +63,9 @@ Labels = Callable[[bytes, Callable[[str], None]], Accepted]
 def labels(keep: Labels | None, limit: int) -> Handler:
     """The handler of ``POST /v1/feedback``: it answers once the labels are durable."""
 
+    threads = Threads(KEEPERS, "fairlead-labels")  # a store that hangs holds up nothing else
+    waiting: set[asyncio.Future[Accepted]] = set()
+
     async def handle(request: Request) -> Response:
         if keep is None:
             raise Unavailable("labels are not kept here: install 'fairlead[registry]', and serve with --record")
@@ -65,7 +78,20 @@ def labels(keep: Labels | None, limit: int) -> Handler:
                 loop.call_soon_threadsafe(sight.refused, error, Action.FEEDBACK, endpoint)
                 raise error
 
-        kept = await loop.run_in_executor(None, keep, body, check)
+        if len(waiting) >= LABELS_WAIT:
+            raise QueueFull("the state store does not take the labels that wait already; try again", retry_after=1)
+        keeping = threads.ask(partial(keep, body, check))
+        waiting.add(keeping)
+        keeping.add_done_callback(waiting.discard)
+        done, _ = await asyncio.wait((keeping,), timeout=KEEP_SECONDS)
+        if not done:
+            keeping.cancel()
+            raise Unavailable(
+                f"the state store did not answer in {KEEP_SECONDS:g} seconds; the labels may be kept or not: send them "
+                "again, the same ones change nothing",
+                retry_after=1,
+            )
+        kept = keeping.result()
         return Response(json.encode(kept), media_type="application/json")
 
     return handle
@@ -101,7 +127,11 @@ class Waited(HttpExchange):
     ) -> None:
         super().__init__(front, edge, route, headers)
         self._shows = shows
-        self._answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._answered: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+
+    def drop(self) -> None:
+        if not self._answered.done():
+            self._answered.set_result(None)
 
     def certificate(self) -> Certificate | None:
         return self._shows
@@ -115,6 +145,13 @@ class Waited(HttpExchange):
 
     async def answer(self, request: Request) -> Response:
         """The answer; a client that hangs up meanwhile cancels the call."""
+        response = await self._answer(request)
+        if response is None:
+            request.scope[ABORT]()
+            return Response(status_code=CLIENT_CLOSED_REQUEST)  # which nobody gets
+        return response
+
+    async def _answer(self, request: Request) -> Response | None:
         if self._answered.done():
             return self._answered.result()
         gone = asyncio.get_running_loop().create_task(_until_gone(request))
@@ -134,36 +171,17 @@ async def read_body(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "").strip().lstrip("0")  # the parser has seen to the rest
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(f"{declared} bytes", limit)
-    encoding = request.headers.get("content-encoding", "")
-    inflate = _inflater(encoding)
+    inflate = inflater(request.headers.get("content-encoding", ""), limit)
     chunks: list[bytes] = []
     size = 0
     async for raw in request.stream():
-        try:
-            chunk = inflate.decompress(raw, limit - size + 1) if inflate else raw
-        except zlib.error as error:
-            raise MalformedBody(f"the body is not valid {encoding}: {error}") from None
-        size += len(chunk)
+        size += len(raw)
         if size > limit:
-            raise _too_large(
-                f"more than {limit} bytes" if inflate is None else f"more than {limit} bytes once inflated", limit
-            )
-        chunks.append(chunk)
-    if inflate and not inflate.eof:
-        raise MalformedBody(f"the {encoding} body ends early")
+            raise _too_large(f"more than {limit} bytes", limit)
+        chunks.append(inflate.feed(raw) if inflate else raw)
+    if inflate:
+        inflate.end()
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _inflater(encoding: str) -> zlib._Decompress | None:
-    match encoding.strip().lower():
-        case "" | "identity":
-            return None
-        case "gzip":
-            return zlib.decompressobj(wbits=31)
-        case "deflate":
-            return zlib.decompressobj()
-        case other:
-            raise InvalidParameter(f"content-encoding {other!r} is not supported; send identity, gzip or deflate")
 
 
 def _too_large(what: str, limit: int) -> BodyTooLarge:

@@ -23,9 +23,10 @@ class Message(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class Accepted(Message, frozen=True):
-    """A connection, with its descriptor; ``number`` comes back in ``Taken`` or ``Missed``."""
+    """A connection, with its descriptor. ``Taken`` or ``Missed`` tells its number again, ``Closed`` its address."""
 
     number: int
+    address: str
 
 
 class Drain(Message, frozen=True):
@@ -50,11 +51,12 @@ class Whole(Message, frozen=True):
 
 
 class Do(Message, frozen=True):
-    """Load or unload an endpoint: answered with ``Done``."""
+    """Load or unload an endpoint, or inject faults into it: answered with ``Done``. ``text``: what the verb needs."""
 
     number: int
     verb: str
     endpoint: str
+    text: str = ""
 
 
 class Outcome(Message, frozen=True):
@@ -98,9 +100,9 @@ class Missed(Message, frozen=True):
 
 
 class Closed(Message, frozen=True):
-    """So many connections ended."""
+    """Connections ended; the address of each."""
 
-    count: int
+    addresses: list[str]
 
 
 class Measured(Message, frozen=True):
@@ -117,11 +119,12 @@ class Collect(Message, frozen=True):
 
 
 class Order(Message, frozen=True):
-    """Somebody asks this worker to ``load`` or ``unload`` an endpoint everywhere."""
+    """Somebody asks this worker to ``load``, ``unload``, ``inject`` or ``calm`` an endpoint everywhere."""
 
     number: int
     verb: str
     endpoint: str
+    text: str = ""
 
 
 class Done(Message, frozen=True):

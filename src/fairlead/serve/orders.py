@@ -1,5 +1,7 @@
 """Orders to every worker, passed on by their supervisor: load or unload an endpoint.
 
+Faults are injected and taken away in the same way.
+
 The worker that was asked tells the supervisor, which tells all that answer and waits for each; the first error is the
 outcome. What was unloaded, and what is being done just now, is told to every worker that is ready later, before it
 gets a connection.
@@ -33,6 +35,8 @@ class Orders:
         self._asked: dict[int, _Asked] = {}
         self._serial = 0
         self._unloaded: set[str] = set()
+        self._injected: dict[str, str] = {}
+        """What was injected last into an endpoint; a worker looks whether it is over."""
 
     def received(self, process: Process, message: Order | Done) -> None:
         if isinstance(message, Order):
@@ -50,9 +54,11 @@ class Orders:
         under_way = [(serial, one) for serial, one in self._asked.items() if one.asker]
         for endpoint in self._unloaded:
             self._give(Order(0, "unload", endpoint), 0, {process.number})
+        for endpoint, text in self._injected.items():
+            self._give(Order(0, "inject", endpoint, text), 0, {process.number})
         for serial, asked in under_way:
             asked.awaited.add(process.number)
-            process.channel.send(Do(serial, asked.order.verb, asked.order.endpoint))
+            process.channel.send(Do(serial, asked.order.verb, asked.order.endpoint, asked.order.text))
 
     def ended(self, process: Process) -> None:
         """A worker is gone: nobody waits for it."""
@@ -63,7 +69,7 @@ class Orders:
         self._serial += 1
         self._asked[self._serial] = asked = _Asked(asker, order.number, order, set(everybody))
         for number in everybody:
-            self._processes[number].channel.send(Do(self._serial, order.verb, order.endpoint))
+            self._processes[number].channel.send(Do(self._serial, order.verb, order.endpoint, order.text))
         if not everybody:
             self._end(self._serial, asked)
 
@@ -79,6 +85,10 @@ class Orders:
             self._unloaded.discard(order.endpoint)
         elif order.verb == "unload" and not failed:
             self._unloaded.add(order.endpoint)
+        elif order.verb == "inject" and not failed:
+            self._injected[order.endpoint] = order.text
+        elif order.verb == "calm":
+            self._injected.pop(order.endpoint, None)
         asker = self._processes.get(asked.asker)
         if asker is not None:
             code, message = (failed[0].code, failed[0].message) if failed else ("", "")

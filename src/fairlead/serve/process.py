@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fairlead.serve.channel import Channel
 from fairlead.serve.messages import Accepted, Drain, Failed, ToSupervisor
@@ -29,6 +29,13 @@ class State(Enum):
     STARTING = "starting"
     READY = "ready"
     LEAVING = "leaving"
+
+
+class Guest(NamedTuple):
+    """A connection that was accepted, and the address that it came from."""
+
+    connection: socket.socket
+    address: str
 
 
 class Process:
@@ -51,7 +58,7 @@ class Process:
         self.was_ready = False
         self.failure: Failed | None = None
         self.settled, self.over = asyncio.Event(), asyncio.Event()
-        self._untaken: dict[int, socket.socket] = {}
+        self._untaken: dict[int, Guest] = {}
         self._given = 0
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as until_started, theirs:
@@ -85,22 +92,22 @@ class Process:
         """Whether it has not taken what it was given."""
         return self.channel.full or len(self._untaken) >= UNTAKEN
 
-    def give(self, connection: socket.socket) -> None:
+    def give(self, guest: Guest) -> None:
         """Hand a connection over; it is kept here too, until the worker says that it has it."""
         self._given += 1
-        self._untaken[self._given] = connection
-        self.channel.send(Accepted(self._given), connection)
+        self._untaken[self._given] = guest
+        self.channel.send(Accepted(self._given, guest.address), guest.connection)
 
     def taken(self, number: int) -> None:
-        connection = self._untaken.pop(number, None)
-        if connection is not None:
-            connection.close()
+        guest = self._untaken.pop(number, None)
+        if guest is not None:
+            guest.connection.close()
 
-    def missed(self, number: int) -> socket.socket | None:
+    def missed(self, number: int) -> Guest | None:
         """A connection that did not reach the worker."""
         return self._untaken.pop(number, None)
 
-    def untaken(self) -> list[socket.socket]:
+    def untaken(self) -> list[Guest]:
         """What it was given and never had: nobody has read a byte of these."""
         left, self._untaken = list(self._untaken.values()), {}
         return left

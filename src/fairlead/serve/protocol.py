@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.serve.access.credentials import EXTENSION, Certificate, peer, single
+from fairlead.serve.callers import Callers, room
 from fairlead.serve.connection import Connection
 from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.reading import PIECE
@@ -98,6 +99,10 @@ class Fast(HttpExchange):
     def certificate(self) -> Certificate | None:
         return peer(self._link.transport)
 
+    def drop(self) -> None:
+        self.response_complete = True
+        self._link.transport.abort()
+
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Write the one answer; a caller who is gone gets none."""
         self.response_complete = True
@@ -147,7 +152,7 @@ class InferenceProtocol(Connection):
                     return
                 whole = end + known.length
                 if len(data) < whole:
-                    self._wanted = known.length
+                    self._wanted, self._got, self._began = known.length, 0, self.loop.time()
                     data = self._more(data[end:])
                 else:
                     self._submit(data[end:whole])
@@ -169,6 +174,7 @@ class InferenceProtocol(Connection):
         piece = data[: self._wanted]
         self._in_body = True
         self._wanted -= len(piece)
+        self._got += len(piece)
         self.cycle.gather(piece)
         if not self._wanted:
             self._submit(self.cycle.take())
@@ -191,6 +197,7 @@ class InferenceProtocol(Connection):
     def on_body(self, body: bytes) -> None:
         if type(self.cycle) is Fast:
             self._barren = -self._piece
+            self._got += len(body)
             self.cycle.gather(body)
         else:
             super().on_body(body)
@@ -259,6 +266,9 @@ def protocol(front: Front, settings: ServerSettings, draining: Callable[[], bool
         "settings": settings,
         "piece": min(PIECE, settings.max_head),
         "sink": front.sink,
+        "callers": None
+        if settings.workers > 1
+        else Callers(room(settings.max_connections), settings.max_connections_per_address),
         "draining": staticmethod(draining),
         "targets": {},
         "heads": {},

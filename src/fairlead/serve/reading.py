@@ -25,8 +25,16 @@ Refusal = tuple[int, str, str]
 MALFORMED: Final = (400, "malformed_request", "this is not a valid HTTP/1.1 request")
 HEAD_TOO_LARGE: Final = (431, "head_too_large", "the request line and headers have more than {limit} bytes")
 
+MOST_HEADERS: Final = 256
+"""Header fields of a request."""
+
+TOO_MANY_HEADERS: Final = (431, "head_too_large", f"the request has more than {MOST_HEADERS} header fields")
+
 PIECE: Final = 16 * 1024
 """Bytes that the parser is given at a time, unless heads must be shorter."""
+
+ABORT: Final = "fairlead.abort"
+"""In the ASGI scope: closes the connection at once, without an answer."""
 
 HELD: Final = 64 * 1024
 """Bytes that are held behind a request that waits; when there are more, reading pauses."""
@@ -63,6 +71,8 @@ class Reading(HttpToolsProtocol):
     """Bytes of the head so far, not counting the piece it began in: below zero while that one is being parsed."""
     _barren: int = 0
     """Bytes since the body last grew: of chunk extensions and trailers, which are dropped."""
+    _got: int = 0
+    """Bytes of the body so far."""
     _in_head: bool = False
     _in_body: bool = False
     _began: float = 0.0
@@ -143,6 +153,8 @@ class Reading(HttpToolsProtocol):
         self._in_head = False
         if self._head >= 0 and self._weight() > self.settings.max_head:
             raise Refused(self._too_large())
+        if len(self.headers) > MOST_HEADERS:
+            raise Refused(TOO_MANY_HEADERS)
         if self.transport.is_closing():
             raise Refused(MALFORMED)  # nothing behind an answer that closes is read
         if self.parser.should_upgrade():
@@ -154,10 +166,12 @@ class Reading(HttpToolsProtocol):
         self._take()
         self.headers = []  # trailers end there
         self._barren = -self._piece
+        self._got = 0
         self._in_body = True
 
     def on_body(self, body: bytes) -> None:
         self._barren = -self._piece
+        self._got += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -178,9 +192,13 @@ class Reading(HttpToolsProtocol):
         super().on_message_begin()  # makes the ASGI scope
         self.url, self.headers, self.expect_100_continue = url, headers, expects
         self.scope["headers"] = headers
+        self.scope[ABORT] = self._abort  # type: ignore[typeddict-unknown-key]  # ours, for faults on purpose
         super().on_headers_complete()
         if self.pipeline:
             self.flow.resume_reading()  # uvicorn paused it, and then nobody would hear a caller hang up
+
+    def _abort(self) -> None:
+        self.transport.abort()
 
     @abstractmethod
     def _refuse(self, refusal: Refusal) -> None:

@@ -1,6 +1,7 @@
 """The supervisor's door: it listens, accepts, and hands each connection to the worker that ``Spread`` names.
 
-While no worker can take one, connections wait in the listener's queue, which the system bounds; nobody is refused.
+While no worker can take one, connections wait in the listener's queue, which the system bounds. Who is one too many
+(``Callers``) is turned away.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ import asyncio
 import errno
 import logging
 import socket
-from collections import deque
+from collections import Counter, defaultdict, deque
 from typing import Final
 
+from fairlead.contracts.sink import Sink
+from fairlead.serve.callers import CODE, LINGERING, Callers, refusal, room
 from fairlead.serve.door import SETTLE, bind, shut
 from fairlead.serve.messages import Closed, Missed, Taken
-from fairlead.serve.process import Process, State
+from fairlead.serve.process import Guest, Process, State
+from fairlead.serve.settings import ServerSettings
 from fairlead.serve.spread import Spread
 
 log = logging.getLogger("fairlead.serve")
@@ -28,16 +32,24 @@ TURN: Final = 64
 BREATH: Final = 0.5
 """Seconds without accepting, when the system has no room for another open file."""
 
+PARTING: Final = 1.0
+"""Seconds for who was turned away to read why."""
+
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Reception:
     """Accepts as long as a worker that joined can take a connection. Raises FairleadError when it cannot bind."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, settings: ServerSettings, sink: Sink) -> None:
         self._loop = asyncio.get_running_loop()
         self._spread: Spread[Process] = Spread()
-        self._homeless: deque[socket.socket] = deque()
+        self._callers = Callers(room(settings.max_connections), settings.max_connections_per_address)
+        self._sink, self._speaks = sink, not settings.tls_cert
+        self._addresses: dict[Process, Counter[str]] = defaultdict(Counter)
+        """Of the connections that each worker has."""
+        host, port = settings.host, settings.port
+        self._homeless: deque[Guest] = deque()
         """Connections whose worker ended before it had them."""
         self._accepting = False
         self._listener = bind(host, port)
@@ -62,20 +74,28 @@ class Reception:
         match message:
             case Taken(number):
                 self.taken(process, number)
-            case Closed(count):
-                self.closed(process, count)
+            case Closed(addresses):
+                self.closed(process, addresses)
             case Missed(number):
                 self.missed(process, number)
 
     def ended(self, process: Process) -> None:
         """It is gone."""
         self._spread.leave(process)
-        self._homeless.extend(process.untaken())
+        untaken = process.untaken()
+        self._homeless.extend(untaken)
+        left = self._addresses.pop(process, Counter())
+        left.subtract(guest.address for guest in untaken)
+        for address, count in left.items():
+            self._callers.gone(address, count)
         self.look()
 
-    def closed(self, process: Process, count: int) -> None:
-        """So many connections of a worker ended."""
-        self._spread.closed(process, count)
+    def closed(self, process: Process, addresses: list[str]) -> None:
+        """Connections of a worker ended."""
+        self._spread.closed(process, len(addresses))
+        for address in addresses:
+            self._callers.gone(address)
+            self._addresses[process][address] -= 1
 
     def taken(self, process: Process, number: int) -> None:
         """A connection has reached its worker."""
@@ -85,9 +105,10 @@ class Reception:
 
     def missed(self, process: Process, number: int) -> None:
         """A connection has not reached its worker."""
-        connection = process.missed(number)
-        if connection is not None:
-            self._homeless.append(connection)
+        guest = process.missed(number)
+        if guest is not None:
+            self._addresses[process][guest.address] -= 1
+            self._homeless.append(guest)
         if process.state is State.LEAVING:
             self.leave(process)  # it takes nobody any more
             self.look()
@@ -110,8 +131,8 @@ class Reception:
     def close(self) -> None:
         self._watch(False)
         self._spread = Spread()
-        for connection in self._homeless:
-            connection.close()
+        for guest in self._homeless:
+            guest.connection.close()
         self._homeless.clear()
         self._listener.close()
 
@@ -132,7 +153,7 @@ class Reception:
                 self._watch(False)
                 return
             try:
-                connection, _ = self._listener.accept()
+                connection, peer = self._listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -142,9 +163,34 @@ class Reception:
                     self._loop.call_later(BREATH, self.look)
                     return
                 continue  # that one went away again
-            self._hand(connection)
+            guest = Guest(connection, str(peer[0]))
+            if why := self._callers.admit(guest.address):
+                self._turn_away(connection, why)
+            else:
+                self._hand(guest)
 
-    def _hand(self, connection: socket.socket) -> None:
+    def _turn_away(self, connection: socket.socket, why: str) -> None:
+        """Say why, where it can be said in plain, and close once that was read, or a moment later."""
+        self._sink.edge_error("", CODE)
+        connection.setblocking(False)
+        if not self._speaks or self._callers.refused >= LINGERING:
+            connection.close()
+            return
+        try:
+            connection.send(refusal(why))
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:
+            connection.close()
+            return
+        self._callers.refused += 1
+        self._loop.call_later(PARTING, self._part, connection)
+
+    def _part(self, connection: socket.socket) -> None:
+        self._callers.refused -= 1
+        connection.close()
+
+    def _hand(self, guest: Guest) -> None:
         chosen = self._spread.next({process for process in self._spread if process.busy})
         assert chosen is not None  # noqa: S101 - asked for before
-        chosen.give(connection)
+        self._addresses[chosen][guest.address] += 1
+        chosen.give(guest)

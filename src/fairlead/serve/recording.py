@@ -1,9 +1,8 @@
 """Keeps what was asked and answered, off the request path.
 
 The event loop appends to a ``Tape`` (lists of plain values: nothing that the garbage collector walks). A tape is cut
-when it is long enough, and a few times a second; one writer thread makes ``Columns`` of the cuts and hands them to the
-recorders. A recorder that fails is given the same again; what does not fit into its bounded queue is dropped, oldest
-first, and counted. Serving never waits for any of it.
+when it is long enough, and a few times a second; one writer thread makes ``Columns`` of the cuts, and each recorder has
+a thread that hands them to it (``handover``). Serving never waits for any of it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import logging
 import random
 import secrets
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +27,7 @@ from fairlead.contracts.types import Reply, Tensors
 from fairlead.kit.clock import Clock
 from fairlead.serve.call import Call
 from fairlead.serve.columns import Keeping, columns_of
+from fairlead.serve.handover import FLUSH_SECONDS, QUEUE_BYTES, QUEUE_CALLS, Handover
 
 log = logging.getLogger("fairlead.serve")
 
@@ -37,12 +36,7 @@ CUT_BYTES: Final = 16 * 2**20
 """A tape is cut when it has so much: small pieces keep the writer from holding the interpreter for long."""
 
 CUT_SECONDS: Final = 0.25
-FLUSH_SECONDS: Final = 0.5
-"""A killed process loses at most the sum of these, and what the recorders take to write."""
-
-QUEUE_CALLS: Final = 500_000
-QUEUE_BYTES: Final = 512 * 2**20
-"""What waits for one recorder, at most."""
+"""A killed process loses at most this, ``FLUSH_SECONDS``, and what the recorders take to write."""
 
 STOP_SECONDS: Final = 10.0
 """Time for the recorders to take what is left, at the end."""
@@ -158,61 +152,6 @@ def _late(column: list[str], length: int, value: str) -> None:
     column.append(value)
 
 
-class _Queue:
-    """What waits for one recorder."""
-
-    def __init__(self, name: str, recorder: Recorder, sink: Sink) -> None:
-        self.name = name
-        self.trouble = ""
-        self._recorder = recorder
-        self._sink = sink
-        self._waiting: deque[tuple[Columns, int]] = deque()
-        self._calls = 0
-        self._bytes = 0
-
-    def put(self, columns: Columns, size: int) -> None:
-        self._waiting.append((columns, size))
-        self._calls += len(columns)
-        self._bytes += size
-        while len(self._waiting) > 1 and (self._calls > QUEUE_CALLS or self._bytes > QUEUE_BYTES):
-            self._drop()
-
-    def flush(self) -> bool:
-        """Hand all over, at once. False when the recorder did not take it: it is kept."""
-        batch = [columns for columns, _ in self._waiting]
-        try:
-            self._recorder.record(batch)
-        except Exception as error:  # noqa: BLE001 - serving goes on whatever a recorder does
-            if not self.trouble:
-                log.warning("events are not kept", extra={"fields": {"by": self.name, "error": str(error)}})
-            self.trouble = str(error) or type(error).__name__
-            return False
-        if self.trouble and not self._recorder.trouble:
-            log.info("events are kept again", extra={"fields": {"by": self.name}})
-        self.trouble = self._recorder.trouble
-        self._sink.events(self.name, self._calls, 0)
-        self._waiting.clear()
-        self._calls = self._bytes = 0
-        return True
-
-    def close(self) -> None:
-        """Drop what is left, and say so."""
-        try:
-            self._recorder.close()
-        except Exception as error:  # noqa: BLE001 - as above
-            log.error("the last events were lost", extra={"fields": {"by": self.name, "error": str(error)}})  # noqa: TRY400 - the sentence is enough
-        if self._calls:
-            log.error("events were lost", extra={"fields": {"by": self.name, "calls": self._calls}})
-        while self._waiting:
-            self._drop()
-
-    def _drop(self) -> None:
-        columns, size = self._waiting.popleft()
-        self._calls -= len(columns)
-        self._bytes -= size
-        self._sink.events(self.name, 0, len(columns))
-
-
 class Recording:
     """The tapes of one process and the thread behind them. ``recorders``: by name, in order.
 
@@ -237,7 +176,7 @@ class Recording:
         self._lock = threading.Lock()
         self._uncounted = self._unsized = 0
         """Calls and bytes that wait for the writer."""
-        self._queues: list[_Queue] = []
+        self._handovers: list[Handover] = []
         self._trouble = ""
         self._wake = threading.Event()
         self._stop = False
@@ -276,7 +215,7 @@ class Recording:
 
     def troubles(self) -> list[str]:
         """What does not work now, a sentence each."""
-        by = [("the writer", self._trouble), *((queue.name, queue.trouble) for queue in self._queues)]
+        by = [("the writer", self._trouble), *((one.name, one.trouble) for one in self._handovers)]
         return [f"events are not kept by {name}: {trouble}" for name, trouble in by if trouble]
 
     def start(self) -> None:
@@ -313,22 +252,21 @@ class Recording:
             log.exception("nothing is recorded")
             self._trouble = str(error) or type(error).__name__
             recorders = {}
-        self._queues = [_Queue(name, recorder, self._sink) for name, recorder in recorders.items()]
-        flushed = self._clock.now()
+        self._handovers = [Handover(name, one, self._sink, self._clock) for name, one in recorders.items()]
+        for one in self._handovers:
+            one.start()
         while not self._stop:
             self._wake.wait(FLUSH_SECONDS)
             self._wake.clear()
             self._fold()
-            if self._clock.now() - flushed >= FLUSH_SECONDS:
-                for queue in self._queues:
-                    queue.flush()
-                flushed = self._clock.now()
+            for one in self._handovers:
+                one.look()
         self._fold()
         ends = self._clock.now() + STOP_SECONDS
-        for queue in self._queues:
-            while not queue.flush() and self._clock.now() < ends:
-                time.sleep(FLUSH_SECONDS)
-            queue.close()
+        for one in self._handovers:
+            one.end(ends)
+        for one in self._handovers:
+            one.stop()
 
     def _fold(self) -> None:
         while self._cuts:
@@ -345,8 +283,8 @@ class Recording:
                 log.exception("events were lost", extra={"fields": {"calls": cut.calls}})
                 self._sink.events("writer", 0, cut.calls)
                 continue
-            for queue in self._queues:
-                queue.put(columns, cut.size)
+            for one in self._handovers:
+                one.put(columns, cut.size)
 
 
 def _columns(cut: Cut) -> Columns:

@@ -165,7 +165,10 @@ class Server:
             )
             return made
 
-        await asyncio.get_running_loop().connect_accepted_socket(protocol, connection, ssl=web.config.ssl)
+        limit = self.settings.read_timeout if web.config.ssl else None
+        await asyncio.get_running_loop().connect_accepted_socket(
+            protocol, connection, ssl=web.config.ssl, ssl_handshake_timeout=limit
+        )
 
     async def _load(self, loop: asyncio.AbstractEventLoop) -> None:
         for loader in self._loaders:

@@ -16,6 +16,9 @@ ENVIRONMENTS: Final = ("current", "isolated")
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 """Hosts that only this machine reaches."""
 
+SLOWEST: Final = 512.0
+"""Bytes a second that a caller must send of a body, or take of an answer, beyond the seconds that it may pause."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -32,6 +35,9 @@ class ServerSettings:
     ``grpc_port``: where gRPC is spoken, 0 for a free port, None for nowhere.
     ``workers``: processes; with more than one a supervisor stands in front of them.
     ``model_control``: whether callers may load and unload models; None: where the server is for this machine alone.
+    ``max_connections``: open at once on each port, 0: as many as there may be open files.
+    ``max_connections_per_address``: of them from one address, 0: any number.
+    ``chaos``: whether callers may inject faults.  ``insecure``: what is refused outside this machine is allowed.
     ``memory``: bytes that all models together may have, 0: as much as there is; with several workers each has a part.
     """
 
@@ -50,6 +56,10 @@ class ServerSettings:
     workers: int = 1
     memory: int = 0
     model_control: bool | None = None
+    max_connections: int = 10_000
+    max_connections_per_address: int = 0
+    chaos: bool = False
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         _between("memory, bytes", self.memory, 0, 2**50)
@@ -61,6 +71,13 @@ class ServerSettings:
         _between("read timeout, seconds", self.read_timeout, 0.1, 86_400)
         _between("write timeout, seconds", self.write_timeout, 0.1, 86_400)
         _between("workers", self.workers, 1, 256)
+        _between("max connections", self.max_connections, 0, 1_000_000)
+        _between("max connections per address", self.max_connections_per_address, 0, 1_000_000)
+        if self.chaos and self.host not in LOOPBACK and not self.insecure:
+            raise UsageError(
+                f"chaos lets every caller break the server, and {self.host} is reached from other machines; bind "
+                "127.0.0.1, leave chaos out, or say --insecure"
+            )
         _between("grpc port", self.grpc_port or 0, 0, 65535)
         if self.grpc_port and self.grpc_port == self.port:
             raise UsageError(f"--grpc-port and --port are both {self.port}; give each a port of its own")
@@ -107,6 +124,7 @@ class EndpointSettings:
     ``hang_seconds``: a process that does not answer a batch for so long is killed; 0: once the deadline is over.
     ``env``: which libraries the model runs with, one of ``ENVIRONMENTS``: those of the server, or its own.
     ``providers``: execution providers or devices by name (``cuda``); none: the CPU.
+    ``call_rows``: most rows of one call, 0: any number.  ``string_bytes``: of one string of a call, at most; 0: any.
     ``replicas``: how many processes come and go; None: ``processes`` of them, or none, always.
     ``shed``: when calls are refused because they would wait too long; None: never.
     ``adaptive``: how many batches may be at other servers at once is found out.
@@ -129,12 +147,16 @@ class EndpointSettings:
     shed: Shed | None = field(default_factory=Shed)
     adaptive: bool = True
     guarded: bool = False
+    call_rows: int = 0
+    string_bytes: int = 2**20
 
     def __post_init__(self) -> None:
         _between("max rows", self.max_rows, 0, 1_000_000)
         _between("max wait, ms", self.max_wait_ms, 0, 60_000)
         _between("queue rows", self.queue_rows, 1, 100_000_000)
         _between("queue calls", self.queue_calls, 1, 10_000_000)
+        _between("call rows", self.call_rows, 0, 100_000_000)
+        _between("string, bytes", self.string_bytes, 0, 2**40)
         _between("deadline, ms", self.deadline_ms, 1, 24 * 3600 * 1000)
         _between("threads", self.threads, 0, 4096)
         _between("workers", self.workers, 1, 256)

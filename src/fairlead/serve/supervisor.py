@@ -80,7 +80,7 @@ class Supervisor:
     async def run(self) -> None:
         """Serve until stopped. Raises FairleadError when it cannot bind or a model does not load."""
         self._loop = asyncio.get_running_loop()
-        self._reception = Reception(self._settings.host, self._settings.port)
+        self._reception = Reception(self._settings, self._sink)
         self._grpc = Shared(self._settings)
         self._scrapes = Scrapes(self._processes, self._sink)
         self._orders = Orders(self._processes)

@@ -8,13 +8,17 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Final
+
+import msgspec
 
 from fairlead.contracts.errors import FairleadError, Unavailable
 from fairlead.contracts.sink import Part, Sink
 from fairlead.serve.admin import measured
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.channel import Channel
+from fairlead.serve.chaos.faults import Chaos, Denied, Injection
 from fairlead.serve.door import LULL, Enter
 from fairlead.serve.messages import (
     Accepted,
@@ -51,18 +55,24 @@ ANSWER: Final = 3.0
 LAST_WORD: Final = 2.0
 """Seconds to tell the supervisor what was measured, at the end."""
 
+_COMES_FROM: Final[ContextVar[str]] = ContextVar("comes_from", default="")
+"""The address of the connection that is being let in."""
+
 _OWN: Final = b"fairlead_"
 """Prefix of what changes only when something happens."""
 
 
 class Worker:
-    """A ``Door``. ``link``: the socket to the supervisor.  ``name``: the worker's place, as the metrics show it."""
+    """A ``Door``. ``link``: the socket to the supervisor.  ``name``: the worker's place, as the metrics show it.
+
+    ``control`` and ``chaos``: what loads, unloads and injects in this worker.
+    """
 
     port = 0
     listens: Callable[[socket.socket], None] | None = None
     """Takes the socket of the gRPC port, where there is one."""
     control: Control = Locked()
-    """Loads and unloads in this worker."""
+    chaos: Chaos = Denied()
 
     def __init__(self, link: socket.socket, name: str, catalog: Catalog, sink: Sink) -> None:
         self.lull = LULL
@@ -73,8 +83,7 @@ class Worker:
         self._enter: Enter | None = None
         self._stop: Callable[[], None] | None = None
         self._draining = self._left = False
-        self._ended = 0
-        """Connections that ended and were not told of yet."""
+        self._ended: list[str] = []  # addresses of connections; not told of yet
         self._asked: dict[int, asyncio.Future[list[Part]]] = {}
         self._ordered: dict[int, asyncio.Future[Outcome]] = {}
         self._number = 0
@@ -112,18 +121,22 @@ class Worker:
     def counted(self, protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
         """The protocol class, telling when a connection ended."""
 
+        def begun(connection: Any, *given: Any, **named: Any) -> None:
+            protocol.__init__(connection, *given, **named)
+            connection.came_from = _COMES_FROM.get()
+
         def connection_lost(connection: Any, exc: Exception | None) -> None:
             protocol.connection_lost(connection, exc)
-            self._closed()
+            self._closed(connection.came_from)
 
-        return type("WorkerProtocol", (protocol,), {"connection_lost": connection_lost})
+        return type("WorkerProtocol", (protocol,), {"__init__": begun, "connection_lost": connection_lost})
 
     # From the supervisor.
 
     def _received(self, message: Any, connection: socket.socket | None) -> None:
         match message:
-            case Accepted(number):
-                self._take(number, connection)
+            case Accepted():
+                self._take(message, connection)
             case Listen():
                 if connection is not None and self.listens is not None:
                     self.listens(connection)
@@ -143,23 +156,24 @@ class Worker:
                 if ordered is not None and not ordered.done():
                     ordered.set_result(message)
 
-    def _take(self, number: int, connection: socket.socket | None) -> None:
+    def _take(self, accepted: Accepted, connection: socket.socket | None) -> None:
         if connection is None or self._left:
             if connection is not None:
                 connection.close()
-            self._channel.send(Missed(number))
+            self._channel.send(Missed(accepted.number))
             return
-        self._channel.send(Taken(number))  # before anything is read: from here on nobody else can answer it
+        self._channel.send(Taken(accepted.number))  # before anything is read: from here on nobody else can answer it
         connection.setblocking(False)
-        self._keep(self._let_in(connection))
+        self._keep(self._let_in(connection, accepted.address))
 
-    async def _let_in(self, connection: socket.socket) -> None:
+    async def _let_in(self, connection: socket.socket, address: str) -> None:
         assert self._enter is not None  # noqa: S101 - open comes first
+        _COMES_FROM.set(address)
         try:
             await self._enter(connection)
         except OSError:  # gone before it was in
             connection.close()
-            self._closed()
+            self._closed(address)
 
     def _alone(self) -> None:
         """The supervisor is gone."""
@@ -178,14 +192,14 @@ class Worker:
 
     # To the supervisor.
 
-    def _closed(self) -> None:
-        self._ended += 1
-        if self._ended == 1:
+    def _closed(self, address: str) -> None:
+        self._ended.append(address)
+        if len(self._ended) == 1:
             asyncio.get_running_loop().call_soon(self._tell_closed)
 
     def _tell_closed(self) -> None:
-        count, self._ended = self._ended, 0
-        self._channel.send(Closed(count))
+        ended, self._ended = self._ended, []
+        self._channel.send(Closed(ended))
 
     async def _report(self) -> None:
         """Say what was measured while something changes, so that little is lost with this process."""
@@ -216,16 +230,17 @@ class Worker:
     # A control: what callers ask of one worker, all do.
 
     async def load(self, endpoint: str) -> None:
-        await self._everywhere("load", endpoint)
+        await self.everywhere("load", endpoint)
 
     async def unload(self, endpoint: str) -> None:
-        await self._everywhere("unload", endpoint)
+        await self.everywhere("unload", endpoint)
 
-    async def _everywhere(self, verb: str, endpoint: str) -> None:
+    async def everywhere(self, verb: str, endpoint: str, text: str = "") -> None:
+        """Have it done in every worker. Raises the first error of any."""
         self._number += 1
         number = self._number
         told = self._ordered[number] = asyncio.get_running_loop().create_future()
-        self._channel.send(Order(number, verb, endpoint))
+        self._channel.send(Order(number, verb, endpoint, text))
         try:
             outcome = await told
         finally:
@@ -234,21 +249,54 @@ class Worker:
             raise raised(Failed(outcome.code, outcome.message))
 
     async def _do(self, asked: Do) -> None:
-        code = message = ""
-        try:
-            await (self.control.load if asked.verb == "load" else self.control.unload)(asked.endpoint)
-        except Exception as error:
-            known = error
-            if not isinstance(known, FairleadError):
-                log.exception("order failed", extra={"fields": {"verb": asked.verb, "endpoint": asked.endpoint}})
-                known = FairleadError(f"the server failed to {asked.verb} {asked.endpoint!r}; its log has the cause")
-            code, message = known.code, str(known)
-        self._channel.send(Done(asked.number, code, message))
+        self._channel.send(await _done(self.control, self.chaos, asked))
 
     def _keep(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class Faults:
+    """A ``Chaos``: what callers ask of one worker, all do."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def active(self, endpoint: str) -> str:
+        return self._worker.chaos.active(endpoint)
+
+    async def inject(self, endpoint: str, injection: Injection) -> None:
+        await self._worker.everywhere("inject", endpoint, msgspec.json.encode(injection).decode())
+
+    async def calm(self, endpoint: str) -> None:
+        await self._worker.everywhere("calm", endpoint)
+
+
+async def _done(control: Control, chaos: Chaos, asked: Do) -> Done:
+    """Do it; what came of it."""
+    code = message = ""
+    try:
+        await _obey(control, chaos, asked)
+    except Exception as error:
+        known = error
+        if not isinstance(known, FairleadError):
+            log.exception("order failed", extra={"fields": {"verb": asked.verb, "endpoint": asked.endpoint}})
+            known = FairleadError(f"the server failed to {asked.verb} {asked.endpoint!r}; its log has the cause")
+        code, message = known.code, str(known)
+    return Done(asked.number, code, message)
+
+
+async def _obey(control: Control, chaos: Chaos, asked: Do) -> None:
+    match asked.verb:
+        case "load":
+            await control.load(asked.endpoint)
+        case "unload":
+            await control.unload(asked.endpoint)
+        case "inject":
+            await chaos.inject(asked.endpoint, msgspec.json.decode(asked.text, type=Injection))
+        case _:
+            await chaos.calm(asked.endpoint)
 
 
 def report(link: socket.socket, error: FairleadError) -> None:

@@ -116,6 +116,8 @@ def _told(sink: Sink, calls: int) -> bytes:
         sink.stalled(0.0625)
         sink.edge_error("/invocations", "not_found")
         sink.events("parquet", 2, 1)
+        sink.injected("churn", "slow", 3)
+        sink.degraded("events", True)
     return _steady(sink)
 
 

@@ -126,6 +126,8 @@ class MemorySink:
         self.versions: dict[tuple[str, str], bool] = {}
         self.kept: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
+        self.faults: Counter[tuple[str, str]] = Counter()
+        self.down: dict[str, bool] = {}
         self.stalls: list[float] = []
         self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
         self.certificate_until = 0.0
@@ -150,6 +152,12 @@ class MemorySink:
         self.kept[recorder] += kept
         self.dropped[recorder] += dropped
 
+    def injected(self, endpoint: str, kind: str, calls: int) -> None:
+        self.faults[endpoint, kind] += calls
+
+    def degraded(self, part: str, down: bool) -> None:
+        self.down[part] = down
+
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         self.streams[endpoint, group] = look
 
@@ -159,6 +167,8 @@ class MemorySink:
     def render(self) -> tuple[bytes, str]:
         counts = {f"edge:{route}:{code}": count for (route, code), count in self.edge_errors.items()}
         counts |= {f"events:{recorder}": count for recorder, count in self.kept.items()}
+        counts |= {f"injected:{':'.join(key)}": count for key, count in self.faults.items()}
+        counts |= {f"!degraded:{part}": int(down) for part, down in self.down.items()}
         for key, meter in self.meters.items():
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}

@@ -25,7 +25,9 @@ from fairlead.serve.access.issuers import Issuers
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
+from fairlead.serve.bounds import bounds
 from fairlead.serve.catalog import Catalog
+from fairlead.serve.chaos.injector import Injector
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.follow import Follower
@@ -44,7 +46,7 @@ from fairlead.serve.server import Companion, Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
-from fairlead.serve.worker import Worker
+from fairlead.serve.worker import Faults, Worker
 from fairlead.wiring import access, environments, explaining, graphs, identity, placing, watching
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.fallbacks import Fallbacks
@@ -203,7 +205,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         loaders[0] = Loader(loaders[0].endpoint, identity.first(issuers, loaders[0].load))
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
-        companions += [recording, follower := Follower(following, catalog, recording, SystemClock())]
+        companions += [recording, follower := Follower(following, catalog, recording, front.sink, SystemClock())]
         repository.records(recording.retire, follower.close_split)
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
     door: Worker | None = parts.get("door")
@@ -211,6 +213,11 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         application.control = repository if door is None else door
         if door is not None:
             door.control = repository
+    if plan.settings.chaos:
+        companions.append(injector := Injector(catalog, front.sink, SystemClock(), int(name)))
+        application.chaos = injector if door is None else Faults(door)
+        if door is not None:
+            door.chaos = injector
     if plan.settings.grpc_port is not None:
         listener = plugins.attribute("fairlead.serve.grpc.listener:Listener")
         companions.append(
@@ -391,6 +398,9 @@ def _live(
         deadline=settings.deadline_ms / 1000,
         example=placed.row,
         notes=(*notes, problem) if problem else notes,
-        stages=placed.asleep.stages,
+        stages=(
+            *bounds(placed.model.signature, settings.call_rows, settings.string_bytes),
+            *placed.asleep.stages,
+        ),
         pace=Pace(placed.curve.rows, placed.curve.seconds) if placed.curve.rows else None,
     )

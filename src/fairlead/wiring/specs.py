@@ -123,7 +123,7 @@ def plan(
             replace(one, safety=specs_resilience.placed(file, one.name, one.safety)) if file else one
             for one in (target(name, endpoint) for name, endpoint in spec.endpoints.items())
         ],
-        server(spec),
+        server(spec, insecure=insecure),
         EndpointSettings(),
         records(spec),
         {name: kept(endpoint) for name, endpoint in spec.endpoints.items()},
@@ -141,13 +141,13 @@ def rules(spec: Spec, access: bool | None = None, insecure: bool = False) -> Rul
             f"endpoints.{named[0]}.access.scopes says who may call, and access.required, that nobody is asked: say "
             "access: {required: true}, or give --access or --no-access"
         )
-    if not needed(server(spec), asked, insecure, "access: {required: true}"):
+    if not needed(server(spec, insecure=insecure), asked, insecure, "access: {required: true}"):
         return None
     scopes = {name: tuple(map(scope, one.access.scopes)) for name, one in spec.endpoints.items()}
     return Rules(scopes, spec.access.unseen == 404)
 
 
-def server(spec: Spec) -> ServerSettings:
+def server(spec: Spec, *, insecure: bool = False) -> ServerSettings:
     asked = spec.server
     return ServerSettings(
         asked.host,
@@ -161,6 +161,10 @@ def server(spec: Spec) -> ServerSettings:
         grpc_port=asked.grpc_port,
         memory=round(asked.memory_mb * 2**20),
         model_control=asked.model_control,
+        max_connections=asked.max_connections,
+        max_connections_per_address=asked.max_connections_per_address,
+        chaos=asked.chaos,
+        insecure=insecure,
     )
 
 
@@ -181,6 +185,8 @@ def settings(endpoint: Endpoint) -> EndpointSettings:
         shed=shed(endpoint.resilience.shed),
         adaptive=endpoint.resilience.concurrency == "adaptive",
         guarded=bool(endpoint.resilience.fallback),
+        call_rows=endpoint.bounds.rows,
+        string_bytes=round(endpoint.bounds.string_kb * 1024),
     )
 
 

@@ -166,7 +166,7 @@ async def _load(plan: Plan, one: serving.Target, pipeline: Pipeline, measurement
         return []
     follows = watching.following(plan.home, watched, one.name, "stream", functools.partial(loading.version, one))
     following = [] if follows is None or plan.since is not None else [follows]
-    return [recording, Follower(following, catalog, recording, pipeline.clock)]
+    return [recording, Follower(following, catalog, recording, loading.sink, pipeline.clock)]
 
 
 @contextlib.asynccontextmanager

@@ -232,6 +232,12 @@ V1 = [
 MLFLOW = [
     Case("mlflow not json", "invocations", "table", b"{]", MALFORMED, ("JSON is malformed", "byte 1")),
     mlflow("mlflow list", "table", [1], MALFORMED, "dataframe_split", "array"),
+    mlflow(
+        "columns that are no list", "matrix", {"dataframe_split": {"columns": False, "data": []}}, MALFORMED, "columns"
+    ),
+    mlflow(
+        "columns by name", "matrix", {"dataframe_split": {"columns": {"x": 1}, "data": [[1]]}}, MALFORMED, "columns"
+    ),
     mlflow("mlflow none", "table", {"params": {}}, MALFORMED, "exactly one", "none"),
     mlflow("mlflow two", "table", {"inputs": [], "instances": []}, MALFORMED, "instances and inputs"),
     mlflow("mlflow unknown", "table", {"dataframe_recrods": []}, MALFORMED, "'dataframe_recrods'", "dataframe_records"),

@@ -45,7 +45,7 @@ class Stage:
         self.told: list[Mapping[str, Any]] = []
         recording = Recording(dict, MemorySink(), SystemClock())
         following = Following("churn", self._read, self._load, self.told.append)
-        self.follower = Follower([following], self.catalog, recording, SystemClock())
+        self.follower = Follower([following], self.catalog, recording, MemorySink(), SystemClock())
 
     def put(self, *shares: Share) -> None:
         self.split, self.revision = plan(*shares), self.revision + 1

@@ -35,7 +35,7 @@ from fairlead.serve.messages import (
 )
 
 TO_WORKER: list[Message] = [
-    Accepted(1),
+    Accepted(1, "127.0.0.1"),
     Drain(0.25),
     Listen(),
     Measure(),
@@ -51,7 +51,7 @@ TO_SUPERVISOR: list[Message] = [
     Leaving(),
     Taken(1),
     Missed(2),
-    Closed(4),
+    Closed(["127.0.0.1", ""]),
     Measured(b"\x00\xff"),
     Collect(9, b"text"),
 ]

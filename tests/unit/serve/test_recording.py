@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +14,7 @@ from fairlead.contracts.errors import ModelFailed, StorageFull
 from fairlead.contracts.events import Columns
 from fairlead.contracts.types import Reply, Tensors
 from fairlead.kit.clock import SystemClock
+from fairlead.serve import handover
 from fairlead.serve import recording as module
 from fairlead.serve.call import Call
 from fairlead.serve.columns import Keeping
@@ -63,6 +66,7 @@ async def record(recorders: dict[str, Recorder], calls: Sequence[Call], keeping:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(handover, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(module, "STOP_SECONDS", 0.5)
     monkeypatch.setattr(module, "CUT_CALLS", 100)
 
@@ -123,9 +127,9 @@ async def test_what_a_recorder_never_takes_is_counted_as_dropped() -> None:
 
 
 async def test_a_full_queue_drops_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUEUE_CALLS", 200)
+    monkeypatch.setattr(handover, "QUEUE_CALLS", 200)
     recorder = Recorder()
-    queue = module._Queue("memory", recorder, MemorySink())
+    queue = handover.Handover("memory", recorder, MemorySink(), SystemClock())
     recording = Recording(dict, MemorySink(), SystemClock())
     tape = recording.tape("churn", "1")
     cuts: list[module.Cut] = []
@@ -215,3 +219,56 @@ async def test_cuts_that_the_writer_does_not_take_are_bounded(monkeypatch: pytes
     for at in range(500):
         tape.add(call(at), 0.1)
     assert sink.dropped["writer"] == 300
+
+
+class Stuck(Recorder):
+    """Does not answer until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def record(self, batch: Sequence[Columns]) -> None:
+        if batch:
+            self.go.wait(20)
+        super().record(batch)
+
+
+async def test_a_recorder_that_does_not_answer_holds_up_no_other_and_catches_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handover, "SILENT", 0.1)
+    stuck, well, sink = Stuck(), Recorder(), MemorySink()
+    recording = Recording(lambda: {"stuck": stuck, "well": well}, sink, SystemClock())
+    tape = recording.tape("churn", "1")
+    recording.start()
+    first = [tape.add(call(at), 0.1) for at in range(100)]
+    ends = time.monotonic() + 5
+    while well.ids != first or not recording.troubles() or not sink.down.get("stuck"):
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.01)
+    assert "events are not kept by stuck: no answer for" in recording.troubles()[0]
+    later = [tape.add(call(at), 0.1) for at in range(100)]
+    stuck.go.set()
+    ends = time.monotonic() + 5
+    while stuck.ids != first + later or recording.troubles() or sink.down["stuck"]:
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.01)
+    await recording.stop()
+    assert well.ids == first + later
+    assert sink.kept == {"stuck": 200, "well": 200}
+
+
+async def test_a_recorder_that_never_answers_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck, well, sink = Stuck(), Recorder(), MemorySink()
+    recording = Recording(lambda: {"stuck": stuck, "well": well}, sink, SystemClock())
+    tape = recording.tape("churn", "1")
+    recording.start()
+    ids = [tape.add(call(at), 0.1) for at in range(100)]
+    began = time.monotonic()
+    await recording.stop()
+    assert time.monotonic() - began < 3
+    assert well.ids == ids
+    assert well.closed.is_set()
+    assert sink.dropped["stuck"] == 100
+    stuck.go.set()

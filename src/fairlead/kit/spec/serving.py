@@ -40,6 +40,21 @@ class Server(Part):
     """Memory that all models together may have, MiB: those called least recently sleep; 0: as much as there is."""
     model_control: bool | None = None
     """Whether callers may load and unload models (`/v2/repository`); null: where the address is of this machine."""
+    max_connections: int = Field(default=10_000, ge=0, le=1_000_000)
+    """Open connections of each port; who is over gets 503 and is closed. 0: as many as there may be open files."""
+    max_connections_per_address: int = Field(default=0, ge=0, le=1_000_000)
+    """Of them from one address; 0: any number, as behind a proxy."""
+    chaos: bool = False
+    """Whether callers may inject faults (`fairlead chaos`): for test environments; refused outside this machine."""
+
+
+class Bounds(Part):
+    """How large a call may be, beside `server.max_body_mb`."""
+
+    rows: int = Field(default=0, ge=0, le=100_000_000)
+    """Most rows of one call; more get 413. 0: any number."""
+    string_kb: float = Field(default=1024.0, ge=0, le=2**20)
+    """Longest string of a call, KiB as UTF-8; a longer one gets 400. 0: any length."""
 
 
 class Batching(Part):

@@ -12,7 +12,7 @@ from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Private, Seconds
 from fairlead.kit.spec.resilience import Resilience
-from fairlead.kit.spec.serving import Batching, Record, Replicas, Server, Upstream
+from fairlead.kit.spec.serving import Batching, Bounds, Record, Replicas, Server, Upstream
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """What can stand in a URL and a metric label."""
@@ -39,6 +39,8 @@ class Endpoint(Part):
     """Unpickle the file that `model` names: it can run any code."""
     batching: Batching = Batching()
     """How calls ride together."""
+    bounds: Bounds = Bounds()
+    """How large a call may be."""
     deadline_ms: float = Field(default=60_000.0, ge=1, le=86_400_000)
     """Time for a call that names none in x-request-timeout-ms, and the most it may name."""
     threads: int = Field(default=0, ge=0, le=4096)

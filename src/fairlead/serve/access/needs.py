@@ -39,6 +39,7 @@ HTTP: Final[Mapping[str, Need]] = {
     "/v1/feedback": _FEEDBACK,
     "/v2/repository/models/{endpoint}/load": _ADMIN,
     "/v2/repository/models/{endpoint}/unload": _ADMIN,
+    "/chaos/{endpoint}": _ADMIN,
     "/v2/models/{endpoint}": _DESCRIBE,
     "/v2/models/{endpoint}/ready": _DESCRIBE,
     "/v2/models/{endpoint}/versions/{version}": _DESCRIBE,

@@ -65,9 +65,11 @@ def from_matrix(rows: Any, names: Any, signature: Signature, field: str) -> Tens
     plan = plan_of(signature)
     if not (isinstance(rows, list) and all(isinstance(row, list) for row in rows)):
         raise MalformedBody(f"{field} is a list of rows, each a list of cells")
+    if names is not None and not isinstance(names, list):
+        raise MalformedBody(f"{field}: columns is a list of names, found {json_kind(names)}")
     if not rows and names is None:
         return no_rows(signature)
-    if not signature.tabular and plan.only is not None and (names is None or list(names) != [plan.only.name]):
+    if not signature.tabular and plan.only is not None and (names is None or names != [plan.only.name]):
         return _bare(rows, plan, field)
     return _tensors(by_position(rows, list(plan.slots) if names is None else names, field), plan)
 

@@ -90,6 +90,9 @@ class Infer(_Called, Rpc):
     def cancelled(self) -> None:
         self.cancel()
 
+    def drop(self) -> None:
+        self._stream.drop()
+
     def put(self, answer: Answer, more: bytes) -> None:
         trailers = more + _REQUEST + short(self.request_id.encode())
         if answer.status == status.OK:
@@ -149,6 +152,9 @@ class _Streamed(_Called):
 
     def certificate(self) -> Certificate | None:
         return self._stream.certificate()
+
+    def drop(self) -> None:
+        self._stream.drop()
 
     def put(self, answer: Answer, more: bytes) -> None:  # noqa: ARG002 - a stream has one set of trailers
         if answer.status == status.OK:

@@ -24,6 +24,9 @@ from fairlead.serve.grpc.streams import Streams
 
 log = logging.getLogger("fairlead.serve")
 
+DRIBBLE: Final = 64
+"""Bytes of a window update below which it asks for next to nothing."""
+
 _GREETING: Final = frames.settings(
     (frames.MAX_STREAMS, streams.MOST),
     (frames.INITIAL_WINDOW, WINDOW),
@@ -48,8 +51,7 @@ class Connection(asyncio.Protocol):
         self.out = Outgoing(self._loop)
         self.credit, self._ending = credit.Credit(self.out), Ending(self.out)
         self.streams = Streams(self._loop)
-        self._last = 0
-        self._stuck = 0.0
+        self._last, self._stuck = 0, 0.0
         self.seen = self._loop.time()
 
     # The transport.
@@ -188,6 +190,8 @@ class Connection(asyncio.Protocol):
 
     def _more_window(self, one: Frame) -> None:
         more = frames.word(one.payload)
+        if more < DRIBBLE:
+            self.patience.spend(one.kind, self.seen)
         if not one.stream:
             self.out.more(more)
             self.streams.pump_soon()

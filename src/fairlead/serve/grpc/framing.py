@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import Final
 
+from fairlead.contracts.errors import BodyTooLarge, FairleadError
 from fairlead.serve.grpc import status
+from fairlead.serve.inflating import Inflater
+from fairlead.serve.settings import SLOWEST
 
 PREFIX: Final = 5
 """Bytes before a message: whether it is compressed, and its length."""
-_BITS: Final = {b"gzip": 31, b"deflate": 15}
+_KNOWN: Final = (b"gzip", b"deflate")
 
 
 class Refused(Exception):
@@ -24,11 +26,12 @@ class Refused(Exception):
 class Unframed:
     """``limit``: bytes of a message, inflated too.  ``encoding``: what those are compressed by that say they are."""
 
-    __slots__ = ("_body", "_encoding", "_limit")
+    __slots__ = ("_body", "_encoding", "_limit", "_since")
 
     def __init__(self, limit: int, encoding: bytes) -> None:
         self._limit, self._encoding = limit, encoding
         self._body = bytearray()
+        self._since = 0.0
 
     @property
     def held(self) -> int:
@@ -41,13 +44,19 @@ class Unframed:
         self._body.clear()
         return held
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def slow(self, now: float, limit: float) -> bool:
+        """Whether a message comes slower than it may, beyond so many seconds."""
+        return bool(self._body) and now - self._since > limit + len(self._body) / SLOWEST
+
+    def feed(self, data: bytes, now: float = 0.0) -> Iterator[bytes]:
         """Every message that is whole now. Raises Refused."""
         body = self._body
         size = len(data) - PREFIX
         if not body and 0 <= size <= self._limit and int.from_bytes(data[1:PREFIX], "big") == size:
             yield self._inflated(data[0], data[PREFIX:])  # one message in one piece: nearly all are
             return
+        if not body:
+            self._since = now
         body += data
         while len(body) >= PREFIX:
             length = int.from_bytes(body[1:PREFIX], "big")
@@ -61,31 +70,24 @@ class Unframed:
                 return
             flag, message = body[0], bytes(body[PREFIX : PREFIX + length])
             del body[: PREFIX + length]
+            self._since = now
             yield self._inflated(flag, message)
 
     def _inflated(self, flag: int, data: bytes) -> bytes:
         if not flag:
             return data
-        name, limit = self._encoding.decode("latin-1"), self._limit
-        bits = _BITS.get(self._encoding)
+        name = self._encoding.decode("latin-1")
         if flag > 1 or self._encoding == b"identity":
             raise Refused(status.INTERNAL, "the message is marked as compressed, and the call names no grpc-encoding")
-        if bits is None:
+        if self._encoding not in _KNOWN:
             raise Refused(status.UNIMPLEMENTED, f"grpc-encoding {name!r} is not known; send identity, deflate or gzip")
-        plain = b""
-        while data or not plain:
-            inflater = zlib.decompressobj(wbits=bits)
-            try:
-                plain += inflater.decompress(data, limit - len(plain) + 1)
-            except zlib.error as error:
-                raise Refused(status.INVALID, f"the message is no valid {name}: {error}") from None
-            if len(plain) > limit:
-                raise Refused(status.EXHAUSTED, f"the message has over {limit} bytes once inflated; send fewer rows")
-            if not inflater.eof:
-                raise Refused(status.INVALID, f"the {name} message ends early")
-            data = inflater.unused_data  # gzip may have several members
-            if not data:
-                break
+        whole = Inflater(name, self._limit)
+        try:
+            plain = whole.feed(data)
+            whole.end()
+        except FairleadError as error:
+            code = status.EXHAUSTED if isinstance(error, BodyTooLarge) else status.INVALID
+            raise Refused(code, str(error)) from None
         return plain
 
 

@@ -47,6 +47,13 @@ class Incoming:
         self._begun = False
         self._held = bytearray()
         self._block: tuple[int, int, bytearray] | None = None
+        self.whole = 0
+        """Frames so far, a block of headers being one."""
+
+    @property
+    def partial(self) -> int:
+        """Bytes of a frame, or a block of headers, that is not whole."""
+        return len(self._held) + (len(self._block[2]) + 1 if self._block is not None else 0)
 
     def frames(self, data: bytes) -> Iterator[Frame]:
         """Every frame that is whole now. Raises Broken."""
@@ -74,6 +81,7 @@ class Incoming:
             found = self._whole(data[at + 3], data[at + 4], number, data[at + frames.HEAD : after])
             at = after
             if found is not None:
+                self.whole += 1
                 yield found
         held += data[at:] if at else data
 

@@ -9,9 +9,11 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
+from fairlead.serve.callers import Callers, room
 from fairlead.serve.door import BACKLOG, listening, shut
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.connection import Connection
+from fairlead.serve.grpc.guarded import Guarded
 from fairlead.serve.grpc.service import Service
 from fairlead.serve.grpc.stream import Limits
 from fairlead.serve.renewal import Renewal
@@ -42,6 +44,9 @@ class Listener:
         self._limits = Limits(
             front.max_body, settings.read_timeout, settings.write_timeout, max(settings.keep_alive, LEAST_IDLE)
         )
+        self._sink = front.sink
+        most = -(-settings.max_connections // settings.workers)  # who gets whom is the system's choice
+        self._callers = Callers(room(most), settings.max_connections_per_address)
         self._connections: set[Connection] = set()
         self._socket: socket.socket | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -104,7 +109,8 @@ class Listener:
         )
 
     def _connected(self) -> Connection:
-        return Connection(self._service.start, self._limits, self._connections, lambda: self._leaving)
+        leaving = lambda: self._leaving  # noqa: E731 - asked later
+        return Guarded(self._service.start, self._limits, self._connections, leaving, self._callers, self._sink)
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()

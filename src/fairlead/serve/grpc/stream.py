@@ -12,6 +12,7 @@ from fairlead.serve.grpc import frames, status
 from fairlead.serve.grpc.frames import frame
 from fairlead.serve.grpc.framing import PREFIX, Refused, Unframed, framed
 from fairlead.serve.grpc.headers import OK_HEAD, literal
+from fairlead.serve.settings import SLOWEST
 
 if TYPE_CHECKING:
     from fairlead.serve.grpc.connection import Connection
@@ -55,29 +56,25 @@ class Rpc(ABC):
 
 
 class Stream:
-    """``headers``: the request's.  ``window``: bytes that the client takes on this stream."""
+    """``headers``: the request's.  ``window``: bytes that the client takes.  ``ended``: it sends no more, or nobody
+    listens.  ``_over``: nothing more goes out."""
 
     __slots__ = (
         "_connection", "_counted", "_credit", "_eaten", "_messages", "_opened", "_over", "_pending", "_read_at",
-        "_sent_at", "_trailers", "ended", "number", "rpc", "window",
+        "_sent_at", "_trailers", "_until", "ended", "number", "rpc", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, number: int, window: int, headers: Mapping[bytes, bytes]) -> None:
         self._connection = connection
-        self.number = number
-        self.window = window
+        self.number, self.window = number, window
         self.rpc: Rpc | None = None
-        self.ended = False
-        """The client sends no more, or nobody listens."""
-        self._over = False
-        """Nothing more goes out."""
+        self.ended = self._over = False
         self._messages = Unframed(connection.limits.max_body, headers.get(b"grpc-encoding", b"identity"))
         self._counted = self._eaten = 0
-        self._credit = WINDOW
-        self._opened = False
+        self._credit, self._opened = WINDOW, False
         self._pending = bytearray()
         self._trailers: bytes | None = None
-        self._read_at = self._sent_at = connection.seen
+        self._read_at = self._sent_at = self._until = connection.seen
 
     def certificate(self) -> Certificate | None:
         """What the client's connection showed."""
@@ -112,7 +109,7 @@ class Stream:
         """Hand on the messages that are whole."""
         connection = self._connection
         try:
-            for data in self._messages.feed(payload):
+            for data in self._messages.feed(payload, self._read_at):
                 if self.rpc is None:  # it has answered
                     break
                 self.rpc.message(data)
@@ -151,6 +148,7 @@ class Stream:
             self._connection.out.write(frame(frames.HEADERS, frames.END_HEADERS, self.number, OK_HEAD))
         if not self._pending:
             self._sent_at = self._connection.now()
+            self._until = self._sent_at + self._connection.limits.write_timeout
         self._pending += framed(message)
         self._connection.credit.owes(len(message) + PREFIX)
         self.pump()
@@ -204,6 +202,7 @@ class Stream:
                 connection.streams.waiting[self.number] = self
                 return
             self.window -= size
+            self._until += size / SLOWEST
             self._sent_at = connection.now()
             connection.out.write(frame(frames.DATA, 0, self.number, bytes(self._pending[:size])))
             del self._pending[:size]
@@ -215,6 +214,10 @@ class Stream:
             self._finished()
 
     # The end.
+
+    def drop(self) -> None:
+        """End the whole connection without an answer."""
+        self._connection.out.abort()
 
     def lost(self) -> None:
         """The client reset it, or is gone."""
@@ -249,10 +252,12 @@ class Stream:
         """Called once a second: a message that does not come on, an answer that is not taken."""
         limits, rpc = self._connection.limits, self.rpc
         awaited = self._messages.held or (rpc is not None and not rpc.patient and not self.ended)
-        if self._pending and now - self._sent_at > limits.write_timeout:
+        if self._pending and (now > self._until or now - self._sent_at > limits.write_timeout):
             self._reset(frames.CANCEL)
         elif awaited and not self._pending and now - self._read_at > limits.read_timeout:
             self.refuse(status.DEADLINE, f"no byte of the message came for {limits.read_timeout:g} s")
+        elif self._messages.slow(now, limits.read_timeout):
+            self.refuse(status.DEADLINE, f"the message came slower than {SLOWEST:g} bytes a second")
 
 
 def _blocks(number: int, block: bytes) -> list[bytes]:

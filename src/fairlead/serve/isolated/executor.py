@@ -120,6 +120,14 @@ class ProcessExecutor:
         """Seconds until a process is started, where none is there or comes."""
         return self._seats.away()
 
+    def crash(self) -> None:
+        """Kill one process, as the system does when memory runs out: one that runs a batch where there is any."""
+        busy = [seat for seat in self._seats.all if seat.index in self._running]
+        for seat in [*busy, *self._seats.all]:
+            if seat.process is not None:
+                seat.process.kill()
+                return
+
     def report(self) -> None:
         self._seats.report()
 

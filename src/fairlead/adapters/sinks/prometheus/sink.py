@@ -14,6 +14,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
+from fairlead.adapters.sinks.prometheus.faults import Faults
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.pressure import Pressure
 from fairlead.adapters.sinks.prometheus.resilience import Resilience
@@ -63,6 +64,11 @@ class PrometheusSink:
             )
             for what in ("kept", "dropped")
         ]
+        faults = Faults(self.registry)
+        self.injected = faults.injected
+        """``endpoint, kind, calls``, as the contract says."""
+        self.degraded = faults.degraded
+        """``part, down``, as the contract says."""
         self._stalls = Stalls()
         self.registry.register(self._stalls)
         self.stalled = self._stalls.put

@@ -1,0 +1,1 @@
+"""Faults on purpose: what is injected, for how long, and where."""
