@@ -104,6 +104,13 @@ class QueueFull(Refused):
 class RateLimited(Refused):
     code = "rate_limited"
 
+    scope = ""
+    """Whose limit: ``key``, ``tenant``, ``endpoint`` or ``caller`` (a key at one endpoint)."""
+    kind = ""
+    """Which: requests, rows, bytes, tokens, quota or concurrency."""
+    told: tuple[tuple[bytes, bytes], ...] = ()
+    """Header fields that say how the caller's limits stand."""
+
 
 class Overloaded(Refused):
     code = "overloaded"

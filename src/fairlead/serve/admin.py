@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from fairlead import __version__
-from fairlead.contracts.errors import FairleadError, NotFound
+from fairlead.contracts.errors import FairleadError, NotFound, RateLimited
 from fairlead.contracts.sink import Sink
 from fairlead.kit.config import nearest
 from fairlead.serve.catalog import Catalog
@@ -136,7 +137,11 @@ class Pages:
 def refuse(_: Request, error: Exception) -> Response:
     """A FairleadError of a route that belongs to no inference protocol."""
     assert isinstance(error, FairleadError)  # noqa: S101 - registered for nothing else
-    return _json({"error": str(error), "code": error.code}, status_of(error.code))
+    headers = {} if error.retry_after is None else {"retry-after": str(max(1, math.ceil(error.retry_after)))}
+    response = _json({"error": str(error), "code": error.code}, status_of(error.code), headers)
+    if isinstance(error, RateLimited):
+        response.raw_headers += error.told
+    return response
 
 
 def unknown_route(routes: list[str]) -> Callable[[Request, Exception], Response]:

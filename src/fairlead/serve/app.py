@@ -17,6 +17,7 @@ from fairlead.serve.explaining import ROUTE as EXPLAIN
 from fairlead.serve.explaining import explaining
 from fairlead.serve.front import Front
 from fairlead.serve.http import inference, labels, loading
+from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.repository import Control, Locked
 from fairlead.serve.routes import INFERENCE
 
@@ -26,7 +27,7 @@ class Application:
     """What the routes need. ``draining`` is set by whoever owns the server's life, ``exposition`` by who knows of more
     processes than this one. ``troubles``: what does not work beside serving.  ``feedback``: keeps labels; None where
     there is nothing to keep them in.  ``control``: loads and unloads.
-    ``explainers``: of a version, by endpoint and version.
+    ``explainers``: of a version, by endpoint and version.  ``limiter``: None where nothing has limits.
     """
 
     front: Front
@@ -36,6 +37,7 @@ class Application:
     feedback: Callable[[bytes], Accepted] | None = None
     control: Control = field(default_factory=Locked)
     explainers: Mapping[tuple[str, str], Explainer] = field(default_factory=dict)
+    limiter: Limiter | None = None
 
     def explainer(self, live: Live) -> Explainer:
         return self.explainers.get((live.endpoint, live.version), Explainer())
@@ -66,7 +68,7 @@ def build(application: Application) -> Starlette:
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
     routes = [Route(one.pattern, inference(front, one.edge, one.pattern), methods=post) for one in INFERENCE]
     routes += [
-        Route(EXPLAIN, explaining(front, application.explainer), methods=post),
+        Route(EXPLAIN, explaining(front, application.explainer, application.limiter), methods=post),
         Route("/", pages.home, methods=get),
         Route("/healthz", pages.alive, methods=get),
         Route("/readyz", pages.ready, methods=get),
@@ -85,7 +87,7 @@ def build(application: Application) -> Starlette:
         Route("/v2/models/{endpoint}/versions/{version}/ready", pages.model_ready, methods=get),
         Route("/v1/models", pages.v1_models, methods=get),
         Route("/v1/models/{endpoint}", pages.v1_model, methods=get),
-        Route("/v1/feedback", labels(application.feedback, front.max_body), methods=post),
+        Route("/v1/feedback", labels(application.feedback, front.max_body, application.limiter), methods=post),
         Route("/ping", pages.ready, methods=get),
         Route("/health", pages.ready, methods=get),
         Route("/version", pages.version, methods=get),

@@ -37,6 +37,7 @@ class Call:
         "_done",
         "_pending",
         "_pieces",
+        "allowance",
         "arrived",
         "caller",
         "compute",
@@ -45,6 +46,7 @@ class Call:
         "group",
         "inputs",
         "lane",
+        "metered",
         "offset",
         "outcome",
         "parameters",
@@ -96,6 +98,10 @@ class Call:
         """Who asks; None where nobody must say, and for what the server asks itself."""
         self.size = 0
         """Bytes of the request's body, as it came."""
+        self.metered = False
+        """Whether limits count it: what came from outside is; what the server asks itself, and what was, is not."""
+        self.allowance: Callable[[], tuple[tuple[bytes, bytes], ...]] | None = None
+        """Header fields that say how the caller's limits stand; None where there are none."""
         self.degraded = ""
         """What of its answer is a fallback's, and why; empty for nothing."""
         self.waiting: Future[None] | None = None
@@ -121,6 +127,19 @@ class Call:
         if done is not None:
             done(self)
         return True
+
+    def before(self, then: Callable[[Call], None]) -> None:
+        """Call ``then`` once there is an outcome, before whoever made the call hears of it; now where there is one."""
+        done = self._done
+        if done is None:
+            then(self)
+            return
+
+        def both(call: Call) -> None:
+            then(call)
+            done(call)
+
+        self._done = both
 
     def cancel(self) -> bool:
         """The caller hung up: nothing of this call that has not started will run."""

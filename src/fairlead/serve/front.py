@@ -6,12 +6,13 @@ A front brings the headers and the body and puts the answer out; what a caller s
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fairlead.contracts.access import Caller
-from fairlead.contracts.errors import FairleadError, ModelFailed
+from fairlead.contracts.errors import FairleadError, ModelFailed, RateLimited
 from fairlead.contracts.sink import Sink
 from fairlead.contracts.types import Reply
 from fairlead.kit.ids import request_id as fresh_id
@@ -80,6 +81,10 @@ class Exchange(ABC):
         """Header fields of a reply, as ``put`` takes them."""
 
     @abstractmethod
+    def fields(self, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """More header fields."""
+
+    @abstractmethod
     def later(self, seconds: int) -> bytes:
         """The header field that says when to come again."""
 
@@ -118,7 +123,7 @@ class Exchange(ABC):
         self._call = call = live.call(
             asked.inputs, asked.parameters, self._done, arrived=arrived, deadline=deadline, lane=lane
         )
-        call.caller, call.size = self.caller, self._size
+        call.caller, call.size, call.metered = self.caller, self._size, True
         self._front.pipeline.submit(live, call)
 
     def deadline(self, live: Live) -> float:
@@ -154,7 +159,8 @@ class Exchange(ABC):
         except Exception as error:  # noqa: BLE001 - as above
             self.refuse(error)
         else:
-            self.put(answer, self.told(outcome, identity))
+            told = self.told(outcome, identity)
+            self.put(answer, told if call.allowance is None else told + self.fields(call.allowance()))
             if self._split is not None:
                 self._split.after(call, self._front.pipeline.clock.now() - call.arrived, self._size)
 
@@ -177,7 +183,9 @@ class Exchange(ABC):
 
     def _refused(self, error: FairleadError) -> None:
         after = error.retry_after
-        more = b"" if after is None else self.later(max(1, round(after)))
+        more = b"" if after is None else self.later(max(1, math.ceil(after)))
+        if type(error) is RateLimited:
+            more += self.fields(error.told)
         self.put(self.edge.refuse(error, self.request_id), more)
 
 
@@ -195,6 +203,9 @@ class HttpExchange(Exchange):
         if reply.degraded:
             kept += f"fairlead-degraded: {reply.degraded}\r\n"
         return f"server-timing: {timing(reply)}\r\nfairlead-version: {reply.version}\r\n{kept}".encode()
+
+    def fields(self, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
+        return b"".join([b"%b: %b\r\n" % pair for pair in pairs])
 
     def later(self, seconds: int) -> bytes:
         return b"retry-after: %d\r\n" % seconds

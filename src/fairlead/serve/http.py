@@ -17,6 +17,7 @@ from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
 from fairlead.serve.edges.edge import Edge
 from fairlead.serve.front import Front, HttpExchange
+from fairlead.serve.limits.limiter import Limiter, Permit
 from fairlead.serve.repository import refuse_parameters
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -43,15 +44,22 @@ def inference(front: Front, edge: Edge, route: str) -> Handler:
     return handle
 
 
-def labels(keep: Callable[[bytes], Accepted] | None, limit: int) -> Handler:
-    """The handler of ``POST /v1/feedback``: it answers once the labels are durable."""
+def labels(keep: Callable[[bytes], Accepted] | None, limit: int, limiter: Limiter | None = None) -> Handler:
+    """The handler of ``POST /v1/feedback``: it answers once the labels are durable. They are no rows of a model."""
 
     async def handle(request: Request) -> Response:
         if keep is None:
             raise Unavailable("labels are not kept here: install 'fairlead[registry]', and serve with --record")
         body = await read_body(request, limit)
-        kept = await asyncio.get_running_loop().run_in_executor(None, keep, body)
-        return Response(json.encode(kept), media_type="application/json")
+        permit = Permit() if limiter is None else await limiter.admit(None, "", 0, len(body))
+        try:
+            kept = await asyncio.get_running_loop().run_in_executor(None, keep, body)
+        finally:
+            permit.release()
+        response = Response(json.encode(kept), media_type="application/json")
+        if permit.allowance is not None:
+            response.raw_headers += permit.allowance()
+        return response
 
     return handle
 

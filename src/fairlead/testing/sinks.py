@@ -87,7 +87,9 @@ class MemoryWorkersMeter:
 
 
 class MemorySink:
-    """Keeps what it is told. Its exposition is ``name value`` for each count and ``!name value`` for the rest."""
+    """Keeps what it is told. ``over``: calls over a limit.  ``shared``: what became of shared limits.
+
+    Its exposition is ``name value`` for each count and ``!name value`` for the rest."""
 
     def __init__(self) -> None:
         self.meters: dict[tuple[str, str], MemoryMeter] = {}
@@ -95,6 +97,8 @@ class MemorySink:
         self.versions: dict[tuple[str, str], bool] = {}
         self.kept: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
+        self.over: Counter[tuple[str, str, str]] = Counter()
+        self.shared: Counter[str] = Counter()
         self.stalls: list[float] = []
         self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
         self._workers = MemoryWorkersMeter()
@@ -118,12 +122,20 @@ class MemorySink:
         self.kept[recorder] += kept
         self.dropped[recorder] += dropped
 
+    def limited(self, endpoint: str, scope: str, limit: str) -> None:
+        self.over[endpoint, scope, limit] += 1
+
+    def shared_limits(self, counted: str, calls: int) -> None:
+        self.shared[counted] += calls
+
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         self.streams[endpoint, group] = look
 
     def render(self) -> tuple[bytes, str]:
         counts = {f"edge:{route}:{code}": count for (route, code), count in self.edge_errors.items()}
         counts |= {f"events:{recorder}": count for recorder, count in self.kept.items()}
+        counts |= {f"limited:{':'.join(key)}": count for key, count in self.over.items()}
+        counts |= {f"shared:{counted}": count for counted, count in self.shared.items()}
         for key, meter in self.meters.items():
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}

@@ -28,6 +28,8 @@ from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
+from fairlead.serve.limits.limiter import Limiter
+from fairlead.serve.line import Stage
 from fairlead.serve.pace import Pace
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.process import Command
@@ -43,6 +45,7 @@ from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
 from fairlead.wiring import environments, explaining, graphs, placing, watching
 from fairlead.wiring import upstreams as elsewhere
+from fairlead.wiring.limiting import Limiting, limiter
 from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
 from fairlead.wiring.stores import opener, sink
@@ -112,6 +115,7 @@ class Plan:
     endpoints: EndpointSettings
     record: bool = False
     kept: Mapping[str, watching.Kept] = field(default_factory=dict)
+    limiting: Limiting = Limiting()
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -167,7 +171,8 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
-    loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline)
+    application.limiter, counting = limiter(plan.limiting, plan.home, plan.settings.workers, int(name), front.sink)
+    loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline, application.limiter)
     application.explainers = loading.explainers
     following = [
         found
@@ -176,7 +181,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
-    companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency]
+    companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency, *counting]
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, SystemClock())]
@@ -222,6 +227,7 @@ class Loading:
     """Of the worker, among those of its server."""
     pipeline: Pipeline | None = None
     """That the steps of graphs go through."""
+    limiter: Limiter | None = None
     explainers: dict[tuple[str, str], Explainer] = field(default_factory=dict)
     """Of what was loaded, by endpoint and version."""
 
@@ -235,17 +241,19 @@ class Loading:
 
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
         settings, example = self.plan.placed(one.settings or self.plan.endpoints, self.place), None
+        limit = self.limiter.stage(one.name) if self.limiter is not None else None
+        first = [] if limit is None else [limit]
         if one.upstream is not None:
-            live = live_upstream(one.name, one.upstream, settings, self.sink, SystemClock(), loop)
+            live = live_upstream(one.name, one.upstream, settings, self.sink, SystemClock(), loop, first)
         elif one.graph is not None and self.pipeline is not None:
-            live = graphs.live(one.name, one.graph, settings, self.sink, self.pipeline, loop)
+            live = graphs.live(one.name, one.graph, settings, self.sink, self.pipeline, loop, first)
         else:
             bundle = opener(self.plan.home).open(uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
             own, example = None, bundle.example
             if settings.isolated:
                 own = environments.own(bundle, self.plan.home, SystemClock())
                 bundle = replace(bundle, notes=())  # they compare with versions that do not run it
-            live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own)
+            live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own, first)
         try:
             made = explaining.explainer(one.name, one.explain, live.signature, example)
         except BaseException:
@@ -298,11 +306,15 @@ def live_version(
     loop: asyncio.AbstractEventLoop,
     residency: Residency | None = None,
     environment: Environment | None = None,
+    first: Sequence[Stage] = (),
 ) -> Live:
-    """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep."""
+    """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep.
+
+    ``first``: stages that stand before all others.
+    """
     meter = measurements.endpoint(endpoint, bundle.version)
     placed = placing.placed(House(endpoint, settings, meter, clock, loop, residency, environment), bundle)
-    live = _live(endpoint, bundle.version, placed, settings, meter, clock, loop, bundle.notes)
+    live = _live(endpoint, bundle.version, placed, settings, meter, clock, loop, bundle.notes, first)
     loop.call_soon_threadsafe(placed.asleep.begin, live)
     return live
 
@@ -314,11 +326,12 @@ def live_upstream(
     measurements: Sink,
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
+    first: Sequence[Stage] = (),
 ) -> Live:
     """The same for a model on other servers."""
     meter = measurements.endpoint(endpoint, upstream.version)
     placed = elsewhere.placed(endpoint, upstream, settings, meter, clock, loop)
-    return _live(endpoint, upstream.version, placed, settings, meter, clock, loop)
+    return _live(endpoint, upstream.version, placed, settings, meter, clock, loop, first=first)
 
 
 def _live(
@@ -330,6 +343,7 @@ def _live(
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
     notes: tuple[str, ...] = (),
+    first: Sequence[Stage] = (),
 ) -> Live:
     plan, problem = placed.plan, placed.curve.problem
     return Live(
@@ -346,6 +360,6 @@ def _live(
         deadline=settings.deadline_ms / 1000,
         example=placed.row,
         notes=(*notes, problem) if problem else notes,
-        stages=placed.asleep.stages,
+        stages=(*first, *placed.asleep.stages),
         pace=Pace(placed.curve.rows, placed.curve.seconds) if placed.curve.rows else None,
     )

@@ -25,8 +25,9 @@ from fairlead.package.sources import Kind, parse
 from fairlead.serve.columns import Keeping
 from fairlead.serve.graph import shape
 from fairlead.serve.settings import EndpointSettings, ServerSettings
-from fairlead.wiring import graphs, serving, specs_upstream, stores, watching
+from fairlead.wiring import graphs, serving, specs_limits, specs_upstream, stores, watching
 from fairlead.wiring.explaining import Explained
+from fairlead.wiring.limiting import Limiting
 from fairlead.wiring.watching import Kept
 
 EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
@@ -51,6 +52,7 @@ def read(path: Path) -> SpecFile:
     for name, endpoint in file.spec.endpoints.items():
         found[name] = _check_graph(file, name, endpoint)
         _check(file, name, endpoint)
+    specs_limits.check(file)
     try:
         graphs.ordered(found)
     except UsageError as error:
@@ -100,6 +102,7 @@ def plan(spec: Spec, home: Home) -> serving.Plan:
         EndpointSettings(),
         records(spec),
         {name: kept(endpoint) for name, endpoint in spec.endpoints.items()},
+        Limiting(specs_limits.rules(spec), spec.redis),
     )
 
 

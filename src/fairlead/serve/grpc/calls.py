@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from fairlead.contracts.errors import FairleadError, MalformedBody
@@ -57,6 +57,9 @@ class _Called(Exchange):
         if reply.degraded:
             fields += literal(b"fairlead-degraded", reply.degraded.encode())
         return fields + _PREDICTION + short(identity.encode()) if identity else fields
+
+    def fields(self, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
+        return written(pairs)
 
     def later(self, seconds: int) -> bytes:
         return literal(b"retry-after", b"%d" % seconds)

@@ -14,6 +14,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
+from fairlead.adapters.sinks.prometheus.limits import Limits
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.stalls import Stalls
 from fairlead.adapters.sinks.prometheus.steps import Steps
@@ -72,6 +73,9 @@ class PrometheusSink:
         self.registry.register(self._streams)
         self.stream = self._streams.put
         """``endpoint, group, look``, as the contract says."""
+        limits = Limits(self.registry)
+        self.limited, self.shared_limits = limits.limited, limits.shared
+        """As the contract says."""
         self._workers: Workers | None = None
 
     def endpoint(self, endpoint: str, version: str) -> _Meter:
