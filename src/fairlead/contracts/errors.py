@@ -108,8 +108,8 @@ class RateLimited(Refused):
     """Whose limit: ``key``, ``tenant``, ``endpoint`` or ``caller`` (a key at one endpoint)."""
     kind = ""
     """Which: requests, rows, bytes, tokens, quota or concurrency."""
-    told: tuple[tuple[bytes, bytes], ...] = ()
-    """Header fields that say how the caller's limits stand."""
+    told = b""
+    """How the caller's limits stand: header lines of HTTP, each ended by CRLF."""
 
 
 class Overloaded(Refused):

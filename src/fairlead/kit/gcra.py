@@ -67,9 +67,3 @@ def wait(one: Terms, tat: int, now: int, cost: int) -> int:
     if over <= 0:
         return 0
     return -1 if cost * one.step > one.most else -(-over // one.scale)
-
-
-def left(one: Terms, tat: int, now: int) -> tuple[int, int]:
-    """Whole units that fit now, and ticks until a whole burst does, rounded up."""
-    ahead = max(0, tat - now * one.scale)
-    return max(0, one.most - ahead) // one.step, -(-ahead // one.scale)

@@ -18,6 +18,7 @@ from fairlead.kit.config import nearest
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.docs import page
 from fairlead.serve.edges import metadata
+from fairlead.serve.edges.edge import pairs
 from fairlead.serve.edges.status import status_of
 from fairlead.serve.endpoint import Live
 from fairlead.serve.examples import Described
@@ -140,7 +141,7 @@ def refuse(_: Request, error: Exception) -> Response:
     headers = {} if error.retry_after is None else {"retry-after": str(max(1, math.ceil(error.retry_after)))}
     response = _json({"error": str(error), "code": error.code}, status_of(error.code), headers)
     if isinstance(error, RateLimited):
-        response.raw_headers += error.told
+        response.raw_headers += pairs(error.told)
     return response
 
 

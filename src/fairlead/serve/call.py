@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,14 @@ NEVER = float("inf")
 LANES = ("interactive", "standard", "batch")
 """How urgent a call is, by number."""
 STANDARD, BATCH = 1, 2
+
+
+class Allowance(Protocol):
+    """How a caller's limits stand."""
+
+    def lines(self) -> bytes:
+        """As header lines of HTTP, each ended by CRLF."""
+
 
 Ride = tuple[Tensors, Tensors]
 """What a whole batch took and gave, row by row."""
@@ -100,8 +108,8 @@ class Call:
         """Bytes of the request's body, as it came."""
         self.metered = False
         """Whether limits count it: what came from outside is; what the server asks itself, and what was, is not."""
-        self.allowance: Callable[[], tuple[tuple[bytes, bytes], ...]] | None = None
-        """Header fields that say how the caller's limits stand; None where there are none."""
+        self.allowance: Allowance | None = None
+        """How the caller's limits stand; None where there are none."""
         self.degraded = ""
         """What of its answer is a fallback's, and why; empty for nothing."""
         self.waiting: Future[None] | None = None

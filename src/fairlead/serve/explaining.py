@@ -81,7 +81,7 @@ class _Explained(Waited):
                 reply, found = await explain(live, explainer, asked.inputs, asked.parameters, deadline, now)
             document = {"predictions": tables.predictions(reply, live.signature), "explanations": found}
             live.meter.step(STEP, "ok", now() - self.arrived)
-            told = self.told(reply, "") + self.fields(() if permit.allowance is None else permit.allowance())
+            told = self.told(reply, "") + self.fields(permit.allowance.lines() if permit.allowance else b"")
             self.put(Answer(200, json_headers(), json.encode(document)), told)
         except asyncio.CancelledError:
             self.refuse(Cancelled("the caller closed the connection before the answer was ready"))

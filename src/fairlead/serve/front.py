@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairlead.contracts.access import Caller
@@ -81,8 +81,8 @@ class Exchange(ABC):
         """Header fields of a reply, as ``put`` takes them."""
 
     @abstractmethod
-    def fields(self, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """More header fields."""
+    def fields(self, lines: bytes) -> bytes:
+        """More header fields: lines of HTTP, each ended by CRLF."""
 
     @abstractmethod
     def later(self, seconds: int) -> bytes:
@@ -160,7 +160,7 @@ class Exchange(ABC):
             self.refuse(error)
         else:
             told = self.told(outcome, identity)
-            self.put(answer, told if call.allowance is None else told + self.fields(call.allowance()))
+            self.put(answer, told if call.allowance is None else told + self.fields(call.allowance.lines()))
             if self._split is not None:
                 self._split.after(call, self._front.pipeline.clock.now() - call.arrived, self._size)
 
@@ -204,8 +204,8 @@ class HttpExchange(Exchange):
             kept += f"fairlead-degraded: {reply.degraded}\r\n"
         return f"server-timing: {timing(reply)}\r\nfairlead-version: {reply.version}\r\n{kept}".encode()
 
-    def fields(self, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
-        return b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+    def fields(self, lines: bytes) -> bytes:
+        return lines
 
     def later(self, seconds: int) -> bytes:
         return b"retry-after: %d\r\n" % seconds

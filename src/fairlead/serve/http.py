@@ -15,7 +15,7 @@ from starlette.responses import Response
 from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParameter, MalformedBody, Unavailable
 from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
-from fairlead.serve.edges.edge import Edge
+from fairlead.serve.edges.edge import Edge, pairs
 from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.limits.limiter import Limiter, Permit
 from fairlead.serve.repository import refuse_parameters
@@ -58,7 +58,7 @@ def labels(keep: Callable[[bytes], Accepted] | None, limit: int, limiter: Limite
             permit.release()
         response = Response(json.encode(kept), media_type="application/json")
         if permit.allowance is not None:
-            response.raw_headers += permit.allowance()
+            response.raw_headers += pairs(permit.allowance.lines())
         return response
 
     return handle
@@ -96,8 +96,7 @@ class Waited(HttpExchange):
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         if not self._answered.done():
             response = Response(body, status)
-            names_and_values = (line.partition(b": ") for line in head.splitlines())
-            response.raw_headers = [(name, value) for name, _, value in names_and_values]
+            response.raw_headers = pairs(head)
             self._answered.set_result(response)
 
     async def answer(self, request: Request) -> Response:

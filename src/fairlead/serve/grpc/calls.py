@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from fairlead.contracts.errors import FairleadError, MalformedBody
 from fairlead.contracts.types import Reply
 from fairlead.kit.codec.protos import InferResponse, StreamResponse
-from fairlead.serve.edges.edge import Answer
+from fairlead.serve.edges.edge import Answer, pairs
 from fairlead.serve.front import Exchange, Front, timing
 from fairlead.serve.grpc import status
 from fairlead.serve.grpc.edge import InferEdge, request_of
@@ -58,8 +58,8 @@ class _Called(Exchange):
             fields += literal(b"fairlead-degraded", reply.degraded.encode())
         return fields + _PREDICTION + short(identity.encode()) if identity else fields
 
-    def fields(self, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
-        return written(pairs)
+    def fields(self, lines: bytes) -> bytes:
+        return written(pairs(lines))
 
     def later(self, seconds: int) -> bytes:
         return literal(b"retry-after", b"%d" % seconds)

@@ -15,11 +15,11 @@ from typing import Final
 from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import RateLimited
 from fairlead.contracts.limits import Charge, Measure, Quota, Rate
+from fairlead.kit.clock import Clock
 from fairlead.kit.gcra import SECOND
 from fairlead.serve.limits.buckets import NEVER, AnyBucket, Costs, Counted, Flying, Lasting, Rated
 from fairlead.serve.limits.calendar import period
 
-Fields = tuple[tuple[bytes, bytes], ...]
 Left = Sequence[tuple[int, float]]
 """Of each bucket: units that are left, and seconds until all are there again."""
 
@@ -30,46 +30,49 @@ _WINDOWS: Final = {1.0: "s", 60.0: "min", 3600.0: "hour"}
 class Account:
     """``caller``: None where nobody says who they are.  ``endpoint``: empty for what belongs to none."""
 
-    def __init__(self, caller: Caller | None, endpoint: str, buckets: Sequence[AnyBucket]) -> None:
+    def __init__(self, caller: Caller | None, endpoint: str, buckets: Sequence[AnyBucket], clock: Clock) -> None:
         self.caller, self.endpoint = caller, endpoint
+        self._clock = clock
         self.buckets = tuple(buckets)
-        self.flying = tuple(one for one in buckets if type(one) is Flying)
+        self.flying = tuple(one for one in buckets if isinstance(one, Flying))
         self.lasting = tuple(one for one in buckets if not isinstance(one, Flying))
         """Rates and quotas: what can be shared with other servers."""
-        self.dated = any(type(one) is Counted for one in buckets)
+        self.dated = any(isinstance(one, Counted) for one in buckets)
         """Whether the calendar is asked."""
-        self._own = [
-            (place, one, _name(one))
-            for place, one in enumerate(self.lasting)
-            if one.scope != "endpoint" or caller is None
-        ]
-        self._policy = ", ".join(_policy(one, name) for _, one, name in self._own).encode()
-        self._requests = [(place, one) for place, one, _ in self._own if one.unit is Measure.REQUESTS]
+        own = [at for at, one in enumerate(self.lasting) if one.scope != "endpoint" or caller is None]
+        self._own = [self.lasting[at] for at in own]
+        self._places = own
+        self._requests = next((at for at, one in enumerate(self._own) if one.unit is Measure.REQUESTS), -1)
+        self._form = _form(self._own, self._requests)
 
     def charges(self, costs: Costs) -> list[Charge]:
         """What a call takes of each of the lasting ones."""
         return [Charge(one.key, one.limit, costs[one.measure]) for one in self.lasting]
 
+    def lines(self) -> bytes:
+        """How they stand now, as this process knows it: header lines."""
+        if not self._own:
+            return b""
+        now = int(self._clock.now() * SECOND)
+        wall = self._clock.wall_ms() if self.dated else 0
+        return self._filled([one.left(now, wall) for one in self._own])
+
+    def told(self, left: Left) -> bytes:
+        """The same as others know it."""
+        return self._filled([(left[at][0], math.ceil(left[at][1] * SECOND)) for at in self._places])
+
     def left(self, now: int, wall: int) -> Left:
         """How the lasting ones stand in this process."""
         return [(units, rest / SECOND) for units, rest in (one.left(now, wall) for one in self.lasting)]
 
-    def told(self, left: Left) -> Fields:
-        """What an answer says of the limits; nothing where the caller has none of their own."""
-        if not self._own:
-            return ()
-        said = [b'"%b";r=%d;t=%d' % (name.encode(), left[at][0], math.ceil(left[at][1])) for at, _, name in self._own]
-        fields = ((b"ratelimit-policy", self._policy), (b"ratelimit", b", ".join(said)))
-        if not self._requests:
-            return fields
-        at, one = min(self._requests, key=lambda pair: left[pair[0]][0])
-        units, seconds = left[at]
-        return (
-            *fields,
-            (b"x-ratelimit-limit-requests", b"%d" % _most(one)),
-            (b"x-ratelimit-remaining-requests", b"%d" % units),
-            (b"x-ratelimit-reset-requests", _go(seconds)),
-        )
+    def _filled(self, left: Sequence[tuple[int, int]]) -> bytes:
+        said: list[int | bytes] = []
+        for units, rest in left:
+            said += units, -(-rest // SECOND)
+        if self._requests >= 0:
+            units, rest = left[self._requests]
+            said += units, _go(rest)
+        return self._form % tuple(said)
 
     def refusal(self, one: AnyBucket, wait: float, cost: int, left: Left) -> RateLimited:
         """Why a call is not let in. ``wait``: seconds; below 0 where it never fits."""
@@ -88,8 +91,8 @@ class Account:
         error.told = self.told(left)
         if one.scope == "endpoint" and self.caller is not None and wait >= 0 and not isinstance(one, Flying):
             name = _name(one)
-            now = b'"%b";r=0;t=%d' % (name.encode(), math.ceil(wait))
-            error.told = (*error.told, (b"ratelimit-policy", _policy(one, name).encode()), (b"ratelimit", now))
+            now = f'"{name}";r=0;t={math.ceil(wait)}'
+            error.told += f"ratelimit-policy: {_policy(one, name)}\r\nratelimit: {now}\r\n".encode()
         return error
 
     def refused(self, found: Sequence[AnyBucket], costs: Costs, now: int, wall: int) -> RateLimited:
@@ -143,16 +146,31 @@ def _most(one: Lasting) -> int:
     return one.limit.amount if isinstance(one, Counted) else one.terms.burst
 
 
-def _go(seconds: float) -> bytes:
-    """A duration as Go writes it, which is how OpenAI's clients expect it: ``6m0s``, ``1.5s``, ``20ms``."""
-    ms = math.ceil(seconds * 1000)
-    if ms < 1000:
-        return b"%dms" % ms
-    minutes, ms = divmod(ms, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{ms / 1000:g}s"
-    if hours:
-        text = f"{hours}h{minutes}m{text}"
-    elif minutes:
-        text = f"{minutes}m{text}"
+def _form(own: Sequence[Lasting], requests: int) -> bytes:
+    """Header lines to be filled: units and seconds of each, then the units and the time of the one that is requests."""
+    if not own:
+        return b""
+    policy = ", ".join(_policy(one, _name(one)) for one in own)
+    stand = ", ".join(f'"{_name(one)}";r=%d;t=%d' for one in own)
+    text = f"ratelimit-policy: {policy}\r\nratelimit: {stand}\r\n"
+    if requests >= 0:
+        text += f"x-ratelimit-limit-requests: {_most(own[requests])}\r\n"
+        text += "x-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
     return text.encode()
+
+
+def _go(rest: int) -> bytes:
+    """Nanoseconds as a duration of Go, which is how clients of OpenAI expect it."""
+    return b"%dms" % -(-rest // 1_000_000) if rest < SECOND else b"%ds" % -(-rest // SECOND)
+
+
+class Told:
+    """How an account stood when others were asked."""
+
+    __slots__ = ("_account", "_left")
+
+    def __init__(self, account: Account, left: Left) -> None:
+        self._account, self._left = account, left
+
+    def lines(self) -> bytes:
+        return self._account.told(self._left)

@@ -66,7 +66,11 @@ class Rated(Bucket):
 
     def left(self, now: int, wall: int) -> tuple[int, int]:  # noqa: ARG002 - as above
         """Units that fit now, and nanoseconds until a burst does."""
-        return gcra.left(self.terms, self.value, now)
+        ahead = self.value - now * self.scale
+        if ahead <= 0:
+            return self.most // self.step, 0
+        left = self.most - ahead
+        return left // self.step if left > 0 else 0, -(-ahead // self.scale)
 
     def until(self, now: int, wall: int) -> int:  # noqa: ARG002 - as above
         """Nanoseconds, at most, until it is as if nothing had ever come."""
@@ -145,7 +149,13 @@ AnyBucket = Rated | Counted | Flying
 def take(buckets: tuple[AnyBucket, ...], costs: Costs, now: int, wall: int) -> bool:
     """Charge all of them, or none. ``now``: monotonic nanoseconds.  ``wall``: milliseconds since 1970."""
     for one in buckets:
-        if not one.fits(costs[one.measure], now, wall):
+        if type(one) is Rated:  # as its ``fits``, without the call
+            at = now * one.scale
+            value = one.value
+            one.then = then = (max(at, value)) + costs[one.measure] * one.step
+            if then - at > one.most:
+                return False
+        elif not one.fits(costs[one.measure], now, wall):
             return False
     for one in buckets:
         one.value = one.then

@@ -16,8 +16,8 @@ from fairlead.contracts.errors import RateLimited, Unavailable
 from fairlead.contracts.limits import Charge, Verdict
 from fairlead.kit.clock import Clock
 from fairlead.kit.gcra import SECOND
-from fairlead.serve.call import Call
-from fairlead.serve.limits.account import Account, Fields
+from fairlead.serve.call import Allowance, Call
+from fairlead.serve.limits.account import Account, Told
 from fairlead.serve.limits.book import Alone, Book
 from fairlead.serve.limits.buckets import AnyBucket, Costs, Counted, buckets
 from fairlead.serve.limits.rules import Rules
@@ -26,7 +26,7 @@ from fairlead.serve.line import Stage
 KEPT: Final = 8192
 """Accounts from which on idle ones are looked for and forgotten."""
 
-Told = Callable[[str, str, str], None]
+Refused = Callable[[str, str, str], None]
 """A call was refused: of which endpoint, whose limit (``Bucket.scope``), and which (``Bucket.kind``)."""
 
 
@@ -43,7 +43,7 @@ class Others(Protocol):
 class Asking(Protocol):
     """What is let in: a ``Call``, or a ``Permit``."""
 
-    allowance: Callable[[], Fields] | None
+    allowance: Allowance | None
 
     def before(self, then: Callable[[object], None]) -> None:
         """Call this when it has its outcome."""
@@ -53,7 +53,7 @@ class Permit:
     """Something that is no ``Call``; ``release`` it when it is over."""
 
     def __init__(self) -> None:
-        self.allowance: Callable[[], Fields] | None = None
+        self.allowance: Allowance | None = None
         self._then: Callable[[object], None] | None = None
 
     def before(self, then: Callable[[object], None]) -> None:
@@ -69,7 +69,7 @@ class Limiter:
     """One for a server or worker. ``book``: where it is counted.  ``others``: servers that share the limits."""
 
     def __init__(
-        self, rules: Rules, clock: Clock, told: Told, book: Book | None = None, others: Others | None = None
+        self, rules: Rules, clock: Clock, told: Refused, book: Book | None = None, others: Others | None = None
     ) -> None:
         self.rules = rules
         self._clock, self._told, self._others = clock, told, others
@@ -83,7 +83,8 @@ class Limiter:
         if not self.rules.limit(endpoint):
             return None
         accounts = self._accounts.setdefault(endpoint, {})
-        clock, take, alone = self._clock, self._book.take, self._others is None
+        take, alone = self._book.take, self._others is None
+        clock, calendar = self._clock.now, self._clock.wall_ms
 
         def limit(call: Call) -> Awaitable[None] | None:
             if not call.metered:
@@ -98,12 +99,12 @@ class Limiter:
             costs = (1, call.rows, call.size, 0)
             if not alone:
                 return self._charge(account, costs, call)
-            now, wall = int(clock.now() * SECOND), clock.wall_ms() if account.dated else 0
+            now, wall = int(clock() * SECOND), calendar() if account.dated else 0
             if not take(account.buckets, costs, now, wall):
                 raise self._refused(account, account.buckets, costs, now, wall)
             if account.flying:
                 call.before(partial(self._land, account))
-            call.allowance = partial(self._stands, account)
+            call.allowance = account
             return None
 
         return limit
@@ -157,7 +158,7 @@ class Limiter:
             raise account.refusal(one, verdict.wait, costs[one.measure], verdict.left)
         else:
             self._book.force(account.lasting, costs, *self._now())
-            asking.allowance = partial(account.told, verdict.left)
+            asking.allowance = Told(account, verdict.left)
 
     def _here(self, account: Account, found: tuple[AnyBucket, ...], costs: Costs, asking: Asking) -> None:
         """Decide by what is counted on this machine. Raises RateLimited; Unavailable where others must be asked."""
@@ -173,7 +174,7 @@ class Limiter:
             asking.before(partial(self._land, account))
         if others is not None and account.lasting:
             others.owe(account.charges(costs))
-        asking.allowance = partial(self._stands, account)
+        asking.allowance = account
 
     def _refused(
         self, account: Account, found: tuple[AnyBucket, ...], costs: Costs, now: int, wall: int
@@ -184,9 +185,6 @@ class Limiter:
 
     def _land(self, account: Account, _asking: object) -> None:
         self._book.land(account.flying, *self._now())
-
-    def _stands(self, account: Account) -> Fields:
-        return account.told(account.left(*self._now()))
 
     def _now(self) -> tuple[int, int]:
         return int(self._clock.now() * SECOND), self._clock.wall_ms()
@@ -203,7 +201,7 @@ class Limiter:
         made += buckets(here.own, "endpoint", f"{project}:{endpoint}", self._found)
         if self._count >= self._most:
             self._forget()
-        account = Account(caller, endpoint, made)
+        account = Account(caller, endpoint, made, self._clock)
         accounts = self._accounts.setdefault(endpoint, {})
         name = "" if caller is None else caller.name
         self._count += name not in accounts

@@ -32,7 +32,12 @@ TRIES: Final = 200
 PAUSE: Final = 0.0001
 """Seconds between two tries of the lock, after the first ones: 20 ms in all, and it is not waited for any longer."""
 
-_HEAD: Final = struct.Struct("<16s16sqq")
+_HEAD: Final = struct.Struct("<16sQQqq")
+"""Digest of the key; value, low and high; when it is as if it had never been; when its period began (quotas)."""
+_BODY: Final = struct.Struct("<QQqq")
+_COUNT: Final = struct.Struct("<H")
+_NOTHING: Final = (b"", 0, 0, 0, 0)
+_LOW: Final = 2**64 - 1
 _MARK: Final = b"fairlead-limit-1"
 _FLYING: Final = struct.Struct(f"<{PLACES}H")
 _AT_FLYING: Final = _HEAD.size
@@ -87,46 +92,41 @@ class Table:
 
     def load(self, one: AnyBucket, now: int, wall: int) -> None:
         """Take what the table says into the bucket. Only with the lock."""
-        at = self._found(one, now, wall)
-        _, number, until, extra = _HEAD.unpack_from(self._memory, at)
+        memory = self._memory
+        digest, low, high, until, begins = _HEAD.unpack_from(memory, one.at) if one.at >= 0 else _NOTHING
+        if digest != one.digest or one.at < 0:
+            digest, low, high, until, begins = _HEAD.unpack_from(memory, self._find(one, now, wall))
+        if high:
+            low |= high << 64
         if type(one) is Rated:
-            value = int.from_bytes(number, "little")
             # further ahead than a burst: of a clock that began again
-            one.value = value if value - now * one.scale <= one.most else 0
+            one.value = low if low - now * one.scale <= one.most else 0
         elif type(one) is Counted:
-            one.value, one.begins, one.ends = int.from_bytes(number, "little"), extra, until
+            one.value, one.begins, one.ends = low, begins, until
         elif type(one) is Flying:
-            every = _FLYING.unpack_from(self._memory, at + _AT_FLYING)
+            every = _FLYING.unpack_from(memory, one.at + _AT_FLYING)
             one.value = every[self._column]
             one.others = sum(every) - one.value
 
     def store(self, one: AnyBucket) -> None:
         """Put it back where ``load`` found it. Only with the same lock."""
-        memory, at = self._memory, one.at
-        if isinstance(one, Flying):
-            counts = at + _AT_FLYING + 2 * self._column
-            memory[counts : counts + 2] = min(one.value, 0xFFFF).to_bytes(2, "little")
-            return
-        if isinstance(one, Counted):
-            until, extra = one.ends, one.begins
+        value = one.value
+        if type(one) is Rated:
+            _BODY.pack_into(self._memory, one.at + 16, value & _LOW, value >> 64, value // one.scale + 1, 0)
+        elif type(one) is Counted:
+            _BODY.pack_into(self._memory, one.at + 16, value & _LOW, value >> 64, one.ends, one.begins)
         else:
-            until, extra = min(one.value // one.scale + 1, _ROOM), 0
-        memory[at + 16 : at + 48] = (
-            one.value.to_bytes(16, "little") + until.to_bytes(8, "little") + extra.to_bytes(8, "little")
-        )
+            _COUNT.pack_into(self._memory, one.at + _AT_FLYING + 2 * self._column, min(value, 0xFFFF))
 
     def close(self) -> None:
         self._memory.close()
         os.close(self._file)
 
-    def _found(self, one: AnyBucket, now: int, wall: int) -> int:
+    def _find(self, one: AnyBucket, now: int, wall: int) -> int:
         """Where the bucket is; a place is made for it when it has none."""
         memory = self._memory
-        if one.at < 0:
-            one.digest = hashlib.blake2b(one.key.encode(), digest_size=16).digest()
-        elif memory[one.at : one.at + 16] == one.digest:
-            return int(one.at)
-        digest: bytes = one.digest
+        digest: bytes = hashlib.blake2b(one.key.encode(), digest_size=16).digest()
+        one.digest = digest
         begins = int.from_bytes(digest[:8], "little")
         worst, least = -1, _ROOM
         for probe in range(PROBES):
@@ -146,10 +146,11 @@ class Table:
         """Nanoseconds until what is there is as if it had never been; -1 for nothing."""
         if digest == bytes(16):
             return -1
-        _, _, until, extra = _HEAD.unpack_from(self._memory, at)
+        _, _, _, until, extra = _HEAD.unpack_from(self._memory, at)
         if any(_FLYING.unpack_from(self._memory, at + _AT_FLYING)):
             return _ROOM - 1
-        return max(0, (until - wall) * 1_000_000 if extra else until - now)
+        left: int = (until - wall) * 1_000_000 if extra else until - now
+        return max(0, left)
 
     def _begin(self) -> None:
         """Of another boot only the quotas hold; of an earlier worker in this place nothing is in flight."""
@@ -160,7 +161,7 @@ class Table:
             if self._memory[at : at + 16] == bytes(16):
                 continue
             if fresh:
-                _, _, _, extra = _HEAD.unpack_from(self._memory, at)
+                *_, extra = _HEAD.unpack_from(self._memory, at)
                 if not extra:
                     self._memory[at : at + SIZE] = bytes(SIZE)
                 self._memory[at + _AT_FLYING : at + SIZE] = bytes(SIZE - _AT_FLYING)
