@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Test files at once. Most tests wait for processes that they started.
+JOBS ?= 2
 STAMP := $(VENV)/.installed-
 
 .DEFAULT_GOAL := help
@@ -26,7 +28,7 @@ demo: $(STAMP)demo  ## train, register, convert, serve; ARGS='--exit --json' and
 	@$(BIN)/fairlead demo $(if $(LOOP),--loop --exit) $(ARGS)
 
 test: $(STAMP)dev  ## every test that can run on this machine
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(STAMP)dev  ## format, lint, types, import contracts, house rules
 	$(BIN)/ruff format --check src tests bench docs
