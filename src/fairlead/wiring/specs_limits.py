@@ -11,7 +11,7 @@ from fairlead.contracts.limits import Limits, Measure, Quota, Rate
 from fairlead.kit import limits as texts
 from fairlead.kit import plugins
 from fairlead.kit.gcra import burst_of
-from fairlead.kit.spec.limits import Limited, Texts
+from fairlead.kit.spec.limits import Limited
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Spec
 from fairlead.serve.limits.rules import EndpointLimits, Rules
@@ -68,7 +68,7 @@ def check(file: SpecFile) -> None:
 def _check(file: SpecFile, asked: Limited, path: Path) -> None:
     for part in ("burst", "rows_burst", "bytes_burst"):
         of = {"burst": "rate"}.get(part, part.removesuffix("_burst"))
-        many = isinstance(asked.rate, tuple) and len(asked.rate) != 1
+        many = "," in asked.rate
         if getattr(asked, part) and (not getattr(asked, of) or (of == "rate" and many)):
             what = "several rates; give one" if getattr(asked, of) else f"no {of}; give one, or leave it out"
             raise UsageError(f"{file.at(*path, part)} is {getattr(asked, part)}, and there is {what}")
@@ -124,23 +124,21 @@ def _placed(
             raise told(where, UsageError(f"it counts {one.measure}; expected {measure}"))
         found.append((where, one))
 
-    for where, text in _each_of(asked.rate, (*path, "rate")):
-        add(where, lambda text=text: texts.rate(text, asked.burst), Measure.REQUESTS)  # type: ignore[misc]
+    for text in _each_of(asked.rate):
+        add((*path, "rate"), lambda text=text: texts.rate(text, asked.burst), Measure.REQUESTS)  # type: ignore[misc]
     for measure, given, burst in (
         (Measure.ROWS, asked.rows, asked.rows_burst),
         (Measure.BYTES, asked.bytes, asked.bytes_burst),
     ):
         if given:
             add((*path, measure.value), lambda g=given, m=measure, b=burst: texts.rate(_of(g, m), b), measure)  # type: ignore[misc]
-    for where, text in _each_of(asked.quota, (*path, "quota")):
-        add(where, lambda text=text: texts.quota(text))  # type: ignore[misc]
+    for text in _each_of(asked.quota):
+        add((*path, "quota"), lambda text=text: texts.quota(text))  # type: ignore[misc]
     return found
 
 
-def _each_of(given: Texts, path: Path) -> list[tuple[Path, str]]:
-    if isinstance(given, str):
-        return [(path, given)]
-    return [((*path, place), text) for place, text in enumerate(given)]
+def _each_of(given: str) -> list[str]:
+    return given.split(",") if given else []
 
 
 def _of(text: str, measure: Measure) -> str:
