@@ -87,6 +87,9 @@ class Sharing:
                     self._waiting = []
                     self._told("alone", len(asked))
                     self._answer(asked, [None] * len(asked))
+                except asyncio.CancelledError:
+                    self._answer(asked, [None] * len(asked))
+                    raise
                 else:
                     self._told("asked", len(asked))
                     self._answer(asked, verdicts)

@@ -7,6 +7,7 @@ process: a restart gives nobody a second quota. When the table is full, the buck
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import mmap
@@ -14,7 +15,6 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -62,10 +62,10 @@ class Table:
             self._memory = mmap.mmap(self._file, (SLOTS + 1) * SIZE)
         except OSError as error:
             raise StorageFull(f"limits cannot be kept in {path}: {error.strerror}; choose another --home") from None
-        with self.locked():
+        with contextlib.suppress(Held), self.locked():
             self._begin()
 
-    @contextmanager
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else reads or writes. Raises Held."""
         self.lock()
