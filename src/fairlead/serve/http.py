@@ -12,11 +12,14 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from fairlead.contracts.access import Action
 from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParameter, MalformedBody, Unavailable
 from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
+from fairlead.serve.access.credentials import mapping
 from fairlead.serve.edges.edge import Edge, pairs
 from fairlead.serve.front import Front, HttpExchange
+from fairlead.serve.guarding import sight_of
 from fairlead.serve.limits.limiter import Limiter, Permit
 from fairlead.serve.repository import refuse_parameters
 
@@ -29,7 +32,7 @@ def inference(front: Front, edge: Edge, route: str) -> Handler:
     """The handler of an inference route."""
 
     async def handle(request: Request) -> Response:
-        exchange = Waited(front, edge, route, dict(request.headers.raw))
+        exchange = Waited(front, edge, route, mapping(request.headers.raw))
         try:
             exchange.resolve(request.path_params.get("endpoint"), request.path_params.get("version"))
             body = await read_body(request, front.max_body)
@@ -44,16 +47,28 @@ def inference(front: Front, edge: Edge, route: str) -> Handler:
     return handle
 
 
-def labels(keep: Callable[[bytes], Accepted] | None, limit: int, limiter: Limiter | None = None) -> Handler:
+Labels = Callable[[bytes, Callable[[str], None]], Accepted]
+"""Keeps the labels of a body. The second argument raises for an endpoint whose labels the caller may not give."""
+
+
+def labels(keep: Labels | None, limit: int, limiter: Limiter | None = None) -> Handler:
     """The handler of ``POST /v1/feedback``: it answers once the labels are durable. They are no rows of a model."""
 
     async def handle(request: Request) -> Response:
         if keep is None:
             raise Unavailable("labels are not kept here: install 'fairlead[registry]', and serve with --record")
-        body = await read_body(request, limit)
-        permit = Permit() if limiter is None else await limiter.admit(None, "", 0, len(body))
+        body, sight = await read_body(request, limit), sight_of(request)
+        loop = asyncio.get_running_loop()
+
+        def check(endpoint: str) -> None:  # in the thread that keeps them
+            error = sight.refusal(Action.FEEDBACK, endpoint)
+            if error is not None:
+                loop.call_soon_threadsafe(sight.refused, error, Action.FEEDBACK, endpoint)
+                raise error
+
+        permit = Permit() if limiter is None else await limiter.admit(sight.caller, "", 0, len(body))
         try:
-            kept = await asyncio.get_running_loop().run_in_executor(None, keep, body)
+            kept = await loop.run_in_executor(None, keep, body, check)
         finally:
             permit.release()
         response = Response(json.encode(kept), media_type="application/json")

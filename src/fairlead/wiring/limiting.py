@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fairlead.contracts.limits import Limits
@@ -31,9 +31,11 @@ class Limiting:
     redis: str = ""
 
 
-def limiter(asked: Limiting, home: Home, workers: int, place: int, sink: Sink) -> tuple[Limiter, list[Any]]:
-    """The limiter of one process, and what lives beside the server for it."""
-    rules, sharing = asked.rules, None
+def limiter(
+    asked: Limiting, home: Home, workers: int, place: int, sink: Sink, *, named: bool
+) -> tuple[Limiter, list[Any]]:
+    """The limiter of one process, and what lives beside the server for it. ``named``: callers say who they are."""
+    rules, sharing = replace(asked.rules, named=named), None
     if not _any(rules):
         return Limiter(rules, SystemClock(), sink.limited), []
     if asked.redis:

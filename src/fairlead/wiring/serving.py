@@ -21,6 +21,7 @@ from fairlead.package.bundle import Bundle, Opener
 from fairlead.package.environment import Environment
 from fairlead.package.sources import parse, split_name
 from fairlead.package.triton import repository
+from fairlead.serve.access.rules import Rules
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
@@ -43,7 +44,7 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_n
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
-from fairlead.wiring import environments, explaining, graphs, placing, watching
+from fairlead.wiring import access, environments, explaining, graphs, placing, watching
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.limiting import Limiting, limiter
 from fairlead.wiring.placing import Placed
@@ -107,7 +108,10 @@ def targets(texts: Sequence[str], *, trust_pickle: bool = False, runtime: str = 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a server is built from. ``kept``: what is recorded of an endpoint, by name; ``record``: whether at all."""
+    """What a server is built from. ``kept``: what is recorded of an endpoint, by name; ``record``: whether at all.
+
+    ``access``: who may call; None: nobody is asked who they are.
+    """
 
     home: Home
     targets: Sequence[Target]
@@ -116,6 +120,7 @@ class Plan:
     record: bool = False
     kept: Mapping[str, watching.Kept] = field(default_factory=dict)
     limiting: Limiting = Limiting()
+    access: Rules | None = None
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -139,7 +144,7 @@ class Plan:
 def server(plan: Plan, on_ready: Callable[[int, list[Live]], None] = lambda _port, _live: None) -> Server:
     """A server for these models. Building it opens nothing: binding and loading happen when it runs."""
     catalog, measurements = Catalog(), sink()
-    front = Front(Pipeline(catalog, SystemClock()), measurements, plan.settings.max_body)
+    front = _front(plan, catalog, measurements)
     return _server(
         plan,
         Application(front),
@@ -152,7 +157,7 @@ def worker(plan: Plan, link: socket.socket, name: str) -> Server:
     """The same, whose connections come from a supervisor over ``link``. ``name``: the worker's place."""
     catalog, measurements = Catalog(), sink()
     door = Worker(link, name, catalog, measurements)
-    front = Front(Pipeline(catalog, SystemClock()), measurements, plan.settings.max_body)
+    front = _front(plan, catalog, measurements)
     return _server(
         plan,
         Application(front, door.exposition),
@@ -163,6 +168,11 @@ def worker(plan: Plan, link: socket.socket, name: str) -> Server:
     )
 
 
+def _front(plan: Plan, catalog: Catalog, measurements: Sink) -> Front:
+    pipeline, gate = Pipeline(catalog, SystemClock()), access.gate(plan.access)
+    return Front(pipeline, measurements, plan.settings.max_body, gate)
+
+
 def _server(plan: Plan, application: Application, name: str = "0", **parts: Any) -> Server:
     """``parts``: what a server and a worker differ in."""
     front, targets = application.front, named(plan.targets)
@@ -171,7 +181,9 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
-    application.limiter, counting = limiter(plan.limiting, plan.home, plan.settings.workers, int(name), front.sink)
+    application.limiter, counting = limiter(
+        plan.limiting, plan.home, plan.settings.workers, int(name), front.sink, named=front.gate is not None
+    )
     loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline, application.limiter)
     application.explainers = loading.explainers
     following = [
@@ -182,13 +194,16 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency, *counting]
+    if front.gate is not None:
+        companions.append(keys := access.follower(plan.home, front.gate))
+        loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, SystemClock())]
         repository.records(recording.retire, follower.close_split)
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
     door: Worker | None = parts.get("door")
-    if plan.settings.controlled:
+    if plan.settings.controlled or (front.gate is not None and plan.settings.model_control is None):
         application.control = repository if door is None else door
         if door is not None:
             door.control = repository

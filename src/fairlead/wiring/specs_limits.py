@@ -30,7 +30,6 @@ def rules(spec: Spec) -> Rules:
             name: EndpointLimits(limits(one.access), limits(one.access.per_caller))
             for name, one in spec.endpoints.items()
         },
-        named=spec.access.required,
         project=spec.project,
         closed=spec.access.when_down == "closed",
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
+from fairlead.contracts.errors import UsageError
+from fairlead.kit.scopes import scope
 from fairlead.kit.spec.limits import Limited
 from fairlead.kit.spec.part import Part
 
@@ -17,7 +19,9 @@ class Access(Part):
     """Who may call at all."""
 
     required: bool = False
-    """Callers must show who they are."""
+    """Callers must show who they are: with a key (`fairlead keys`), but for health."""
+    unseen: Literal[404, 403] = 404
+    """What an endpoint answers to callers who may not see it: as if it were not there, or that they may not."""
     limits: Limited = Limited()
     """Of every key, all endpoints together; a key has its own in place of these, kind by kind."""
     tenants: dict[Tenant, Limited] = Field(default_factory=dict, examples=[{"acme": {"rate": "500/s"}}])
@@ -29,5 +33,19 @@ class Access(Part):
 class EndpointAccess(Limited):
     """Who may call an endpoint, and how much all of them may have together."""
 
+    scopes: tuple[str, ...] = Field(default=(), max_length=64, examples=[["scoring:predict"]])
+    """Scopes of which a caller needs one to do what they name, `NAME:ACTION`; empty: the endpoint's own."""
     per_caller: Limited = Limited()
     """How much each key may have here."""
+
+    @field_validator("scopes")
+    @classmethod
+    def _are_scopes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                found = scope(text)
+            except UsageError as error:
+                raise ValueError(str(error)) from None
+            if found.version:
+                raise ValueError(f"scope {text!r} names a version; versions stand in the keys of callers")
+        return value

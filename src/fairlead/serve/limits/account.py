@@ -45,6 +45,11 @@ class Account:
         self._requests = next((at for at, one in enumerate(self._own) if one.unit is Measure.REQUESTS), -1)
         self._form = _form(self._own, self._requests)
 
+    def serves(self, caller: Caller) -> bool:
+        """Whether this is the same caller, with the same limits, known anew."""
+        known = self.caller
+        return known is not None and known.limits == caller.limits and known.tenant == caller.tenant
+
     def charges(self, costs: Costs) -> list[Charge]:
         """What a call takes of each of the lasting ones."""
         return [Charge(one.key, one.limit, costs[one.measure]) for one in self.lasting]

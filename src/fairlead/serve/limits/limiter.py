@@ -191,6 +191,10 @@ class Limiter:
 
     def _account(self, endpoint: str, caller: Caller | None) -> Account:
         """Made anew where the caller has shown up for the first time, or with other limits."""
+        known = self._accounts.get(endpoint, {}).get("" if caller is None else caller.name)
+        if known is not None and caller is not None and known.serves(caller):
+            known.caller = caller
+            return known
         here, rules, project = self.rules.at(endpoint), self.rules, self.rules.project
         made: list[AnyBucket] = []
         if caller is not None:
