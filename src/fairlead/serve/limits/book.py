@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from fairlead.serve.limits import buckets
 from fairlead.serve.limits.buckets import AnyBucket, Costs, Counted, Flying
@@ -83,12 +83,19 @@ def _add(table: Table, one: Counted, now: int, wall: int) -> None:
         table.store(one)
 
 
+OWED: Final = 10_000
+"""Calls that were counted alone and are told to the table later; more are not."""
+
+
 class Together:
-    """The workers of a machine count in one table. Where another has it and was stopped there, each counts alone."""
+    """The workers of a machine count in one table. Where another has it and was stopped there, each counts alone, and
+    tells the table when it is free.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._held = False
+        self._owed: list[tuple[tuple[AnyBucket, ...], Costs]] = []
 
     def take(self, found: tuple[AnyBucket, ...], costs: Costs, now: int, wall: int) -> bool:
         table = self._table
@@ -96,8 +103,13 @@ class Together:
             table.lock()
         except Held:
             self._held = True
-            return buckets.take(found, costs, now, wall)
+            taken = buckets.take(found, costs, now, wall)
+            if taken and len(self._owed) < OWED:
+                self._owed.append((tuple(one for one in found if not isinstance(one, Flying)), costs))
+            return taken
         try:
+            if self._owed:
+                self._pay(now, wall)
             for one in found:
                 table.load(one, now, wall)
             taken = buckets.take(found, costs, now, wall)
@@ -120,6 +132,16 @@ class Together:
         except Held:
             self._held = True
             buckets.force(found, costs, now, wall)
+
+    def _pay(self, now: int, wall: int) -> None:
+        """Tell the table what was counted alone. With the lock."""
+        owed, self._owed = self._owed, []
+        for found, costs in owed:
+            for one in found:
+                self._table.load(one, now, wall)
+            buckets.force(found, costs, now, wall)
+            for one in found:
+                self._table.store(one)
 
     def land(self, flying: Sequence[Flying], now: int, wall: int) -> None:
         try:

@@ -9,22 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.limits import Charge, Quota, SharedLimits, Verdict
 
 log = logging.getLogger("fairlead.serve")
 
-BUDGET: Final = 0.05
+BUDGET: Final = 0.1
 """Seconds for an answer."""
+LAG: Final = 0.01
+"""Seconds more: where this process itself was busy, the answer may be there and nobody has read it yet."""
 LOOK: Final = 0.25
 """Seconds between two looks whether the store is back."""
 AT_ONCE: Final = 128
 """Calls in one question."""
 OWED: Final = 10_000
 """Quotas of which it is known what they owe; those that come later owe nothing."""
+
+Answer = TypeVar("Answer")
 
 Told = Callable[[str, int], None]
 """What became of so many calls: ``asked``, or ``alone``: decided without the store."""
@@ -79,8 +83,7 @@ class Sharing:
             while self._waiting:
                 asked, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
                 try:
-                    async with asyncio.timeout(self._budget):
-                        verdicts = await self._store.take([charges for charges, _ in asked])
+                    verdicts = await self._in_time(self._store.take([charges for charges, _ in asked]))
                 except (FairleadError, TimeoutError) as error:
                     self._away(error)
                     asked += self._waiting
@@ -95,6 +98,18 @@ class Sharing:
                     self._answer(asked, verdicts)
         finally:
             self._sending = None
+
+    async def _in_time(self, asked: Coroutine[Any, Any, Answer]) -> Answer:
+        """Raises TimeoutError."""
+        task = asyncio.get_running_loop().create_task(asked)
+        try:
+            for seconds in (self._budget, LAG):
+                await asyncio.wait({task}, timeout=seconds)
+                if task.done():
+                    return task.result()
+            raise TimeoutError
+        finally:
+            task.cancel()
 
     def _answer(
         self, asked: list[tuple[list[Charge], asyncio.Future[Verdict | None]]], verdicts: Sequence[Verdict | None]
@@ -117,11 +132,10 @@ class Sharing:
                 await asyncio.sleep(LOOK)
                 owed, self._owed = self._owed, {}
                 try:
-                    async with asyncio.timeout(self._budget):
-                        if owed:
-                            await self._store.add(list(owed.values()))
-                        else:
-                            await self._store.take([])
+                    if owed:
+                        await self._in_time(self._store.add(list(owed.values())))
+                    else:
+                        await self._in_time(self._store.take([]))
                 except (FairleadError, TimeoutError):
                     self.owe(list(owed.values()))
                 else:

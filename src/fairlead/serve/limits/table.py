@@ -28,9 +28,11 @@ PLACES: Final = 40
 """Workers whose calls in flight are counted apart; more share the places."""
 SIZE: Final = 128
 SPINS: Final = 30
-TRIES: Final = 200
+TRIES: Final = 500
 PAUSE: Final = 0.0001
-"""Seconds between two tries of the lock, after the first ones: 20 ms in all, and it is not waited for any longer."""
+"""Seconds between two tries of the lock, after the first ones: some 80 ms in all. Then it is asked for once each time,
+until it is free again: one worker that is stopped does not stop the others.
+"""
 
 _HEAD: Final = struct.Struct("<16sQQqq")
 """Digest of the key; value, low and high; when it is as if it had never been; when its period began (quotas)."""
@@ -55,6 +57,7 @@ class Table:
     def __init__(self, path: Path, place: int = 0) -> None:
         self.path = path
         self._column = place % PLACES
+        self._held = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -77,14 +80,16 @@ class Table:
     def lock(self) -> None:
         """The same without a block."""
         file = self._file
-        for tried in range(SPINS + TRIES):
+        for tried in range(1 if self._held else SPINS + TRIES):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if tried >= SPINS:
                     time.sleep(PAUSE)
             else:
+                self._held = False
                 return
+        self._held = True
         raise Held
 
     def unlock(self) -> None:

@@ -92,7 +92,7 @@ def test_who_was_stopped_with_the_lock_holds_nobody_up_for_long(tmp_path: Path) 
     assert "counted by each worker alone" in book.troubles()[0]
     Table(tmp_path / "t")  # a worker starts all the same
     os.close(other)
-    assert book.take((bucket,), ONE, 0, WALL), "nobody had told the table"
+    assert not book.take((rated("r", 2),), ONE, 0, WALL), "the table was told what was let in meanwhile"
     assert book.troubles() == []
 
 
