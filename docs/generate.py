@@ -73,6 +73,8 @@ def metrics() -> str:
     sink.endpoint("churn", "1").wanted(1)
     sink.endpoint("churn", "1").woke(0.5)
     sink.endpoint("risk", "1").step("scaled", "ok", 0.0)
+    sink.limited("churn", "key", "requests")
+    sink.shared_limits("asked", 1)
     sink.workers().silent("0")
     sink.events("parquet", 1, 0)
     sink.certificate(0.0)

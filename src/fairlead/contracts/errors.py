@@ -104,6 +104,13 @@ class QueueFull(Refused):
 class RateLimited(Refused):
     code = "rate_limited"
 
+    scope = ""
+    """Whose limit: ``key``, ``tenant``, ``endpoint`` or ``caller`` (a key at one endpoint)."""
+    kind = ""
+    """Which: requests, rows, bytes, tokens, quota or concurrency."""
+    told = b""
+    """How the caller's limits stand: header lines of HTTP, each ended by CRLF."""
+
 
 class Overloaded(Refused):
     code = "overloaded"

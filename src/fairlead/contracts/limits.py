@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple, Protocol
 
 
 class Measure(StrEnum):
@@ -55,3 +57,39 @@ class Limits:
 
     def __bool__(self) -> bool:
         return bool(self.rates or self.quotas or self.concurrency)
+
+
+class Charge(NamedTuple):
+    """What a call takes of one limit. ``key``: of the bucket, the same for everybody who shares it."""
+
+    key: str
+    limit: Rate | Quota
+    cost: int
+
+
+class Verdict(NamedTuple):
+    """``wait``: seconds until all limits that refused have room, 0.0 for a call that was let in.
+
+    ``refused``: the one that takes longest, by its place among the charges; -1 for none.
+    ``left``: what each limit still has, and the seconds until it has all again, in the order of the charges.
+    """
+
+    wait: float
+    refused: int
+    left: tuple[tuple[int, float], ...]
+
+
+class SharedLimits(Protocol):
+    """Plugin contract: limits that several servers share. Entry-point group ``fairlead.limits``, by URL scheme.
+
+    Called with the URL; nothing is opened before the first call. The store's clock decides. Raises Unavailable when
+    it does not answer in time: then nobody knows whether it counted. All on one event loop.
+    """
+
+    async def take(self, calls: Sequence[Sequence[Charge]]) -> list[Verdict]:
+        """Several calls in one round trip, one after another: of each all charges are made, or none."""
+
+    async def add(self, charges: Sequence[Charge]) -> None:
+        """Charges that are made whatever the limits say: what was let in while the store did not answer."""
+
+    async def close(self) -> None: ...

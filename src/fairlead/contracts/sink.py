@@ -143,6 +143,16 @@ class Sink(Protocol):
     def degraded(self, part: str, down: bool) -> None:
         """Whether something beside serving (``events``, ``windows``, ``splits``) does not work now. From any thread."""
 
+    def limited(self, endpoint: str, scope: str, limit: str) -> None:
+        """A call was over a limit. ``endpoint``: empty for what belongs to none.
+
+        ``scope``: whose limit, ``key``, ``tenant``, ``endpoint`` or ``caller`` (a key at one endpoint).
+        ``limit``: which, ``requests``, ``rows``, ``bytes``, ``tokens``, ``quota`` or ``concurrency``.
+        """
+
+    def shared_limits(self, counted: str, calls: int) -> None:
+        """So many calls were ``asked`` about of the store that servers share, or decided ``alone`` without it."""
+
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         """A stream worker begins; ``look`` is called whenever somebody wants to know how it stands."""
 

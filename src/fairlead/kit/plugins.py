@@ -43,7 +43,7 @@ _EXTRA_OF = {
     "safetensors": "torch",
     "onnxscript": "torch",
     "nats": "brokers",
-    "redis": "brokers",
+    "redis": "redis",
     "aio_pika": "brokers",
     "confluent_kafka": "brokers",
     "grpc": "grpc",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from fairlead import __version__
-from fairlead.contracts.errors import FairleadError, Unauthenticated, Unavailable
+from fairlead.contracts.errors import FairleadError, RateLimited, Unauthenticated, Unavailable
 from fairlead.contracts.sink import Sink
 from fairlead.kit.config import nearest
 from fairlead.serve.access.sight import Sight
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.docs import page
 from fairlead.serve.edges import metadata
+from fairlead.serve.edges.edge import pairs
 from fairlead.serve.edges.status import status_of
 from fairlead.serve.endpoint import Live
 from fairlead.serve.examples import Described
@@ -145,12 +147,13 @@ class Pages:
 def refuse(_: Request, error: Exception) -> Response:
     """A FairleadError of a route that belongs to no inference protocol."""
     assert isinstance(error, FairleadError)  # noqa: S101 - registered for nothing else
-    after, headers = error.retry_after, {}
-    if after is not None:
-        headers["retry-after"] = str(max(1, round(after)))
-    if error.code == Unauthenticated.code:
-        headers["www-authenticate"] = "Bearer"
-    return _json({"error": str(error), "code": error.code}, status_of(error.code), headers)
+    headers = {"www-authenticate": "Bearer"} if error.code == Unauthenticated.code else {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    response = _json({"error": str(error), "code": error.code}, status_of(error.code), headers)
+    if isinstance(error, RateLimited):
+        response.raw_headers += pairs(error.told)
+    return response
 
 
 def unknown_route(routes: list[str]) -> Callable[[Request, Exception], Response]:

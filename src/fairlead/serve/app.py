@@ -21,6 +21,7 @@ from fairlead.serve.explaining import explaining
 from fairlead.serve.front import Front
 from fairlead.serve.guarding import Handler, guarded, guarded_error
 from fairlead.serve.http import Labels, inference, labels, loading
+from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.repository import Control, Locked
 from fairlead.serve.routes import INFERENCE
 
@@ -31,7 +32,7 @@ class Application:
     processes than this one. ``troubles``: what does not work beside serving.  ``feedback``: keeps labels, whose
     endpoints it has checked; None where there is nothing to keep them in.  ``control``: loads and unloads.
     ``chaos``: injects faults.
-    ``explainers``: of a version, by endpoint and version.
+    ``explainers``: of a version, by endpoint and version.  ``limiter``: None where nothing has limits.
     """
 
     front: Front
@@ -42,6 +43,7 @@ class Application:
     control: Control = field(default_factory=Locked)
     chaos: Chaos = field(default_factory=Denied)
     explainers: Mapping[tuple[str, str], Explainer] = field(default_factory=dict)
+    limiter: Limiter | None = None
 
     def explainer(self, live: Live) -> Explainer:
         return self.explainers.get((live.endpoint, live.version), Explainer())
@@ -77,7 +79,7 @@ def build(application: Application) -> Starlette:
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
     routes = [Route(each.pattern, inference(front, each.edge, each.pattern), methods=post) for each in INFERENCE]
     routes += [
-        Route(EXPLAIN, explaining(front, application.explainer), methods=post),
+        Route(EXPLAIN, explaining(front, application.explainer, application.limiter), methods=post),
         one("/", pages.home, get),
         one("/healthz", pages.alive, get),
         one("/readyz", pages.ready, get),
@@ -96,7 +98,7 @@ def build(application: Application) -> Starlette:
         one("/v2/models/{endpoint}/versions/{version}/ready", pages.model_ready, get),
         one("/v1/models", pages.v1_models, get),
         one("/v1/models/{endpoint}", pages.v1_model, get),
-        one("/v1/feedback", labels(application.feedback, front.max_body), post),
+        one("/v1/feedback", labels(application.feedback, front.max_body, application.limiter), post),
         one("/ping", pages.ready, get),
         one("/health", pages.ready, get),
         one("/version", pages.version, get),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,14 @@ NEVER = float("inf")
 LANES = ("interactive", "standard", "batch")
 """How urgent a call is, by number."""
 STANDARD, BATCH = 1, 2
+
+
+class Allowance(Protocol):
+    """How a caller's limits stand."""
+
+    def lines(self) -> bytes:
+        """As header lines of HTTP, each ended by CRLF."""
+
 
 Ride = tuple[Tensors, Tensors]
 """What a whole batch took and gave, row by row."""
@@ -41,6 +49,7 @@ class Call:
         "_done",
         "_pending",
         "_pieces",
+        "allowance",
         "arrived",
         "behalf",
         "caller",
@@ -50,6 +59,7 @@ class Call:
         "group",
         "inputs",
         "lane",
+        "metered",
         "offset",
         "outcome",
         "parameters",
@@ -103,6 +113,10 @@ class Call:
         """For whom the server asks, where it asks itself: a step of a graph, a fallback, another try."""
         self.size = 0
         """Bytes of the request's body, as it came."""
+        self.metered = False
+        """Whether limits count it: what came from outside is; what the server asks itself, and what was, is not."""
+        self.allowance: Allowance | None = None
+        """How the caller's limits stand; None where there are none."""
         self.degraded = ""
         """What of its answer is a fallback's, and why; empty for nothing."""
         self.waiting: Future[None] | None = None
@@ -128,6 +142,19 @@ class Call:
         if done is not None:
             done(self)
         return True
+
+    def before(self, then: Callable[[Call], None]) -> None:
+        """Call ``then`` once there is an outcome, before whoever made the call hears of it; now where there is one."""
+        done = self._done
+        if done is None:
+            then(self)
+            return
+
+        def both(call: Call) -> None:
+            then(call)
+            done(call)
+
+        self._done = both
 
     def cancel(self) -> bool:
         """The caller hung up: nothing of this call that has not started will run."""

@@ -6,13 +6,14 @@ A front brings the headers and the body and puts the answer out; what a caller s
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.audit import Auditor
-from fairlead.contracts.errors import FairleadError, ModelFailed, Unauthenticated
+from fairlead.contracts.errors import FairleadError, ModelFailed, RateLimited, Unauthenticated
 from fairlead.contracts.sink import Sink
 from fairlead.contracts.types import Reply
 from fairlead.kit.ids import request_id as fresh_id
@@ -91,6 +92,10 @@ class Exchange(ABC):
         """Header fields of a reply, as ``put`` takes them."""
 
     @abstractmethod
+    def fields(self, lines: bytes) -> bytes:
+        """More header fields: lines of HTTP, each ended by CRLF."""
+
+    @abstractmethod
     def later(self, seconds: int) -> bytes:
         """The header field that says when to come again."""
 
@@ -148,7 +153,7 @@ class Exchange(ABC):
         self._call = call = live.call(
             asked.inputs, asked.parameters, self._done, arrived=arrived, deadline=deadline, lane=lane
         )
-        call.caller, call.size = self.caller, self._size
+        call.caller, call.size, call.metered = self.caller, self._size, True
         self._front.pipeline.submit(live, call)
 
     def deadline(self, live: Live) -> float:
@@ -204,7 +209,8 @@ class Exchange(ABC):
         except Exception as error:  # noqa: BLE001 - as above
             self.refuse(error)
         else:
-            self.put(answer, self.told(outcome, identity))
+            told = self.told(outcome, identity)
+            self.put(answer, told if call.allowance is None else told + self.fields(call.allowance.lines()))
             if self._split is not None:
                 self._split.after(call, self._front.pipeline.clock.now() - call.arrived, self._size)
 
@@ -230,9 +236,11 @@ class Exchange(ABC):
             self.drop()
             return
         after = error.retry_after
-        more = b"" if after is None else self.later(max(1, round(after)))
+        more = b"" if after is None else self.later(max(1, math.ceil(after)))
         if error.code == Unauthenticated.code:
             more += self.challenge()
+        elif type(error) is RateLimited:
+            more += self.fields(error.told)
         self.put(self.edge.refuse(error, self.request_id), more)
 
 
@@ -250,6 +258,9 @@ class HttpExchange(Exchange):
         if reply.degraded:
             kept += f"fairlead-degraded: {reply.degraded}\r\n"
         return f"server-timing: {timing(reply)}\r\nfairlead-version: {reply.version}\r\n{kept}".encode()
+
+    def fields(self, lines: bytes) -> bytes:
+        return lines
 
     def later(self, seconds: int) -> bytes:
         return b"retry-after: %d\r\n" % seconds

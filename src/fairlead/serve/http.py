@@ -18,10 +18,11 @@ from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
 from fairlead.kit.threads import Threads
 from fairlead.serve.access.credentials import Certificate, mapping, peer_of
-from fairlead.serve.edges.edge import Edge
+from fairlead.serve.edges.edge import Edge, pairs
 from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.guarding import sight_of
 from fairlead.serve.inflating import inflater
+from fairlead.serve.limits.limiter import Limiter, Permit
 from fairlead.serve.reading import ABORT
 from fairlead.serve.repository import refuse_parameters
 
@@ -60,8 +61,8 @@ Labels = Callable[[bytes, Callable[[str], None]], Accepted]
 """Keeps the labels of a body. The second argument raises for an endpoint whose labels the caller may not give."""
 
 
-def labels(keep: Labels | None, limit: int) -> Handler:
-    """The handler of ``POST /v1/feedback``: it answers once the labels are durable."""
+def labels(keep: Labels | None, limit: int, limiter: Limiter | None = None) -> Handler:
+    """The handler of ``POST /v1/feedback``: it answers once the labels are durable. They are no rows of a model."""
 
     threads = Threads(KEEPERS, "fairlead-labels")  # a store that hangs holds up nothing else
     waiting: set[asyncio.Future[Accepted]] = set()
@@ -80,21 +81,32 @@ def labels(keep: Labels | None, limit: int) -> Handler:
 
         if len(waiting) >= LABELS_WAIT:
             raise QueueFull("the state store does not take the labels that wait already; try again", retry_after=1)
-        keeping = threads.ask(partial(keep, body, check))
-        waiting.add(keeping)
-        keeping.add_done_callback(waiting.discard)
-        done, _ = await asyncio.wait((keeping,), timeout=KEEP_SECONDS)
-        if not done:
-            keeping.cancel()
-            raise Unavailable(
-                f"the state store did not answer in {KEEP_SECONDS:g} seconds; the labels may be kept or not: send them "
-                "again, the same ones change nothing",
-                retry_after=1,
-            )
-        kept = keeping.result()
-        return Response(json.encode(kept), media_type="application/json")
+        permit = Permit() if limiter is None else await limiter.admit(sight.caller, "", 0, len(body))
+        try:
+            kept = await _in_time(threads.ask(partial(keep, body, check)), waiting)
+        finally:
+            permit.release()
+        response = Response(json.encode(kept), media_type="application/json")
+        if permit.allowance is not None:
+            response.raw_headers += pairs(permit.allowance.lines())
+        return response
 
     return handle
+
+
+async def _in_time(keeping: asyncio.Future[Accepted], waiting: set[asyncio.Future[Accepted]]) -> Accepted:
+    """What was kept. Raises Unavailable where that is not known in time; it stays among those that wait meanwhile."""
+    waiting.add(keeping)
+    keeping.add_done_callback(waiting.discard)
+    done, _ = await asyncio.wait((keeping,), timeout=KEEP_SECONDS)
+    if not done:
+        keeping.cancel()
+        raise Unavailable(
+            f"the state store did not answer in {KEEP_SECONDS:g} seconds; the labels may be kept or not: send them "
+            "again, the same ones change nothing",
+            retry_after=1,
+        )
+    return keeping.result()
 
 
 class _Asked(msgspec.Struct):
@@ -139,8 +151,7 @@ class Waited(HttpExchange):
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         if not self._answered.done():
             response = Response(body, status)
-            names_and_values = (line.partition(b": ") for line in head.splitlines())
-            response.raw_headers = [(name, value) for name, _, value in names_and_values]
+            response.raw_headers = pairs(head)
             self._answered.set_result(response)
 
     async def answer(self, request: Request) -> Response:

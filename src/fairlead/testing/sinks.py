@@ -118,7 +118,9 @@ class MemoryWorkersMeter:
 
 
 class MemorySink:
-    """Keeps what it is told. Its exposition is ``name value`` for each count and ``!name value`` for the rest."""
+    """Keeps what it is told. ``over``: calls over a limit.  ``shared``: what became of shared limits.
+
+    Its exposition is ``name value`` for each count and ``!name value`` for the rest."""
 
     def __init__(self) -> None:
         self.meters: dict[tuple[str, str], MemoryMeter] = {}
@@ -128,6 +130,8 @@ class MemorySink:
         self.dropped: Counter[str] = Counter()
         self.faults: Counter[tuple[str, str]] = Counter()
         self.down: dict[str, bool] = {}
+        self.over: Counter[tuple[str, str, str]] = Counter()
+        self.shared: Counter[str] = Counter()
         self.stalls: list[float] = []
         self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
         self.certificate_until = 0.0
@@ -158,6 +162,12 @@ class MemorySink:
     def degraded(self, part: str, down: bool) -> None:
         self.down[part] = down
 
+    def limited(self, endpoint: str, scope: str, limit: str) -> None:
+        self.over[endpoint, scope, limit] += 1
+
+    def shared_limits(self, counted: str, calls: int) -> None:
+        self.shared[counted] += calls
+
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         self.streams[endpoint, group] = look
 
@@ -169,6 +179,8 @@ class MemorySink:
         counts |= {f"events:{recorder}": count for recorder, count in self.kept.items()}
         counts |= {f"injected:{':'.join(key)}": count for key, count in self.faults.items()}
         counts |= {f"!degraded:{part}": int(down) for part, down in self.down.items()}
+        counts |= {f"limited:{':'.join(key)}": count for key, count in self.over.items()}
+        counts |= {f"shared:{counted}": count for counted, count in self.shared.items()}
         for key, meter in self.meters.items():
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}

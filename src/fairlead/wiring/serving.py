@@ -32,6 +32,8 @@ from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
+from fairlead.serve.limits.limiter import Limiter
+from fairlead.serve.line import Stage
 from fairlead.serve.pace import Pace
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.process import Command
@@ -51,6 +53,7 @@ from fairlead.wiring import access, environments, explaining, graphs, identity, 
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
+from fairlead.wiring.limiting import Limiting, limiter
 from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
 from fairlead.wiring.stores import opener, sink
@@ -124,6 +127,7 @@ class Plan:
     endpoints: EndpointSettings
     record: bool = False
     kept: Mapping[str, watching.Kept] = field(default_factory=dict)
+    limiting: Limiting = Limiting()
     access: Rules | None = None
     identity: Identity = field(default_factory=Identity)
 
@@ -187,7 +191,10 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
     fallbacks = Fallbacks(catalog, SystemClock())
-    loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline, fallbacks)
+    application.limiter, counting = limiter(
+        plan.limiting, plan.home, plan.settings.workers, int(name), front.sink, named=front.gate is not None
+    )
+    loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline, fallbacks, application.limiter)
     application.explainers = loading.explainers
     following = [
         found
@@ -197,7 +204,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     certificates = Renewal(plan.settings, front.sink, SystemClock())
-    companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency, fallbacks]
+    companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency, fallbacks, *counting]
     if front.gate is not None:
         companions.append(keys := access.follower(plan.home, front.gate))
         loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))
@@ -259,6 +266,7 @@ class Loading:
     """That the steps of graphs go through."""
     fallbacks: Fallbacks | None = None
     """What is put around versions; None: nothing is."""
+    limiter: Limiter | None = None
     explainers: dict[tuple[str, str], Explainer] = field(default_factory=dict)
     """Of what was loaded, by endpoint and version."""
 
@@ -272,17 +280,19 @@ class Loading:
 
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
         settings, example = self.plan.placed(one.settings or self.plan.endpoints, self.place), None
+        limit = self.limiter.stage(one.name) if self.limiter is not None else None
+        first = [] if limit is None else [limit]
         if one.upstream is not None:
-            live = live_upstream(one.name, one.upstream, settings, self.sink, SystemClock(), loop)
+            live = live_upstream(one.name, one.upstream, settings, self.sink, SystemClock(), loop, first)
         elif one.graph is not None and self.pipeline is not None:
-            live = graphs.live(one.name, one.graph, settings, self.sink, self.pipeline, loop)
+            live = graphs.live(one.name, one.graph, settings, self.sink, self.pipeline, loop, first)
         else:
             bundle = opener(self.plan.home).open(uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
             own, example = None, bundle.example
             if settings.isolated:
                 own = environments.own(bundle, self.plan.home, SystemClock())
                 bundle = replace(bundle, notes=())  # they compare with versions that do not run it
-            live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own)
+            live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own, first)
         try:
             if self.fallbacks is not None:
                 self.fallbacks.around(live, one.safety, functools.partial(self._older, one, loop), loop)
@@ -345,11 +355,15 @@ def live_version(
     loop: asyncio.AbstractEventLoop,
     residency: Residency | None = None,
     environment: Environment | None = None,
+    first: Sequence[Stage] = (),
 ) -> Live:
-    """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep."""
+    """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep.
+
+    ``first``: stages that stand before all others.
+    """
     meter = measurements.endpoint(endpoint, bundle.version)
     placed = placing.placed(House(endpoint, settings, meter, clock, loop, residency, environment), bundle)
-    live = _live(endpoint, bundle.version, placed, settings, meter, clock, loop, bundle.notes)
+    live = _live(endpoint, bundle.version, placed, settings, meter, clock, loop, bundle.notes, first)
     loop.call_soon_threadsafe(placed.asleep.begin, live)
     return live
 
@@ -361,11 +375,12 @@ def live_upstream(
     measurements: Sink,
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
+    first: Sequence[Stage] = (),
 ) -> Live:
     """The same for a model on other servers."""
     meter = measurements.endpoint(endpoint, upstream.version)
     placed = elsewhere.placed(endpoint, upstream, settings, meter, clock, loop)
-    return _live(endpoint, upstream.version, placed, settings, meter, clock, loop)
+    return _live(endpoint, upstream.version, placed, settings, meter, clock, loop, first=first)
 
 
 def _live(
@@ -377,6 +392,7 @@ def _live(
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
     notes: tuple[str, ...] = (),
+    first: Sequence[Stage] = (),
 ) -> Live:
     plan, problem = placed.plan, placed.curve.problem
     return Live(
@@ -400,6 +416,7 @@ def _live(
         notes=(*notes, problem) if problem else notes,
         stages=(
             *bounds(placed.model.signature, settings.call_rows, settings.string_bytes),
+            *first,
             *placed.asleep.stages,
         ),
         pace=Pace(placed.curve.rows, placed.curve.seconds) if placed.curve.rows else None,

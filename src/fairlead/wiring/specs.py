@@ -34,6 +34,7 @@ from fairlead.wiring import (
     graphs,
     serving,
     specs_identity,
+    specs_limits,
     specs_resilience,
     specs_upstream,
     stores,
@@ -42,6 +43,7 @@ from fairlead.wiring import (
 from fairlead.wiring.access import needed
 from fairlead.wiring.explaining import Explained
 from fairlead.wiring.identity import Identity
+from fairlead.wiring.limiting import Limiting
 from fairlead.wiring.watching import Kept
 
 EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
@@ -69,6 +71,7 @@ def read(path: Path) -> SpecFile:
         found[name] = _check_graph(file, name, endpoint)
         _check(file, name, endpoint)
         fallbacks[name] = specs_resilience.checked(file, name, endpoint)
+    specs_limits.check(file)
     try:
         graphs.ordered(found, fallbacks)
     except UsageError as error:
@@ -127,6 +130,7 @@ def plan(
         EndpointSettings(),
         records(spec),
         {name: kept(endpoint) for name, endpoint in spec.endpoints.items()},
+        Limiting(specs_limits.rules(spec), spec.redis),
         allowed := rules(spec, access, insecure),
         specs_identity.identity(spec.access) if allowed is not None else Identity(),
     )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.scopes import scope
 from fairlead.kit.spec.identity import Certificate, Jwt
+from fairlead.kit.spec.limits import Limited
 from fairlead.kit.spec.part import Part
+
+Tenant = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$")]
+"""What a key or a token says that somebody belongs to."""
 
 
 class Access(Part):
@@ -25,13 +29,21 @@ class Access(Part):
         default=(), max_length=1024, examples=[[{"san": "spiffe://prod/shop", "scopes": ["*:predict"]}]]
     )
     """Whom the certificates of callers stand for (`server.tls.client_ca`); of several that fit the first counts."""
+    limits: Limited = Limited()
+    """Of every key, all endpoints together; a key has its own in place of these, kind by kind."""
+    tenants: dict[Tenant, Limited] = Field(default_factory=dict, examples=[{"acme": {"rate": "500/s"}}])
+    """Of all keys of a tenant together."""
+    when_down: Literal["local", "closed"] = "local"
+    """While `redis` does not answer: each machine counts by itself, or calls with limits are refused (503)."""
 
 
-class EndpointAccess(Part):
-    """Who may call an endpoint, and how much."""
+class EndpointAccess(Limited):
+    """Who may call an endpoint, and how much all of them may have together."""
 
     scopes: tuple[str, ...] = Field(default=(), max_length=64, examples=[["scoring:predict"]])
     """Scopes of which a caller needs one to do what they name, `NAME:ACTION`; empty: the endpoint's own."""
+    per_caller: Limited = Limited()
+    """How much each key may have here."""
 
     @field_validator("scopes")
     @classmethod

@@ -96,6 +96,8 @@ class Spec(Part):
     """Folder or `s3://bucket/prefix` of the prediction events; empty: in the home."""
     record: bool | None = Field(default=None, examples=[True])
     """Keep what is asked and answered, and follow rollouts; null: when the libraries for it are installed."""
+    redis: str = Field(default="", pattern=r"^(rediss?://.+)?$", examples=["redis://127.0.0.1:6379/0"])
+    """Redis that counts limits for several servers: `redis://[USER:PASSWORD@]HOST:PORT/DB`, `rediss://` for TLS."""
     access: Access = Access()
     """Who may call at all."""
     server: Server = Server()
@@ -105,7 +107,7 @@ class Spec(Part):
 
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
-    Spec: ("redis", "console", "features", "limits", "resilience"),
+    Spec: ("console", "features", "limits", "resilience"),
     Endpoint: ("features", "llm", "limits", "cache", "guardrails", "cascade", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip

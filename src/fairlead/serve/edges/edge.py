@@ -57,3 +57,8 @@ class Edge(Protocol):
 def json_headers() -> Headers:
     """Headers of a JSON answer; a fresh list, for the server adds to it."""
     return [(b"content-type", b"application/json")]
+
+
+def pairs(lines: bytes) -> Headers:
+    """Header lines, each ended by CRLF, as names and values."""
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.splitlines())]

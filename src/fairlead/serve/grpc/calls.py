@@ -10,7 +10,7 @@ from fairlead.contracts.errors import FairleadError, MalformedBody
 from fairlead.contracts.types import Reply
 from fairlead.kit.codec.protos import InferResponse, StreamResponse
 from fairlead.serve.access.credentials import Certificate
-from fairlead.serve.edges.edge import Answer
+from fairlead.serve.edges.edge import Answer, pairs
 from fairlead.serve.front import Exchange, Front, timing
 from fairlead.serve.grpc import status
 from fairlead.serve.grpc.edge import InferEdge, request_of
@@ -58,6 +58,9 @@ class _Called(Exchange):
         if reply.degraded:
             fields += literal(b"fairlead-degraded", reply.degraded.encode())
         return fields + _PREDICTION + short(identity.encode()) if identity else fields
+
+    def fields(self, lines: bytes) -> bytes:
+        return written(pairs(lines))
 
     def later(self, seconds: int) -> bytes:
         return literal(b"retry-after", b"%d" % seconds)

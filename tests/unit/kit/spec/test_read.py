@@ -25,9 +25,10 @@ WRONG = {
         "f.yaml:2: endpoints.churn is {}; give one of model, graph, upstream; found none of them"
     ),
     "projects: x\n" + MINIMAL: "f.yaml:1: projects is not known; did you mean project?",
-    "zzz: x\n" + MINIMAL: "f.yaml:1: zzz is not known; expected project, tracking, state, events, record, access,"
+    "zzz: x\n"
+    + MINIMAL: "f.yaml:1: zzz is not known; expected project, tracking, state, events, record, redis, access,"
     " server, endpoints",
-    MINIMAL + "\nredis: null": "f.yaml:2: redis is not honoured by this release; leave it out",
+    MINIMAL + "\nconsole: null": "f.yaml:2: console is not honoured by this release; leave it out",
     "server: {grpc_prt: 8081}\n" + MINIMAL: "f.yaml:1: server.grpc_prt is not known; did you mean grpc_port?",
     "endpoints:\n  churn:\n    model: m\n    guardrails: {input: [pii]}": (
         "f.yaml:4: endpoints.churn.guardrails is not honoured by this release; leave it out"

@@ -1,0 +1,1 @@
+"""Stores of limits that several servers share."""
