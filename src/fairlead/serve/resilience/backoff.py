@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_DOUBLINGS = 64
+_DOUBLINGS = 1000
 """More would overflow, and the cap was met long before."""
 
 

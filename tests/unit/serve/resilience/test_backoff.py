@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fairlead.serve.resilience.backoff import Backoff
 
-seconds = st.floats(0, 100)
+seconds = st.just(0.0) | st.floats(1e-9, 100)
 
 
 def by_hand(base: float, cap: float, jitter: float, retry: int, draw: float) -> float:
