@@ -71,6 +71,8 @@ def metrics() -> str:
     sink.endpoint("churn", "1").wanted(1)
     sink.endpoint("churn", "1").woke(0.5)
     sink.endpoint("risk", "1").step("scaled", "ok", 0.0)
+    sink.endpoint("churn", "1").fell_back("cache", "model_failed")
+    sink.endpoint("churn", "1").breaker("open")
     sink.workers().silent("0")
     sink.events("parquet", 1, 0)
     sink.stream("churn", "churn", lambda: Streamed(0, 0, 0, 0, 0, 0, 0, 0, [(1.0, 0)], 0.0))
