@@ -75,6 +75,8 @@ def metrics() -> str:
     sink.endpoint("risk", "1").step("scaled", "ok", 0.0)
     sink.limited("churn", "key", "requests")
     sink.shared_limits("asked", 1)
+    sink.endpoint("churn", "1").fell_back("cache", "model_failed")
+    sink.endpoint("churn", "1").breaker("open")
     sink.workers().silent("0")
     sink.events("parquet", 1, 0)
     sink.certificate(0.0)

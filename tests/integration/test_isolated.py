@@ -24,7 +24,7 @@ from fairlead.package.bundle import Bundle
 from fairlead.serve.endpoint import Live
 from fairlead.serve.settings import EndpointSettings
 from fairlead.testing.sinks import MemorySink
-from fairlead.wiring.serving import live_version
+from fairlead.wiring.loading import live_version
 
 Outcome = Reply | FairleadError
 

@@ -37,7 +37,7 @@ from fairlead.serve.endpoint import Live
 from fairlead.serve.remote.settings import Upstream
 from fairlead.serve.settings import EndpointSettings
 from fairlead.testing.sinks import MemorySink
-from fairlead.wiring.serving import live_upstream
+from fairlead.wiring.loading import live_upstream
 
 Outcome = Reply | FairleadError
 

@@ -23,7 +23,7 @@ from fairlead.serve.leaving import let_go
 from fairlead.serve.residency import Residency
 from fairlead.serve.settings import EndpointSettings
 from fairlead.testing.sinks import MemoryMeter, MemorySink
-from fairlead.wiring.serving import live_version
+from fairlead.wiring.loading import live_version
 
 Outcome = Reply | FairleadError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fairlead.contracts.errors import FairleadError, Unavailable, UsageError
 from fairlead.contracts.types import Signature
@@ -15,6 +15,7 @@ from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
 from fairlead.serve.graph.kinds import Kind, alike, fits, kinds, rowwise
 from fairlead.serve.ladder import Ladder
+from fairlead.serve.line import Stage
 from fairlead.serve.resilience import policy
 from fairlead.serve.resilience.answers import Answers
 from fairlead.serve.resilience.constants import one_row
@@ -35,8 +36,13 @@ class Fallbacks:
         self._older: dict[tuple[str, str], Live] = {}
         self._ladders: list[Ladder] = []
 
-    def around(self, live: Live, safety: Safety, load: Load, loop: asyncio.AbstractEventLoop) -> None:
-        """Make a version safe before it is live. Raises UsageError for a fallback that does not fit it."""
+    def around(
+        self, live: Live, safety: Safety, load: Load, loop: asyncio.AbstractEventLoop, first: Sequence[Stage] = ()
+    ) -> None:
+        """Make a version safe before it is live. ``first``: what its calls pass once, however often they are tried.
+
+        Raises UsageError for a fallback that does not fit it.
+        """
         if safety.off:
             return
         rungs = [
@@ -44,7 +50,7 @@ class Fallbacks:
             for place, asked in enumerate(safety.fallback)
             if (rung := self._rung(live, asked, _where(live, safety, place), load)) is not None
         ]
-        made = ladder.around(live, safety, rungs, clock=self._clock, loop=loop)
+        made = ladder.around(live, safety, rungs, clock=self._clock, loop=loop, first=first)
         self._ladders = [*(one for one in self._ladders if not one.live.closed), made]
 
     def start(self) -> None:

@@ -36,6 +36,7 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.serve.streams.settings import Ends, StreamSettings
 from fairlead.serve.streams.worker import StreamWorker
 from fairlead.wiring import serving, watching
+from fairlead.wiring.loading import Loading
 from fairlead.wiring.stores import sink
 
 log = logging.getLogger("fairlead.stream")
@@ -152,7 +153,7 @@ async def _load(plan: Plan, one: serving.Target, pipeline: Pipeline, measurement
     watched = watching.Watched({one.name: one.uri}, {})
     recording = watching.recording(plan.home, watched, "stream", measurements) if plan.record else None
     asked = serving.Plan(plan.home, [one], ServerSettings(), plan.endpoints, plan.record)
-    loading = serving.Loading(asked, measurements, recording)
+    loading = Loading(asked, measurements, recording)
     began = pipeline.clock.now()
     live = await loop.run_in_executor(None, loading.first, one, loop)
     catalog.put(live)

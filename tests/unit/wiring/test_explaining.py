@@ -18,7 +18,8 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.testing.sinks import MemorySink
 from fairlead.wiring import serving
 from fairlead.wiring.explaining import Explained, explainer
-from fairlead.wiring.serving import Loading, Plan, Target
+from fairlead.wiring.loading import Loading
+from fairlead.wiring.serving import Plan, Target
 
 MATRIX = Signature((TensorSpec("x", DataType.FP32, (-1, 2)),))
 TABLE = Signature((TensorSpec("zip", DataType.BYTES, (-1, 1), column=True), TensorSpec("age", DataType.FP32, (-1,))))
