@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 
 from fairlead.contracts import errors
+from fairlead.contracts.access import CREDENTIALS
 from fairlead.contracts.errors import (
     DeadlineExceeded,
     FairleadError,
@@ -42,8 +43,6 @@ from fairlead.kit.config import api_key
 
 Array = np.ndarray[Any, Any]
 _SECONDS: Final = 30.0
-_SHOWS: Final = frozenset({"authorization", "x-api-key", "api-key"})
-"""Headers that show who calls."""
 _LONGEST: Final = 86_400.0
 
 
@@ -109,7 +108,7 @@ class _Core:
         self.url = url.rstrip("/")
         self.timeout = timeout
         self.headers = dict(headers or {})
-        shown = api_key() if key is None and not _SHOWS & {name.lower() for name in self.headers} else key
+        shown = api_key() if key is None and not {name.lower() for name in self.headers} & {*CREDENTIALS} else key
         if shown:
             self.headers["authorization"] = f"Bearer {shown}"
         self.known: dict[tuple[str, str | None], dict[str, Any]] = {}

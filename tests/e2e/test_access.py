@@ -47,8 +47,11 @@ def test_every_worker_knows_of_made_rotated_and_revoked_keys(start: Start, run: 
     assert httpx.get(f"{url}/readyz").json() == {"live": True, "ready": True}
     assert httpx.post(f"{url}/v2/models/doubler/infer", json=BODY).status_code == 401
     first = key_of(run, "create", "--name", "web", "--scope", "doubler:predict")
+    admin = {"x-api-key": key_of(run, "create", "--name", "ops", "--scope", "doubler:admin")}
     shown = {"authorization": f"Bearer {first}"}
     assert until(200, url, shown) < 1.5
+    load = f"{url}/v2/repository/models/doubler/load"
+    assert [httpx.post(load, headers=one, timeout=30).status_code for one in (shown, admin)] == [403, 200]
     second = key_of(run, "rotate", "web", "--overlap", "1h")
     assert second != first
     assert until(200, url, {"api-key": second}) < 1.5

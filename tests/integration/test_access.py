@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import socket
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from fairlead.serve.access.keys import Key, KeyRing, made, revoked
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.app import Application, build
 from fairlead.serve.catalog import Catalog
+from fairlead.serve.endpoint import Live
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.service import Service
 from fairlead.serve.pipeline import Pipeline
@@ -471,3 +473,42 @@ def test_the_socket_of_a_stranger_stays_in_order(server: Running, keys: Keys) ->
         for whole, status in ((stranger, b"401"), (known, b"200"), (stranger, b"401"), (known, b"200")):
             link.sendall(whole)
             assert link.recv(65536)[9:12] == status
+
+
+class Chooses:
+    """As much of a split as a call asks of it: everybody gets this version."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+
+    def choose(self, *_: object) -> tuple[Live, str]:
+        return self.live, ""
+
+    def after(self, *_: object) -> None:
+        """Nobody is shadowed."""
+
+
+@pytest.mark.parametrize("short_way", [True, False])
+def test_a_version_that_a_split_chooses_is_asked_about_too(short_way: bool) -> None:
+    texts = {}
+    ring = []
+    for grant in ("churn:predict:1", "churn:predict:2", "churn:predict"):
+        key, texts[grant] = made(Key(grant.replace(":", "-"), (scope(grant),), (), 0), 0)
+        ring.append(key)
+    gate = Gate(Rules(), Callers(SystemClock(), KeyRing(ring)))
+    with running({"churn": EchoModel()}, gate=gate, short_way=short_way) as found:
+        catalog = found.pipeline.catalog
+        other = copy.copy(catalog.resolve("churn"))
+        other.version = "2"
+        on_the_loop(found, catalog.splits.__setitem__, "churn", Chooses(other))
+        with httpx.Client(base_url=found.url) as client:
+            for grant, status in (("churn:predict:1", 403), ("churn:predict:2", 200), ("churn:predict", 200)):
+                response = client.post("/v2/models/churn/infer", json=V2_BODY, headers={"x-api-key": texts[grant]})
+                assert response.status_code == status, response.text
+                if status == 403:
+                    assert "may not call version 2 of 'churn'" in response.json()["error"]
+            named = client.post(
+                "/v2/models/churn/versions/1/infer", json=V2_BODY, headers={"x-api-key": texts["churn:predict:1"]}
+            )
+            assert named.status_code == 200
+        on_the_loop(found, catalog.splits.pop, "churn")

@@ -26,6 +26,15 @@ class Action(StrEnum):
 
 EVERY = "*"
 
+CREDENTIALS = ("authorization", "x-api-key", "api-key")
+"""Headers that show who calls, in gRPC metadata. No value of theirs is ever written down."""
+
+
+def shows_caller(source: str) -> bool:
+    """Whether ``header:NAME`` names a header that shows who calls."""
+    kind, _, name = source.partition(":")
+    return kind == "header" and name.strip().lower() in CREDENTIALS
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:

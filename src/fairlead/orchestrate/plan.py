@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 
+from fairlead.contracts.access import shows_caller
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.plans import Share, TrafficSplit
 from fairlead.orchestrate.verdict import Gate, gate, judged
@@ -103,6 +104,8 @@ def _problems(plan: Plan) -> list[str]:
         found.append(f"alpha {plan.alpha:g} must lie between 0 and 0.5")
     if not 0.0 <= plan.shadow <= 100.0:
         found.append(f"shadow {plan.shadow:g} must be a percentage")
+    if shows_caller(plan.sticky):
+        found.append(f"sticky {plan.sticky} is a secret, and what decides is recorded; name another header")
     if plan.on_timeout not in ("pause", "abort"):
         found.append(f"on_timeout {plan.on_timeout!r} must be pause or abort")
     if min(plan.min_calls, plan.shadow_calls) < 1:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from fairlead.contracts.access import shows_caller
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.events import Columns
 from fairlead.contracts.types import Signature, Tensors
@@ -46,6 +47,8 @@ class Keeping:
         kind, _, name = self.key.partition(":")
         if self.key and (kind not in ("header", "field") or not name):
             raise UsageError(f"the key of labels is {self.key!r}; expected header:NAME, field:NAME or nothing")
+        if shows_caller(self.key):
+            raise UsageError(f"the key of labels is {self.key}, which is a secret; name another header")
         if kind == "field" and name in self.exclude | self.hashed:
             raise UsageError(f"the key of labels is {self.key}, which is kept hidden; labels could not be found by it")
 

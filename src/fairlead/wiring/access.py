@@ -71,7 +71,7 @@ def follower(home: Home, gate: Gate) -> KeyFollower:
         found, broken = known(state(home))
         return [*found, _local(home)], broken
 
-    return KeyFollower(gate, read)
+    return KeyFollower(gate, read, SystemClock())
 
 
 def first(follower: KeyFollower, load: Load) -> Load:

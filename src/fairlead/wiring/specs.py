@@ -117,6 +117,12 @@ def plan(spec: Spec, home: Home, access: bool | None = None, insecure: bool = Fa
 def rules(spec: Spec, access: bool | None = None, insecure: bool = False) -> Rules | None:
     """Who may call; None: nobody is asked who they are. Raises UsageError and MissingExtra."""
     asked = specs_identity.required(spec.access) if access is None else access
+    named = [name for name, one in spec.endpoints.items() if one.access.scopes]
+    if named and not asked and access is None:
+        raise UsageError(
+            f"endpoints.{named[0]}.access.scopes says who may call, and access.required, that nobody is asked: say "
+            "access: {required: true}, or give --access or --no-access"
+        )
     if not needed(server(spec), asked, insecure, "access: {required: true}"):
         return None
     scopes = {name: tuple(map(scope, one.access.scopes)) for name, one in spec.endpoints.items()}

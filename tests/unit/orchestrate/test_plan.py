@@ -33,6 +33,7 @@ def test_the_usual_plan_is_fine_and_survives_the_store() -> None:
         ({"alpha": float("nan")}, "alpha"),
         ({"shadow": 101.0}, "shadow"),
         ({"on_timeout": "wait"}, "on_timeout"),
+        ({"sticky": "header:X-Api-Key"}, "sticky header:X-Api-Key is a secret"),
         ({"min_calls": 0}, "min_calls"),
         ({"max_seconds": 5.0}, "max_seconds"),
         ({"gates": ()}, "no gate"),

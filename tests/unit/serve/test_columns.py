@@ -102,6 +102,13 @@ def test_a_key_that_is_none(key: str) -> None:
         Keeping(key=key)
 
 
+def test_a_credential_is_no_key_of_labels() -> None:
+    for name in ("Authorization", "x-api-key", "api-key"):
+        with pytest.raises(UsageError, match="which is a secret"):
+            Keeping(key=f"header:{name}")
+    assert Keeping(key="field:api-key").key == "field:api-key"
+
+
 def test_a_key_that_is_hidden_finds_no_label() -> None:
     for hidden in ({"exclude": frozenset({"id"})}, {"hashed": frozenset({"id"})}):
         with pytest.raises(UsageError, match="field:id, which is kept hidden"):

@@ -112,6 +112,58 @@ endpoints:
     assert made.access == Rules({"c": (Scope("scoring", "predict"), Scope("c", "*"))}, hides=False)
 
 
+ASKED = "access: {required: true}\n"
+PUBLIC = "server: {host: 192.0.2.1}\n"
+ENDPOINT = "endpoints: {c: {model: ./m.onnx}}"
+SCOPED = "endpoints: {c: {model: ./m.onnx, access: {scopes: ['t:predict']}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "access", "insecure", "on"),
+    [
+        (ENDPOINT, None, False, False),
+        (ENDPOINT, True, False, True),
+        (ASKED + ENDPOINT, None, False, True),
+        (ASKED + ENDPOINT, False, False, False),
+        (PUBLIC + ASKED + ENDPOINT, None, False, True),
+        (PUBLIC + ENDPOINT, True, False, True),
+        (PUBLIC + ENDPOINT, None, True, False),
+        (SCOPED, True, False, True),
+        (SCOPED, False, False, False),
+    ],
+)
+def test_whether_callers_are_asked(text: str, access: bool | None, insecure: bool, on: bool) -> None:
+    found = specs.rules(parse(text, "f.yaml").spec, access, insecure)
+    assert (found is not None) is on
+
+
+@pytest.mark.parametrize(
+    ("text", "access", "insecure", "says"),
+    [
+        (PUBLIC + ENDPOINT, None, False, "nobody is asked who they are: give access: {required: true}"),
+        (PUBLIC + ENDPOINT, False, False, "or --insecure where something in front"),
+        (PUBLIC + ASKED + ENDPOINT, False, False, "nobody is asked who they are"),
+        (ASKED + ENDPOINT, None, True, "leave one of them out"),
+        (SCOPED, None, False, "endpoints.c.access.scopes says who may call"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(text: str, access: bool | None, insecure: bool, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        specs.rules(parse(text, "f.yaml").spec, access, insecure)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "says"),
+    [("[churn]", "expected ENDPOINT:ACTION"), ("['c:predict:3']", "names a version; versions stand in the keys")],
+)
+def test_scopes_that_are_none_name_their_line(scopes: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(f"endpoints:\n  c:\n    model: m\n    access: {{scopes: {scopes}}}", "f.yaml")
+    assert str(caught.value).startswith("f.yaml:4: endpoints.c.access.scopes")
+    assert says in str(caught.value)
+
+
 def test_the_loop_gets_what_the_spec_says() -> None:
     rollout = Rollout(
         strategy="blue-green",

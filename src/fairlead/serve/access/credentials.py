@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from fairlead.contracts.access import CREDENTIALS
 from fairlead.contracts.errors import Unauthenticated
 
-AUTHORIZATION: Final = b"authorization"
-NAMES: Final = (AUTHORIZATION, b"x-api-key", b"api-key")
+NAMES: Final = tuple(name.encode() for name in CREDENTIALS)
 """The headers, in lower case; in gRPC the same as metadata."""
+AUTHORIZATION: Final = NAMES[0]
 ANONYMOUS: Final = "anonymous"
 """The actor who is not known."""
 LONGEST: Final = 16 * 1024

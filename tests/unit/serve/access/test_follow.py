@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -48,15 +49,14 @@ async def soon(condition: object) -> None:
 async def test_it_follows_and_keeps_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow, "POLL_SECONDS", 0.001)
     store, gate = Store(), Gate(Rules(), Callers(SystemClock()))
-    follower = KeyFollower(gate, store.read)
+    follower = KeyFollower(gate, store.read, SystemClock())
     store.error = OSError("the disk is gone")
-    follower.prime(asyncio.get_running_loop())
+    await asyncio.get_running_loop().run_in_executor(None, follower.prime, asyncio.get_running_loop())
     assert follower.troubles() == ["keys cannot be read, no key is known yet: the disk is gone"]
     store.error = None
-    await asyncio.get_running_loop().run_in_executor(None, follower.prime, asyncio.get_running_loop())
     await soon(lambda: knows(gate))
     assert follower.troubles() == []
-    follower.start()
+    follower.start()  # it follows since it was primed: once is enough
     store.error = RuntimeError()
     await soon(lambda: follower.troubles() == ["keys cannot be read, those that were known hold: RuntimeError"])
     assert knows(gate)
@@ -69,4 +69,31 @@ async def test_it_follows_and_keeps_what_it_knows(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_it_stops_before_it_began() -> None:
-    await KeyFollower(Gate(Rules(), Callers(SystemClock())), Store().read).stop()
+    await KeyFollower(Gate(Rules(), Callers(SystemClock())), Store().read, SystemClock()).stop()
+
+
+async def test_a_store_that_hangs_is_told_of() -> None:
+    class Later(SystemClock):
+        ahead = 0.0
+
+        def now(self) -> float:  # type: ignore[override]
+            return SystemClock.now() + self.ahead
+
+    clock, hangs = Later(), threading.Event()
+    store = Store()
+
+    def read() -> tuple[Sequence[Key], Sequence[str]]:
+        if clock.ahead:
+            hangs.wait(10)
+        return store.read()
+
+    follower = KeyFollower(Gate(Rules(), Callers(clock)), read, clock)
+    await asyncio.get_running_loop().run_in_executor(None, follower.prime, asyncio.get_running_loop())
+    await asyncio.sleep(0.02)
+    assert follower.troubles() == []
+    clock.ahead = 7.0
+    assert follower.troubles() == [
+        "keys were read 7 s ago, those that were known hold: the state store does not answer"
+    ]
+    hangs.set()
+    await follower.stop()
