@@ -55,7 +55,7 @@ def everywhere(server: Running) -> set[int]:
     return {presented(port, protocols, name) for port, protocols in places for name in ("localhost", None)}
 
 
-def until(condition: Callable[[], bool], seconds: float = 8.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends
