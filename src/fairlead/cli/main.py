@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
+    "audit": ("fairlead.cli.audit:app", "Who did what to which endpoint, and the proof of it: tail, verify, export."),
     "doctor": ("fairlead.cli.doctor:doctor", "Check a model or a running endpoint before users do."),
 }
 """Command name to where it lives and what the list of commands says about it."""

@@ -75,6 +75,9 @@ class _Explained(Waited):
             now = pipeline.clock.now
             async with turns.one(deadline - now()):
                 reply, found = await explain(live, explainer, asked.inputs, asked.parameters, deadline, now)
+            told = self._front.coarse.get(live.endpoint)
+            if told is not None and told.applies(self.caller, live.endpoint, live.version):
+                reply, found = told.reply(reply), told.document(found)
             document = {"predictions": tables.predictions(reply, live.signature), "explanations": found}
             live.meter.step(STEP, "ok", now() - self.arrived)
             self.put(Answer(200, json_headers(), json.encode(document)), self.told(reply, ""))

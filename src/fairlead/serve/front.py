@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import FairleadError, ModelFailed
@@ -16,6 +16,7 @@ from fairlead.contracts.sink import Sink
 from fairlead.contracts.types import Reply
 from fairlead.kit.ids import request_id as fresh_id
 from fairlead.serve.call import STANDARD, Call
+from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.edges.edge import Answer, Edge
 from fairlead.serve.endpoint import Live
 from fairlead.serve.pipeline import Pipeline, lane_of, log_failure, timeout_ms
@@ -26,11 +27,15 @@ log = logging.getLogger("fairlead.serve")
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """What every exchange needs. ``max_body``: bytes, after decompression too."""
+    """What every exchange needs. ``max_body``: bytes, after decompression too.
+
+    ``coarse``: endpoints that tell less than they know, by name.
+    """
 
     pipeline: Pipeline
     sink: Sink
     max_body: int
+    coarse: dict[str, Coarsening] = field(default_factory=dict)
 
 
 class Exchange(ABC):
@@ -148,6 +153,9 @@ class Exchange(ABC):
             if outcome is not None:
                 self._refused(outcome)
             return
+        coarse = self._front.coarse
+        if coarse and live.endpoint in coarse:
+            outcome = self._coarse(live, outcome)
         try:
             self._asked.prediction = identity
             answer = self.edge.write(outcome, self._asked, live.signature)
@@ -157,6 +165,11 @@ class Exchange(ABC):
             self.put(answer, self.told(outcome, identity))
             if self._split is not None:
                 self._split.after(call, self._front.pipeline.clock.now() - call.arrived, self._size)
+
+    def _coarse(self, live: Live, reply: Reply) -> Reply:
+        """What this caller gets of an answer; what was recorded is whole."""
+        told = self._front.coarse[live.endpoint]
+        return told.reply(reply) if told.applies(self.caller, live.endpoint, live.version) else reply
 
     def cancel(self) -> None:
         """The caller hung up."""

@@ -24,6 +24,7 @@ from fairlead.package.triton import repository
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
+from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.follow import Follower
@@ -41,7 +42,7 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_n
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
-from fairlead.wiring import environments, explaining, graphs, placing, watching
+from fairlead.wiring import auditing, environments, explaining, graphs, placing, watching
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
@@ -55,7 +56,7 @@ class Target:
     """A model to serve: ``uri`` as the user gave it, ``name`` when they chose one. A graph has no URI.
 
     ``settings``: this endpoint's own; None takes those that all endpoints of the server share.
-    ``upstream``: the other servers that ``uri`` stands for.
+    ``upstream``: the other servers that ``uri`` stands for.  ``coarse``: it tells callers less than it knows.
     """
 
     uri: str
@@ -66,6 +67,7 @@ class Target:
     upstream: Upstream | None = None
     graph: Graph | None = None
     explain: explaining.Explained = explaining.Explained()
+    coarse: Coarsening | None = None
 
     @property
     def model(self) -> str:
@@ -112,6 +114,7 @@ class Plan:
     endpoints: EndpointSettings
     record: bool = False
     kept: Mapping[str, watching.Kept] = field(default_factory=dict)
+    audit: auditing.Auditing = auditing.Auditing()
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -164,6 +167,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     front, targets = application.front, named(plan.targets)
     catalog = front.pipeline.catalog
     catalog.told = front.sink.ready
+    front.coarse.update({one.name: one.coarse for one in targets if one.coarse})
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
@@ -177,6 +181,8 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency]
+    if plan.audit.on(access=False):
+        companions.append(auditing.journal(plan.home, plan.audit, name, [one.name for one in targets], front.sink))
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, SystemClock())]

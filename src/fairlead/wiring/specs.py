@@ -15,6 +15,7 @@ from fairlead.kit import config, plugins
 from fairlead.kit.config import Home, Located
 from fairlead.kit.spec import graph as spec_graph
 from fairlead.kit.spec import read as files
+from fairlead.kit.spec.access import Coarsen
 from fairlead.kit.spec.loop import Monitor
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.serving import Replicas
@@ -22,10 +23,12 @@ from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.monitor.findings import DAY_MS, Contract
 from fairlead.monitor.seasons import Season
 from fairlead.package.sources import Kind, parse
+from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.columns import Keeping
 from fairlead.serve.graph import shape
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.wiring import graphs, serving, specs_upstream, stores, watching
+from fairlead.wiring.auditing import Auditing
 from fairlead.wiring.explaining import Explained
 from fairlead.wiring.watching import Kept
 
@@ -100,6 +103,7 @@ def plan(spec: Spec, home: Home) -> serving.Plan:
         EndpointSettings(),
         records(spec),
         {name: kept(endpoint) for name, endpoint in spec.endpoints.items()},
+        Auditing(spec.audit.enabled, spec.audit.days, spec.audit.payloads, spec.audit.key),
     )
 
 
@@ -188,6 +192,12 @@ def champions(home: Home) -> dict[str, Any]:
 
 def target(name: str, endpoint: Endpoint) -> serving.Target:
     """What an endpoint of a spec serves, and how."""
+    asked = endpoint.access.coarsen
+    coarse = Coarsening(asked.round, asked.top) if asked != Coarsen() else None
+    return replace(_target(name, endpoint), coarse=coarse)
+
+
+def _target(name: str, endpoint: Endpoint) -> serving.Target:
     asked = endpoint.explain
     explain = Explained(asked.background, asked.samples, asked.output, asked.column)
     if (upstream := specs_upstream.upstream(name, endpoint)) is not None:

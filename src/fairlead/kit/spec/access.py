@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from fairlead.kit.spec.part import Part
 
 
@@ -12,5 +14,17 @@ class Access(Part):
     """Callers must show who they are."""
 
 
+class Coarsen(Part):
+    """What callers without the scope `NAME:detail` get of an answer; what is recorded stays whole."""
+
+    round: int | None = Field(default=None, ge=0, le=12, examples=[2])
+    """Decimals that numbers keep; null: all."""
+    top: int = Field(default=0, ge=0, le=1_000_000)
+    """Of a row of probabilities the so many largest are kept, the others are 0; 0: all are kept."""
+
+
 class EndpointAccess(Part):
     """Who may call an endpoint, and how much."""
+
+    coarsen: Coarsen = Coarsen()
+    """What callers without the scope `NAME:detail` get of an answer."""

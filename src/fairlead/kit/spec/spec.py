@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from fairlead.kit.spec.access import Access, EndpointAccess
+from fairlead.kit.spec.audit import Audit
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
@@ -96,6 +97,8 @@ class Spec(Part):
     """Keep what is asked and answered, and follow rollouts; null: when the libraries for it are installed."""
     access: Access = Access()
     """Who may call at all."""
+    audit: Audit = Audit()
+    """What is written down of who did what."""
     server: Server = Server()
     """The one port of all endpoints, and the processes behind it."""
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
