@@ -54,7 +54,10 @@ class Settings:
 
 
 class Journal:
-    """An ``Auditor``, and a companion of the server. ``heads``: None where none are kept. ``begin``: its first entry."""
+    """An ``Auditor``, and a companion of the server.
+
+    ``heads``: None where none are kept.  ``begin``, ``end``: its first and its last entry.
+    """
 
     def __init__(
         self,

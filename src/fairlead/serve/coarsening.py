@@ -1,4 +1,4 @@
-"""What callers get of an answer where an endpoint tells less than it knows: rounded numbers, only the likeliest classes.
+"""What callers get where an endpoint tells less than it knows: rounded numbers, only the likeliest classes.
 
 It makes a model dearer to copy, and its training rows harder to find out. What is recorded stays whole.
 """

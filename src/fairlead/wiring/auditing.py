@@ -28,7 +28,7 @@ RECORDER = "audit"
 
 @dataclass(frozen=True, slots=True)
 class Auditing:
-    """How a server is audited. ``enabled``: None where it is as ``access`` is.  ``key``: ``env:NAME``, ``file:PATH``."""
+    """How a server is audited. ``enabled``: None: as access is.  ``key``: ``env:NAME`` or ``file:PATH``."""
 
     enabled: bool | None = None
     days: float = 365.0
