@@ -103,7 +103,14 @@ def running(
 
     state = MemoryState()
     application = Application(Front(pipeline, sink, max_body))
-    application.feedback = lambda body: state.label(parse_json(body, now_ms=clock.wall_ms()))
+
+    def feedback(body: bytes, check: Callable[[str], None]) -> Accepted:
+        labels = parse_json(body, now_ms=clock.wall_ms())
+        for one in labels:
+            check(one.endpoint)
+        return state.label(labels)
+
+    application.feedback = feedback
     ready = threading.Event()
     made_protocol = protocol if short_way else long_way
     loaders = [loader(name, model) for name, model in models.items()]

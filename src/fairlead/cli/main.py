@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stream": ("fairlead.cli.stream:stream", "Answer the messages of NATS, Redis, RabbitMQ or Kafka with a model."),
     "init": ("fairlead.cli.init:init", "Print a spec file for what is registered here, with comments."),
     "up": ("fairlead.cli.up:up", "Serve every endpoint of a spec file, and what belongs to it."),
+    "keys": ("fairlead.cli.keys:app", "Keys of callers: create, list, revoke, rotate."),
     "status": ("fairlead.cli.status:status", "Say what runs here: endpoints, versions, rollouts, alerts."),
     "predict": ("fairlead.cli.predict:predict", "Send rows of a CSV or JSON file to a running endpoint."),
     "batch": ("fairlead.cli.batch:batch", "Score a table, of any size: CSV, JSON Lines or Parquet in and out."),

@@ -31,6 +31,13 @@ TrustOption = Annotated[
 RecordOption = Annotated[
     bool, typer.Option("--record/--no-record", help="Keep what was asked and answered, and follow rollouts.")
 ]
+AccessOption = Annotated[
+    bool | None,
+    typer.Option("--access/--no-access", help="Whether callers must show a key (`fairlead keys`).", show_default=False),
+]
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure", help="Let other machines call without a key: something in front checks them.")
+]
 LogLevelOption = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
 

@@ -9,13 +9,24 @@ from typing import Annotated
 import typer
 
 from fairlead.cli import running
-from fairlead.cli.output import HomeOption, LogLevelOption, RecordOption, RuntimeOption, TrackingOption, TrustOption
+from fairlead.cli.output import (
+    AccessOption,
+    HomeOption,
+    InsecureOption,
+    LogLevelOption,
+    RecordOption,
+    RuntimeOption,
+    TrackingOption,
+    TrustOption,
+)
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.scaling import Scaling
 from fairlead.kit import log, plugins
 from fairlead.kit.config import home as read_home
+from fairlead.serve.access.rules import Rules
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.wiring import serving
+from fairlead.wiring.access import needed
 
 GrpcPort = Annotated[
     int | None, typer.Option(help="Port of gRPC, 8081 by custom; 0 takes a free one. Without it: no gRPC.")
@@ -95,6 +106,8 @@ def serve(
     idle_ttl: IdleTtl = 600.0,
     memory_mb: MemoryMb = 0.0,
     model_control: ModelControl = None,
+    access: AccessOption = None,
+    insecure: InsecureOption = False,
     log_level: LogLevelOption = "info",
     as_json: AsJson = False,
     worker_of: Annotated[str, typer.Option(hidden=True)] = "",
@@ -117,6 +130,7 @@ def serve(
             threads=threads, providers=tuple(provider or ()), replicas=_replicas(replicas, target_concurrency, idle_ttl)
         ),
         record,
+        access=Rules() if needed(settings, bool(access), insecure) else None,
     )  # fmt: skip
     announce = functools.partial(running.announce, settings, as_json)
     if worker_of:

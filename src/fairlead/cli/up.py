@@ -16,7 +16,7 @@ import typer
 
 from fairlead.cli import running
 from fairlead.cli.companions import Command, Companions, fairlead
-from fairlead.cli.output import DONE, HomeOption, LogLevelOption, TrackingOption, emit
+from fairlead.cli.output import DONE, AccessOption, HomeOption, InsecureOption, LogLevelOption, TrackingOption, emit
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit import log
 from fairlead.kit.clock import SystemClock
@@ -36,6 +36,8 @@ def up(
     check: Annotated[
         bool, typer.Option("--check", help="Check the spec and stop; exit code 0 when it can be served.")
     ] = False,
+    access: AccessOption = None,
+    insecure: InsecureOption = False,
     log_level: LogLevelOption = "info",
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
@@ -50,7 +52,7 @@ def up(
         file = specs.read(spec)
         if file.spec.project:
             log.configure(None, level, None, project=file.spec.project, **always)
-        return file, specs.plan(file.spec, specs.home(file.spec, home, tracking))
+        return file, specs.plan(file.spec, specs.home(file.spec, home, tracking), access, insecure)
 
     if worker_of:
         running.work(lambda: planned(worker=worker_of.partition(":")[0])[1], level, worker_of)
@@ -65,7 +67,7 @@ def up(
         emit({"spec": str(spec), "endpoints": names}, f"{spec} can be served: {', '.join(names)}", as_json)
         return
     if specs.loops(file):
-        _check_apart(spec)
+        _check_apart(spec, access, insecure)
     if not plan.record:
         why = "the spec says so" if file.spec.record is False else "pip install 'fairlead[events,registry]'"
         logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
@@ -82,9 +84,11 @@ def _controller(spec: Path, home: Path | None, tracking: str | None) -> Command:
     return fairlead(*words)
 
 
-def _check_apart(spec: Path) -> None:
+def _check_apart(spec: Path, access: bool | None, insecure: bool) -> None:
     """Check what needs heavy libraries in a process that ends: the server keeps its size. Raises its error."""
-    words = fairlead("up", str(spec), "--check", "--json").words
+    flags = [] if access is None else ["--access" if access else "--no-access"]
+    flags += ["--insecure"] if insecure else []
+    words = fairlead("up", str(spec), *flags, "--check", "--json").words
     ended = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
     if ended.returncode == DONE:
         return

@@ -19,6 +19,7 @@ _KNOWN = (
     "FAIRLEAD_STATE",
     "FAIRLEAD_EVENTS",
     "FAIRLEAD_DATA",
+    "FAIRLEAD_API_KEY",
     "FAIRLEAD_REQUIRE_SERVICES",
 )
 
@@ -87,6 +88,11 @@ def home(
         user=environ.get("USER") or environ.get("LOGNAME") or _login_name(),
         events=events if "://" in events else str(Path(events).expanduser().absolute()),
     )
+
+
+def api_key(environ: Mapping[str, str] | None = None) -> str:
+    """The key that clients of this machine show a server: ``FAIRLEAD_API_KEY``; empty for none."""
+    return (variables() if environ is None else environ).get("FAIRLEAD_API_KEY", "")
 
 
 def variables() -> Mapping[str, str]:

@@ -11,15 +11,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from fairlead import __version__
-from fairlead.contracts.errors import FairleadError, NotFound
+from fairlead.contracts.errors import FairleadError, Unauthenticated, Unavailable
 from fairlead.contracts.sink import Sink
 from fairlead.kit.config import nearest
+from fairlead.serve.access.sight import Sight
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.docs import page
 from fairlead.serve.edges import metadata
 from fairlead.serve.edges.status import status_of
 from fairlead.serve.endpoint import Live
 from fairlead.serve.examples import Described
+from fairlead.serve.guarding import sight_of
 from fairlead.serve.openapi import openapi
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -61,14 +63,14 @@ class Pages:
     async def alive(self, _: Request) -> Response:
         return _json(metadata.live())
 
-    async def ready(self, _: Request) -> Response:
+    async def ready(self, request: Request) -> Response:
         """200 when every endpoint is live and the server is not draining, else 503 that says which are loading."""
         flag = self._catalog.ready and not self._draining()
-        document = metadata.ready(flag)
-        if troubles := self._troubles():
+        document, told = metadata.ready(flag), sight_of(request).troubled
+        if told and (troubles := self._troubles()):
             document |= {"troubles": troubles}
         if not flag:
-            document |= {"draining": self._draining(), "loading": self._catalog.loading}
+            document |= {"draining": self._draining()} | ({"loading": self._catalog.loading} if told else {})
         return _json(document, 200 if flag else 503)
 
     async def metrics(self, _: Request) -> Response:
@@ -76,10 +78,12 @@ class Pages:
         return Response(text, headers={"content-type": content_type})
 
     async def docs(self, request: Request) -> Response:
-        return Response(page(self._described(), str(request.base_url).rstrip("/")), media_type="text/html")
+        return Response(
+            page(self._described(sight_of(request)), str(request.base_url).rstrip("/")), media_type="text/html"
+        )
 
-    async def openapi(self, _: Request) -> Response:
-        return _json(openapi(self._described()))
+    async def openapi(self, request: Request) -> Response:
+        return _json(openapi(self._described(sight_of(request))))
 
     async def server(self, _: Request) -> Response:
         return _json(metadata.server(__version__))
@@ -89,54 +93,60 @@ class Pages:
 
     async def model(self, request: Request) -> Response:
         live = self._resolve(request)
-        versions = self._catalog.versions(live.endpoint)
+        versions = sight_of(request).versions(self._catalog, live.endpoint)
         return _json(metadata.model(live.endpoint, versions, live.model.traits.platform, live.signature))
 
     async def model_ready(self, request: Request) -> Response:
         try:
             live = self._resolve(request)
         except FairleadError as error:
-            if isinstance(error, NotFound):
+            if not isinstance(error, Unavailable):
                 raise
             return _json(metadata.model_ready(request.path_params["endpoint"], False), 503)
         ready = not self._draining()
         return _json(metadata.model_ready(live.endpoint, ready), 200 if ready else 503)
 
-    async def v1_models(self, _: Request) -> Response:
-        return _json(metadata.v1_models([live.endpoint for live in self._catalog.endpoints()], self._started))
+    async def v1_models(self, request: Request) -> Response:
+        names = sight_of(request).names(live.endpoint for live in self._catalog.endpoints())
+        return _json(metadata.v1_models(names, self._started))
 
     async def v1_model(self, request: Request) -> Response:
         return _json(metadata.v1_model(self._resolve(request).endpoint, True, self._started))
 
-    async def index(self, _: Request) -> Response:
+    async def index(self, request: Request) -> Response:
         """Triton's repository index: every live version, what still loads, and what was unloaded."""
-        known = [{"name": v.endpoint, "version": v.version, "state": "READY"} for v in self._catalog.all()]
-        loading = ({"name": name, "state": "LOADING"} for name in self._catalog.loading)
-        gone = ({"name": name, "state": "UNAVAILABLE", "reason": "unloaded"} for name in self._catalog.unloaded)
+        sight, catalog = sight_of(request), self._catalog
+        live = (one for one in catalog.all() if sight.sees(one.endpoint, one.version))
+        known = [{"name": one.endpoint, "version": one.version, "state": "READY"} for one in live]
+        loading = ({"name": name, "state": "LOADING"} for name in sight.names(catalog.loading))
+        unloaded = sight.names(catalog.unloaded)
+        gone = ({"name": name, "state": "UNAVAILABLE", "reason": "unloaded"} for name in unloaded)
         return _json([*known, *loading, *gone])
 
     def _resolve(self, request: Request) -> Live:
-        return self._catalog.resolve(request.path_params["endpoint"], request.path_params.get("version"))
+        asked = request.path_params
+        return sight_of(request).resolve(self._catalog, asked["endpoint"], asked.get("version"))
 
-    def _described(self) -> list[Described]:
+    def _described(self, sight: Sight) -> list[Described]:
         return [
             Described(
                 name=live.endpoint,
                 version=live.version,
-                versions=tuple(self._catalog.versions(live.endpoint)),
+                versions=tuple(sight.versions(self._catalog, live.endpoint)),
                 platform=live.model.traits.platform,
                 signature=live.signature,
                 example=live.example,
                 explained=self._explained(live),
             )
-            for live in self._catalog.endpoints()
+            for live in sight.seen(self._catalog)
         ]
 
 
 def refuse(_: Request, error: Exception) -> Response:
     """A FairleadError of a route that belongs to no inference protocol."""
     assert isinstance(error, FairleadError)  # noqa: S101 - registered for nothing else
-    return _json({"error": str(error), "code": error.code}, status_of(error.code))
+    headers = {"www-authenticate": "Bearer"} if error.code == Unauthenticated.code else None
+    return _json({"error": str(error), "code": error.code}, status_of(error.code), headers)
 
 
 def unknown_route(routes: list[str]) -> Callable[[Request, Exception], Response]:

@@ -9,14 +9,15 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from fairlead.contracts.errors import FairleadError
-from fairlead.contracts.events import Accepted
+from fairlead.serve.access.needs import UNKNOWN_ROUTE
 from fairlead.serve.admin import Exposition, Pages, measured, refuse, unknown_route, wrong_method
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.explaining import ROUTE as EXPLAIN
 from fairlead.serve.explaining import explaining
 from fairlead.serve.front import Front
-from fairlead.serve.http import inference, labels, loading
+from fairlead.serve.guarding import Handler, guarded, guarded_error
+from fairlead.serve.http import Labels, inference, labels, loading
 from fairlead.serve.repository import Control, Locked
 from fairlead.serve.routes import INFERENCE
 
@@ -24,8 +25,8 @@ from fairlead.serve.routes import INFERENCE
 @dataclass(slots=True)
 class Application:
     """What the routes need. ``draining`` is set by whoever owns the server's life, ``exposition`` by who knows of more
-    processes than this one. ``troubles``: what does not work beside serving.  ``feedback``: keeps labels; None where
-    there is nothing to keep them in.  ``control``: loads and unloads.
+    processes than this one. ``troubles``: what does not work beside serving.  ``feedback``: keeps labels, whose
+    endpoints it has checked; None where there is nothing to keep them in.  ``control``: loads and unloads.
     ``explainers``: of a version, by endpoint and version.
     """
 
@@ -33,7 +34,7 @@ class Application:
     exposition: Exposition | None = None
     draining: Callable[[], bool] = field(default=lambda: False)
     troubles: Callable[[], list[str]] = field(default=list)
-    feedback: Callable[[bytes], Accepted] | None = None
+    feedback: Labels | None = None
     control: Control = field(default_factory=Locked)
     explainers: Mapping[tuple[str, str], Explainer] = field(default_factory=dict)
 
@@ -63,35 +64,40 @@ def build(application: Application) -> Starlette:
         front.pipeline.catalog, application.is_draining, exposition, application.in_trouble, application.explained
     )
     control, get, post = application.control, ["GET"], ["POST"]
+
+    def one(path: str, handler: Handler, methods: list[str]) -> Route:
+        return Route(path, guarded(front, handler, path), methods=methods)
+
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
-    routes = [Route(one.pattern, inference(front, one.edge, one.pattern), methods=post) for one in INFERENCE]
+    routes = [Route(each.pattern, inference(front, each.edge, each.pattern), methods=post) for each in INFERENCE]
     routes += [
         Route(EXPLAIN, explaining(front, application.explainer), methods=post),
-        Route("/", pages.home, methods=get),
-        Route("/healthz", pages.alive, methods=get),
-        Route("/readyz", pages.ready, methods=get),
-        Route("/metrics", pages.metrics, methods=get),
-        Route("/docs", pages.docs, methods=get),
-        Route("/openapi.json", pages.openapi, methods=get),
-        Route("/v2", pages.server, methods=get),
-        Route("/v2/health/live", pages.alive, methods=get),
-        Route("/v2/health/ready", pages.ready, methods=get),
-        Route("/v2/repository/index", pages.index, methods=post),
-        Route("/v2/repository/models/{endpoint}/load", loading(control.load, front.max_body), methods=post),
-        Route("/v2/repository/models/{endpoint}/unload", loading(control.unload, front.max_body), methods=post),
-        Route("/v2/models/{endpoint}", pages.model, methods=get),
-        Route("/v2/models/{endpoint}/ready", pages.model_ready, methods=get),
-        Route("/v2/models/{endpoint}/versions/{version}", pages.model, methods=get),
-        Route("/v2/models/{endpoint}/versions/{version}/ready", pages.model_ready, methods=get),
-        Route("/v1/models", pages.v1_models, methods=get),
-        Route("/v1/models/{endpoint}", pages.v1_model, methods=get),
-        Route("/v1/feedback", labels(application.feedback, front.max_body), methods=post),
-        Route("/ping", pages.ready, methods=get),
-        Route("/health", pages.ready, methods=get),
-        Route("/version", pages.version, methods=get),
+        one("/", pages.home, get),
+        one("/healthz", pages.alive, get),
+        one("/readyz", pages.ready, get),
+        one("/metrics", pages.metrics, get),
+        one("/docs", pages.docs, get),
+        one("/openapi.json", pages.openapi, get),
+        one("/v2", pages.server, get),
+        one("/v2/health/live", pages.alive, get),
+        one("/v2/health/ready", pages.ready, get),
+        one("/v2/repository/index", pages.index, post),
+        one("/v2/repository/models/{endpoint}/load", loading(control.load, front.max_body), post),
+        one("/v2/repository/models/{endpoint}/unload", loading(control.unload, front.max_body), post),
+        one("/v2/models/{endpoint}", pages.model, get),
+        one("/v2/models/{endpoint}/ready", pages.model_ready, get),
+        one("/v2/models/{endpoint}/versions/{version}", pages.model, get),
+        one("/v2/models/{endpoint}/versions/{version}/ready", pages.model_ready, get),
+        one("/v1/models", pages.v1_models, get),
+        one("/v1/models/{endpoint}", pages.v1_model, get),
+        one("/v1/feedback", labels(application.feedback, front.max_body), post),
+        one("/ping", pages.ready, get),
+        one("/health", pages.ready, get),
+        one("/version", pages.version, get),
     ]
     paths = [route.path for route in routes]
-    return Starlette(
-        routes=routes,
-        exception_handlers={404: unknown_route(paths), 405: wrong_method, FairleadError: refuse},
-    )
+    no_route = guarded_error(front, unknown_route(paths), refuse, UNKNOWN_ROUTE)
+    no_method = guarded_error(front, wrong_method, refuse, UNKNOWN_ROUTE)
+    made = Starlette(routes=routes, exception_handlers={404: no_route, 405: no_method, FairleadError: refuse})
+    made.router.redirect_slashes = front.gate is None  # a redirect would tell strangers which paths there are
+    return made

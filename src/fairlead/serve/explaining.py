@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from fairlead.contracts.errors import Cancelled, FairleadError
 from fairlead.kit.codec import json
+from fairlead.serve.access.credentials import mapping
 from fairlead.serve.edges import tables
 from fairlead.serve.edges.edge import Answer, json_headers
 from fairlead.serve.edges.v1 import V1
@@ -33,7 +34,7 @@ def explaining(front: Front, explainers: Explainers) -> Handler:
     edge, turns = V1(), Turns()
 
     async def handle(request: Request) -> Response:
-        exchange = _Explained(front, edge, dict(request.headers.raw))
+        exchange = _Explained(front, edge, mapping(request.headers.raw))
         try:
             exchange.resolve(request.path_params["endpoint"], None)
             body = await read_body(request, front.max_body)

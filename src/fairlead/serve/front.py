@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fairlead.contracts.access import Caller
-from fairlead.contracts.errors import FairleadError, ModelFailed
+from fairlead.contracts.audit import Auditor
+from fairlead.contracts.errors import FairleadError, ModelFailed, Unauthenticated
 from fairlead.contracts.sink import Sink
 from fairlead.contracts.types import Reply
 from fairlead.kit.ids import request_id as fresh_id
+from fairlead.serve.access.credentials import Certificate
+from fairlead.serve.access.gate import Gate
 from fairlead.serve.call import STANDARD, Call
 from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.edges.edge import Answer, Edge
@@ -29,12 +32,15 @@ log = logging.getLogger("fairlead.serve")
 class Front:
     """What every exchange needs. ``max_body``: bytes, after decompression too.
 
+    ``gate``: knows who may call; None: nobody is asked.  ``audit``: what is done is written down there.
     ``coarse``: endpoints that tell less than they know, by name.
     """
 
     pipeline: Pipeline
     sink: Sink
     max_body: int
+    gate: Gate | None = None
+    audit: Auditor | None = None
     coarse: dict[str, Coarsening] = field(default_factory=dict)
 
 
@@ -43,6 +49,9 @@ class Exchange(ABC):
 
     ``route`` is the pattern, for the metrics; ``headers`` have lower-case names.
     """
+
+    tells = True
+    """Whether a refusal of the gate is the answer of this exchange."""
 
     __slots__ = (
         "_asked",
@@ -88,17 +97,28 @@ class Exchange(ABC):
     def later(self, seconds: int) -> bytes:
         """The header field that says when to come again."""
 
+    def certificate(self) -> Certificate | None:
+        """What the caller's connection showed; None for nothing."""
+        return None
+
+    def challenge(self) -> bytes:
+        """The header field that says how to show who one is; empty where the protocol has none."""
+        return b""
+
     @property
     def request_id(self) -> str:
         """The caller's own id where it can be echoed, else a fresh one."""
         if not self._request_id:
-            self._request_id = _request_id(self.headers.get(b"x-request-id"))
+            self._request_id = request_id(self.headers.get(b"x-request-id"))
         return self._request_id
 
     def resolve(self, endpoint: str | None, version: str | None) -> None:
-        """Find the version that answers. Raises NotFound or Unavailable."""
-        catalog = self._front.pipeline.catalog
-        self.live = catalog.sole() if endpoint is None else catalog.resolve(endpoint, version)
+        """Find who calls and the version that answers. Raises Unauthenticated, Forbidden, NotFound or Unavailable."""
+        catalog, gate = self._front.pipeline.catalog, self._front.gate
+        if gate is not None:
+            self.caller, self.live = gate.enter(self, catalog, endpoint, version)
+        else:
+            self.live = catalog.sole() if endpoint is None else catalog.resolve(endpoint, version)
         self._named = version is not None
 
     def submit(self, body: bytes) -> None:
@@ -119,6 +139,8 @@ class Exchange(ABC):
             self._split = splits[live.endpoint]
             live, self._unit = self._split.choose(self.headers, asked.inputs)
             self.live = live
+            if self.caller is not None and not self._holds(live):
+                return
         arrived = self.arrived
         self._call = call = live.call(
             asked.inputs, asked.parameters, self._done, arrived=arrived, deadline=deadline, lane=lane
@@ -138,7 +160,20 @@ class Exchange(ABC):
         assert live is not None  # noqa: S101 - resolve comes first
         if live.closed and not self._named:
             self.live = live = self._front.pipeline.catalog.resolve(live.endpoint)
+            if self.caller is not None and self._front.gate is not None:
+                self._front.gate.hold(self, self.caller, live)
         return live
+
+    def _holds(self, live: Live) -> bool:
+        """Whether the caller may have the version that a split chose; else they are told."""
+        gate, caller = self._front.gate, self.caller
+        if gate is not None and caller is not None:
+            try:
+                gate.hold(self, caller, live)
+            except FairleadError as error:
+                self.refuse(error)
+                return False
+        return True
 
     def _done(self, call: Call) -> None:
         """The call has its outcome: measure it, write it, hand it out."""
@@ -191,6 +226,8 @@ class Exchange(ABC):
     def _refused(self, error: FairleadError) -> None:
         after = error.retry_after
         more = b"" if after is None else self.later(max(1, round(after)))
+        if error.code == Unauthenticated.code:
+            more += self.challenge()
         self.put(self.edge.refuse(error, self.request_id), more)
 
 
@@ -212,6 +249,9 @@ class HttpExchange(Exchange):
     def later(self, seconds: int) -> bytes:
         return b"retry-after: %d\r\n" % seconds
 
+    def challenge(self) -> bytes:
+        return b"www-authenticate: Bearer\r\n"
+
     def put(self, answer: Answer, more: bytes) -> None:
         """Answer with the headers that every answer has."""
         status, headers, body = answer
@@ -223,7 +263,7 @@ class HttpExchange(Exchange):
         self.respond(status, head, body)
 
 
-def _request_id(given: bytes | None) -> str:
+def request_id(given: bytes | None) -> str:
     """The caller's own id where it can be echoed in a header and a log, else a fresh one."""
     if given and len(given) <= 128 and given.isascii():
         text = given.decode()

@@ -12,11 +12,14 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from fairlead.contracts.access import Action
 from fairlead.contracts.errors import BodyTooLarge, FairleadError, InvalidParameter, MalformedBody, Unavailable
 from fairlead.contracts.events import Accepted
 from fairlead.kit.codec import json
+from fairlead.serve.access.credentials import mapping
 from fairlead.serve.edges.edge import Edge
 from fairlead.serve.front import Front, HttpExchange
+from fairlead.serve.guarding import sight_of
 from fairlead.serve.repository import refuse_parameters
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -28,7 +31,7 @@ def inference(front: Front, edge: Edge, route: str) -> Handler:
     """The handler of an inference route."""
 
     async def handle(request: Request) -> Response:
-        exchange = Waited(front, edge, route, dict(request.headers.raw))
+        exchange = Waited(front, edge, route, mapping(request.headers.raw))
         try:
             exchange.resolve(request.path_params.get("endpoint"), request.path_params.get("version"))
             body = await read_body(request, front.max_body)
@@ -43,14 +46,26 @@ def inference(front: Front, edge: Edge, route: str) -> Handler:
     return handle
 
 
-def labels(keep: Callable[[bytes], Accepted] | None, limit: int) -> Handler:
+Labels = Callable[[bytes, Callable[[str], None]], Accepted]
+"""Keeps the labels of a body. The second argument raises for an endpoint whose labels the caller may not give."""
+
+
+def labels(keep: Labels | None, limit: int) -> Handler:
     """The handler of ``POST /v1/feedback``: it answers once the labels are durable."""
 
     async def handle(request: Request) -> Response:
         if keep is None:
             raise Unavailable("labels are not kept here: install 'fairlead[registry]', and serve with --record")
-        body = await read_body(request, limit)
-        kept = await asyncio.get_running_loop().run_in_executor(None, keep, body)
+        body, sight = await read_body(request, limit), sight_of(request)
+        loop = asyncio.get_running_loop()
+
+        def check(endpoint: str) -> None:  # in the thread that keeps them
+            error = sight.refusal(Action.FEEDBACK, endpoint)
+            if error is not None:
+                loop.call_soon_threadsafe(sight.refused, error, Action.FEEDBACK, endpoint)
+                raise error
+
+        kept = await loop.run_in_executor(None, keep, body, check)
         return Response(json.encode(kept), media_type="application/json")
 
     return handle

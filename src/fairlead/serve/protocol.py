@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fairlead.contracts.errors import FairleadError
+from fairlead.serve.access.credentials import single
 from fairlead.serve.connection import Connection
 from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.reading import PIECE
@@ -57,6 +58,8 @@ class Fast(HttpExchange):
 
     uvicorn reads ``disconnected``, ``keep_alive``, ``message_event`` and ``response_complete`` of it.
     """
+
+    tells = False  # what is refused here goes the long way, which tells it
 
     __slots__ = ("_link", "body", "disconnected", "keep_alive", "response_complete")
 
@@ -228,6 +231,8 @@ class InferenceProtocol(Connection):
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1":
             return None
         headers = dict(self.headers)
+        if self.front.gate is not None and len(headers) != len(self.headers) and not single(self.headers):
+            return None
         if not _LONG_WAY.isdisjoint(headers):
             # The parser has seen every connection header, the mapping only the last.
             only_keep_alive = headers.get(b"connection", b"").lower() == b"keep-alive" and parser.should_keep_alive()

@@ -69,6 +69,11 @@ class ServerSettings:
             raise UsageError("a TLS key without a certificate: give --tls-cert too")
 
     @property
+    def public(self) -> bool:
+        """Whether other machines reach it."""
+        return self.host not in LOOPBACK and not self.host.startswith("127.")
+
+    @property
     def controlled(self) -> bool:
         """Whether callers may load and unload models."""
         return self.host in LOOPBACK if self.model_control is None else self.model_control

@@ -12,7 +12,7 @@ from fairlead.audit.chain import opened
 from fairlead.audit.entry import Noted, Seal
 from fairlead.audit.heads import Heads, StoredHeads
 from fairlead.audit.journal import Journal, Settings
-from fairlead.contracts.audit import Audited
+from fairlead.contracts.audit import Audited, Auditor
 from fairlead.contracts.errors import FairleadError, UsageError
 from fairlead.contracts.sink import Sink
 from fairlead.kit import config, plugins
@@ -82,6 +82,11 @@ def journal(home: Home, how: Auditing, worker: str, endpoints: Sequence[str], si
         note("serve.start"),
         note("serve.stop"),
     )
+
+
+def companions(auditor: Auditor | None) -> list[Journal]:
+    """What of it lives beside a server; stopped last, so that it hears of everything."""
+    return [auditor] if isinstance(auditor, Journal) else []
 
 
 def actor(home: Home) -> str:

@@ -21,6 +21,7 @@ from fairlead.package.bundle import Bundle, Opener
 from fairlead.package.environment import Environment
 from fairlead.package.sources import parse, split_name
 from fairlead.package.triton import repository
+from fairlead.serve.access.rules import Rules
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
@@ -42,7 +43,7 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_n
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
-from fairlead.wiring import auditing, environments, explaining, graphs, placing, watching
+from fairlead.wiring import access, auditing, environments, explaining, graphs, placing, watching
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
@@ -106,7 +107,10 @@ def targets(texts: Sequence[str], *, trust_pickle: bool = False, runtime: str = 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a server is built from. ``kept``: what is recorded of an endpoint, by name; ``record``: whether at all."""
+    """What a server is built from. ``kept``: what is recorded of an endpoint, by name; ``record``: whether at all.
+
+    ``access``: who may call; None: nobody is asked who they are.
+    """
 
     home: Home
     targets: Sequence[Target]
@@ -114,6 +118,7 @@ class Plan:
     endpoints: EndpointSettings
     record: bool = False
     kept: Mapping[str, watching.Kept] = field(default_factory=dict)
+    access: Rules | None = None
     audit: auditing.Auditing = auditing.Auditing()
 
     def __post_init__(self) -> None:
@@ -138,7 +143,7 @@ class Plan:
 def server(plan: Plan, on_ready: Callable[[int, list[Live]], None] = lambda _port, _live: None) -> Server:
     """A server for these models. Building it opens nothing: binding and loading happen when it runs."""
     catalog, measurements = Catalog(), sink()
-    front = Front(Pipeline(catalog, SystemClock()), measurements, plan.settings.max_body)
+    front = _front(plan, catalog, measurements)
     return _server(
         plan,
         Application(front),
@@ -151,7 +156,7 @@ def worker(plan: Plan, link: socket.socket, name: str) -> Server:
     """The same, whose connections come from a supervisor over ``link``. ``name``: the worker's place."""
     catalog, measurements = Catalog(), sink()
     door = Worker(link, name, catalog, measurements)
-    front = Front(Pipeline(catalog, SystemClock()), measurements, plan.settings.max_body)
+    front = _front(plan, catalog, measurements, name)
     return _server(
         plan,
         Application(front, door.exposition),
@@ -160,6 +165,15 @@ def worker(plan: Plan, link: socket.socket, name: str) -> Server:
         protocol=lambda *given: door.counted(protocol(front, *given)),
         door=door,
     )
+
+
+def _front(plan: Plan, catalog: Catalog, measurements: Sink, name: str = "0") -> Front:
+    audit = None
+    if plan.audit.on(access=plan.access is not None):
+        endpoints = [one.name for one in named(plan.targets)]
+        audit = auditing.journal(plan.home, plan.audit, name, endpoints, measurements)
+    pipeline, gate = Pipeline(catalog, SystemClock()), access.gate(plan.access, audit)
+    return Front(pipeline, measurements, plan.settings.max_body, gate, audit)
 
 
 def _server(plan: Plan, application: Application, name: str = "0", **parts: Any) -> Server:
@@ -180,16 +194,17 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
-    companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency]
-    if plan.audit.on(access=False):
-        companions.append(auditing.journal(plan.home, plan.audit, name, [one.name for one in targets], front.sink))
+    companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
+    if front.gate is not None:
+        companions.append(keys := access.follower(plan.home, front.gate))
+        loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, SystemClock())]
         repository.records(recording.retire, follower.close_split)
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
     door: Worker | None = parts.get("door")
-    if plan.settings.controlled:
+    if plan.settings.controlled or (front.gate is not None and plan.settings.model_control is None):
         application.control = repository if door is None else door
         if door is not None:
             door.control = repository

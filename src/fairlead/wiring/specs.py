@@ -13,6 +13,7 @@ from fairlead.contracts.graph import Graph
 from fairlead.contracts.scaling import Scaling
 from fairlead.kit import config, plugins
 from fairlead.kit.config import Home, Located
+from fairlead.kit.scopes import scope
 from fairlead.kit.spec import graph as spec_graph
 from fairlead.kit.spec import read as files
 from fairlead.kit.spec.access import Coarsen
@@ -24,11 +25,13 @@ from fairlead.monitor.findings import DAY_MS, Contract
 from fairlead.monitor.seasons import Season
 from fairlead.package.sources import Kind, parse
 from fairlead.serve.coarsening import Coarsening
+from fairlead.serve.access.rules import Rules
 from fairlead.serve.columns import Keeping
 from fairlead.serve.graph import shape
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.wiring import graphs, serving, specs_upstream, stores, watching
 from fairlead.wiring.auditing import Auditing
+from fairlead.wiring.access import needed
 from fairlead.wiring.explaining import Explained
 from fairlead.wiring.watching import Kept
 
@@ -94,8 +97,11 @@ def home(spec: Spec, root: Path | None = None, tracking: str | None = None) -> H
     return config.home(root, tracking, located=Located(spec.tracking, spec.state, spec.events))
 
 
-def plan(spec: Spec, home: Home) -> serving.Plan:
-    """What the server of this spec is built from. Raises MissingExtra when it must record and cannot."""
+def plan(spec: Spec, home: Home, access: bool | None = None, insecure: bool = False) -> serving.Plan:
+    """What the server of this spec is built from. ``access``, ``insecure``: the flags.
+
+    Raises MissingExtra when it must record and cannot, UsageError for an address that is open to everybody.
+    """
     return serving.Plan(
         home,
         [target(name, endpoint) for name, endpoint in spec.endpoints.items()],
@@ -103,8 +109,18 @@ def plan(spec: Spec, home: Home) -> serving.Plan:
         EndpointSettings(),
         records(spec),
         {name: kept(endpoint) for name, endpoint in spec.endpoints.items()},
+        rules(spec, access, insecure),
         Auditing(spec.audit.enabled, spec.audit.days, spec.audit.payloads, spec.audit.key),
     )
+
+
+def rules(spec: Spec, access: bool | None = None, insecure: bool = False) -> Rules | None:
+    """Who may call; None: nobody is asked who they are. Raises UsageError and MissingExtra."""
+    asked = spec.access.required if access is None else access
+    if not needed(server(spec), asked, insecure, "access: {required: true}"):
+        return None
+    scopes = {name: tuple(map(scope, one.access.scopes)) for name, one in spec.endpoints.items()}
+    return Rules(scopes, spec.access.unseen == 404)
 
 
 def server(spec: Spec) -> ServerSettings:

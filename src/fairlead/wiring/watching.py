@@ -145,10 +145,13 @@ def following(home: Home, watched: Watched, endpoint: str, worker: str, load: Lo
     return Following(endpoint, read, load, tell)
 
 
-def feedback(home: Home) -> Callable[[bytes], Accepted]:
-    """Keeps the labels of a request's body. Durable when it returns."""
+def feedback(home: Home) -> Callable[[bytes, Callable[[str], None]], Accepted]:
+    """Keeps the labels of a request's body whose endpoints the second argument lets pass. Durable when it returns."""
 
-    def keep(body: bytes) -> Accepted:
-        return state(home).label(feedbacks.parse_json(body, now_ms=SystemClock.wall_ms()))
+    def keep(body: bytes, check: Callable[[str], None]) -> Accepted:
+        labels = feedbacks.parse_json(body, now_ms=SystemClock.wall_ms())
+        for endpoint in dict.fromkeys(one.endpoint for one in labels):
+            check(endpoint)
+        return state(home).label(labels)
 
     return keep

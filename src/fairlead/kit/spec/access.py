@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
 
+from pydantic import Field, field_validator
+
+from fairlead.contracts.errors import UsageError
+from fairlead.kit.scopes import scope
 from fairlead.kit.spec.part import Part
 
 
@@ -11,7 +15,9 @@ class Access(Part):
     """Who may call at all."""
 
     required: bool = False
-    """Callers must show who they are."""
+    """Callers must show who they are: with a key (`fairlead keys`), but for health."""
+    unseen: Literal[404, 403] = 404
+    """What an endpoint answers to callers who may not see it: as if it were not there, or that they may not."""
 
 
 class Coarsen(Part):
@@ -26,5 +32,19 @@ class Coarsen(Part):
 class EndpointAccess(Part):
     """Who may call an endpoint, and how much."""
 
+    scopes: tuple[str, ...] = Field(default=(), max_length=64, examples=[["scoring:predict"]])
+    """Scopes of which a caller needs one to do what they name, `NAME:ACTION`; empty: the endpoint's own."""
     coarsen: Coarsen = Coarsen()
     """What callers without the scope `NAME:detail` get of an answer."""
+
+    @field_validator("scopes")
+    @classmethod
+    def _are_scopes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                found = scope(text)
+            except UsageError as error:
+                raise ValueError(str(error)) from None
+            if found.version:
+                raise ValueError(f"scope {text!r} names a version; versions stand in the keys of callers")
+        return value

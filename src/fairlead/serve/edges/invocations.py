@@ -26,6 +26,9 @@ _SHAPES: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _FIELDS: Final = (*_SHAPES, "params")
 _SPLIT: Final = ("columns", "index", "data")
 _ERROR_CODES: Final = {
+    "unauthenticated": "UNAUTHENTICATED",
+    "forbidden": "PERMISSION_DENIED",
+    "rate_limited": "REQUEST_LIMIT_EXCEEDED",
     "not_found": "RESOURCE_DOES_NOT_EXIST",
     "body_too_large": "RESOURCE_LIMIT_EXCEEDED",
     "queue_full": "REQUEST_LIMIT_EXCEEDED",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,11 +12,15 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from fairlead import __version__
-from fairlead.contracts.errors import FairleadError, MalformedBody, NotFound, Unavailable
+from fairlead.contracts.access import Action
+from fairlead.contracts.errors import FairleadError, Forbidden, MalformedBody, NotFound, Unavailable
 from fairlead.kit.codec.protos import HEALTH, OIP, POOL, REFLECTION, REFLECTION_ALPHA, SERVICES, message
+from fairlead.serve.access.gate import Visit
+from fairlead.serve.access.needs import UNKNOWN_ROUTE
+from fairlead.serve.access.sight import EVERYTHING, Sight
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.edges import metadata
-from fairlead.serve.front import Front
+from fairlead.serve.front import Front, request_id
 from fairlead.serve.grpc import status
 from fairlead.serve.grpc.calls import INFER, STREAM_INFER, Infer, StreamInfer, timed
 from fairlead.serve.grpc.stream import Rpc, Stream
@@ -25,6 +30,8 @@ log = logging.getLogger("fairlead.serve")
 
 Headers = Mapping[bytes, bytes]
 Begin = Callable[[Stream, Headers], Rpc]
+Answering = Callable[[Sight, Any, Any], None]
+"""Fills the response to a request, as far as the caller may see."""
 
 WATCH_SECONDS: Final = 1.0
 _SERVING, _NOT_SERVING, _UNKNOWN = 1, 2, 3
@@ -39,8 +46,8 @@ class Service:
         self._catalog: Catalog = front.pipeline.catalog
         self._watches: set[_Watch] = set()
         self._routes: dict[bytes, Begin] = {
-            INFER.encode(): lambda stream, headers: Infer(front, stream, timed(headers)),
-            STREAM_INFER.encode(): lambda stream, headers: StreamInfer(front, stream, timed(headers)),
+            INFER.encode(): lambda stream, headers: Infer(front, stream, self._known(headers)),
+            STREAM_INFER.encode(): lambda stream, headers: StreamInfer(front, stream, self._known(headers)),
         }
         for name, answer in {
             "ServerLive": self._server_live,
@@ -69,9 +76,7 @@ class Service:
         path = headers.get(b":path", b"")
         begin = self._routes.get(path)
         if begin is None:
-            known = ", ".join(sorted({route.decode().split("/")[1] for route in self._routes}))
-            told = path[:200].decode("latin-1")
-            stream.finish(status.UNIMPLEMENTED, f"there is no method {told}; services: {known}")
+            self._unknown(stream, headers, path)
             return None
         try:
             return begin(stream, headers)
@@ -79,80 +84,112 @@ class Service:
             stream.finish(status.status_of(error.code), error.message)
             return None
 
-    def _one(self, package: str, name: str, takes: str, gives: str, answer: Callable[[Any, Any], None]) -> None:
+    def _unknown(self, stream: Stream, headers: Headers, path: bytes) -> None:
+        """There is no such method, which only callers are told who are known."""
+        try:
+            self._sight({**headers, b":path": UNKNOWN_ROUTE.encode()})
+        except FairleadError as error:
+            stream.finish(status.status_of(error.code), error.message)
+            return
+        known = ", ".join(sorted({route.decode().split("/")[1] for route in self._routes}))
+        told = path[:200].decode("latin-1")
+        stream.finish(status.UNIMPLEMENTED, f"there is no method {told}; services: {known}")
+
+    def _known(self, headers: Headers) -> Headers:
+        """The headers of a call whose caller is known, before its message is read. Raises Unauthenticated and
+        MalformedBody.
+        """
+        if self._front.gate is not None:
+            self._front.gate.caller(self._visit(headers))
+        return timed(headers)
+
+    def _sight(self, headers: Headers, tells: bool = True) -> Sight:
+        """Who calls this method, and what they may see. Raises Unauthenticated or Forbidden."""
+        gate = self._front.gate
+        return EVERYTHING if gate is None else gate.visit(self._visit(headers, tells))
+
+    def _visit(self, headers: Headers, tells: bool = True) -> Visit:
+        path, now = headers[b":path"].decode("latin-1"), self._front.pipeline.clock.now()
+        return Visit(headers, path, now, request_id(headers.get(b"x-request-id")), tells=tells)
+
+    def _one(self, package: str, name: str, takes: str, gives: str, answer: Answering) -> None:
         request, response = message(f"{package}.{takes}"), message(f"{package}.{gives}")
 
-        def begin(stream: Stream, _: Headers) -> Rpc:
-            return _Unary(stream, request, response, answer)
+        def begin(stream: Stream, headers: Headers) -> Rpc:
+            return _Unary(stream, request, response, functools.partial(answer, self._sight(headers)))
 
         self._routes[f"/{SERVICES[package]}/{name}".encode()] = begin
 
     # The Open Inference Protocol.
 
-    def _server_live(self, _: Any, response: Any) -> None:
+    def _server_live(self, _sight: Sight, _: Any, response: Any) -> None:
         response.live = True
 
-    def _server_ready(self, _: Any, response: Any) -> None:
+    def _server_ready(self, _sight: Sight, _: Any, response: Any) -> None:
         response.ready = self._catalog.ready and not self._draining()
 
-    def _model_ready(self, request: Any, response: Any) -> None:
+    def _model_ready(self, sight: Sight, request: Any, response: Any) -> None:
         try:
-            self._catalog.resolve(request.name, request.version or None)
+            sight.resolve(self._catalog, request.name, request.version or None)
         except Unavailable:
             response.ready = False
         else:
             response.ready = not self._draining()
 
-    def _server_metadata(self, _: Any, response: Any) -> None:
+    def _server_metadata(self, _sight: Sight, _: Any, response: Any) -> None:
         told = metadata.server(__version__)
         response.name, response.version = told["name"], told["version"]
         response.extensions.extend(told["extensions"])
 
-    def _model_metadata(self, request: Any, response: Any) -> None:
-        live = self._catalog.resolve(request.name, request.version or None)
+    def _model_metadata(self, sight: Sight, request: Any, response: Any) -> None:
+        live = sight.resolve(self._catalog, request.name, request.version or None)
         response.name, response.platform = live.endpoint, live.model.traits.platform
-        response.versions.extend(self._catalog.versions(live.endpoint))
+        response.versions.extend(sight.versions(self._catalog, live.endpoint))
         for specs, tensors in ((live.signature.inputs, response.inputs), (live.signature.outputs, response.outputs)):
             for spec in specs:
                 tensors.add(name=spec.name, datatype=spec.datatype.value, shape=spec.shape)
 
-    def _index(self, request: Any, response: Any) -> None:
+    def _index(self, sight: Sight, request: Any, response: Any) -> None:
         for live in self._catalog.all():
-            response.models.add(name=live.endpoint, version=live.version, state="READY")
+            if sight.sees(live.endpoint, live.version):
+                response.models.add(name=live.endpoint, version=live.version, state="READY")
         if not request.ready:
-            for name in self._catalog.loading:
+            for name in sight.names(self._catalog.loading):
                 response.models.add(name=name, state="LOADING")
-            for name in self._catalog.unloaded:
+            for name in sight.names(self._catalog.unloaded):
                 response.models.add(name=name, state="UNAVAILABLE", reason="unloaded")
 
     def _order(self, name: str, do: Callable[[str], Awaitable[None]]) -> None:
         request, response = message(f"{OIP}.{name}Request"), message(f"{OIP}.{name}Response")
 
-        def begin(stream: Stream, _: Headers) -> Rpc:
-            return Ordered(stream, request, response, do)
+        def begin(stream: Stream, headers: Headers) -> Rpc:
+            return Ordered(stream, request, response, do, self._sight(headers))
 
         self._routes[f"/{SERVICES[OIP]}/{name}".encode()] = begin
 
     # Health.
 
-    def _health(self, service: str) -> int:
+    def _health(self, sight: Sight, service: str) -> int:
         if service and service not in SERVICES.values():
             try:
-                self._catalog.resolve(service)
-            except NotFound:
+                sight.resolve(self._catalog, service)
+            except (NotFound, Forbidden):
                 return _UNKNOWN
             except Unavailable:
                 return _NOT_SERVING
         return _SERVING if self._catalog.ready and not self._draining() else _NOT_SERVING
 
-    def _check(self, request: Any, response: Any) -> None:
-        found = self._health(request.service)
+    def _check(self, sight: Sight, request: Any, response: Any) -> None:
+        found = self._health(sight, request.service)
         if found == _UNKNOWN:
             raise NotFound(f"there is no service or endpoint {request.service!r}")
         response.status = found
 
-    def _watch(self, stream: Stream, _: Headers) -> Rpc:
-        return _Watch(stream, self._health, self._watches)
+    def _watch(self, stream: Stream, headers: Headers) -> Rpc:
+        def look(service: str) -> int:
+            return self._health(self._sight(headers, tells=False), service)
+
+        return _Watch(stream, look, self._watches)
 
     def drain(self) -> None:
         """Tell those who watch, and let them go."""
@@ -167,7 +204,8 @@ class Service:
             message(f"{package}.ServerReflectionResponse"),
         )
 
-        def begin(stream: Stream, _: Headers) -> Rpc:
+        def begin(stream: Stream, headers: Headers) -> Rpc:
+            self._sight(headers)
             return _Reflection(stream, request, response)
 
         self._routes[f"/{SERVICES[package]}/ServerReflectionInfo".encode()] = begin
@@ -178,13 +216,22 @@ class Ordered(Rpc):
 
     patient = True
 
-    def __init__(self, stream: Stream, request: Any, response: Any, do: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        request: Any,
+        response: Any,
+        do: Callable[[str], Awaitable[None]],
+        sight: Sight = EVERYTHING,
+    ) -> None:
         self._stream, self._request, self._response, self._do = stream, request, response, do
+        self._sight = sight
         self._task: asyncio.Task[None] | None = None
 
     def message(self, data: bytes) -> None:
         try:
             asked = _read(self._request, data)
+            self._sight.require(Action.ADMIN, asked.model_name)
             refuse_parameters(asked.parameters)
         except FairleadError as error:
             self._stream.finish(status.status_of(error.code), error.message)
@@ -269,7 +316,13 @@ class _Watch(Rpc):
         self._stream.finish(status.OK)
 
     def _tell(self) -> None:
-        self._say(self._health(self._service or ""))
+        try:
+            found = self._health(self._service or "")
+        except FairleadError as error:  # its caller is not known, or is no more
+            self.cancelled()
+            self._stream.finish(status.status_of(error.code), error.message)
+            return
+        self._say(found)
         self._next = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._tell)
 
     def _say(self, found: int) -> None:

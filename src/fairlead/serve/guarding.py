@@ -1,0 +1,60 @@
+"""The gate before every route of HTTP that is no call: who comes, and what they may see, before the handler runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fairlead.serve.access.credentials import mapping
+from fairlead.serve.access.gate import Visit
+from fairlead.serve.access.sight import EVERYTHING, Sight
+from fairlead.serve.front import Front, request_id
+
+Handler = Callable[[Request], Awaitable[Response]]
+ErrorHandler = Callable[[Request, Exception], Response]
+
+_SIGHT: Final = "sight"
+
+
+def guarded(front: Front, handler: Handler, route: str) -> Handler:
+    """The handler of a route, for callers who may come; they find their sight by ``sight_of``."""
+    gate = front.gate
+    if gate is None:
+        return handler
+
+    async def handle(request: Request) -> Response:
+        endpoint, version = request.path_params.get("endpoint"), request.path_params.get("version")
+        setattr(request.state, _SIGHT, gate.visit(_visit(front, request, route), endpoint, version))
+        return await handler(request)
+
+    return handle
+
+
+def guarded_error(front: Front, handler: ErrorHandler, refuse: ErrorHandler, route: str) -> ErrorHandler:
+    """What answers a path that no route takes: those who are known, alone, are told so."""
+    gate = front.gate
+    if gate is None:
+        return handler
+
+    def handle(request: Request, error: Exception) -> Response:
+        try:
+            gate.visit(_visit(front, request, route))
+        except Exception as refusal:  # noqa: BLE001 - the handler knows the errors that are ours
+            return refuse(request, refusal)
+        return handler(request, error)
+
+    return handle
+
+
+def sight_of(request: Request) -> Sight:
+    """What the caller of this request may see; everything where nobody is asked who they are."""
+    found: Sight = getattr(request.state, _SIGHT, EVERYTHING)
+    return found
+
+
+def _visit(front: Front, request: Request, route: str) -> Visit:
+    headers = mapping(request.headers.raw)
+    return Visit(headers, route, front.pipeline.clock.now(), request_id(headers.get(b"x-request-id")))
