@@ -7,7 +7,7 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from fairlead.serve.endpoint import Live, Placement
 from fairlead.serve.executor import Elsewhere
 from fairlead.serve.graph.executor import Function, GraphExecutor
 from fairlead.serve.graph.plan import Plan, plan
+from fairlead.serve.line import Stage
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.settings import EndpointSettings
 
@@ -102,6 +103,7 @@ def live(
     measurements: Sink,
     pipeline: Pipeline,
     loop: asyncio.AbstractEventLoop,
+    first: Sequence[Stage] = (),
 ) -> Live:
     """A graph that can answer; its steps' endpoints are live. Raises UsageError, BrokenModel naming step and edge."""
     catalog, meter = pipeline.catalog, measurements.endpoint(name, VERSION)
@@ -122,6 +124,7 @@ def live(
         loop=loop,
         deadline=settings.deadline_ms / 1000,
         example=_example(planned, catalog),
+        stages=first,
     )
 
 

@@ -21,7 +21,7 @@ from fairlead.contracts.plans import Happening
 from fairlead.contracts.state import Lease, StateStore
 from fairlead.kit import ids
 from fairlead.kit.clock import Clock
-from fairlead.monitor import timeline
+from fairlead.monitor import timeline, webhook
 from fairlead.monitor.findings import DAY_MS
 from fairlead.orchestrate import commands
 from fairlead.orchestrate.controller import LEASE, AliasMover, Controller
@@ -30,7 +30,8 @@ from fairlead.orchestrate.rollout import Phase, Rollout
 from fairlead.retrain import requests, triggers
 from fairlead.retrain.journal import Journal
 from fairlead.retrain.triggers import Known, Triggers
-from fairlead.wiring import baselines
+from fairlead.wiring import abuse, baselines, watching
+from fairlead.wiring.callers import Watched
 from fairlead.wiring.monitors import Monitor, Monitored
 from fairlead.wiring.observing import EDGES, observed
 from fairlead.wiring.runs import Runs
@@ -56,6 +57,7 @@ class Course:
     """What the loop does with one endpoint. ``model``: the registered model.  ``rollout``: fields of a rollout's plan.
 
     ``pipeline``: the training pipeline, None where nothing is retrained.  ``triggers``: what may ask for it.
+    ``abuse``: how its callers are watched, None where they are not.
     """
 
     endpoint: str
@@ -65,6 +67,7 @@ class Course:
     rollout: Mapping[str, Any] = field(default_factory=dict)
     pipeline: Path | None = None
     triggers: Triggers = field(default_factory=Triggers)
+    abuse: Watched | None = None
 
 
 class Loop:
@@ -153,8 +156,20 @@ class Loop:
             ):
                 baselines.watch_against(self._state, course.endpoint, course.model, version)
             self._monitors[course.endpoint].look(version, now, self._fence)
+            self._callers(course, version, now)
         if course.pipeline is not None:
             self._retraining(course, version, now)
+
+    def _callers(self, course: Course, version: str, now: int) -> None:
+        """Whether some ask as those do who copy a model."""
+        if course.abuse is None:
+            return
+        against = baselines.watched_version(self._state, course.endpoint) or version
+        reference = watching.reference(self._state, course.model, against)
+        told = abuse.look(self._state, course.endpoint, reference, course.abuse, now, self._fence)
+        if told and course.monitored.webhook:
+            with contextlib.suppress(Unavailable):  # the timeline and the log have it
+                post(course.monitored.webhook, webhook.body(told))
 
     def _fence(self) -> Lease:
         """The lease, extended: what was read since may have taken long. Raises LeaseLost."""

@@ -30,6 +30,7 @@ from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
+from fairlead.serve.line import Stage
 from fairlead.serve.pace import Pace
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.process import Command
@@ -43,7 +44,7 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_n
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Worker
-from fairlead.wiring import access, auditing, environments, explaining, graphs, placing, watching
+from fairlead.wiring import access, auditing, callers, environments, explaining, graphs, looking, placing, watching
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.placing import Placed
 from fairlead.wiring.residing import House, shared
@@ -120,6 +121,7 @@ class Plan:
     kept: Mapping[str, watching.Kept] = field(default_factory=dict)
     access: Rules | None = None
     audit: auditing.Auditing = auditing.Auditing()
+    callers: Mapping[str, callers.Watched] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -185,7 +187,8 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
-    loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline)
+    before, beside = looking.before(plan.home, plan.audit, plan.callers, front, watched, name)
+    loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline, before)
     application.explainers = loading.explainers
     following = [
         found
@@ -195,6 +198,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
+    companions += beside
     if front.gate is not None:
         companions.append(keys := access.follower(plan.home, front.gate))
         loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))
@@ -243,6 +247,8 @@ class Loading:
     """Of the worker, among those of its server."""
     pipeline: Pipeline | None = None
     """That the steps of graphs go through."""
+    before: Callable[[str], Sequence[Stage]] = lambda _: ()
+    """Stages of an endpoint that see a call before all others."""
     explainers: dict[tuple[str, str], Explainer] = field(default_factory=dict)
     """Of what was loaded, by endpoint and version."""
 
@@ -256,17 +262,18 @@ class Loading:
 
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
         settings, example = self.plan.placed(one.settings or self.plan.endpoints, self.place), None
+        first = self.before(one.name)
         if one.upstream is not None:
-            live = live_upstream(one.name, one.upstream, settings, self.sink, SystemClock(), loop)
+            live = live_upstream(one.name, one.upstream, settings, self.sink, SystemClock(), loop, first)
         elif one.graph is not None and self.pipeline is not None:
-            live = graphs.live(one.name, one.graph, settings, self.sink, self.pipeline, loop)
+            live = graphs.live(one.name, one.graph, settings, self.sink, self.pipeline, loop, first)
         else:
             bundle = opener(self.plan.home).open(uri, trust_pickle=one.trust_pickle, runtime=one.runtime)
             own, example = None, bundle.example
             if settings.isolated:
                 own = environments.own(bundle, self.plan.home, SystemClock())
                 bundle = replace(bundle, notes=())  # they compare with versions that do not run it
-            live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own)
+            live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own, first)
         try:
             made = explaining.explainer(one.name, one.explain, live.signature, example)
         except BaseException:
@@ -319,11 +326,15 @@ def live_version(
     loop: asyncio.AbstractEventLoop,
     residency: Residency | None = None,
     environment: Environment | None = None,
+    first: Sequence[Stage] = (),
 ) -> Live:
-    """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep."""
+    """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep.
+
+    ``first``: stages that stand before all others.
+    """
     meter = measurements.endpoint(endpoint, bundle.version)
     placed = placing.placed(House(endpoint, settings, meter, clock, loop, residency, environment), bundle)
-    live = _live(endpoint, bundle.version, placed, settings, meter, clock, loop, bundle.notes)
+    live = _live(endpoint, bundle.version, placed, settings, meter, clock, loop, bundle.notes, first)
     loop.call_soon_threadsafe(placed.asleep.begin, live)
     return live
 
@@ -335,11 +346,12 @@ def live_upstream(
     measurements: Sink,
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
+    first: Sequence[Stage] = (),
 ) -> Live:
     """The same for a model on other servers."""
     meter = measurements.endpoint(endpoint, upstream.version)
     placed = elsewhere.placed(endpoint, upstream, settings, meter, clock, loop)
-    return _live(endpoint, upstream.version, placed, settings, meter, clock, loop)
+    return _live(endpoint, upstream.version, placed, settings, meter, clock, loop, first=first)
 
 
 def _live(
@@ -351,6 +363,7 @@ def _live(
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
     notes: tuple[str, ...] = (),
+    first: Sequence[Stage] = (),
 ) -> Live:
     plan, problem = placed.plan, placed.curve.problem
     return Live(
@@ -367,6 +380,6 @@ def _live(
         deadline=settings.deadline_ms / 1000,
         example=placed.row,
         notes=(*notes, problem) if problem else notes,
-        stages=placed.asleep.stages,
+        stages=(*first, *placed.asleep.stages),
         pace=Pace(placed.curve.rows, placed.curve.seconds) if placed.curve.rows else None,
     )

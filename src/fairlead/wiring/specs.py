@@ -24,14 +24,15 @@ from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.monitor.findings import DAY_MS, Contract
 from fairlead.monitor.seasons import Season
 from fairlead.package.sources import Kind, parse
-from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.access.rules import Rules
+from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.columns import Keeping
 from fairlead.serve.graph import shape
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.wiring import graphs, serving, specs_upstream, stores, watching
-from fairlead.wiring.auditing import Auditing
 from fairlead.wiring.access import needed
+from fairlead.wiring.auditing import Auditing
+from fairlead.wiring.callers import Watched
 from fairlead.wiring.explaining import Explained
 from fairlead.wiring.watching import Kept
 
@@ -111,7 +112,29 @@ def plan(spec: Spec, home: Home, access: bool | None = None, insecure: bool = Fa
         {name: kept(endpoint) for name, endpoint in spec.endpoints.items()},
         rules(spec, access, insecure),
         Auditing(spec.audit.enabled, spec.audit.days, spec.audit.payloads, spec.audit.key),
+        watched(spec, access),
     )
+
+
+def watched(spec: Spec, access: bool | None = None) -> dict[str, Watched]:
+    """Endpoints whose callers are watched, by name. Raises UsageError where that was asked for and cannot be."""
+    possible = (spec.access.required if access is None else access) and records(spec) and watching.has_state()
+    found: dict[str, Watched] = {}
+    for name, endpoint in spec.endpoints.items():
+        asked = endpoint.abuse
+        if not possible and (asked.watch or asked.respond == "delay"):
+            raise UsageError(
+                f"endpoints.{name}.abuse watches callers, which the server must know: say access: {{required: true}}, "
+                "and leave record on"
+            )
+        if possible and asked.watch is not False:
+            found[name] = abuse(endpoint)
+    return found
+
+
+def abuse(endpoint: Endpoint) -> Watched:
+    asked = endpoint.abuse
+    return Watched(asked.delay if asked.respond == "delay" else 0.0, round(asked.release * 1000))
 
 
 def rules(spec: Spec, access: bool | None = None, insecure: bool = False) -> Rules | None:

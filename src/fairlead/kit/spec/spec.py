@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
+from fairlead.kit.spec.abuse import Abuse
 from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
 from fairlead.kit.spec.explain import Explain
@@ -60,6 +61,8 @@ class Endpoint(Part):
     """How `:explain` answers."""
     access: EndpointAccess = EndpointAccess()
     """Who may call it, and how much."""
+    abuse: Abuse = Abuse()
+    """Whether callers ask as those do who copy a model."""
     resilience: Resilience = Resilience()
     """What happens when it is slow, full or down."""
     record: Record = Record()
