@@ -31,6 +31,10 @@ CHUNK: Final = 32
 MOST_COLUMNS: Final = 64
 """Columns of a row that are looked at."""
 
+_PRIME: Final = np.uint64(4_294_967_291)
+_MISSING: Final = -1.2345e300
+"""What stands for a missing number: one is equal to another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -79,7 +83,7 @@ class Ranks:
         same = _numbers(values)
         column = self._columns.get(name)
         if column is None or not column.edges or values.dtype.kind not in "fiub":
-            return np.where(np.isnan(same), -1.0, same % 1e6) * 10.0, same  # near only where equal
+            return (same.view(np.uint64) % _PRIME).astype(np.float64), same  # near only where equal
         edges, shares = self._grid(name, column)
         wide = values.astype(np.float64)
         return np.interp(wide, edges, shares, left=0.0, right=1.0), same
@@ -118,7 +122,7 @@ class Profile:
         if not rows or any(len(values) != rows for values in columns.values()):
             return
         ranked = [self._ranks.of(name, values) for name, values in columns.items()]
-        ranks, same = (np.stack([one[place] for one in ranked], axis=1).astype(np.float32) for place in (0, 1))
+        ranks, same = (np.stack([one[place] for one in ranked], axis=1) for place in (0, 1))
         scored, close = _boundary(outputs, rows)
         reference = self._ranks.reference
         self.asked += Asked(
@@ -161,7 +165,8 @@ def _first(columns: Iterator[tuple[str, Array]]) -> Iterator[tuple[str, Array]]:
 def _numbers(values: Array) -> Array:
     """A number for each value, the same for equal ones."""
     if values.dtype.kind in "fiub":
-        return values.astype(np.float64)
+        wide = values.astype(np.float64)
+        return np.where(np.isnan(wide), _MISSING, wide)
     return np.array([float(zlib.crc32(repr(one).encode("utf-8", "replace"))) for one in values.tolist()])
 
 

@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fairlead.contracts.errors import Conflict
+from fairlead.contracts.errors import Conflict, Unavailable
 from fairlead.contracts.state import Lease, StateStore
+from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import from_body, to_body
 from fairlead.monitor import abuse, alerts, timeline, webhook
 from fairlead.monitor.abuse import Judged, Known
 from fairlead.monitor.alerts import Alert, Rule, Standing
 from fairlead.monitor.binning import Reference
 from fairlead.monitor.callers import Asked
+from fairlead.wiring import baselines, watching
 from fairlead.wiring.callers import ASKED, SLOW, Told, Watched, Window
 
 _log = logging.getLogger("fairlead.monitor")
@@ -36,6 +38,26 @@ class Memory:
     standings: dict[str, Standing] = field(default_factory=dict)
     latest: dict[str, Judged] = field(default_factory=dict)
     at_ms: int = 0
+
+
+def watch(
+    store: StateStore,
+    endpoint: str,
+    model: str,
+    version: str,
+    how: Watched,
+    url: str,
+    post: Callable[[str, Mapping[str, Any]], None],
+    fence: Callable[[], Lease | None],
+) -> None:
+    """One look at an endpoint's callers; alerts are posted to ``url`` too. ``version``: the champion."""
+    against = baselines.watched_version(store, endpoint) or version
+    told = look(store, endpoint, watching.reference(store, model, against), how, SystemClock.wall_ms(), fence)
+    if told and url:
+        try:
+            post(url, webhook.body(told))
+        except Unavailable as error:
+            _log.warning("alerts not posted", extra={"fields": {"alerts": len(told), "error": str(error)}})
 
 
 def look(

@@ -21,7 +21,7 @@ from fairlead.contracts.plans import Happening
 from fairlead.contracts.state import Lease, StateStore
 from fairlead.kit import ids
 from fairlead.kit.clock import Clock
-from fairlead.monitor import timeline, webhook
+from fairlead.monitor import timeline
 from fairlead.monitor.findings import DAY_MS
 from fairlead.orchestrate import commands
 from fairlead.orchestrate.controller import LEASE, AliasMover, Controller
@@ -30,7 +30,7 @@ from fairlead.orchestrate.rollout import Phase, Rollout
 from fairlead.retrain import requests, triggers
 from fairlead.retrain.journal import Journal
 from fairlead.retrain.triggers import Known, Triggers
-from fairlead.wiring import abuse, baselines, watching
+from fairlead.wiring import abuse, baselines
 from fairlead.wiring.callers import Watched
 from fairlead.wiring.monitors import Monitor, Monitored
 from fairlead.wiring.observing import EDGES, observed
@@ -156,20 +156,11 @@ class Loop:
             ):
                 baselines.watch_against(self._state, course.endpoint, course.model, version)
             self._monitors[course.endpoint].look(version, now, self._fence)
-            self._callers(course, version, now)
+            if course.abuse is not None:
+                url = course.monitored.webhook
+                abuse.watch(self._state, course.endpoint, course.model, version, course.abuse, url, post, self._fence)
         if course.pipeline is not None:
             self._retraining(course, version, now)
-
-    def _callers(self, course: Course, version: str, now: int) -> None:
-        """Whether some ask as those do who copy a model."""
-        if course.abuse is None:
-            return
-        against = baselines.watched_version(self._state, course.endpoint) or version
-        reference = watching.reference(self._state, course.model, against)
-        told = abuse.look(self._state, course.endpoint, reference, course.abuse, now, self._fence)
-        if told and course.monitored.webhook:
-            with contextlib.suppress(Unavailable):  # the timeline and the log have it
-                post(course.monitored.webhook, webhook.body(told))
 
     def _fence(self) -> Lease:
         """The lease, extended: what was read since may have taken long. Raises LeaseLost."""
