@@ -27,18 +27,23 @@ from fairlead.contracts import errors
 from fairlead.contracts.errors import (
     DeadlineExceeded,
     FairleadError,
+    Forbidden,
     InvalidTensor,
     MalformedBody,
     NotFound,
+    Unauthenticated,
     Unavailable,
     UsageError,
 )
 from fairlead.contracts.types import Parameters, Tensors
 from fairlead.kit.codec import json, v2
 from fairlead.kit.codec.frames import to_tensors
+from fairlead.kit.config import api_key
 
 Array = np.ndarray[Any, Any]
 _SECONDS: Final = 30.0
+_SHOWS: Final = frozenset({"authorization", "x-api-key", "api-key"})
+"""Headers that show who calls."""
 _LONGEST: Final = 86_400.0
 
 
@@ -96,7 +101,7 @@ class _Ask:
 class _Core:
     """What both clients share: requests out of data, predictions and errors out of responses. No I/O."""
 
-    def __init__(self, url: str, timeout: float | None, headers: Mapping[str, str] | None) -> None:
+    def __init__(self, url: str, timeout: float | None, headers: Mapping[str, str] | None, key: str | None) -> None:
         if not url.startswith(("http://", "https://")):
             raise UsageError(f"the address {url!r} is no URL; give one like http://127.0.0.1:8080")
         if timeout is not None and not 0 < timeout <= _LONGEST:
@@ -104,6 +109,9 @@ class _Core:
         self.url = url.rstrip("/")
         self.timeout = timeout
         self.headers = dict(headers or {})
+        shown = api_key() if key is None and not _SHOWS & {name.lower() for name in self.headers} else key
+        if shown:
+            self.headers["authorization"] = f"Bearer {shown}"
         self.known: dict[tuple[str, str | None], dict[str, Any]] = {}
 
     def get(self, path: str) -> _Ask:
@@ -176,6 +184,7 @@ class Client:
     """Calls the endpoints of one server.
 
     ``timeout``: seconds for a call, None for no limit; it is also the deadline that the server gets.
+    ``key``: shows the server who calls; None takes ``FAIRLEAD_API_KEY``, and an empty one shows nothing.
     ``headers`` go with every request. One client keeps its connections: make it once, use it in any thread.
     """
 
@@ -185,9 +194,10 @@ class Client:
         *,
         timeout: float | None = _SECONDS,
         headers: Mapping[str, str] | None = None,
+        key: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._core = _Core(url, timeout, headers)
+        self._core = _Core(url, timeout, headers, key)
         self._http = httpx.Client(base_url=self._core.url, transport=transport)
 
     def predict(
@@ -256,9 +266,10 @@ class AsyncClient:
         *,
         timeout: float | None = _SECONDS,
         headers: Mapping[str, str] | None = None,
+        key: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._core = _Core(url, timeout, headers)
+        self._core = _Core(url, timeout, headers, key)
         self._http = httpx.AsyncClient(base_url=self._core.url, transport=transport)
 
     async def predict(
@@ -334,6 +345,8 @@ def _tree(root: type[FairleadError]) -> Iterator[type[FairleadError]]:
 
 _CLASSES: Final = {kind.code: kind for kind in _tree(FairleadError) if kind.__module__ == errors.__name__}
 _BY_STATUS: Final[dict[int, type[FairleadError]]] = {
+    401: Unauthenticated,
+    403: Forbidden,
     404: NotFound,
     502: Unavailable,
     503: Unavailable,

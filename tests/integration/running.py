@@ -6,16 +6,18 @@ import asyncio
 import functools
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import uvloop
 
 from fairlead.adapters.sinks.prometheus.sink import PrometheusSink
+from fairlead.contracts.events import Accepted
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.kit.clock import SystemClock
 from fairlead.monitor.feedback import parse_json
+from fairlead.serve.access.gate import Gate
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
@@ -24,6 +26,7 @@ from fairlead.serve.front import Front
 from fairlead.serve.grpc.listener import Listener
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.protocol import protocol
+from fairlead.serve.repository import Control, Locked
 from fairlead.serve.server import Loader, Server
 from fairlead.serve.settings import ServerSettings
 from fairlead.testing.state import MemoryState
@@ -76,11 +79,15 @@ def running(
     max_body: int = 1 << 20,
     grace: float = 5.0,
     short_way: bool = True,
+    gate: Gate | None = None,
+    control: Control | None = None,
     **limits: Any,
 ) -> Iterator[Running]:
     """Serve ``models`` until the block ends; the server must then end cleanly.
 
     ``short_way`` False: every request goes the long way. ``limits``: more of ``ServerSettings``.
+
+    ``gate``: stands before everything.  ``control``: loads and unloads.
     """
     clock, catalog, sink = SystemClock(), Catalog(), PrometheusSink()
     pipeline = Pipeline(catalog, clock)
@@ -102,7 +109,7 @@ def running(
         return Loader(name, load)
 
     state = MemoryState()
-    application = Application(Front(pipeline, sink, max_body))
+    application = Application(Front(pipeline, sink, max_body, gate), control=control or Locked())
 
     def feedback(body: bytes, check: Callable[[str], None]) -> Accepted:
         labels = parse_json(body, now_ms=clock.wall_ms())

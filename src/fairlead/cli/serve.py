@@ -24,7 +24,9 @@ from fairlead.contracts.scaling import Scaling
 from fairlead.kit import log, plugins
 from fairlead.kit.config import home as read_home
 from fairlead.serve.access.rules import Rules
+from fairlead.serve.server import Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings
+from fairlead.serve.supervisor import Supervisor
 from fairlead.wiring import serving
 from fairlead.wiring.access import needed
 
@@ -132,13 +134,18 @@ def serve(
         record,
         access=Rules() if needed(settings, bool(access), insecure) else None,
     )  # fmt: skip
-    announce = functools.partial(running.announce, settings, as_json)
     if worker_of:
         running.work(lambda: asked, level, worker_of)
-    elif workers > 1:
-        running.run(serving.supervisor(settings, running.worker_command("serve"), announce).run())
     else:
-        running.run(serving.server(asked, lambda port, live: announce(port, serving.versions(live))).run())
+        running.run(_server(asked, as_json).run())
+
+
+def _server(plan: serving.Plan, as_json: bool) -> Server | Supervisor:
+    """One process that answers, or what stands in front of several."""
+    announce = functools.partial(running.announce, plan.settings, as_json)
+    if plan.settings.workers > 1:
+        return serving.supervisor(plan.settings, running.worker_command("serve"), announce)
+    return serving.server(plan, lambda port, live: announce(port, serving.versions(live)))
 
 
 def _bytes(mebibytes: float) -> int:

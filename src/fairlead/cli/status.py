@@ -18,6 +18,7 @@ from fairlead.kit.spec import read as files
 from fairlead.kit.spec.spec import Spec
 from fairlead.monitor import timeline
 from fairlead.wiring import presence, specs, standing
+from fairlead.wiring.access import shown_key
 from fairlead.wiring.presence import Presence
 from fairlead.wiring.standing import Answering, Rolling, Stored
 
@@ -37,7 +38,7 @@ def status(
     asked = files.read(path).spec if path else None
     where = specs.home(asked, home, tracking) if asked else read_home(home, tracking)
     server = presence.found(where)
-    answer = standing.answering(server) if server else Answering(problem="nothing runs")
+    answer = standing.answering(server, key=shown_key(where)) if server else Answering(problem="nothing runs")
     stored = standing.stored(where, alerts)
     rows = _rows(asked, answer, stored)
     data = {

@@ -78,12 +78,12 @@ class Pages:
         return Response(text, headers={"content-type": content_type})
 
     async def docs(self, request: Request) -> Response:
-        return Response(
-            page(self._described(sight_of(request)), str(request.base_url).rstrip("/")), media_type="text/html"
-        )
+        sight, base = sight_of(request), str(request.base_url).rstrip("/")
+        return Response(page(self._described(sight), base, sight.caller is not None), media_type="text/html")
 
     async def openapi(self, request: Request) -> Response:
-        return _json(openapi(self._described(sight_of(request))))
+        sight = sight_of(request)
+        return _json(openapi(self._described(sight), sight.caller is not None))
 
     async def server(self, _: Request) -> Response:
         return _json(metadata.server(__version__))

@@ -28,8 +28,11 @@ _CSS: Final = (_HERE / "docs.css").read_text(encoding="utf-8")
 _JS: Final = (_HERE / "docs.js").read_text(encoding="utf-8")
 
 
-def page(endpoints: Sequence[Described], base: str = "http://127.0.0.1:8080") -> bytes:
-    """The page. ``base``: the address written into the calls; a browser shows the one it loaded the page from."""
+def page(endpoints: Sequence[Described], base: str = "http://127.0.0.1:8080", asks: bool = False) -> bytes:
+    """The page. ``base``: the address written into the calls; a browser shows the one it loaded the page from.
+
+    ``asks``: callers must show a key.
+    """
     base = base.rstrip("/")
     names = [described.name for described in endpoints]
     if not endpoints:
@@ -40,6 +43,8 @@ def page(endpoints: Sequence[Described], base: str = "http://127.0.0.1:8080") ->
             "Call an endpoint with the Open Inference Protocol, KServe V1 or MLflow scoring. "
             "Every example below is a real request: paste it, or send it from here."
         )
+    if asks:
+        lead += " This server asks who calls: add -H 'authorization: Bearer KEY', and set FAIRLEAD_API_KEY for Python."
     sections = "\n".join(_section(described, index, base) for index, described in enumerate(endpoints))
     text = _PAGE.substitute(
         title=html.escape(f"{', '.join(names) or 'No endpoints'} - Fairlead"),

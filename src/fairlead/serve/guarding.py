@@ -8,8 +8,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from fairlead.serve.access.asking import Visit
 from fairlead.serve.access.credentials import mapping
-from fairlead.serve.access.gate import Visit
 from fairlead.serve.access.sight import EVERYTHING, Sight
 from fairlead.serve.front import Front, request_id
 

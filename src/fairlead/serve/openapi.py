@@ -27,8 +27,18 @@ _ERRORS: Final = {
 }
 
 
-def openapi(endpoints: Sequence[Described]) -> Document:
-    """The document. Every path is one that answers now; endpoint names and versions are the live ones."""
+_SHOWN: Final[Document] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
+"""How callers show who they are."""
+
+
+def openapi(endpoints: Sequence[Described], asks: bool = False) -> Document:
+    """The document. Every path is one that answers now; endpoint names and versions are the live ones.
+
+    ``asks``: callers must show a key.
+    """
     components = dict(schemas.SHARED)
     paths = _server_paths(endpoints)
     for index, described in enumerate(endpoints):
@@ -38,6 +48,8 @@ def openapi(endpoints: Sequence[Described]) -> Document:
     if len(endpoints) == 1:
         key = _key(endpoints[0], 0)
         paths["/invocations"] = {"post": _invocations(endpoints[0], key, "the only endpoint")}
+    shown: Document = {"security": [{name: []} for name in _SHOWN]} if asks else {}
+    schemes: Document = {"securitySchemes": _SHOWN} if asks else {}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -51,7 +63,8 @@ def openapi(endpoints: Sequence[Described]) -> Document:
         "servers": [{"url": "/"}],
         "tags": [{"name": described.name} for described in endpoints] + [{"name": "server"}],
         "paths": paths,
-        "components": {"schemas": components, "headers": schemas.HEADERS, "parameters": schemas.PARAMETERS},
+        "components": {"schemas": components, "headers": schemas.HEADERS, "parameters": schemas.PARAMETERS, **schemes},
+        **shown,
     }
 
 

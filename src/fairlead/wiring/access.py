@@ -17,6 +17,7 @@ from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import from_body, to_body
 from fairlead.kit.config import Home
 from fairlead.serve.access import keys
+from fairlead.serve.access.callers import Callers
 from fairlead.serve.access.follow import KeyFollower
 from fairlead.serve.access.gate import Gate
 from fairlead.serve.access.keys import Key, Secret
@@ -31,6 +32,8 @@ KIND: Final = "access-key"
 LOCAL: Final = "local"
 """The key of the commands on this machine, which looks and changes nothing. It is in no store."""
 _LOCAL_SCOPES: Final = (Scope(EVERY, Action.DESCRIBE), Scope(EVERY, Action.METRICS))
+
+_TRIES: Final = 10
 
 Load = Callable[[asyncio.AbstractEventLoop], Live]
 
@@ -53,8 +56,8 @@ def needed(settings: ServerSettings, asked: bool, insecure: bool, how: str = "--
 
 
 def gate(rules: Rules | None, audit: Auditor | None = None) -> Gate | None:
-    """What stands before a server of this rules; it knows no key until ``follower`` read them."""
-    return None if rules is None else Gate(rules, SystemClock(), audit=audit)
+    """What stands before a server of these rules; it knows no key until ``follower`` read them."""
+    return None if rules is None else Gate(rules, Callers(SystemClock()), audit)
 
 
 def follower(home: Home, gate: Gate) -> KeyFollower:
@@ -139,9 +142,6 @@ def _change(home: Home, name_or_id: str, change: Callable[[Key], tuple[Key, str]
             continue  # another command was quicker: once more, on what it left
         return key, text
     raise NotFound(f"key {name_or_id[:80]!r} changes all the time; try again")
-
-
-_TRIES: Final = 10
 
 
 def _id(key: Key, name_or_id: str) -> str:

@@ -65,15 +65,20 @@ class Stored:
     problem: str = ""
 
 
-def answering(server: Presence, transport: httpx.BaseTransport | None = None) -> Answering:
-    """Ask the server itself. ``transport``: in place of the network."""
+def answering(server: Presence, transport: httpx.BaseTransport | None = None, key: str = "") -> Answering:
+    """Ask the server itself. ``transport``: in place of the network.  ``key``: what is shown; empty for nothing."""
     if not server.url:
         return Answering(problem="it is not ready yet")
     try:
         trust = _trust(server.cert)
-        with httpx.Client(base_url=server.url, verify=trust, timeout=_SECONDS, transport=transport) as client:
+        shown = {"authorization": f"Bearer {key}"} if key else {}
+        with httpx.Client(
+            base_url=server.url, verify=trust, timeout=_SECONDS, transport=transport, headers=shown
+        ) as client:
             ready = client.get("/readyz")
             index = client.post("/v2/repository/index")
+            if index.status_code == 401:
+                return Answering(ready.status_code == 200, problem="it does not know the key shown: FAIRLEAD_API_KEY")
             index.raise_for_status()
             return Answering(ready.status_code == 200, ready.json().get("troubles", ()), index.json())
     except (httpx.HTTPError, OSError, ValueError) as error:

@@ -134,8 +134,8 @@ def test_alerts_are_posted_and_a_dead_webhook_keeps_nothing_from_being_written()
     for _ in range(4):
         house.asked(everybody(thief=stolen()))
         abuse.watch(house.store, "churn", "churn", "1", SLOW, "http://hook", post, lambda: None)
-    ((url, body),) = calls
-    assert url == "http://hook"
-    assert [alert["labels"]["caller"] for alert in body["alerts"]] == ["thief"]
-    assert len(house.store.entries("timeline", "churn")) == 1
+    assert {url for url, _ in calls} == {"http://hook"}
+    told = [alert["labels"] for _, body in calls for alert in body["alerts"]]
+    assert {labels["caller"] for labels in told} == {"thief"}
+    assert len(house.store.entries("timeline", "churn")) == len(told)
     assert {one.caller for one in abuse.report(house.store, "churn")[0] if one.alarm} == {"thief"}

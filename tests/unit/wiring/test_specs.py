@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from fairlead.contracts.access import Scope
 from fairlead.contracts.errors import MissingExtra, UsageError
 from fairlead.contracts.scaling import Scaling
 from fairlead.kit.config import Home
@@ -21,6 +22,7 @@ from fairlead.orchestrate import plan as plans
 from fairlead.orchestrate.verdict import gate
 from fairlead.retrain.gate import GatePolicy
 from fairlead.retrain.triggers import Triggers
+from fairlead.serve.access.rules import Rules
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.testing.stores import MemoryRegistry
 from fairlead.wiring import residing, specs, specs_course, specs_retrain, specs_rollout, stores, watching
@@ -81,9 +83,11 @@ def test_what_the_spec_says_reaches_the_rooms() -> None:
 server:
   {host: 0.0.0.0, port: 1, grpc_port: 2, workers: 3, tls: {cert: a, key: b, client_ca: d}, max_body_mb: 0.5, grace: 1m}
 record: true
+access: {required: true, unseen: 403}
 endpoints:
   c:
     model: models:/m@live
+    access: {scopes: ["scoring:predict", "c:*"]}
     runtime: onnx
     trust_pickle: true
     batching: {max_rows: 1, max_wait_ms: 2, queue_rows: 3}
@@ -105,6 +109,7 @@ endpoints:
         0.5, {"a"}, {"b"}, "s",
     )  # fmt: skip
     assert made.record
+    assert made.access == Rules({"c": (Scope("scoring", "predict"), Scope("c", "*"))}, hides=False)
 
 
 def test_the_loop_gets_what_the_spec_says() -> None:

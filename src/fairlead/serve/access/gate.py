@@ -6,122 +6,61 @@ refusal tell what there is. What it found out it remembers: the next request wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, NamedTuple
 
-from fairlead.contracts.access import Action, Caller, Verifier
+from fairlead.contracts.access import Action, Caller
 from fairlead.contracts.audit import Audited, Auditor
 from fairlead.contracts.errors import FairleadError, Forbidden, NotFound, Unauthenticated, Unavailable
-from fairlead.kit.clock import Clock
-from fairlead.serve.access.credentials import ANONYMOUS, Certificate, Headers, refused, shown
-from fairlead.serve.access.keys import MARK, KeyRing
+from fairlead.serve.access.asking import Asking
+from fairlead.serve.access.callers import Callers, Known, keep, mark_of, short
+from fairlead.serve.access.credentials import ANONYMOUS
+from fairlead.serve.access.keys import KeyRing
 from fairlead.serve.access.needs import NEEDS
 from fairlead.serve.access.rules import Rules, absent
 from fairlead.serve.access.sight import Sight
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
 
-REMEMBERED: Final = 4096
-"""Callers, and what they may, that are remembered; when there are more, all are forgotten."""
-KEY_SECONDS: Final = 30.0
-TOKEN_SECONDS: Final = 1.0
-"""How long a key, and a token of a verifier, is remembered at most; less where it ends sooner."""
-_LONGEST_NAME: Final = 128
-_LONGEST_MARK: Final = 4096
-_MARK: Final = MARK.encode()
-
-
-class Asking(Protocol):
-    """A request, as the gate sees it. ``arrived``: monotonic seconds."""
-
-    @property
-    def headers(self) -> Headers: ...
-    @property
-    def route(self) -> str:
-        """The pattern of the route, or the path of the method."""
-
-    @property
-    def arrived(self) -> float: ...
-    @property
-    def request_id(self) -> str: ...
-    @property
-    def tells(self) -> bool:
-        """Whether its refusal is its answer; else the same request is asked about once more."""
-
-    def certificate(self) -> Certificate | None:
-        """What its connection showed; None for nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """A request that is no call."""
-
-    headers: Headers
-    route: str
-    arrived: float
-    request_id: str
-    shows: Certificate | None = None
-    tells: bool = True
-
-    def certificate(self) -> Certificate | None:
-        return self.shows
+_LONGEST: Final = 128
+"""Characters of a name that is remembered."""
 
 
 class Pass(NamedTuple):
-    """What a caller may do with an endpoint. ``versions``: with which; ``""`` among them: with all.
+    """What a caller may do with an endpoint. ``versions``: with which; ``every``: with all.
 
     ``until``: monotonic seconds.
     """
 
+    until: float
     caller: Caller
     action: Action
+    every: bool
     versions: frozenset[str]
-    until: float
 
 
-class _Known(NamedTuple):
-    caller: Caller
-    until: float
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-Mark = tuple[bytes | None, bytes | None, bytes | None]
+_Asked = tuple[bytes | None, bytes | None, bytes | None, str, str, str | None]
+"""What three headers show, a route, an endpoint and a version."""
 
 
 class Gate:
-    """``verifiers``: who may know a token that is no key, asked in turn.  ``certificates``: who a certificate stands
-    for.  ``audit``: hears of refusals, of what administrators do and of each call.
-    """
+    """``audit``: hears of refusals, of what administrators do and of each call."""
 
-    def __init__(
-        self,
-        rules: Rules,
-        clock: Clock,
-        *,
-        ring: KeyRing | None = None,
-        verifiers: Sequence[Verifier] = (),
-        certificates: Callable[[Certificate], Caller | None] | None = None,
-        audit: Auditor | None = None,
-    ) -> None:
+    def __init__(self, rules: Rules, callers: Callers, audit: Auditor | None = None) -> None:
         self.rules = rules
-        self._clock = clock
-        self._ring = ring
-        self._verifiers = verifiers
-        self._certificates = certificates
+        self._callers = callers
         self._audit = audit
-        self._known: dict[Mark, _Known] = {}
-        self._passes: dict[tuple[Mark, str, str, str | None], Pass] = {}
+        self._passes: dict[_Asked, Pass] = {}
 
     def know(self, ring: KeyRing) -> None:
         """From now on these keys hold, and no others. On the event loop, as every other method."""
-        self._ring = ring
-        self.forget()
+        self._callers.know(ring)
+        self._passes.clear()
 
     def forget(self) -> None:
         """Ask keys and verifiers again for everybody."""
-        self._known.clear()
+        self._callers.forget()
         self._passes.clear()
 
     # Calls.
@@ -131,25 +70,26 @@ class Gate:
 
         Raises Unauthenticated, Forbidden, NotFound or Unavailable.
         """
-        get = asking.headers.get
-        mark = (get(b"authorization"), get(b"x-api-key"), get(b"api-key"))
         if endpoint is None:
             endpoint = self._sole(asking, catalog)
-        found = self._passes.get((mark, asking.route, endpoint, version))
-        if found is None or found.until <= asking.arrived:
-            found = self._pass(asking, mark, endpoint, version)
+        get = asking.headers.get
+        asked = (get(b"authorization"), get(b"x-api-key"), get(b"api-key"), asking.route, endpoint, version)
+        found = self._passes.get(asked)
+        if found is None or found[0] <= asking.arrived:
+            found = self._pass(asking, asked)
+        _, caller, action, every, versions = found
         try:
             live = catalog.resolve(endpoint, version)
         except NotFound as error:
-            everything = "" in found.versions and catalog.versions(endpoint)  # a version that is not there
-            raise (error if everything else absent(endpoint)) from None
-        if "" not in found.versions and live.version not in found.versions:
+            known = every and catalog.versions(endpoint)  # then it is a version that is not there
+            raise (error if known else absent(endpoint)) from None
+        if not every and live.version not in versions:
             chosen = version is not None or endpoint not in catalog.splits
             if chosen:  # else it is asked once the split has
-                raise self._refuse(asking, found.caller, found.action, endpoint, live.version)
+                raise self._refuse(asking, caller, action, endpoint, live.version)
         if self._audit is not None:
-            self._audit.allowed(found.caller.name, found.action, endpoint)
-        return found.caller, live
+            self._audit.allowed(caller.name, action, endpoint)
+        return caller, live
 
     def hold(self, asking: Asking, caller: Caller, live: Live) -> None:
         """Another version answers than the one that was found when the caller came. Raises Forbidden or NotFound."""
@@ -157,18 +97,16 @@ class Gate:
         if not self.rules.may(caller, action, live.endpoint, live.version):
             raise self._refuse(asking, caller, action, live.endpoint, live.version)
 
-    def _pass(self, asking: Asking, mark: Mark, endpoint: str, version: str | None) -> Pass:
-        try:
-            known = self._identify(asking, mark)
-        except Unauthenticated as error:
-            self._stranger(asking, error)
-            raise
-        action = self._action(asking, known.caller)
-        if not self.rules.may(known.caller, action, endpoint, version):
-            raise self._refuse(asking, known.caller, action, endpoint, version)
-        found = Pass(known.caller, action, self.rules.versions(known.caller, action, endpoint), known.until)
-        if _short(mark) and len(endpoint) <= _LONGEST_NAME and len(version or "") <= _LONGEST_NAME:
-            _keep(self._passes, (mark, asking.route, endpoint, version), found)
+    def _pass(self, asking: Asking, asked: _Asked) -> Pass:
+        *_, endpoint, version = asked
+        caller, until = self._known(asking)
+        action = self._action(asking, caller)
+        if not self.rules.may(caller, action, endpoint, version):
+            raise self._refuse(asking, caller, action, endpoint, version)
+        versions = self.rules.versions(caller, action, endpoint)
+        found = Pass(until, caller, action, "" in versions, versions)
+        if short(asked[:3]) and len(endpoint) <= _LONGEST and len(version or "") <= _LONGEST:
+            keep(self._passes, asked, found)
         return found
 
     def _sole(self, asking: Asking, catalog: Catalog) -> str:
@@ -183,7 +121,8 @@ class Gate:
     # Everything else.
 
     def visit(self, asking: Asking, endpoint: str | None = None, version: str | None = None) -> Sight:
-        """What a caller may see and do who comes by any other route. ``endpoint``: of the path.
+        """What a caller may see and do who comes by any other route. ``endpoint``: of the path; what a message names is
+        asked of the sight.
 
         Where everybody may come, who is not known is nobody. Raises Unauthenticated, Forbidden or NotFound.
         """
@@ -198,22 +137,29 @@ class Gate:
         sight = Sight(self.rules, caller, self._told(asking))
         if need.action is not None and (need.server or endpoint is not None):
             sight.require(need.action, endpoint or "", version)
-        elif need.action is not None and not self.rules.anywhere(caller, need.action):
-            raise self._refuse(asking, caller, need.action, "", None)
+        elif need.action is Action.FEEDBACK and not self.rules.anywhere(caller, need.action):
+            refusal = Forbidden(
+                f"{caller.name!r} may give labels to no endpoint: it needs a scope such as NAME:feedback"
+            )
+            self._note(asking, caller.name, need.action, "", None, refusal)
+            raise refusal
         return sight
 
     def caller(self, asking: Asking) -> Caller:
         """Who it is. Raises Unauthenticated, or Unavailable where no key was read yet."""
+        return self._known(asking).caller
+
+    def _known(self, asking: Asking) -> Known:
         try:
-            return self._identify(asking, _mark(asking.headers)).caller
+            return self._callers.find(asking, mark_of(asking.headers))
         except Unauthenticated as error:
-            self._stranger(asking, error)
+            self._note(asking, ANONYMOUS, "", "", None, error)
             raise
 
     def _perhaps(self, asking: Asking) -> Caller | None:
         """Who it is, where nobody need be known."""
         try:
-            return self._identify(asking, _mark(asking.headers)).caller
+            return self._callers.find(asking, mark_of(asking.headers)).caller
         except (Unauthenticated, Unavailable):
             return None
 
@@ -228,48 +174,6 @@ class Gate:
 
         return tell
 
-    # Who it is.
-
-    def _identify(self, asking: Asking, mark: Mark) -> _Known:
-        known = self._known.get(mark)
-        if known is not None and known.until > asking.arrived:
-            return known
-        known = self._find(asking)
-        if _short(mark):
-            _keep(self._known, mark, known)
-        return known
-
-    def _find(self, asking: Asking) -> _Known:
-        credential, now = shown(asking.headers), asking.arrived
-        if credential is None:
-            shows = asking.certificate() if self._certificates is not None else None
-            caller = self._certificates(shows) if self._certificates is not None and shows is not None else None
-            if caller is None:
-                raise refused()
-            return _Known(caller, now)
-        if not credential.startswith(_MARK):
-            return _Known(self._verify(credential), now + TOKEN_SECONDS)
-        if self._ring is None:
-            raise Unavailable("the keys of this server cannot be read yet", retry_after=1)
-        wall = self._clock.wall_ms()
-        found = self._ring.find(credential, wall)
-        if found is None:
-            raise refused()
-        left = (found.until_ms - wall) / 1000 if found.until_ms else KEY_SECONDS
-        return _Known(found.caller, now + min(left, KEY_SECONDS))
-
-    def _verify(self, credential: bytes) -> Caller:
-        try:
-            token = credential.decode("ascii")
-        except UnicodeDecodeError:
-            raise refused() from None
-        for verifier in self._verifiers:
-            try:
-                return verifier.verify(token, self._clock.wall_ms() / 1000)
-            except Unauthenticated:
-                continue
-        raise refused()
-
     # What they are told.
 
     def _action(self, asking: Asking, caller: Caller) -> Action:
@@ -280,9 +184,6 @@ class Gate:
             self._note(asking, caller.name, asking.route, "", None, error)
             raise error
         return need.action
-
-    def _stranger(self, asking: Asking, error: FairleadError) -> None:
-        self._note(asking, ANONYMOUS, "", "", None, error)
 
     def _refuse(
         self, asking: Asking, caller: Caller, action: Action, endpoint: str, version: str | None
@@ -299,19 +200,3 @@ class Gate:
             self._audit.note(
                 Audited(actor, action, endpoint, version or "", outcome, asking.request_id, {"route": asking.route})
             )
-
-
-def _short(mark: Mark) -> bool:
-    """Whether it shows something that is worth remembering."""
-    return 0 < sum(len(one) for one in mark if one is not None) <= _LONGEST_MARK
-
-
-def _mark(headers: Headers) -> Mark:
-    get = headers.get
-    return get(b"authorization"), get(b"x-api-key"), get(b"api-key")
-
-
-def _keep(memory: dict[K, V], key: K, value: V) -> None:
-    if len(memory) >= REMEMBERED:
-        memory.clear()
-    memory[key] = value

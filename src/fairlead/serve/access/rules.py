@@ -9,7 +9,15 @@ from typing import Final
 from fairlead.contracts.access import EVERY, Action, Caller, Scope
 from fairlead.contracts.errors import FairleadError, Forbidden, NotFound
 
-NONE: Final[frozenset[str]] = frozenset()
+_SAYS: Final[Mapping[Action, str]] = {
+    Action.PREDICT: "call",
+    Action.GENERATE: "call",
+    Action.EXPLAIN: "explain calls of",
+    Action.FEEDBACK: "give labels to",
+    Action.DESCRIBE: "see",
+    Action.METRICS: "read the metrics of",
+    Action.ADMIN: "administer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class Rules:
             return absent(endpoint)
         wanted = ", ".join(map(str, self._told(action, endpoint)))
         what = f"version {version} of {endpoint!r}" if version else repr(endpoint) if endpoint else "this server"
-        return Forbidden(f"{caller.name!r} may not {action.value} {what}: it needs the scope {wanted}")
+        return Forbidden(f"{caller.name!r} may not {_SAYS[action]} {what}: it needs the scope {wanted}")
 
     def _told(self, action: Action, endpoint: str) -> Iterable[Scope]:
         if not endpoint:

@@ -79,9 +79,11 @@ class Sight:
             self._tell(Audited(self.caller.name, action, endpoint, version or ""))
 
     def refusal(self, action: Action, endpoint: str, version: str | None = None) -> FairleadError | None:
-        """Why they may not do it; None where they may."""
+        """Why they may not do it; None where they may. Without a version: with all, or to be described with any."""
         if self._rules is None:
             return None
+        if version is None and action is not Action.DESCRIBE:
+            version = ""
         if self.caller is None:
             return refused()
         if self._rules.may(self.caller, action, endpoint, version):

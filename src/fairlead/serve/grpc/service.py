@@ -15,7 +15,7 @@ from fairlead import __version__
 from fairlead.contracts.access import Action
 from fairlead.contracts.errors import FairleadError, Forbidden, MalformedBody, NotFound, Unavailable
 from fairlead.kit.codec.protos import HEALTH, OIP, POOL, REFLECTION, REFLECTION_ALPHA, SERVICES, message
-from fairlead.serve.access.gate import Visit
+from fairlead.serve.access.asking import Visit
 from fairlead.serve.access.needs import UNKNOWN_ROUTE
 from fairlead.serve.access.sight import EVERYTHING, Sight
 from fairlead.serve.catalog import Catalog

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from fairlead.kit.clock import SystemClock
+from fairlead.kit.scopes import scope
+from fairlead.serve.access import follow, keys
+from fairlead.serve.access.asking import Visit
+from fairlead.serve.access.callers import Callers
+from fairlead.serve.access.follow import KeyFollower
+from fairlead.serve.access.gate import Gate
+from fairlead.serve.access.keys import Key
+from fairlead.serve.access.rules import Rules
+
+KEY, TEXT = keys.made(Key("web", (scope("churn:predict"),), (), 0), 0)
+
+
+class Store:
+    """Gives keys, or fails."""
+
+    def __init__(self) -> None:
+        self.keys: Sequence[Key] = (KEY,)
+        self.error: Exception | None = None
+        self.broken: Sequence[str] = ()
+
+    def read(self) -> tuple[Sequence[Key], Sequence[str]]:
+        if self.error is not None:
+            raise self.error
+        return self.keys, self.broken
+
+
+def knows(gate: Gate) -> bool:
+    sight = gate.visit(Visit({b"x-api-key": TEXT.encode()}, "/healthz", 0.0, "id"))
+    return sight.caller is not None
+
+
+async def soon(condition: object) -> None:
+    for _ in range(500):
+        if condition():  # type: ignore[operator]
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError("it did not come to be")
+
+
+async def test_it_follows_and_keeps_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.001)
+    store, gate = Store(), Gate(Rules(), Callers(SystemClock()))
+    follower = KeyFollower(gate, store.read)
+    store.error = OSError("the disk is gone")
+    follower.prime(asyncio.get_running_loop())
+    assert follower.troubles() == ["keys cannot be read, no key is known yet: the disk is gone"]
+    store.error = None
+    await asyncio.get_running_loop().run_in_executor(None, follower.prime, asyncio.get_running_loop())
+    await soon(lambda: knows(gate))
+    assert follower.troubles() == []
+    follower.start()
+    store.error = RuntimeError()
+    await soon(lambda: follower.troubles() == ["keys cannot be read, those that were known hold: RuntimeError"])
+    assert knows(gate)
+    store.error, store.keys, store.broken = None, (), ("key 'odd' does not hold: why",)
+    await soon(lambda: not knows(gate))
+    assert follower.troubles() == ["key 'odd' does not hold: why"]
+    follower.drain()
+    assert not follower.busy()
+    await follower.stop()
+
+
+async def test_it_stops_before_it_began() -> None:
+    await KeyFollower(Gate(Rules(), Callers(SystemClock())), Store().read).stop()
