@@ -16,7 +16,7 @@ from fairlead.kit.clock import SystemClock
 from fairlead.kit.scopes import scope as read_scope
 from fairlead.kit.spec.part import seconds
 from fairlead.serve.access.keys import Key, held
-from fairlead.wiring import access
+from fairlead.wiring import access, auditing
 from fairlead.wiring.stores import state
 
 app = typer.Typer(
@@ -55,6 +55,8 @@ def create(
         by=where.user,
     )
     key, text = access.create(where, asked)
+    about = {"scopes": _scopes(key), "expires": _time(key.expires_ms)}
+    auditing.act(where, "keys.create", key=key.name, id=key.secrets[-1].id, **about)
     _show(key, text, as_json)
 
 
@@ -74,7 +76,9 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Take a key back: every server refuses it within a second."""
-    found = access.revoke(home_of(home), key)
+    where = home_of(home)
+    found = access.revoke(where, key)
+    auditing.act(where, "keys.revoke", key=found.name, asked=key)
     now = SystemClock.wall_ms()
     state_ = found.state(now)
     left = "" if state_ == "revoked" else f"; {found.name} is {state_}"
@@ -91,7 +95,9 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Give a key a new secret, shown once; the old one holds for a while, so that nobody is cut off."""
-    key, text = access.rotate(home_of(home), name, _ms(overlap, "--overlap"))
+    where = home_of(home)
+    key, text = access.rotate(where, name, _ms(overlap, "--overlap"))
+    auditing.act(where, "keys.rotate", key=key.name, id=key.secrets[-1].id, overlap=overlap)
     _show(key, text, as_json)
 
 

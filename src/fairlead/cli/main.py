@@ -38,7 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "batch": ("fairlead.cli.batch:batch", "Score a table, of any size: CSV, JSON Lines or Parquet in and out."),
     "models": ("fairlead.cli.models:app", "The model registry: log, list, show, alias, rollback, history, trust."),
     "package": ("fairlead.cli.package:app", "Turn a model into another format, and compare the two: export."),
-    "monitor": ("fairlead.cli.monitor:app", "What a recorded endpoint does, and whether it drifts: report, drift."),
+    "monitor": (
+        "fairlead.cli.monitor:app",
+        "What a recorded endpoint does, and whether it drifts, who copies it: report, drift, abuse.",
+    ),
     "feedback": ("fairlead.cli.feedback:feedback", "Keep what turned out to be true: labels from a CSV file."),
     "timeline": ("fairlead.cli.timeline:timeline", "What happened to an endpoint, with the numbers it stood on."),
     "verdict": ("fairlead.cli.verdict:app", "What gates, rollouts and data tests decided: show, list."),
@@ -50,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
     "render": ("fairlead.cli.render:app", "A spec as the configuration of something else: envoy."),
     "chaos": ("fairlead.cli.chaos:chaos", "Inject faults into an endpoint of a test server, and see what callers see."),
+    "audit": ("fairlead.cli.audit:app", "Who did what to which endpoint, and the proof of it: tail, verify, export."),
     "doctor": ("fairlead.cli.doctor:doctor", "Check a model or a running endpoint before users do."),
 }
 """Command name to where it lives and what the list of commands says about it."""

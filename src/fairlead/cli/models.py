@@ -20,7 +20,7 @@ from fairlead.package import manifest, registry, risks, signature, sources
 from fairlead.package.formats import identify
 from fairlead.package.pack import Packed, pack_file
 from fairlead.package.trust import TAG as TRUST_TAG
-from fairlead.wiring import stores
+from fairlead.wiring import auditing, stores
 
 app = typer.Typer(
     name="models",
@@ -98,7 +98,8 @@ def alias(
     as_json: AsJson = False,
 ) -> None:
     """Point an alias at a version, by compare-and-set."""
-    _moved(stores.moves(home_of(home, tracking)).move(model, name, version, expected=expect, why=why), as_json)
+    settings = home_of(home, tracking)
+    _moved(settings, "alias", stores.moves(settings).move(model, name, version, expected=expect, why=why), as_json)
 
 
 @app.command()
@@ -111,7 +112,8 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Undo the newest move of an alias that was not undone yet; again: the one before it."""
-    _moved(stores.moves(home_of(home, tracking)).rollback(model, name, why), as_json)
+    settings = home_of(home, tracking)
+    _moved(settings, "rollback", stores.moves(settings).rollback(model, name, why), as_json)
 
 
 @app.command()
@@ -154,6 +156,8 @@ def trust(
     found = sources.fetch(sources.handle(model), lambda: stores.registry(settings), settings)
     book = stores.trust_book(settings)
     made = book.revoke(found) if revoke else book.record(found, why)
+    what = "models.distrust" if revoke else "models.trust"
+    auditing.act(settings, what, model=found.source.handle, sha256=made.digest, why=why)
     act = "no longer trusted" if revoke else "trusted"
     emit(
         {"revoked": revoke, **asdict(made)},
@@ -206,6 +210,7 @@ def log(
     report = packed.report if packed else None
     chosen = packed.manifest.why if packed else ""
     pointer = f"@{alias_name}" if alias_name else f"/{made.version}"
+    auditing.act(settings, "models.log", version=made.version, model=name, alias=alias_name, why=reason)
     lines = [f"{name} version {made.version}" + (f" is {alias_name}" if alias_name else ""), chosen]
     lines += [report.as_table() if report else "", f"fairlead serve models:/{name}{pointer}"]
     data = {**asdict(made), "alias": alias_name, "why": chosen, "parity": report.as_dict() if report else None}
@@ -220,7 +225,9 @@ def _packed(settings: Home, path: Path, into: Path, name: str, example: Path | N
     return pack_file(path, into, name=name, example=example, trusted=trusted, trusted_types=types)
 
 
-def _moved(line: AliasMove, as_json: bool) -> None:
+def _moved(settings: Home, what: str, line: AliasMove, as_json: bool) -> None:
+    about = {"model": line.model, "alias": line.alias, "before": line.before or "", "why": line.why}
+    auditing.act(settings, f"models.{what}", version=line.after or "", **about)
     came = f"from version {line.before} " if line.before else ""
     emit(asdict(line), f"{line.model}@{line.alias} moved {came}to version {line.after} ({line.why})", as_json)
 

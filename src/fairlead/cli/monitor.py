@@ -15,16 +15,17 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import to_body
 from fairlead.kit.files import write_whole
+from fairlead.monitor.abuse import evidence
 from fairlead.monitor.figures import NONE, number, percent, probability, some, time
 from fairlead.monitor.mapping import Tested
 from fairlead.monitor.page import as_html
 from fairlead.monitor.report import Report, as_text, table
-from fairlead.wiring import reporting, stores, watching
+from fairlead.wiring import abuse, reporting, stores, watching
 from fairlead.wiring.reporting import Asked, Drift, Stores
 
 app = typer.Typer(
     name="monitor",
-    help="What a recorded endpoint does: report, drift.",
+    help="What a recorded endpoint does: report, drift, abuse.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -72,6 +73,21 @@ def drift(
     """Features and outputs against their reference: statistic, threshold and p of every test, what matters first."""
     found = reporting.drift(*_asked(endpoint, since, version, home), exact=exact)
     emit(to_body(found), _drift_text(found), as_json)
+
+
+@app.command("abuse")
+def abuse_(endpoint: EndpointArgument, home: HomeOption = None, as_json: AsJson = False) -> None:
+    """Callers who ask as those do who copy a model: each one's signals, against what is usual among the others."""
+    judged, slow, at_ms = abuse.report(stores.state(home_of(home)), endpoint)
+    rows = [("", "caller", "signal", "value", "usual", "at most", "rows", "against", "")]
+    for one in sorted(judged, key=lambda one: (not one.alarm, one.caller, one.signal)):
+        sizes = (f"{one.value:.3f}", f"{one.usual:.3f}", f"{one.band:.3f}", f"{one.rows:,}")
+        waits = "answered later" if one.caller in slow else ""
+        rows.append(("ALARM" if one.alarm else "ok", one.caller, one.signal, *sizes, one.against, waits))
+    head = f"{endpoint}, {time(at_ms)} UTC" if at_ms else f"{endpoint}: no caller has asked enough yet"
+    text = "\n".join([head, "", table(rows, right=(3, 4, 5, 6))]) if judged else head
+    found = [{**evidence(one), "alarm": one.alarm, "answered_later": one.caller in slow} for one in judged]
+    emit({"endpoint": endpoint, "at_ms": at_ms, "callers": found}, text, as_json)
 
 
 def _asked(endpoint: str, since: str, version: str, home: Path | None) -> tuple[Stores, Asked]:

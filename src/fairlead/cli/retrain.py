@@ -14,7 +14,7 @@ from fairlead.cli.spec import SpecOption, asked
 from fairlead.contracts.plans import Answer
 from fairlead.kit import log
 from fairlead.kit.codec.records import to_body
-from fairlead.wiring import retraining
+from fairlead.wiring import auditing, retraining
 
 
 def retrain(
@@ -53,6 +53,10 @@ def retrain(
         known.home, course, gate=gate, dry_run=dry_run, accept=accept or (), request=request, why=why
     )
     verdict = outcome.verdict
+    if not dry_run:
+        made = outcome.version.version if outcome.version else ""
+        about = {"request": outcome.request.id, "verdict": verdict.id, "why": why}
+        auditing.act(known.home, "retrain", endpoint, made, **about)
     lines = [f"  {check.name}: {check.answer.value}, {check.why}" for check in verdict.checks]
     made = f"version {outcome.version.version} of {course.model}" if outcome.version else "no version"
     head = f"{verdict.about} {verdict.answer.value}: {made} ({outcome.request.outcome})"

@@ -19,7 +19,7 @@ from fairlead.orchestrate import commands
 from fairlead.orchestrate.plan import Strategy
 from fairlead.orchestrate.rollout import Phase, Rollout
 from fairlead.orchestrate.verdict import Gate, gate
-from fairlead.wiring import retraining
+from fairlead.wiring import auditing, retraining
 from fairlead.wiring.stores import state
 
 app = typer.Typer(
@@ -80,6 +80,7 @@ def start(
     more = {name: value for name, value in given.items() if value is not None}
     plan = retraining.plan(known.home, known.course(endpoint, model), to, more)
     rollout = retraining.begin(known.home, plan)
+    auditing.act(known.home, "rollout.start", endpoint, plan.candidate, rollout=rollout.id, champion=plan.champion)
     emit(
         to_body(rollout),
         f"{rollout.id}: {plan.strategy} rollout of {plan.model} {plan.champion} -> {plan.candidate} on {endpoint}\n"
@@ -168,6 +169,7 @@ def _wish(what: str, endpoint: str, why: str, home: Path | None, tracking: str |
     place = home_of(home, tracking)
     asks = {"pause": commands.pause, "resume": commands.resume, "promote": commands.promote, "abort": commands.abort}
     rollout = asks[what](state(place), endpoint, who=place.user, why=why)
+    auditing.act(place, f"rollout.{what}", endpoint, rollout.plan.candidate, rollout=rollout.id, why=why)
     emit(to_body(rollout), f"{rollout.id}: {what} is noted; the controller does it within a second", as_json)
 
 

@@ -13,13 +13,17 @@ from fairlead.contracts.limits import Limits
 
 
 class Action(StrEnum):
-    """What a caller may be allowed. ``DESCRIBE`` comes with every other action on the same endpoint."""
+    """What a caller may be allowed. ``DESCRIBE`` comes with every other action on the same endpoint.
+
+    ``DETAIL``: whole answers of an endpoint that tells others less; it allows nothing else.
+    """
 
     PREDICT = "predict"
     GENERATE = "generate"
     EXPLAIN = "explain"
     FEEDBACK = "feedback"
     DESCRIBE = "describe"
+    DETAIL = "detail"
     METRICS = "metrics"
     ADMIN = "admin"
 

@@ -82,6 +82,9 @@ class _Explained(Waited):
             permit = await limiter.admit(self.caller, live.endpoint, rows, len(body))
             async with turns.one(live.endpoint, deadline - now()):
                 reply, found = await explain(live, explainer, asked.inputs, asked.parameters, deadline, now)
+            coarse = self._front.coarse.get(live.endpoint)
+            if coarse is not None and coarse.applies(self.caller, live.endpoint, live.version):
+                reply, found = coarse.reply(reply), coarse.document(found)
             document = {"predictions": tables.predictions(reply, live.signature), "explanations": found}
             live.meter.step(STEP, "ok", now() - self.arrived)
             told = self.told(reply, "") + self.fields(permit.allowance.lines() if permit.allowance else b"")

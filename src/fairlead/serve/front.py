@@ -9,7 +9,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.audit import Auditor
@@ -20,6 +20,7 @@ from fairlead.kit.ids import request_id as fresh_id
 from fairlead.serve.access.credentials import Certificate
 from fairlead.serve.access.gate import Gate
 from fairlead.serve.call import STANDARD, Call, Dropped
+from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.edges.edge import Answer, Edge
 from fairlead.serve.endpoint import Live
 from fairlead.serve.pipeline import Pipeline, lane_of, log_failure, timeout_ms
@@ -33,6 +34,7 @@ class Front:
     """What every exchange needs. ``max_body``: bytes, after decompression too.
 
     ``gate``: knows who may call; None: nobody is asked.  ``audit``: what is done is written down there.
+    ``coarse``: endpoints that tell less than they know, by name.
     """
 
     pipeline: Pipeline
@@ -40,6 +42,7 @@ class Front:
     max_body: int
     gate: Gate | None = None
     audit: Auditor | None = None
+    coarse: dict[str, Coarsening] = field(default_factory=dict)
 
 
 class Exchange(ABC):
@@ -203,6 +206,9 @@ class Exchange(ABC):
             if outcome is not None:
                 self._refused(outcome)
             return
+        coarse = self._front.coarse
+        if coarse and live.endpoint in coarse:
+            outcome = self._coarse(live, outcome)
         try:
             self._asked.prediction = identity
             answer = self.edge.write(outcome, self._asked, live.signature)
@@ -213,6 +219,11 @@ class Exchange(ABC):
             self.put(answer, told if call.allowance is None else told + self.fields(call.allowance.lines()))
             if self._split is not None:
                 self._split.after(call, self._front.pipeline.clock.now() - call.arrived, self._size)
+
+    def _coarse(self, live: Live, reply: Reply) -> Reply:
+        """What this caller gets of an answer; what was recorded is whole."""
+        told = self._front.coarse[live.endpoint]
+        return told.reply(reply) if told.applies(self.caller, live.endpoint, live.version) else reply
 
     def cancel(self) -> None:
         """The caller hung up."""

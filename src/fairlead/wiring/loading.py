@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,8 @@ class Loading:
     """Of the worker, among those of its server."""
     pipeline: Pipeline | None = None
     """That the steps of graphs go through."""
+    before: Callable[[str], Sequence[Stage]] = lambda _: ()
+    """Stages of an endpoint that see a call before all others."""
     fallbacks: Fallbacks | None = None
     """What is put around versions; None: nothing is."""
     limiter: Limiter | None = None
@@ -68,7 +70,7 @@ class Loading:
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
         settings, example = self.plan.placed(one.settings or self.plan.endpoints, self.place), None
         limit = self.limiter.stage(one.name) if self.limiter is not None else None
-        once: Sequence[Stage] = () if limit is None else (limit,)
+        once: Sequence[Stage] = (*self.before(one.name), *(() if limit is None else (limit,)))
         guarded = self.fallbacks is not None and not one.safety.off
         first = () if guarded else once  # what is tried again is charged once, before the first try
         if one.upstream is not None:

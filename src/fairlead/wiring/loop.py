@@ -30,7 +30,8 @@ from fairlead.orchestrate.rollout import Phase, Rollout
 from fairlead.retrain import requests, triggers
 from fairlead.retrain.journal import Journal
 from fairlead.retrain.triggers import Known, Triggers
-from fairlead.wiring import baselines
+from fairlead.wiring import abuse, baselines
+from fairlead.wiring.callers import Watched
 from fairlead.wiring.monitors import Monitor, Monitored
 from fairlead.wiring.observing import EDGES, observed
 from fairlead.wiring.runs import Runs
@@ -56,6 +57,7 @@ class Course:
     """What the loop does with one endpoint. ``model``: the registered model.  ``rollout``: fields of a rollout's plan.
 
     ``pipeline``: the training pipeline, None where nothing is retrained.  ``triggers``: what may ask for it.
+    ``abuse``: how its callers are watched, None where they are not.
     """
 
     endpoint: str
@@ -65,6 +67,7 @@ class Course:
     rollout: Mapping[str, Any] = field(default_factory=dict)
     pipeline: Path | None = None
     triggers: Triggers = field(default_factory=Triggers)
+    abuse: Watched | None = None
 
 
 class Loop:
@@ -153,6 +156,9 @@ class Loop:
             ):
                 baselines.watch_against(self._state, course.endpoint, course.model, version)
             self._monitors[course.endpoint].look(version, now, self._fence)
+            if course.abuse is not None:
+                url = course.monitored.webhook
+                abuse.watch(self._state, course.endpoint, course.model, version, course.abuse, url, post, self._fence)
         if course.pipeline is not None:
             self._retraining(course, version, now)
 

@@ -24,6 +24,7 @@ from fairlead.serve.access.rules import Rules
 from fairlead.serve.app import Application, build
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.chaos.injector import Injector
+from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.endpoint import Live
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
@@ -40,7 +41,7 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_n
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Faults, Worker
-from fairlead.wiring import access, explaining, graphs, identity, watching
+from fairlead.wiring import access, auditing, callers, explaining, graphs, identity, looking, watching
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
@@ -57,7 +58,7 @@ class Target:
     """A model to serve: ``uri`` as the user gave it, ``name`` when they chose one. A graph has no URI.
 
     ``settings``: this endpoint's own; None takes those that all endpoints of the server share.
-    ``upstream``: the other servers that ``uri`` stands for.
+    ``upstream``: the other servers that ``uri`` stands for.  ``coarse``: it tells callers less than it knows.
     """
 
     uri: str
@@ -69,6 +70,7 @@ class Target:
     graph: Graph | None = None
     explain: explaining.Explained = explaining.Explained()
     safety: Safety = Safety()
+    coarse: Coarsening | None = None
 
     @property
     def model(self) -> str:
@@ -121,6 +123,8 @@ class Plan:
     limiting: Limiting = Limiting()
     access: Rules | None = None
     identity: Identity = field(default_factory=Identity)
+    audit: auditing.Auditing = auditing.Auditing()
+    callers: Mapping[str, callers.Watched] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -157,7 +161,7 @@ def worker(plan: Plan, link: socket.socket, name: str) -> Server:
     """The same, whose connections come from a supervisor over ``link``. ``name``: the worker's place."""
     catalog, measurements = Catalog(), sink()
     door = Worker(link, name, catalog, measurements)
-    front = _front(plan, catalog, measurements)
+    front = _front(plan, catalog, measurements, name)
     return _server(
         plan,
         Application(front, door.exposition),
@@ -168,9 +172,13 @@ def worker(plan: Plan, link: socket.socket, name: str) -> Server:
     )
 
 
-def _front(plan: Plan, catalog: Catalog, measurements: Sink) -> Front:
-    pipeline, gate = Pipeline(catalog, SystemClock()), access.gate(plan.access, plan.identity)
-    return Front(pipeline, measurements, plan.settings.max_body, gate)
+def _front(plan: Plan, catalog: Catalog, measurements: Sink, name: str = "0") -> Front:
+    audit = None
+    if plan.audit.on(access=plan.access is not None):
+        endpoints = [one.name for one in named(plan.targets)]
+        audit = auditing.journal(plan.home, plan.audit, name, endpoints, measurements)
+    pipeline, gate = Pipeline(catalog, SystemClock()), access.gate(plan.access, plan.identity, audit)
+    return Front(pipeline, measurements, plan.settings.max_body, gate, audit)
 
 
 def _server(plan: Plan, application: Application, name: str = "0", **parts: Any) -> Server:
@@ -178,6 +186,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     front, targets = application.front, named(plan.targets)
     catalog = front.pipeline.catalog
     catalog.told = front.sink.ready
+    front.coarse.update({one.name: one.coarse for one in targets if one.coarse})
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
     recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
@@ -185,7 +194,10 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     application.limiter, counting = limiter(
         plan.limiting, plan.home, plan.settings.workers, int(name), front.sink, named=front.gate is not None
     )
-    loading = Loading(plan, front.sink, recording, residency, int(name), front.pipeline, fallbacks, application.limiter)
+    before, beside = looking.before(plan.home, plan.audit, plan.callers, front, watched, name)
+    loading = Loading(
+        plan, front.sink, recording, residency, int(name), front.pipeline, before, fallbacks, application.limiter
+    )
     application.explainers = loading.explainers
     following = [
         found
@@ -195,7 +207,8 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     certificates = Renewal(plan.settings, front.sink, SystemClock())
-    companions: list[Companion] = [Stalls(front.sink, SystemClock()), residency, fallbacks, *counting]
+    companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
+    companions += [fallbacks, *counting, *beside]
     if front.gate is not None:
         companions.append(keys := access.follower(plan.home, front.gate))
         loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))

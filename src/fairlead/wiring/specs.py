@@ -19,6 +19,7 @@ from fairlead.kit.secrets import expanded
 from fairlead.kit.spec import graph as spec_graph
 from fairlead.kit.spec import read as files
 from fairlead.kit.spec import shedding as spec_shedding
+from fairlead.kit.spec.access import Coarsen
 from fairlead.kit.spec.loop import Monitor
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.serving import Replicas
@@ -27,6 +28,7 @@ from fairlead.monitor.findings import DAY_MS, Contract
 from fairlead.monitor.seasons import Season
 from fairlead.package.sources import Kind, parse
 from fairlead.serve.access.rules import Rules
+from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.columns import Keeping
 from fairlead.serve.graph import shape
 from fairlead.serve.settings import EndpointSettings, ServerSettings
@@ -41,6 +43,8 @@ from fairlead.wiring import (
     watching,
 )
 from fairlead.wiring.access import needed
+from fairlead.wiring.auditing import Auditing
+from fairlead.wiring.callers import Watched
 from fairlead.wiring.explaining import Explained
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.limiting import Limiting
@@ -133,7 +137,32 @@ def plan(
         Limiting(specs_limits.rules(spec), spec.redis),
         allowed := rules(spec, access, insecure),
         specs_identity.identity(spec.access) if allowed is not None else Identity(),
+        Auditing(spec.audit.enabled, spec.audit.days, spec.audit.payloads, spec.audit.key),
+        watched(spec, access),
     )
+
+
+def watched(spec: Spec, access: bool | None = None) -> dict[str, Watched]:
+    """Endpoints whose callers are watched, by name. Raises UsageError where that was asked for and cannot be."""
+    possible = (
+        (specs_identity.required(spec.access) if access is None else access) and records(spec) and watching.has_state()
+    )
+    found: dict[str, Watched] = {}
+    for name, endpoint in spec.endpoints.items():
+        asked = endpoint.abuse
+        if not possible and (asked.watch or asked.respond == "delay"):
+            raise UsageError(
+                f"endpoints.{name}.abuse watches callers, which the server must know: say access: {{required: true}}, "
+                "and leave record on"
+            )
+        if possible and asked.watch is not False:
+            found[name] = abuse(endpoint)
+    return found
+
+
+def abuse(endpoint: Endpoint) -> Watched:
+    asked = endpoint.abuse
+    return Watched(asked.delay if asked.respond == "delay" else 0.0, round(asked.release * 1000))
 
 
 def rules(spec: Spec, access: bool | None = None, insecure: bool = False) -> Rules | None:
@@ -251,6 +280,12 @@ def champions(home: Home) -> dict[str, Any]:
 
 def target(name: str, endpoint: Endpoint) -> serving.Target:
     """What an endpoint of a spec serves, and how."""
+    asked = endpoint.access.coarsen
+    coarse = Coarsening(asked.round, asked.top) if asked != Coarsen() else None
+    return replace(_target(name, endpoint), coarse=coarse)
+
+
+def _target(name: str, endpoint: Endpoint) -> serving.Target:
     asked = endpoint.explain
     explain = Explained(asked.background, asked.samples, asked.output, asked.column)
     also: dict[str, Any] = {"settings": settings(endpoint), "explain": explain}

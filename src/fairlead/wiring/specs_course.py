@@ -38,6 +38,7 @@ def course(name: str, endpoint: Endpoint) -> Course:
         specs_rollout.fields(endpoint.rollout),
         Path(retrain.pipeline).expanduser() if retrain else None,
         specs_retrain.triggers_of(retrain) if retrain else Triggers(),
+        specs.abuse(endpoint) if endpoint.abuse.watch is not False else None,
     )
 
 

@@ -37,11 +37,22 @@ class Access(Part):
     """While `redis` does not answer: each machine counts by itself, or calls with limits are refused (503)."""
 
 
+class Coarsen(Part):
+    """What callers without the scope `NAME:detail` get of an answer; what is recorded stays whole."""
+
+    round: int | None = Field(default=None, ge=0, le=12, examples=[2])
+    """Decimals that numbers keep; null: all."""
+    top: int = Field(default=0, ge=0, le=1_000_000)
+    """Of a row of probabilities the so many largest are kept, the others are 0; 0: all are kept."""
+
+
 class EndpointAccess(Limited):
     """Who may call an endpoint, and how much all of them may have together."""
 
     scopes: tuple[str, ...] = Field(default=(), max_length=64, examples=[["scoring:predict"]])
     """Scopes of which a caller needs one to do what they name, `NAME:ACTION`; empty: the endpoint's own."""
+    coarsen: Coarsen = Coarsen()
+    """What callers without the scope `NAME:detail` get of an answer."""
     per_caller: Limited = Limited()
     """How much each key may have here."""
 

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
+from fairlead.kit.spec.abuse import Abuse
 from fairlead.kit.spec.access import Access, EndpointAccess
+from fairlead.kit.spec.audit import Audit
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
@@ -61,6 +63,8 @@ class Endpoint(Part):
     """How `:explain` answers."""
     access: EndpointAccess = EndpointAccess()
     """Who may call it, and how much."""
+    abuse: Abuse = Abuse()
+    """Whether callers ask as those do who copy a model."""
     resilience: Resilience = Resilience()
     """What happens when it is slow, full or down."""
     record: Record = Record()
@@ -100,6 +104,8 @@ class Spec(Part):
     """Redis that counts limits for several servers: `redis://[USER:PASSWORD@]HOST:PORT/DB`, `rediss://` for TLS."""
     access: Access = Access()
     """Who may call at all."""
+    audit: Audit = Audit()
+    """What is written down of who did what."""
     server: Server = Server()
     """The one port of all endpoints, and the processes behind it."""
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
