@@ -198,7 +198,7 @@ def test_no_secret_is_found_anywhere(
         kept["token"] = jwt.encode(claims, kept["shared"], "HS256")
         (tmp_path / f"{canary}.yaml").symlink_to("fairlead.yaml")
         process = start("up", f"{canary}.yaml", **given)
-        url = process.url(60)
+        url = process.url(90)
         kept["local"] = (tmp_path / "home" / "local.key").read_text().strip()
         address = next(str(event["address"]) for event in process.events if event["event"] == "grpc")
         shown = [kept["key"], kept["token"]]
