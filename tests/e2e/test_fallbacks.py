@@ -160,8 +160,8 @@ def test_one_that_hangs_is_answered_for_in_time_and_harms_no_other(start: Any, t
             assert (value, degraded) == (row, "endpoint:small")
             at = time.monotonic()
             assert ask(client, 4, 1, endpoint="other")[0] == 4.0
-            assert time.monotonic() - at < 0.2, "another endpoint"
-        assert max(took) < 0.4
+            assert time.monotonic() - at < 1.0, "another endpoint"
+        assert max(took) < 1.0
         (tmp_path / "hang").unlink()
         until(lambda: all(ask(client, 2, 2)[1] == "" for _ in range(4)))
 

@@ -252,18 +252,18 @@ async def test_a_rung_that_no_longer_fits_is_passed_over() -> None:
 
 
 async def test_while_it_is_open_nobody_reaches_the_model_but_probes() -> None:
-    bench = Bench(Safety(BreakerPolicy(fail_max=2, cooldown=0.2)))
+    bench = Bench(Safety(BreakerPolicy(fail_max=2, cooldown=1.0)))
     bench.main.broken = ValueError("x")
     assert [type(await bench.ask()) for _ in range(5)] == [ModelFailed, ModelFailed, *[CircuitOpen] * 3]
     refused = bench.outcomes[-1][0]
     assert isinstance(refused, CircuitOpen)
     assert refused.retry_after is not None
-    assert 0 < refused.retry_after <= 0.2
+    assert 0 < refused.retry_after <= 1.0
     assert bench.main.calls == 2
     (trouble,) = bench.ladder.troubles()
     assert "'main'" in trouble
     assert "open" in trouble
-    await asyncio.sleep(0.21)
+    await asyncio.sleep(1.01)
     bench.main.gate.clear()
     bench.main.broken = None
     for _ in range(4):
@@ -293,13 +293,14 @@ async def test_a_probe_whose_caller_hangs_up_makes_room_for_another() -> None:
 
 async def test_a_caller_without_patience_opens_no_breaker_and_a_model_that_hangs_does() -> None:
     bench = Bench(Safety(BreakerPolicy(fail_max=2, cooldown=30)))
+    bench.ladder._usual = 0.3
     bench.main.gate.clear()
     for _ in range(5):
         assert isinstance(await bench.ask(deadline=0.005), DeadlineExceeded)
     assert bench.meter.breakers == []
-    assert isinstance(await bench.ask(deadline=0.08), DeadlineExceeded)
-    assert isinstance(await bench.ask(deadline=0.08), DeadlineExceeded), "it waits behind what hangs"
-    assert isinstance(await bench.ask(deadline=0.08), CircuitOpen)
+    assert isinstance(await bench.ask(deadline=0.4), DeadlineExceeded)
+    assert isinstance(await bench.ask(deadline=0.4), DeadlineExceeded), "it waits behind what hangs"
+    assert isinstance(await bench.ask(deadline=0.4), CircuitOpen)
     bench.close()
 
 
@@ -369,8 +370,8 @@ async def test_a_part_of_the_deadline_is_kept_for_the_rungs() -> None:
     bench = Bench(kinds=("value",))
     bench.main.gate.clear()
     began = SystemClock.now()
-    assert answer(await bench.ask(deadline=0.5)) == (0.5, "value")
-    assert 0.38 < SystemClock.now() - began < 0.5
+    assert answer(await bench.ask(deadline=2.0)) == (0.5, "value")
+    assert 1.58 < SystemClock.now() - began < 2.0
     bench.close()
 
 

@@ -24,7 +24,10 @@ def _share(value: Any) -> Any:
 
 Share = Annotated[
     float,
-    BeforeValidator(_share, json_schema_input_type=float | Annotated[str, Field(pattern=f"^{_PERCENT}$")]),
+    BeforeValidator(
+        _share,
+        json_schema_input_type=Annotated[float, Field(ge=0, le=1)] | Annotated[str, Field(pattern=f"^{_PERCENT}$")],
+    ),
 ]
 """A share: a number from 0 to 1, or text such as ``20%``."""
 

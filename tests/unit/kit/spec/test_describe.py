@@ -35,9 +35,13 @@ VALID = [
     "endpoints: {churn: {model: m, rollout: {gates: [error_rate, {name: latency_p50, margin: 2}], min_seconds: 10m}}}",
     "endpoints: {churn: {model: m, retrain: {pipeline: p.py, on: [drift, {data: 7d}], cooldown: 3600}}}",
     "endpoints: {churn: {upstream: {urls: ['http://a:1'], eject: {seconds: 1m}}}}",
+    "endpoints: {churn: {model: m, resilience: {fallback: [cache, {cache: {ttl: 1h}}, {value: {p: 1}}]}}}",
+    "endpoints: {churn: {model: m, resilience: {breaker: {failure_rate: 50%, cooldown: 1m}}}}",
     "{server: {tls: {cert: a.pem}, grace: 2s}, record: true, endpoints: {churn: {model: m}}}",
 ]
 INVALID = [
+    "endpoints: {churn: {model: m, resilience: {fallback: [cash]}}}",
+    "endpoints: {churn: {model: m, resilience: {breaker: {failure_rate: 2}}}}",
     "endpoints: {}",
     "endpoints: {churn: {}}",
     "endpoints: {churn: {model: m, upstream: {urls: ['http://a:1']}}}",
