@@ -1,4 +1,4 @@
-"""Limits as people write them: ``200/s``, ``10k rows/min``, ``64MB/s``, ``5M/day``."""
+"""Limits as people write them: ``200/s``, ``10k rows/min burst 50k``, ``64MB/s``, ``5M/day``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _TEXT: Final = re.compile(
     r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<scale>[kKMG]?)(?P<bytes>i?B)?"
     r"(?:\s+(?P<measure>[a-z]+))?\s*/\s*(?P<window>[a-z]+)"
 )
+_BURST: Final = re.compile(r"(?P<number>[0-9]{1,15})(?P<scale>[kKMG]?)B?")
 _SCALE: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 _BINARY: Final = {"": 1, "k": 2**10, "K": 2**10, "M": 2**20, "G": 2**30}
 _SECONDS: Final = {
@@ -23,7 +24,13 @@ _MEASURES: Final = {name: one for one in Measure for name in (one.value, one.val
 
 
 def rate(text: str, burst: float = 0.0) -> Rate:
-    """``AMOUNT [requests|rows|bytes|tokens]/(s|min|hour)``. Raises UsageError."""
+    """``AMOUNT [requests|rows|bytes|tokens]/(s|min|hour) [burst AMOUNT]``. Raises UsageError."""
+    text, told, most = text.partition(" burst ")
+    if told:
+        found = _BURST.fullmatch(most.strip())
+        burst = float(found["number"]) * _SCALE[found["scale"]] if found else 0.0
+        if not 1 <= burst <= 1e15:
+            raise UsageError(f"burst {most[:80]!r} is none; expected a whole number such as 50 or 10k, up to 1e15")
     amount, measure, window = _parts(text, _SECONDS, "200/s, 10k rows/min or 64MB/s")
     return Rate(amount, float(_SECONDS[window]), measure, burst)
 

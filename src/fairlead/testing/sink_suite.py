@@ -118,6 +118,9 @@ def _told(sink: Sink, calls: int) -> bytes:
         sink.events("parquet", 2, 1)
         sink.injected("churn", "slow", 3)
         sink.degraded("events", True)
+        sink.limited("churn", "key", "requests")
+        sink.limited("", "tenant", "bytes")
+        sink.shared_limits("alone", 3)
     return _steady(sink)
 
 

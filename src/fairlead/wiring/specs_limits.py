@@ -68,6 +68,11 @@ def _check(file: SpecFile, asked: Limited, path: Path) -> None:
     for part in ("burst", "rows_burst", "bytes_burst"):
         of = {"burst": "rate"}.get(part, part.removesuffix("_burst"))
         many = "," in asked.rate
+        if getattr(asked, part) and " burst " in getattr(asked, of):
+            raise UsageError(
+                f"{file.at(*path, part)} is {getattr(asked, part)}, and {of} says a burst of its own; leave one of "
+                "them out"
+            )
         if getattr(asked, part) and (not getattr(asked, of) or (of == "rate" and many)):
             what = "several rates; give one" if getattr(asked, of) else f"no {of}; give one, or leave it out"
             raise UsageError(f"{file.at(*path, part)} is {getattr(asked, part)}, and there is {what}")

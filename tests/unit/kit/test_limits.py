@@ -12,6 +12,8 @@ from fairlead.kit.limits import quota, rate
         ("0.5/s", Rate(0.5, 1)),
         ("10k rows/min", Rate(10_000, 60, Measure.ROWS)),
         ("1 request/hour", Rate(1, 3600)),
+        ("5/s burst 20", Rate(5, 1, burst=20)),
+        ("10k rows/min burst 50k", Rate(10_000, 60, Measure.ROWS, 50_000)),
         ("64MB/s", Rate(64e6, 1, Measure.BYTES)),
         ("64MiB / s", Rate(64 * 2**20, 1, Measure.BYTES)),
         ("60k tokens/m", Rate(60_000, 60, Measure.TOKENS)),

@@ -11,7 +11,7 @@ class Limited(Part):
     """How much somebody may have. All of it holds at once."""
 
     rate: str = Field(default="", max_length=200, examples=["500/s"])
-    """Requests, evenly: `AMOUNT/(s|min|hour)`; several with commas, `50/s, 1000/min`."""
+    """Requests, evenly: `AMOUNT/(s|min|hour)`; several with commas, `50/s burst 10, 1000/min burst 1000`."""
     burst: int = Field(default=0, ge=0, le=10**9)
     """Requests that may come at once; 0: what `rate` has in a second, and one at least."""
     rows: str = Field(default="", max_length=100, examples=["10k/s"])
