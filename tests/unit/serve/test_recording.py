@@ -67,6 +67,7 @@ async def record(recorders: dict[str, Recorder], calls: Sequence[Call], keeping:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(handover, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(handover, "GRACE", 0.2)
     monkeypatch.setattr(module, "STOP_SECONDS", 0.5)
     monkeypatch.setattr(module, "CUT_CALLS", 100)
 
