@@ -36,6 +36,10 @@ class Coarsening:
         """The answer as it is given out; the arrays of ``reply`` stay as they are."""
         return reply._replace(outputs={name: self.array(array) for name, array in reply.outputs.items()})
 
+    def seen(self, reply: Reply, caller: Caller | None, endpoint: str, version: str) -> Reply:
+        """The answer as this caller gets it."""
+        return self.reply(reply) if self.applies(caller, endpoint, version) else reply
+
     def array(self, array: Array) -> Array:
         """One output. What holds no floats is left as it is."""
         if array.dtype.kind != "f" or not array.size:

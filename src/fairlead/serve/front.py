@@ -150,7 +150,9 @@ class Exchange(ABC):
             self._split = splits[live.endpoint]
             live, self._unit = self._split.choose(self.headers, asked.inputs)
             self.live = live
-            if self.caller is not None and not self._holds(live):
+            withheld = self._withheld(live)
+            if withheld is not None:
+                self.refuse(withheld)
                 return
         arrived = self.arrived
         self._call = call = live.call(
@@ -182,16 +184,10 @@ class Exchange(ABC):
                 self._front.gate.hold(self, self.caller, live)
         return live
 
-    def _holds(self, live: Live) -> bool:
-        """Whether the caller may have the version that a split chose; else they are told."""
+    def _withheld(self, live: Live) -> FairleadError | None:
+        """Why the caller may not have the version that a split chose; None where they may."""
         gate, caller = self._front.gate, self.caller
-        if gate is not None and caller is not None:
-            try:
-                gate.hold(self, caller, live)
-            except FairleadError as error:
-                self.refuse(error)
-                return False
-        return True
+        return None if gate is None or caller is None else gate.withheld(self, caller, live)
 
     def _done(self, call: Call) -> None:
         """The call has its outcome: measure it, write it, hand it out."""
@@ -208,7 +204,7 @@ class Exchange(ABC):
             return
         coarse = self._front.coarse
         if coarse and live.endpoint in coarse:
-            outcome = self._coarse(live, outcome)
+            outcome = coarse[live.endpoint].seen(outcome, self.caller, live.endpoint, live.version)
         try:
             self._asked.prediction = identity
             answer = self.edge.write(outcome, self._asked, live.signature)
@@ -219,11 +215,6 @@ class Exchange(ABC):
             self.put(answer, told if call.allowance is None else told + self.fields(call.allowance.lines()))
             if self._split is not None:
                 self._split.after(call, self._front.pipeline.clock.now() - call.arrived, self._size)
-
-    def _coarse(self, live: Live, reply: Reply) -> Reply:
-        """What this caller gets of an answer; what was recorded is whole."""
-        told = self._front.coarse[live.endpoint]
-        return told.reply(reply) if told.applies(self.caller, live.endpoint, live.version) else reply
 
     def cancel(self) -> None:
         """The caller hung up."""

@@ -289,6 +289,7 @@ def around(
     ladder = Ladder(live, safety, rungs, clock=clock, loop=loop, **more)
     live.enter, held = compiled(first, ladder.enter, loop, clock)
     live.held += [held, ladder.flights]
+    live.batcher.shedding.early = not rungs and not safety.retries  # else somebody may still answer what is shed
     return ladder
 
 

@@ -271,7 +271,7 @@ def cast(array: Array, datatype: DataType, name: str) -> Array:
     if np.can_cast(source, target):
         return array.astype(target)
     if target.kind == "f":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a NaN that signals becomes a quiet one
             result: Array = array.astype(target)
         bad = np.isinf(result) & ~np.isinf(array)
     else:

@@ -208,27 +208,14 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     certificates = Renewal(plan.settings, front.sink, SystemClock())
     companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
-    companions += [fallbacks, *counting, *beside]
-    if front.gate is not None:
-        companions.append(keys := access.follower(plan.home, front.gate))
-        loaders[0] = Loader(loaders[0].endpoint, access.first(keys, loaders[0].load))
-        companions.append(issuers := Issuers(plan.identity.verifiers))
-        loaders[0] = Loader(loaders[0].endpoint, identity.first(issuers, loaders[0].load))
+    companions += [fallbacks, *counting, *beside, *_knowing(plan, front, loaders)]
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, front.sink, SystemClock())]
         repository.records(recording.retire, follower.close_split)
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
     door: Worker | None = parts.get("door")
-    if plan.settings.controlled or (front.gate is not None and plan.settings.model_control is None):
-        application.control = repository if door is None else door
-        if door is not None:
-            door.control = repository
-    if plan.settings.chaos:
-        companions.append(injector := Injector(catalog, front.sink, SystemClock(), int(name)))
-        application.chaos = injector if door is None else Faults(door)
-        if door is not None:
-            door.chaos = injector
+    companions += _ordered(plan, application, repository, door, int(name))
     if plan.settings.grpc_port is not None:
         listener = plugins.attribute("fairlead.serve.grpc.listener:Listener")
         companions.append(
@@ -254,6 +241,34 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         *(trouble for live in catalog.all() for trouble in (*loading.misfits(live), *live.executor.troubles())),
     ]
     return running
+
+
+def _knowing(plan: Plan, front: Front, loaders: list[Loader]) -> list[Companion]:
+    """What keeps the gate informed. The first endpoint is loaded when keys and issuers were asked once."""
+    if front.gate is None:
+        return []
+    keys, issuers = access.follower(plan.home, front.gate), Issuers(plan.identity.verifiers)
+    first = loaders[0]
+    loaders[0] = Loader(first.endpoint, identity.first(issuers, access.first(keys, first.load)))
+    return [keys, issuers]
+
+
+def _ordered(
+    plan: Plan, application: Application, repository: Repository, door: Worker | None, place: int
+) -> list[Companion]:
+    """What callers may order: models loaded and unloaded, faults injected. ``door``: of a worker, who tells others."""
+    front = application.front
+    if plan.settings.controlled or (front.gate is not None and plan.settings.model_control is None):
+        application.control = repository if door is None else door
+        if door is not None:
+            door.control = repository
+    if not plan.settings.chaos:
+        return []
+    injector = Injector(front.pipeline.catalog, front.sink, SystemClock(), place)
+    application.chaos = injector if door is None else Faults(door)
+    if door is not None:
+        door.chaos = injector
+    return [injector]
 
 
 def versions(live: Sequence[Live]) -> Endpoints:

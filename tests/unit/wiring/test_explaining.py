@@ -16,7 +16,7 @@ from fairlead.kit.config import Home
 from fairlead.serve.remote.settings import Upstream
 from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.testing.sinks import MemorySink
-from fairlead.wiring import serving
+from fairlead.wiring import loading
 from fairlead.wiring.explaining import Explained, explainer
 from fairlead.wiring.loading import Loading
 from fairlead.wiring.serving import Plan, Target
@@ -70,7 +70,7 @@ def test_without_a_file_it_is_the_example_where_that_is_a_table() -> None:
 async def test_a_version_that_cannot_be_explained_as_asked_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[bool] = []
     live = SimpleNamespace(signature=MATRIX, close=lambda: closed.append(True))
-    monkeypatch.setattr(serving, "live_upstream", lambda *_: live)
+    monkeypatch.setattr(loading, "live_upstream", lambda *_: live)
     upstream = Upstream(upstreams.parse("oip+http://there:1/m"))
     one = Target("oip+http://there:1/m", "m", upstream=upstream, explain=Explained("missing.csv"))
     plan = Plan(Home(Path(), "", "", ""), [one], ServerSettings(), EndpointSettings())

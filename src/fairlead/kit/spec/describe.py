@@ -70,8 +70,13 @@ def _type(found: FieldInfo) -> str:
     kinds = [one for one in get_args(annotation) if one is not type(None)] or [annotation]
     if all(isinstance(one, str) for one in kinds):
         return ", ".join(f"`{one}`" for one in kinds if one)
-    words = [_TYPES[one] if one in _TYPES else ", ".join(f"`{name}`" for name in get_args(one)) for one in kinds]
-    return ", ".join(words)
+    return ", ".join(_word(one) for one in kinds)
+
+
+def _word(kind: Any) -> str:
+    if kind == Seconds:
+        return "time"
+    return _TYPES[kind] if kind in _TYPES else ", ".join(f"`{name}`" for name in get_args(kind))
 
 
 def _default(found: FieldInfo) -> str:

@@ -93,9 +93,16 @@ class Gate:
 
     def hold(self, asking: Asking, caller: Caller, live: Live) -> None:
         """Another version answers than the one that was found when the caller came. Raises Forbidden or NotFound."""
+        error = self.withheld(asking, caller, live)
+        if error is not None:
+            raise error
+
+    def withheld(self, asking: Asking, caller: Caller, live: Live) -> FairleadError | None:
+        """Why the caller may not have this version; None where they may."""
         action = self._action(asking, caller)
-        if not self.rules.may(caller, action, live.endpoint, live.version):
-            raise self._refuse(asking, caller, action, live.endpoint, live.version)
+        if self.rules.may(caller, action, live.endpoint, live.version):
+            return None
+        return self._refuse(asking, caller, action, live.endpoint, live.version)
 
     def _pass(self, asking: Asking, asked: _Asked) -> Pass:
         *_, endpoint, version = asked

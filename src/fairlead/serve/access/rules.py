@@ -15,6 +15,7 @@ _SAYS: Final[Mapping[Action, str]] = {
     Action.EXPLAIN: "explain calls of",
     Action.FEEDBACK: "give labels to",
     Action.DESCRIBE: "see",
+    Action.DETAIL: "get whole answers of",
     Action.METRICS: "read the metrics of",
     Action.ADMIN: "administer",
 }

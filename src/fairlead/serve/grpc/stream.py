@@ -80,8 +80,6 @@ class Stream:
         """What the client's connection showed."""
         return peer(self._connection.out.transport)
 
-    # From the client.
-
     def received(self, payload: bytes, size: int, end: bool) -> None:
         """A data frame; ``size``: what it counts in the window, padding too."""
         connection = self._connection
@@ -136,8 +134,6 @@ class Stream:
             self._reset(frames.FLOW_CONTROL_ERROR if size else frames.PROTOCOL_ERROR)
         else:
             self.pump()
-
-    # To the client.
 
     def send(self, message: bytes) -> None:
         """One message of several."""

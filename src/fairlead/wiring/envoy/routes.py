@@ -193,14 +193,13 @@ def _again(file: SpecFile, name: str, endpoint: Endpoint, asked: Upstream) -> di
 
 def _limited(file: SpecFile, name: str, endpoint: Endpoint) -> dict[str, Any]:
     """The rate of all callers of an endpoint together. What else there is to limit is counted by the server."""
-    texts = getattr(endpoint.access, "rate", ())
-    given = (texts,) if isinstance(texts, str) else tuple(texts)
+    given = [one for one in endpoint.access.rate.split(",") if one.strip()]
     where = file.at("endpoints", name, "access", "rate")
     if len(given) > 1:
         raise UsageError(f"{where} has {len(given)} limits, and a route of Envoy one; give one")
     if not given:
         return {}
-    rate = limits.rate(given[0], getattr(endpoint.access, "burst", 0))
+    rate = limits.rate(given[0], endpoint.access.burst)
     if rate.measure is not Measure.REQUESTS:
         raise UsageError(f"{where} counts {rate.measure.value}, and Envoy counts requests; give it in requests")
     per_second = rate.amount / rate.seconds

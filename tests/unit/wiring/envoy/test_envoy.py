@@ -10,6 +10,7 @@ import yaml
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.plans import Share, TrafficSplit
+from fairlead.kit.spec.access import EndpointAccess
 from fairlead.kit.spec.part import Part
 from fairlead.kit.spec.read import SpecFile, parse
 from fairlead.wiring.envoy import asked, bootstrap, tree
@@ -123,13 +124,6 @@ def test_loading_models_is_shut_unless_the_spec_opens_it() -> None:
     assert not any("direct_response" in one for one in opened)
 
 
-class Rated(Part):
-    """As an endpoint's access says it."""
-
-    rate: str | tuple[str, ...] = ()
-    burst: int = 0
-
-
 @pytest.mark.parametrize(
     ("rate", "burst", "bucket"),
     [
@@ -138,17 +132,17 @@ class Rated(Part):
     ],
 )
 def test_a_rate_is_a_bucket(rate: str, burst: int, bucket: dict[str, Any]) -> None:
-    found = routes(tree.plain(bootstrap.bootstrap(limited(Rated(rate=rate, burst=burst)), Rendering())))[3]
+    found = routes(tree.plain(bootstrap.bootstrap(limited(EndpointAccess(rate=rate, burst=burst)), Rendering())))[3]
     (limit,) = found["typed_per_filter_config"].values()
     assert limit["token_bucket"] == bucket
 
 
 @pytest.mark.parametrize(
-    ("rate", "words"), [("10 rows/s", "counts rows, and Envoy counts requests"), (("1/s", "2/min"), "has 2 limits")]
+    ("rate", "words"), [("10 rows/s", "counts rows, and Envoy counts requests"), ("1/s, 2/min", "has 2 limits")]
 )
 def test_a_rate_that_envoy_cannot_keep_is_refused(rate: Any, words: str) -> None:
     with pytest.raises(UsageError, match=f"access.rate {words}"):
-        bootstrap.bootstrap(limited(Rated(rate=rate)), Rendering())
+        bootstrap.bootstrap(limited(EndpointAccess(rate=rate)), Rendering())
 
 
 def limited(access: Part) -> SpecFile:
