@@ -1,14 +1,16 @@
-"""What it costs a call to show a key: W1 with access on, beside off, in one run.
+"""What it costs a call to show a key, to be counted against limits and to be recorded, beside W1 without all that.
 
 usage: python -m bench.access [--rounds 3] [--seconds 3] [--connections 1,16]
-Both servers get the same requests, each with a key, and stand on the same core in turns; every answer is checked. Off,
-the key is a header like any other. Beside it, the gate alone: one look-up of a caller who was there before, in process.
+The servers get the same requests, each with a key, and stand on the same core in turns; every answer is checked. Off,
+the key is a header like any other; on, calls are audited too. Beside it, the gate alone: one look-up of a caller who
+was there before, in process.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,20 +32,19 @@ from fairlead.serve.access.keys import Key, KeyRing
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.catalog import Catalog
 
-OFF, ON = "no access", "access"
-FLAGS = {OFF: "--no-access", ON: "--access"}
+OFF, ON, LIMITS, ALL = "no access", "key, audit", "key, audit, limits", "key, audit, limits, events"
+FLAGS = {OFF: ["--no-access"], ON: ["--access"], LIMITS: ["--access"], ALL: ["--access", "--record"]}
+LIMITED = {LIMITS: ["--rate", "1000000/s"], ALL: ["--rate", "1000000/s"]}
+"""What a key is made with; it is never refused."""
 _TURNS, _BATCHES = 2_000, 500
 
 
 def run(folder: Path, connections: list[int], seconds: float, rounds: int) -> Rounds:
     """The figures, in turns."""
     model, home = w1.make(folder), folder / "home"
-    key = _key(home)
-    line = b"\r\nauthorization: Bearer %b" % key.encode()
-    keyed = [_with(request, line) for request in fetch(folder / "v2.requests")]
-    store(folder / "v2.requests", keyed)
     env = {"FAIRLEAD_HOME": str(home)}
-    entries = {name: Entry([*beside.ours(f"w1={model}")[:-1], flag, "--port"], env) for name, flag in FLAGS.items()}
+    entries = {name: Entry([*beside.ours(f"w1={model}")[:-1], *flags, "--port"], env) for name, flags in FLAGS.items()}
+    folders = {name: _asking(folder, home, name) for name in FLAGS}
     runs: Rounds = {name: [] for name in FLAGS}
     for number in range(rounds):
         for name in list(FLAGS)[:: 1 if number % 2 else -1]:
@@ -51,7 +52,7 @@ def run(folder: Path, connections: list[int], seconds: float, rounds: int) -> Ro
             with rig.running(entries[name], rig.readyz) as (port, pid, _):
                 for count in connections:
                     before = rig.cpu_seconds(pid)
-                    figures = rig.load(port, count, folder, entries[name], True, "--seconds", str(seconds))
+                    figures = rig.load(port, count, folders[name], entries[name], True, "--seconds", str(seconds))
                     figures["cpu_us_per_request"] = 1e6 * (rig.cpu_seconds(pid) - before) / figures["sent"]
                     found[str(count)] = figures
                     time.sleep(0.5)
@@ -91,9 +92,23 @@ def table(runs: Rounds, gate_us: float) -> str:
     return f"{rig.markdown(header, rows)}\n\nthe gate alone: {gate_us:.2f} us a call"
 
 
-def _key(home: Path) -> str:
-    command = [sys.executable, "-m", "fairlead", "keys", "create", "--name", "bench", "--scope", "w1:predict"]
-    done = subprocess.run([*command, "--home", str(home), "--json"], check=True, capture_output=True, text=True)
+def _asking(folder: Path, home: Path, name: str) -> Path:
+    """A folder with the requests of one server, each with its key."""
+    line = b"\r\nauthorization: Bearer %b" % _key(home, name).encode()
+    made = folder / name.replace(", ", "-").replace(" ", "-")
+    made.mkdir()
+    for one in folder.iterdir():
+        if one.is_file():
+            shutil.copy(one, made)
+    store(made / "v2.requests", [_with(request, line) for request in fetch(folder / "v2.requests")])
+    return made
+
+
+def _key(home: Path, name: str) -> str:
+    told = name.replace(", ", "-").replace(" ", "-")
+    command = [sys.executable, "-m", "fairlead", "keys", "create", "--name", told, "--scope", "w1:predict"]
+    command += [*LIMITED.get(name, []), "--home", str(home), "--json"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     return str(json.loads(done.stdout)["key"])
 
 
