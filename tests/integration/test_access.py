@@ -15,6 +15,7 @@ import pytest
 from running import Running, running
 
 from fairlead.contracts.audit import Audited
+from fairlead.contracts.errors import NotFound
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.protos import HEALTH, OIP, REFLECTION, REFLECTION_ALPHA, SERVICES, message
 from fairlead.kit.scopes import scope
@@ -112,13 +113,14 @@ METHODS: Final[dict[str, tuple[str, str, dict[str, Any], str]]] = {
 
 
 class Obeying:
-    """A control that loads and unloads nothing, and says that it did."""
+    """A control that loads and unloads nothing, and says that it did; of what is not there it names what is."""
 
     async def load(self, endpoint: str) -> None:
-        assert endpoint
+        if endpoint == "ghost":
+            raise NotFound("there is no endpoint 'ghost' (this server was started with: churn, fraud)")
 
     async def unload(self, endpoint: str) -> None:
-        assert endpoint
+        await self.load(endpoint)
 
 
 class Calm:
@@ -131,9 +133,11 @@ class Calm:
         return self.now.get(endpoint, "")
 
     async def inject(self, endpoint: str, injection: Injection) -> None:
+        await Obeying().load(endpoint)
         self.now[endpoint] = injection.id
 
     async def calm(self, endpoint: str) -> None:
+        await Obeying().load(endpoint)
         self.now.pop(endpoint, None)
 
 
@@ -165,6 +169,7 @@ class Keys:
         self._add("no scope", "churn:generate")
         self._add("other endpoint", "fraud:*")
         self._add("admin", "*:*")
+        self._add("ghost", "ghost:*")
         self._add("revoked", "*:*")
         self._add("expired", "*:*", expires_ms=now - 1)
         self.made["revoked"] = revoked(self.made["revoked"], "revoked", now)
@@ -290,6 +295,23 @@ def test_http(client: httpx.Client, keys: Keys, notes: Notes, route: str, state:
 def test_faults_are_stopped_by_those_who_may_inject_them(client: httpx.Client, keys: Keys, state: str) -> None:
     found = client.delete("/chaos/churn", headers=keys.headers(state, ADMIN))
     assert found.status_code == expected(state, ADMIN)
+
+
+def test_an_administrator_of_what_is_not_there_learns_no_other_names(
+    client: httpx.Client, channel: grpc.Channel, keys: Keys
+) -> None:
+    shown = {"x-api-key": keys.text["ghost"]}
+    for route, (method, path, body, _) in ROUTES.items():
+        if "{endpoint}" in route:
+            found = client.request(method, path.replace("churn", "ghost"), json=body, headers=shown)
+            assert found.status_code == 404, route
+            assert "there is no endpoint 'ghost'" in found.json().values(), found.text
+    assert client.delete("/chaos/ghost", headers=shown).json()["error"] == "there is no endpoint 'ghost'"
+    for name in ("RepositoryModelLoad", "RepositoryModelUnload"):
+        raw = message(f"{OIP}.{name}Request")(model_name="ghost").SerializeToString()
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(f"/{_service}/{name}")(raw, metadata=list(shown.items()), timeout=5)
+        assert caught.value.details() == "there is no endpoint 'ghost'"
 
 
 def test_what_administrators_do_is_told_where_nobody_is_asked_who_they_are() -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from fairlead.contracts.access import Action
 from fairlead.contracts.audit import Auditor
+from fairlead.contracts.errors import NotFound
 from fairlead.serve.access.asking import Visit
 from fairlead.serve.access.credentials import mapping, peer_of
 from fairlead.serve.access.needs import NEEDS
@@ -30,8 +31,12 @@ def guarded(front: Front, handler: Handler, route: str) -> Handler:
 
     async def handle(request: Request) -> Response:
         endpoint, version = request.path_params.get("endpoint"), request.path_params.get("version")
-        setattr(request.state, _SIGHT, gate.visit(_visit(front, request, route), endpoint, version))
-        return await handler(request)
+        sight = gate.visit(_visit(front, request, route), endpoint, version)
+        setattr(request.state, _SIGHT, sight)
+        try:
+            return await handler(request)
+        except NotFound as error:
+            raise (error if endpoint is None else sight.missing(error, front.pipeline.catalog, endpoint)) from None
 
     return handle
 

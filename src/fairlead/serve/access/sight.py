@@ -100,6 +100,10 @@ class Sight:
         outcome = error.code if isinstance(error, Unauthenticated) else Forbidden.code
         self._tell(Audited(self._actor, action, endpoint, version or "", outcome))
 
+    def missing(self, error: NotFound, catalog: Catalog, endpoint: str) -> NotFound:
+        """What they are told of what is not there: of an endpoint that is not, no other names."""
+        return error if self._rules is None or catalog.versions(endpoint) else absent(endpoint)
+
     def did(self, act: str, endpoint: str, **detail: str | float) -> None:
         """Tell of an act that needs more words than its route. On the event loop."""
         self._tell(Audited(self._actor, act, endpoint, detail=dict(detail)))

@@ -165,7 +165,15 @@ class Service:
         request, response = message(f"{OIP}.{name}Request"), message(f"{OIP}.{name}Response")
 
         def begin(stream: Stream, headers: Headers) -> Rpc:
-            return Ordered(stream, request, response, do, self._sight(stream, headers))
+            sight = self._sight(stream, headers)
+
+            async def done(endpoint: str) -> None:
+                try:
+                    await do(endpoint)
+                except NotFound as error:
+                    raise sight.missing(error, self._catalog, endpoint) from None
+
+            return Ordered(stream, request, response, done, sight)
 
         self._routes[f"/{SERVICES[OIP]}/{name}".encode()] = begin
 
