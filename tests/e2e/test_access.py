@@ -150,3 +150,26 @@ def test_insecure_is_an_answer(start: Start, doubler: Path) -> None:
     server = start("serve", str(doubler), "--port", "0", "--host", "0.0.0.0", "--insecure")
     port = server.url(90).rpartition(":")[2]
     assert httpx.post(f"http://127.0.0.1:{port}/v2/models/doubler/infer", json=BODY).status_code == 200
+
+
+def test_faults_with_a_key_are_injected_and_written_down(start: Start, run: Run, doubler: Path) -> None:
+    key = key_of(run, "create", "--name", "ops", "--scope", "doubler:admin")
+    url = start("serve", str(doubler), "--port", "0", "--access", "--chaos").url(90)
+    words = ("chaos", "doubler", "--url", url, "--inject", "error:100%", "--for", "1500ms")
+    refused = run(*words)
+    assert (refused.returncode, "known callers only" in refused.stderr) == (1, True), refused.stderr
+    done = run(*words, FAIRLEAD_API_KEY=key)
+    assert done.returncode == 0, done.stderr
+    deadline = time.monotonic() + 10
+    while len(told := acts(run)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert [(one["actor"], one["action"], one["endpoint"]) for one in told] == [
+        ("ops", "chaos.begin", "doubler"),
+        ("ops", "chaos.stop", "doubler"),
+    ]
+    assert told[0]["detail"]["inject"] == "error:100%"
+
+
+def acts(run: Run) -> list[dict[str, Any]]:
+    lines = run("audit", "tail", "-n", "50", "--json").stdout.splitlines()
+    return [one for one in map(json.loads, lines) if one["action"].startswith(("chaos", "admin"))]

@@ -100,8 +100,8 @@ def test_exports_and_wrong_use(run: Any, doubler: Path, tmp_path: Path) -> None:
         (("export", "--output", "x", "--format", "xml"), 2, "expected jsonl or csv"),
         (("export", "--output", "x", "--from", "1h", "--to", "2h"), 2, "is not after"),
         (("export", "--output", "no/such/folder"), 1, "No such file"),
-        (("verify", "--key", "env:NOT_SET"), 2, "is empty or not set"),
-        (("verify", "--key", "the-secret-itself"), 2, "never itself"),
+        (("verify", "--key", "env:NOT_SET"), 2, "'NOT_SET' is not set, or empty"),
+        (("verify", "--key", "the-secret-itself"), 2, "not the secret itself"),
     ):
         told = run("audit", *words)
         assert (told.returncode, said in told.stderr) == (code, True), (words, told.stderr)

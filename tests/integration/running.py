@@ -13,6 +13,7 @@ from typing import Any
 import uvloop
 
 from fairlead.adapters.sinks.prometheus.sink import PrometheusSink
+from fairlead.contracts.audit import Auditor
 from fairlead.contracts.events import Accepted
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.kit.clock import SystemClock
@@ -21,6 +22,7 @@ from fairlead.serve.access.gate import Gate
 from fairlead.serve.app import Application, build
 from fairlead.serve.batcher import Policy
 from fairlead.serve.catalog import Catalog
+from fairlead.serve.chaos.faults import Chaos, Denied
 from fairlead.serve.endpoint import Live, Placement
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.listener import Listener
@@ -82,13 +84,16 @@ def running(
     short_way: bool = True,
     gate: Gate | None = None,
     control: Control | None = None,
+    chaos: Chaos | None = None,
+    audit: Auditor | None = None,
     **limits: Any,
 ) -> Iterator[Running]:
     """Serve ``models`` until the block ends; the server must then end cleanly.
 
     ``short_way`` False: every request goes the long way. ``limits``: more of ``ServerSettings``.
 
-    ``gate``: stands before everything.  ``control``: loads and unloads.
+    ``gate``: stands before everything.  ``control``: loads and unloads.  ``chaos``: injects faults.
+    ``audit``: what is done where there is no gate is told there.
     """
     clock, catalog, sink = SystemClock(), Catalog(), PrometheusSink()
     pipeline = Pipeline(catalog, clock)
@@ -110,7 +115,9 @@ def running(
         return Loader(name, load)
 
     state = MemoryState()
-    application = Application(Front(pipeline, sink, max_body, gate), control=control or Locked())
+    application = Application(
+        Front(pipeline, sink, max_body, gate, audit), control=control or Locked(), chaos=chaos or Denied()
+    )
 
     def feedback(body: bytes, check: Callable[[str], None]) -> Accepted:
         labels = parse_json(body, now_ms=clock.wall_ms())

@@ -15,6 +15,7 @@ import pytest
 from running import Running, running
 
 from fairlead.contracts.audit import Audited
+from fairlead.contracts.errors import NotFound
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.protos import HEALTH, OIP, REFLECTION, REFLECTION_ALPHA, SERVICES, message
 from fairlead.kit.scopes import scope
@@ -25,6 +26,7 @@ from fairlead.serve.access.keys import Key, KeyRing, made, revoked
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.app import Application, build
 from fairlead.serve.catalog import Catalog
+from fairlead.serve.chaos.faults import Injection
 from fairlead.serve.endpoint import Live
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.service import Service
@@ -36,6 +38,7 @@ from fairlead.testing.sinks import MemorySink
 OK: Final = 200
 V2_BODY: Final = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", "data": [1.0, 2.0]}]}
 V1_BODY: Final = {"instances": [[1.0, 2.0]]}
+FAULT: Final = {"id": "me", "inject": ["error:5%"], "seconds": 2}
 LABEL: Final = {"endpoint": "churn", "key": "a", "label": 1}
 
 PREDICT, EXPLAIN, FEEDBACK, ADMIN, DESCRIBE, METRICS, KNOWN, OPEN = (
@@ -52,6 +55,7 @@ ROUTES: Final[dict[str, tuple[str, str, Any, str]]] = {
     "/v1/feedback": ("POST", "/v1/feedback", LABEL, FEEDBACK),
     "/v2/repository/models/{endpoint}/load": ("POST", "/v2/repository/models/churn/load", {}, ADMIN),
     "/v2/repository/models/{endpoint}/unload": ("POST", "/v2/repository/models/churn/unload", {}, ADMIN),
+    "/chaos/{endpoint}": ("POST", "/chaos/churn", FAULT, ADMIN),
     "/v2/models/{endpoint}": ("GET", "/v2/models/churn", None, DESCRIBE),
     "/v2/models/{endpoint}/ready": ("GET", "/v2/models/churn/ready", None, DESCRIBE),
     "/v2/models/{endpoint}/versions/{version}": ("GET", "/v2/models/churn/versions/1", None, DESCRIBE),
@@ -109,13 +113,32 @@ METHODS: Final[dict[str, tuple[str, str, dict[str, Any], str]]] = {
 
 
 class Obeying:
-    """A control that loads and unloads nothing, and says that it did."""
+    """A control that loads and unloads nothing, and says that it did; of what is not there it names what is."""
 
     async def load(self, endpoint: str) -> None:
-        assert endpoint
+        if endpoint == "ghost":
+            raise NotFound("there is no endpoint 'ghost' (this server was started with: churn, fraud)")
 
     async def unload(self, endpoint: str) -> None:
-        assert endpoint
+        await self.load(endpoint)
+
+
+class Calm:
+    """A ``Chaos`` that remembers what is asked, and injects nothing."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, str] = {}
+
+    def active(self, endpoint: str) -> str:
+        return self.now.get(endpoint, "")
+
+    async def inject(self, endpoint: str, injection: Injection) -> None:
+        await Obeying().load(endpoint)
+        self.now[endpoint] = injection.id
+
+    async def calm(self, endpoint: str) -> None:
+        await Obeying().load(endpoint)
+        self.now.pop(endpoint, None)
 
 
 class Notes:
@@ -146,6 +169,7 @@ class Keys:
         self._add("no scope", "churn:generate")
         self._add("other endpoint", "fraud:*")
         self._add("admin", "*:*")
+        self._add("ghost", "ghost:*")
         self._add("revoked", "*:*")
         self._add("expired", "*:*", expires_ms=now - 1)
         self.made["revoked"] = revoked(self.made["revoked"], "revoked", now)
@@ -213,7 +237,7 @@ def notes() -> Notes:
 def serving(keys: Keys, notes: Notes | None = None, rules: Rules | None = None, **more: Any) -> Any:
     gate = Gate(rules or Rules(), Callers(SystemClock(), keys.ring()), notes)
     models = {"churn": EchoModel(), "fraud": EchoModel()}
-    return running(models, gate=gate, control=Obeying(), grpc_port=0, **more)
+    return running(models, gate=gate, control=Obeying(), chaos=Calm(), grpc_port=0, **more)
 
 
 @pytest.fixture(scope="module", params=["short", "long"])
@@ -256,8 +280,55 @@ def test_http(client: httpx.Client, keys: Keys, notes: Notes, route: str, state:
     if wanted in (401, 403):
         assert [one.outcome for one in notes.noted] == [{401: "unauthenticated", 403: "forbidden"}[wanted]] * 2
         assert {one.actor for one in notes.noted} == {"anonymous" if wanted == 401 else notes.noted[0].actor}
-    if need == ADMIN and wanted == OK:
+    if route == "/chaos/{endpoint}" and wanted == OK:
+        (begun,) = notes.noted  # the second time it goes on
+        assert (begun.actor, begun.action, begun.endpoint) == (begun.actor, "chaos.begin", "churn")
+        assert (begun.detail["inject"], begun.detail["route"]) == ("error:5%", route)
+        assert client.delete(path, headers=shown).status_code == OK
+        assert [one.action for one in notes.noted] == ["chaos.begin", "chaos.stop"]
+        assert {one.actor for one in notes.noted} == {f"{state}-admin" if state == "right" else state}
+    elif need == ADMIN and wanted == OK:
         assert [(one.action, one.endpoint, one.outcome) for one in notes.noted] == [("admin", "churn", "allowed")] * 2
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_faults_are_stopped_by_those_who_may_inject_them(client: httpx.Client, keys: Keys, state: str) -> None:
+    found = client.delete("/chaos/churn", headers=keys.headers(state, ADMIN))
+    assert found.status_code == expected(state, ADMIN)
+
+
+def test_an_administrator_of_what_is_not_there_learns_no_other_names(
+    client: httpx.Client, channel: grpc.Channel, keys: Keys
+) -> None:
+    shown = {"x-api-key": keys.text["ghost"]}
+    for route, (method, path, body, _) in ROUTES.items():
+        if "{endpoint}" in route:
+            found = client.request(method, path.replace("churn", "ghost"), json=body, headers=shown)
+            assert found.status_code == 404, route
+            assert "there is no endpoint 'ghost'" in found.json().values(), found.text
+    assert client.delete("/chaos/ghost", headers=shown).json()["error"] == "there is no endpoint 'ghost'"
+    for name in ("RepositoryModelLoad", "RepositoryModelUnload"):
+        raw = message(f"{OIP}.{name}Request")(model_name="ghost").SerializeToString()
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(f"/{_service}/{name}")(raw, metadata=list(shown.items()), timeout=5)
+        assert caught.value.details() == "there is no endpoint 'ghost'"
+
+
+def test_what_administrators_do_is_told_where_nobody_is_asked_who_they_are() -> None:
+    notes, model = Notes(), {"churn": EchoModel()}
+    path = f"/{_service}/RepositoryModelLoad"
+    with (
+        running(model, audit=notes, control=Obeying(), chaos=Calm(), grpc_port=0) as found,
+        httpx.Client(base_url=found.url) as client,
+        grpc.insecure_channel(found.channel) as channel,
+    ):
+        assert client.post("/v2/repository/models/churn/unload", json={}).status_code == OK
+        assert asked(channel, path, *METHODS[path][:3], []) == OK
+        assert client.post("/chaos/churn", json=FAULT).status_code == OK
+        assert client.delete("/chaos/churn").status_code == OK
+        assert client.get("/v2/models/churn").status_code == OK
+    told = [(one.actor, one.action, one.endpoint, one.outcome) for one in notes.noted]
+    assert told == [("anonymous", one, "churn", "allowed") for one in ("admin", "admin", "chaos.begin", "chaos.stop")]
 
 
 @pytest.mark.parametrize(("path", "state"), [*itertools.product(METHODS, STATES)])

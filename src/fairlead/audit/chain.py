@@ -83,11 +83,19 @@ class Chain:
 
     def anchor(self, heads: Heads, at_ms: int) -> str:
         """Keep the head; a sentence when the chain is not the one whose head was kept, which is then left as it is."""
+        return self.keep(heads, self.head(at_ms))
+
+    def head(self, at_ms: int) -> Head:
+        """Where it stands now."""
+        return Head(self.name, self.seq, self.hash, place_of(self._folder), at_ms)
+
+    def keep(self, heads: Heads, head: Head) -> str:
+        """As ``anchor``, with a head that was taken before. In any thread, while others are appended."""
         if not self._checked:
-            if not follows(heads.get(self.name), chains(self._folder).get(self.name, []), self.seq):
+            if not follows(heads.get(self.name), chains(self._folder).get(self.name, []), head.seq):
                 return f"the audit log has lost entries of chain {self.name}: run `fairlead audit verify`"
             self._checked = True
-        heads.put(Head(self.name, self.seq, self.hash, place_of(self._folder), at_ms))
+        heads.put(head)
         return ""
 
     def retain(self, days: float, now_ms: int) -> int:

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -70,7 +70,7 @@ _LINE = msgspec.json.Decoder(Line)
 class Seal:
     """How lines are sealed: by SHA-256, or with ``key`` by HMAC-SHA256, which only who has the key can make."""
 
-    key: bytes = b""
+    key: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         if self.key and len(self.key) < 16:

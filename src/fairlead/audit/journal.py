@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fairlead.audit.anchoring import Anchoring
 from fairlead.audit.chain import Chain, free_one, opened
 from fairlead.audit.entry import GAP, SYSTEM, Noted, Seal, stamp
 from fairlead.audit.folding import Folding
@@ -32,7 +33,6 @@ CUT_SECONDS: Final = 0.25
 SYNC_SECONDS: Final = 1.0
 """From a note to the disk, at most, while the disk takes it."""
 SUM_SECONDS: Final = 60.0
-ANCHOR_SECONDS: Final = 1.0
 AGAIN_SECONDS: Final = 1.0
 """Before a disk, or a store, that did not take it is tried again."""
 RETAIN_SECONDS: Final = 3600.0
@@ -144,7 +144,7 @@ class _Writing:
         self._lock = threading.Lock()
         self._lost, self._since = 0, 0
         self._disk = self._store = ""
-        self._anchored = (clock.now(), 0)
+        self._anchoring = Anchoring(None, clock)
         self._retained = 0.0
         self._again = 0.0
         self._wake, self._stop = threading.Event(), False
@@ -171,13 +171,14 @@ class _Writing:
         self._thread.join(STOP_SECONDS)
 
     def troubles(self) -> list[str]:
-        return [one for one in (self._disk, self._store) if one]
+        return [one for one in (self._disk, self._store, self._anchoring.trouble) if one]
 
     def _run(self) -> None:
         try:
             self._heads = self._open_heads()
         except Exception as error:  # noqa: BLE001 - serving goes on, and says what it lacks
             self._store = f"heads of the audit log are not kept: {error}"
+        self._anchoring = Anchoring(self._heads, self._clock)
         while not self._stop:
             self._wake.wait(CUT_SECONDS * 2)
             self._wake.clear()
@@ -192,9 +193,12 @@ class _Writing:
         if self._waiting or self._lost:
             log.error("audit entries were lost", extra={"fields": {"entries": len(self._waiting) + self._lost}})
             self._count(0, len(self._waiting))
-        self._anchor(now=True)
         if self._chain is not None:
+            self._anchoring.wait(STOP_SECONDS / 5)
+            self._anchoring.keep(self._chain, now=True)
+            self._anchoring.wait(STOP_SECONDS / 5)
             self._chain.close()
+        self._anchoring.close()
 
     def _turn(self) -> None:
         while self._cuts:
@@ -221,7 +225,8 @@ class _Writing:
             self._disk = "audit entries are not kept: the log has the cause"
             self._again = now + AGAIN_SECONDS
             return
-        self._anchor()
+        if self._chain is not None:
+            self._anchoring.keep(self._chain)
 
     def _write(self) -> None:
         chain = self._chain
@@ -255,27 +260,13 @@ class _Writing:
         self._chain = None
         chain.close()
 
-    def _anchor(self, *, now: bool = False) -> None:
-        chain, (at, seq) = self._chain, self._anchored
-        if chain is None or self._heads is None or chain.seq == seq:
-            return
-        if not now and self._clock.now() - at < ANCHOR_SECONDS:
-            return
-        try:
-            self._store = chain.anchor(self._heads, self._clock.wall_ms())
-        except FairleadError as error:
-            self._store = f"heads of the audit log are not kept: {error}"
-        else:
-            seq = chain.seq
-        self._anchored = (self._clock.now(), seq)
-
     def _retain(self, now: float) -> None:
         if not self._settings.days or self._chain is None or (self._retained and now < self._retained):
             return
         self._retained = now + RETAIN_SECONDS
         at = self._clock.wall_ms()
         self._chain.retain(self._settings.days, at)
-        sweep(self._settings, at, self._heads)
+        self._anchoring.beside(lambda: sweep(self._settings, at, self._heads))
 
 
 def sweep(settings: Settings, now_ms: int, heads: Heads | None) -> None:

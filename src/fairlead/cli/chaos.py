@@ -21,6 +21,7 @@ from fairlead.cli.output import AsJson, HomeOption, emit
 from fairlead.cli.where import home_of
 from fairlead.client import refusal
 from fairlead.contracts.errors import NotFound, Unavailable, UsageError
+from fairlead.kit.config import api_key
 from fairlead.kit.spec.part import seconds
 from fairlead.serve.chaos.faults import FORMS, parsed
 from fairlead.wiring import presence
@@ -84,7 +85,8 @@ class _Server:
 
     def __init__(self, url: str, trust: str, endpoint: str) -> None:
         verify = ssl.create_default_context(cafile=trust) if trust else True
-        self._http = httpx.Client(base_url=url, timeout=10.0, verify=verify)
+        headers = {"authorization": f"Bearer {key}"} if (key := api_key()) else {}
+        self._http = httpx.Client(base_url=url, timeout=10.0, verify=verify, headers=headers)
         self._path = f"/chaos/{endpoint}"
         self._url, self._endpoint = url, endpoint
 

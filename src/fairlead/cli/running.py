@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import socket
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import typer
 import uvloop
@@ -25,6 +27,7 @@ from fairlead.serve.supervisor import Endpoints
 from fairlead.wiring import serving
 
 T = TypeVar("T")
+_STDIN: Final = 0
 
 
 def level_of(name: str) -> int:
@@ -45,7 +48,9 @@ def when_alone(then: Callable[[], object]) -> None:
     """Call it once standard input ends, which it does when the process that started this one is gone."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        with contextlib.suppress(OSError):  # not sys.stdin, whose lock this thread would keep while Python ends
+            while os.read(_STDIN, 1024):
+                pass
         then()
 
     threading.Thread(target=wait, name="fairlead-alone", daemon=True).start()

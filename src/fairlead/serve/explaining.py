@@ -81,7 +81,9 @@ class _Explained(Waited):
             rows = next(iter(asked.inputs.values())).shape[0] if asked.inputs else 1
             permit = await limiter.admit(self.caller, live.endpoint, rows, len(body))
             async with turns.one(live.endpoint, deadline - now()):
-                reply, found = await explain(live, explainer, asked.inputs, asked.parameters, deadline, now)
+                reply, found = await explain(
+                    live, explainer, asked.inputs, asked.parameters, deadline, now, self.caller
+                )
             coarse = self._front.coarse.get(live.endpoint)
             if coarse is not None and coarse.applies(self.caller, live.endpoint, live.version):
                 reply, found = coarse.reply(reply), coarse.document(found)

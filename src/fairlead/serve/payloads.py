@@ -24,6 +24,8 @@ def payloads(audit: Auditor, endpoint: str, keeping: Keeping) -> Stage:
     """Notes what each call sent. Inputs that ``keeping`` excludes are left out, of those it hashes the digest stays."""
 
     def note(call: Call) -> None:
+        if call.caller is None and not call.metered:
+            return  # what the server asks itself: a step, a shadow, a question of an explanation
         who = ANONYMOUS if call.caller is None else call.caller.name
         rows, told = written(call.inputs, call.rows, keeping)
         audit.note(Audited(who, ACTION, endpoint, detail={"inputs": told, "rows": call.rows, "shown": rows}))

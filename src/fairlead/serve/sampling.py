@@ -10,9 +10,11 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from fairlead.contracts.types import Reply, Tensors
+from fairlead.kit.threads import Threads
 from fairlead.serve.call import Call
 from fairlead.serve.line import Stage
 
@@ -25,6 +27,8 @@ EACH: Final = 32
 """those of one caller of one endpoint."""
 ROWS: Final = 16
 """First rows of a call that are looked at."""
+STOP_SECONDS: Final = 2.0
+"""For the last samples, at the end."""
 PATIENCE: Final = 30
 """Seconds that a call is kept while it is not answered."""
 
@@ -50,6 +54,7 @@ class Sampling:
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep
+        self._thread = Threads(1, "fairlead-callers")
         self._calls: list[tuple[str, Call, int]] = []
         self._counts: Counter[tuple[str, str]] = Counter()
         self._delays: Delays = {}
@@ -86,7 +91,10 @@ class Sampling:
     async def stop(self) -> None:
         if self._ticking is not None:
             self._ticking.cancel()
-            await self._turn()
+            last = asyncio.get_running_loop().create_task(self._turn())
+            await asyncio.wait((last,), timeout=STOP_SECONDS)
+            last.cancel()
+        self._thread.close()
 
     def troubles(self) -> list[str]:
         return [f"callers are not looked at: {self._trouble}"] if self._trouble else []
@@ -99,7 +107,7 @@ class Sampling:
     async def _turn(self) -> None:
         samples = self._taken()
         try:
-            self._delays = await asyncio.get_running_loop().run_in_executor(None, self._keep, samples)
+            self._delays = await self._thread.ask(partial(self._keep, samples))
         except Exception as error:  # noqa: BLE001 - serving goes on whatever is found out
             if not self._trouble:
                 log.warning("callers are not looked at", extra={"fields": {"error": str(error)}})

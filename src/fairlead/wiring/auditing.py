@@ -15,7 +15,7 @@ from fairlead.audit.journal import Journal, Settings
 from fairlead.contracts.audit import Audited, Auditor
 from fairlead.contracts.errors import FairleadError, UsageError
 from fairlead.contracts.sink import Sink
-from fairlead.kit import config, plugins
+from fairlead.kit import plugins, secrets
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
 from fairlead.wiring.stores import state
@@ -47,19 +47,10 @@ def seal(reference: str) -> Seal:
     """The seal with the key behind ``env:NAME`` or ``file:PATH``; without one a plain one. Raises UsageError."""
     if not reference:
         return Seal()
-    kind, _, name = reference.partition(":")
-    if kind == "env":
-        found = config.variables().get(name, "").encode()
-    elif kind == "file":
-        try:
-            found = Path(name).expanduser().read_bytes().strip()
-        except OSError as error:
-            raise UsageError(f"the key of the audit log, {reference}: {error.strerror}") from None
-    else:
-        raise UsageError("the key of the audit log is given as env:NAME or file:PATH, never itself")
-    if not found:
-        raise UsageError(f"the key of the audit log, {reference}, is empty or not set")
-    return Seal(found)
+    try:
+        return Seal(secrets.secret(reference).reveal().encode())
+    except UsageError as error:
+        raise UsageError(f"the key of the audit log: {error}") from None
 
 
 def heads(home: Home) -> Heads | None:

@@ -3,15 +3,17 @@
 import asyncio
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fairlead.audit import anchoring
 from fairlead.audit import chain as chains_module
 from fairlead.audit import journal as journals
 from fairlead.audit.entry import GAP, Line, Seal
-from fairlead.audit.heads import StoredHeads
+from fairlead.audit.heads import Head, StoredHeads
 from fairlead.audit.journal import Journal, Settings
 from fairlead.audit.reading import between
 from fairlead.audit.verify import verify
@@ -113,7 +115,7 @@ def test_a_full_disk_is_told_and_its_gap_is_in_the_log(room: Room, monkeypatch: 
 
 
 def test_a_store_that_is_down_holds_nothing_up(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journals, "ANCHOR_SECONDS", 0.05)
+    monkeypatch.setattr(anchoring, "SECONDS", 0.05)
 
     async def go() -> None:
         room.store.down = True
@@ -159,3 +161,35 @@ def test_two_servers_at_once_have_a_chain_each(room: Room) -> None:
     asyncio.run(go())
     found = verify(room.folder, Seal(), room.heads)
     assert (found.chains, found.entries, found.findings) == (2, 2, [])
+
+
+def test_a_store_that_hangs_holds_up_no_entry(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anchoring, "SECONDS", 0.0)
+    monkeypatch.setattr(anchoring, "LATE", 0.05)
+    hangs, asked = threading.Event(), threading.Event()
+    put = room.heads.put
+
+    def slow(head: Head) -> None:
+        asked.set()
+        hangs.wait(20)
+        put(head)
+
+    monkeypatch.setattr(room.heads, "put", slow)
+
+    async def go() -> None:
+        journal = room.journal(end=Audited("local:ann", "serve.stop"))
+        journal.start()
+        journal.note(ACT)
+        await room.until(asked.is_set)
+        journal.note(Audited("ann", "admin", "fraud"))
+        await room.until(lambda: any(line.endpoint == "fraud" for line in room.lines()))
+        await room.until(lambda: any("has not answered for" in one for one in journal.troubles()))
+        hangs.set()
+        await room.until(lambda: journal.troubles() == [])
+        await journal.stop()
+
+    asyncio.run(go())
+    found = verify(room.folder, Seal(), room.heads)
+    assert (found.findings, found.notes) == ([], [])
+    (head,) = room.heads.all()
+    assert head.seq == len(room.lines())

@@ -32,7 +32,10 @@ def test_who_sent_what() -> None:
     asked = call({"x": np.array([[1.5, 2.0]]), "name": np.array(["ann"], object)}, 1)
     asked.caller = Caller("web", "key", ())
     assert stage(asked) is None
-    stage(call({"x": np.array([[np.nan, 1.0]])}, 1))
+    stranger = call({"x": np.array([[np.nan, 1.0]])}, 1)
+    stranger.metered = True
+    stage(stranger)
+    stage(call({"x": np.zeros((1, 2))}, 1))  # which the server asks itself
     first, second = audit.entries
     assert (first.actor, first.action, first.endpoint, first.outcome) == ("web", "payload", "churn", "allowed")
     assert json.loads(str(first.detail["inputs"])) == {"x": [[1.5, 2.0]], "name": ["ann"]}

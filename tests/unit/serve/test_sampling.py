@@ -1,10 +1,12 @@
 """A sample of what known callers ask, in bounds; and who is answered later waits."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import Unavailable
@@ -112,3 +114,26 @@ def test_a_store_that_is_down_is_a_trouble_and_the_delays_stay() -> None:
     kept.fails = False
     asyncio.run(made._turn())
     assert made.troubles() == []
+
+
+def test_a_store_that_hangs_does_not_hold_up_the_end_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "TICK_SECONDS", 0.001)
+    monkeypatch.setattr(sampling, "STOP_SECONDS", 0.05)
+    hangs, seen = threading.Event(), threading.Event()
+
+    def keep(_: Sequence[Sample]) -> Delays:
+        seen.set()
+        hangs.wait(10)
+        return {}
+
+    async def serve() -> None:
+        made = Sampling(keep)
+        made.start()
+        while not seen.is_set():
+            await asyncio.sleep(0.001)
+        await made.stop()
+
+    began = time.monotonic()
+    asyncio.run(serve())
+    assert time.monotonic() - began < 5
+    hangs.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from fairlead.kit.spec.part import Part
+from fairlead.kit.spec.part import Part, Reference
 
 
 class Audit(Part):
@@ -16,5 +16,5 @@ class Audit(Part):
     """Days that entries are kept, in whole files; 0: for ever."""
     payloads: bool = False
     """Write down what each call sent too, without what `record.exclude` and `record.hash` of its endpoint hide."""
-    key: str = Field(default="", pattern=r"^((env|file):.+)?$", examples=["env:AUDIT_KEY"])
+    key: Reference = Field(default="", examples=["env:AUDIT_KEY"])
     """Seal entries with this key, `env:NAME` or `file:PATH`: who has it not cannot write the log anew."""

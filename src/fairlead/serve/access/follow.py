@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from fairlead.kit.clock import Clock
+from fairlead.kit.threads import Threads
 from fairlead.serve.access.gate import Gate
 from fairlead.serve.access.keys import Key, KeyRing
 
@@ -72,15 +73,18 @@ class KeyFollower:
         return list(self._broken)
 
     async def _follow(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                found, broken = await loop.run_in_executor(None, self._read)
-            except Exception as error:  # noqa: BLE001 - whatever it is, keys go on being followed
-                self._fail(error)
-            else:
-                self._know(found, broken)
-            await asyncio.sleep(POLL_SECONDS)
+        thread = Threads(1, "fairlead-keys")  # a store that hangs holds up nothing else, nor the end of the server
+        try:
+            while True:
+                try:
+                    found, broken = await thread.ask(self._read)
+                except Exception as error:  # noqa: BLE001 - whatever it is, keys go on being followed
+                    self._fail(error)
+                else:
+                    self._know(found, broken)
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            thread.close()
 
     def _know(self, found: Sequence[Key], broken: Sequence[str]) -> None:
         self._trouble, self._broken, self._read_at = "", broken, self._clock.now()

@@ -7,7 +7,6 @@ refusal tell what there is. What it found out it remembers: the next request wit
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from fairlead.contracts.access import Action, Caller
@@ -19,7 +18,7 @@ from fairlead.serve.access.credentials import ANONYMOUS
 from fairlead.serve.access.keys import KeyRing
 from fairlead.serve.access.needs import NEEDS
 from fairlead.serve.access.rules import Rules, absent
-from fairlead.serve.access.sight import Sight
+from fairlead.serve.access.sight import Sight, telling
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
 
@@ -143,7 +142,7 @@ class Gate:
             raise error
         sight = Sight(self.rules, caller, self._told(asking))
         if need.action is not None and (need.server or endpoint is not None):
-            sight.require(need.action, endpoint or "", version)
+            sight.require(need.action, endpoint or "", version, told=need.told)
         elif need.action is Action.FEEDBACK and not self.rules.anywhere(caller, need.action):
             refusal = Forbidden(
                 f"{caller.name!r} may give labels to no endpoint: it needs a scope such as NAME:feedback"
@@ -173,13 +172,7 @@ class Gate:
     def _told(self, asking: Asking) -> Callable[[Audited], None]:
         """Hears what is decided of a request after it was let in."""
 
-        def tell(entry: Audited) -> None:
-            if self._audit is not None and asking.tells:
-                self._audit.note(
-                    replace(entry, request_id=asking.request_id, detail={**entry.detail, "route": asking.route})
-                )
-
-        return tell
+        return telling(self._audit, asking)
 
     # What they are told.
 

@@ -14,11 +14,13 @@ class Need:
     """``action``: what the caller must be allowed; None: to be known is enough.
 
     ``server``: of the server as a whole, not of an endpoint.  ``open``: nobody need be known.
+    ``told``: what was done is written down by the handler, which knows more of it.
     """
 
     action: Action | None = None
     server: bool = False
     open: bool = False
+    told: bool = False
 
 
 OPEN: Final = Need(open=True)
@@ -39,7 +41,7 @@ HTTP: Final[Mapping[str, Need]] = {
     "/v1/feedback": _FEEDBACK,
     "/v2/repository/models/{endpoint}/load": _ADMIN,
     "/v2/repository/models/{endpoint}/unload": _ADMIN,
-    "/chaos/{endpoint}": _ADMIN,
+    "/chaos/{endpoint}": Need(Action.ADMIN, told=True),
     "/v2/models/{endpoint}": _DESCRIBE,
     "/v2/models/{endpoint}/ready": _DESCRIBE,
     "/v2/models/{endpoint}/versions/{version}": _DESCRIBE,

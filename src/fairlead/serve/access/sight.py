@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from fairlead.contracts.access import Action, Caller
-from fairlead.contracts.audit import Audited
+from fairlead.contracts.audit import Audited, Auditor
 from fairlead.contracts.errors import FairleadError, Forbidden, NotFound, Unauthenticated
+from fairlead.serve.access.asking import Asking
 from fairlead.serve.access.credentials import ANONYMOUS, refused
 from fairlead.serve.access.rules import Rules, absent
 from fairlead.serve.catalog import Catalog
@@ -69,14 +71,17 @@ class Sight:
         self.require(Action.DESCRIBE, endpoint, live.version)
         return live
 
-    def require(self, action: Action, endpoint: str, version: str | None = None) -> None:
-        """Raises Unauthenticated, Forbidden, or NotFound for an endpoint that they may not see; and tells of it."""
+    def require(self, action: Action, endpoint: str, version: str | None = None, *, told: bool = False) -> None:
+        """Raises Unauthenticated, Forbidden, or NotFound for an endpoint that they may not see; and tells of it.
+
+        ``told``: somebody else tells of what is done.
+        """
         error = self.refusal(action, endpoint, version)
         if error is not None:
             self.refused(error, action, endpoint, version)
             raise error
-        if action is Action.ADMIN and self.caller is not None:
-            self._tell(Audited(self.caller.name, action, endpoint, version or ""))
+        if action is Action.ADMIN and not told:
+            self._tell(Audited(self._actor, action, endpoint, version or ""))
 
     def refusal(self, action: Action, endpoint: str, version: str | None = None) -> FairleadError | None:
         """Why they may not do it; None where they may. Without a version: with all, or to be described with any."""
@@ -92,9 +97,30 @@ class Sight:
 
     def refused(self, error: FairleadError, action: Action, endpoint: str, version: str | None = None) -> None:
         """Tell that they were refused. On the event loop."""
-        actor = self.caller.name if self.caller is not None else ANONYMOUS
         outcome = error.code if isinstance(error, Unauthenticated) else Forbidden.code
-        self._tell(Audited(actor, action, endpoint, version or "", outcome))
+        self._tell(Audited(self._actor, action, endpoint, version or "", outcome))
+
+    def missing(self, error: NotFound, catalog: Catalog, endpoint: str) -> NotFound:
+        """What they are told of what is not there: of an endpoint that is not, no other names."""
+        return error if self._rules is None or catalog.versions(endpoint) else absent(endpoint)
+
+    def did(self, act: str, endpoint: str, **detail: str | float) -> None:
+        """Tell of an act that needs more words than its route. On the event loop."""
+        self._tell(Audited(self._actor, act, endpoint, detail=dict(detail)))
+
+    @property
+    def _actor(self) -> str:
+        return self.caller.name if self.caller is not None else ANONYMOUS
+
+
+def telling(audit: Auditor | None, asking: Asking) -> Callable[[Audited], None]:
+    """What a sight tells, written down with the request that it is about."""
+
+    def tell(entry: Audited) -> None:
+        if audit is not None and asking.tells:
+            audit.note(replace(entry, request_id=asking.request_id, detail={**entry.detail, "route": asking.route}))
+
+    return tell
 
 
 EVERYTHING: Final = Sight(None)

@@ -12,6 +12,7 @@ from fairlead.contracts.errors import InvalidParameter, NotFound
 from fairlead.kit.clock import Clock
 from fairlead.kit.codec import json
 from fairlead.serve.chaos.faults import LONGEST, Chaos, Injection, parsed
+from fairlead.serve.guarding import sight_of
 from fairlead.serve.http import Handler, read_body
 
 ROUTE: Final = "/chaos/{endpoint}"
@@ -43,11 +44,18 @@ def injecting(chaos: Chaos, clock: Clock, limit: int) -> tuple[Handler, Handler]
         parsed(asked.inject)
         if asked.again and chaos.active(endpoint) != asked.id:
             raise NotFound(f"nothing of {asked.id!r} is injected into {endpoint!r} any more")
+        going_on = chaos.active(endpoint) == asked.id
         await chaos.inject(endpoint, Injection(asked.id, asked.inject, clock.now() + asked.seconds, asked.seed))
+        if not going_on:
+            sight_of(request).did(
+                "chaos.begin", endpoint, inject=", ".join(asked.inject), seconds=asked.seconds, seed=asked.seed
+            )
         return Response(b"{}", media_type="application/json")
 
     async def end(request: Request) -> Response:
-        await chaos.calm(request.path_params["endpoint"])
+        endpoint = request.path_params["endpoint"]
+        await chaos.calm(endpoint)
+        sight_of(request).did("chaos.stop", endpoint)
         return Response(b"{}", media_type="application/json")
 
     return begin, end

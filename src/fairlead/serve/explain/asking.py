@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import DeadlineExceeded, FairleadError, InvalidParameter, InvalidTensor, Unavailable
 from fairlead.contracts.types import Reply, Tensors
 from fairlead.kit.threads import apart
@@ -68,9 +69,18 @@ class Explainer:
 
 
 async def explain(
-    live: Live, explainer: Explainer, inputs: Tensors, parameters: dict[str, Scalar], deadline: float, now: Now
+    live: Live,
+    explainer: Explainer,
+    inputs: Tensors,
+    parameters: dict[str, Scalar],
+    deadline: float,
+    now: Now,
+    caller: Caller | None = None,
 ) -> tuple[Reply, Explanations]:
-    """What ``predict`` would answer, and for each row what each column adds. ``deadline``: absolute, monotonic."""
+    """What ``predict`` would answer, and for each row what each column adds. ``deadline``: absolute, monotonic.
+
+    ``caller``: who sent the rows; nobody sent the questions.
+    """
     background = explainer.background
     if background is None:
         raise Unavailable(
@@ -85,7 +95,7 @@ async def explain(
     if Table.of(live.signature, background) != table:
         raise InvalidTensor("the call's rows have other columns than the background rows; send rows alike")
     plan = await _designed(len(table.names), len(next(iter(background.values()))), explainer.samples)
-    answer = await ask(live, inputs, parameters, deadline, now)
+    answer = await ask(live, inputs, parameters, deadline, now, caller)
     found = []
     for index in range(rows):
         row = {name: array[index : index + 1] for name, array in inputs.items()}
@@ -110,7 +120,14 @@ async def _designed(columns: int, background: int, samples: int) -> Design:
     return await apart(asyncio.get_running_loop(), "explaining", design, columns, background, samples)
 
 
-async def ask(live: Live, inputs: Tensors, parameters: dict[str, Scalar], deadline: float, now: Now) -> Reply:
+async def ask(
+    live: Live,
+    inputs: Tensors,
+    parameters: dict[str, Scalar],
+    deadline: float,
+    now: Now,
+    caller: Caller | None = None,
+) -> Reply:
     """One call of lane batch; cancelled with whoever waits for it. Raises its error."""
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[None] = loop.create_future()
@@ -120,6 +137,7 @@ async def ask(live: Live, inputs: Tensors, parameters: dict[str, Scalar], deadli
             answered.set_result(None)
 
     call = live.call(inputs, parameters, done, arrived=now(), deadline=deadline, lane=BATCH)
+    call.caller = caller
     live.enter(call)
     try:
         await answered

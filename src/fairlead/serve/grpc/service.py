@@ -17,7 +17,7 @@ from fairlead.contracts.errors import FairleadError, Forbidden, MalformedBody, N
 from fairlead.kit.codec.protos import HEALTH, OIP, POOL, REFLECTION, REFLECTION_ALPHA, SERVICES, message
 from fairlead.serve.access.asking import Visit
 from fairlead.serve.access.needs import UNKNOWN_ROUTE
-from fairlead.serve.access.sight import EVERYTHING, Sight
+from fairlead.serve.access.sight import EVERYTHING, Sight, telling
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.edges import metadata
 from fairlead.serve.front import Front, request_id
@@ -105,8 +105,10 @@ class Service:
 
     def _sight(self, stream: Stream, headers: Headers, tells: bool = True) -> Sight:
         """Who calls this method, and what they may see. Raises Unauthenticated or Forbidden."""
-        gate = self._front.gate
-        return EVERYTHING if gate is None else gate.visit(self._visit(stream, headers, tells))
+        gate, audit = self._front.gate, self._front.audit
+        if gate is not None:
+            return gate.visit(self._visit(stream, headers, tells))
+        return EVERYTHING if audit is None else Sight(None, tell=telling(audit, self._visit(stream, headers, tells)))
 
     def _visit(self, stream: Stream, headers: Headers, tells: bool = True) -> Visit:
         path, now = headers[b":path"].decode("latin-1"), self._front.pipeline.clock.now()
@@ -163,7 +165,15 @@ class Service:
         request, response = message(f"{OIP}.{name}Request"), message(f"{OIP}.{name}Response")
 
         def begin(stream: Stream, headers: Headers) -> Rpc:
-            return Ordered(stream, request, response, do, self._sight(stream, headers))
+            sight = self._sight(stream, headers)
+
+            async def done(endpoint: str) -> None:
+                try:
+                    await do(endpoint)
+                except NotFound as error:
+                    raise sight.missing(error, self._catalog, endpoint) from None
+
+            return Ordered(stream, request, response, done, sight)
 
         self._routes[f"/{SERVICES[OIP]}/{name}".encode()] = begin
 

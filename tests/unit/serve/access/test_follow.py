@@ -97,3 +97,22 @@ async def test_a_store_that_hangs_is_told_of() -> None:
     ]
     hangs.set()
     await follower.stop()
+
+
+def test_a_store_that_hangs_does_not_hold_up_the_end_of_the_server() -> None:
+    hangs = threading.Event()
+
+    def read() -> tuple[Sequence[Key], Sequence[str]]:
+        hangs.wait(10)
+        return (), ()
+
+    async def serve() -> None:
+        follower = KeyFollower(Gate(Rules(), Callers(SystemClock())), read, SystemClock())
+        follower.start()
+        await asyncio.sleep(0.01)
+        await follower.stop()
+
+    began = SystemClock.now()
+    asyncio.run(serve())
+    assert SystemClock.now() - began < 5
+    hangs.set()

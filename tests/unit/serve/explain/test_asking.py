@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import (
     DeadlineExceeded,
     InvalidParameter,
@@ -19,6 +20,7 @@ from fairlead.contracts.errors import (
 from fairlead.contracts.types import DataType, Reply, Signature, Tensors, TensorSpec
 from fairlead.kit.clock import SystemClock
 from fairlead.serve.batcher import Policy
+from fairlead.serve.call import Call
 from fairlead.serve.endpoint import Live, Placement
 from fairlead.serve.explain.asking import MOST_ROWS, Explainer, Explanations, explain
 from fairlead.testing.models import Model
@@ -180,3 +182,22 @@ async def test_all_of_it_is_under_the_one_deadline_and_who_leaves_takes_everythi
     with pytest.raises(asyncio.CancelledError):
         await task
     gate.set()
+
+
+async def test_the_rows_are_the_callers_and_the_questions_nobodys() -> None:
+    seen: list[tuple[str, int]] = []
+
+    def look(call: Call) -> None:
+        seen.append((call.caller.name if call.caller else "", call.rows))
+        assert not call.metered
+
+    one = Live(
+        "e", "1", Model(table_model, TABLE), policy=Policy(64), placement=Placement(), meter=MemoryMeter(),
+        clock=SystemClock(), loop=asyncio.get_running_loop(), stages=(look,),
+    )  # fmt: skip
+    web, now = Caller("web", "key", ()), SystemClock.now
+    await explain(one, Explainer(BACKGROUND), ROW, {}, now() + 30, now, web)
+    one.close()
+    assert seen[0] == ("web", 1)
+    assert len(seen) > 1
+    assert {name for name, _ in seen[1:]} == {""}
