@@ -43,7 +43,7 @@ def limiter(
         sharing = Sharing(store, without_secrets(asked.redis), sink.shared_limits)
     book: Book = Alone()
     if workers > 1 or _dated(rules):
-        table = Table(home.root / "limits", place)
+        table = Table(home.root / "limits", place, workers)
         book = Together(table) if workers > 1 else Alone(table)
     found = Limiter(rules, SystemClock(), sink.limited, book, sharing)
     return found, [Keeping(found, sharing)]
