@@ -52,7 +52,10 @@ class Held(Exception):
 
 
 class Table:
-    """``place``: of this worker among the ``workers`` of its server. Raises StorageFull where the file cannot be made."""
+    """``place``: of this worker among the ``workers`` of its server.
+
+    Raises StorageFull where the file cannot be made.
+    """
 
     def __init__(self, path: Path, place: int = 0, workers: int = PLACES) -> None:
         self.path = path
@@ -62,7 +65,7 @@ class Table:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            os.posix_fallocate(self._file, 0, (SLOTS + 1) * SIZE)  # no room later would end the process, not a call
+            _take_room(self._file, (SLOTS + 1) * SIZE)
             self._memory = mmap.mmap(self._file, (SLOTS + 1) * SIZE)
         except OSError as error:
             raise StorageFull(f"limits cannot be kept in {path}: {error.strerror}; choose another --home") from None
@@ -178,6 +181,14 @@ class Table:
             unused = at + _AT_FLYING + 2 * self._used
             self._memory[unused : at + SIZE] = bytes(at + SIZE - unused)
         self._memory[:32] = _MARK + boot
+
+
+def _take_room(file: int, size: int) -> None:
+    """All of it now, where the system can: a disk that is full later would end the process, not a call."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.ftruncate(file, size)
 
 
 def _booted() -> bytes:
