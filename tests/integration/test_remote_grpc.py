@@ -20,6 +20,7 @@ from fairlead.contracts.errors import (
     FairleadError,
     InputError,
     ModelFailed,
+    Overloaded,
     QueueFull,
     SourceNotFound,
     Unavailable,
@@ -127,7 +128,7 @@ async def test_a_fairlead_that_sheds_load_is_full_and_not_away() -> None:
     async with double() as there, asking(there.url) as here:
         there.infer = refused
         found = await here.ask(1.0)
-        assert (type(found), found.retry_after) == (QueueFull, 2)
+        assert (type(found), found.retry_after) == (Overloaded, 2)
         assert here.asked == {"refused": 1}
 
 
