@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
