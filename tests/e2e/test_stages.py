@@ -82,3 +82,18 @@ def test_what_is_out_of_bounds_costs_nothing_and_a_call_is_charged_once(up, tmp_
     assert [one.status_code for one in answers] == [200, 200, 200, 429]
     assert [one.headers.get("fairlead-degraded") for one in answers] == [None] * 4
     assert ask(url, "plain").status_code == 429, "the upstream charged each once, too"
+
+
+def test_who_stands_in_charges_nobody_and_each_outcome_gives_its_flight_back(up, tmp_path: Path) -> None:
+    url = up(
+        '  m: {model: "parts:Sum", executor: thread, access: {concurrency: 1}, '
+        "resilience: {breaker: {fail_max: 3, cooldown: 60s}, fallback: [{endpoint: small}]}}\n" + INNER
+    )
+    (tmp_path / "hang").touch()
+    assert [ask(url, "m", timeout_ms=300).headers.get("fairlead-degraded") for _ in range(2)] == ["endpoint:small"] * 2
+    (tmp_path / "hang").unlink()
+    (tmp_path / "broken").touch()
+    said = [ask(url, "m") for _ in range(8)]
+    assert [(one.status_code, one.headers.get("fairlead-degraded")) for one in said] == [(200, "endpoint:small")] * 8
+    assert "its breaker is open" in httpx.get(f"{url}/readyz").text
+    assert [ask(url, "small").status_code for _ in range(2)] == [200, 429], "its own callers are charged"
