@@ -54,7 +54,8 @@ class RedisLimits:
                 retry=Retry(NoBackoff(), 1),
                 client_name="fairlead",
             )
-            self._client.connection_pool.make_connection()  # which knows what it can be told
+            pool: Any = self._client.connection_pool
+            pool.make_connection()  # which knows what it can be told
         except (ValueError, TypeError) as error:
             raise UsageError(f"redis is {self._where}: {error}; expected redis://HOST:PORT/DB") from None
 
