@@ -179,3 +179,18 @@ async def test_it_says_where_it_is_and_never_the_password() -> None:
     assert "hunter2" not in str(refused.value)
     with pytest.raises(UsageError, match="expected redis://HOST:PORT/DB"):
         RedisLimits("redis://127.0.0.1:port/0")
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("/abc", "/abc is no number of a database"),
+        ("/0?decode_responses=true", "it says decode_responses, and only what begins with ssl_ can be said so"),
+        ("/0?ssl_nonsense=1", "ssl_nonsense"),
+    ],
+)
+def test_a_url_that_says_something_odd_is_refused_at_the_start(rest: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        RedisLimits(f"redis://:hunter2@127.0.0.1:1{rest}")
+    assert "hunter2" not in str(refused.value)
+    RedisLimits("rediss://127.0.0.1:1?ssl_ca_certs=/etc/ca.pem")

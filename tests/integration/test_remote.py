@@ -308,8 +308,12 @@ async def test_when_nobody_answers_it_says_when_to_come_back() -> None:
         assert "there is no connection" in str(outcome)
 
 
-@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
-async def test_a_full_server_is_passed_on_with_its_retry_after_and_ejects_nobody(status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind"), [("429 Too Many Requests", QueueFull), ("503 Service Unavailable", Overloaded)]
+)
+async def test_a_full_server_is_passed_on_with_its_retry_after_and_ejects_nobody(
+    status: str, kind: type[FairleadError]
+) -> None:
     async def full(asked: Asked, writer: asyncio.StreamWriter) -> None:
         writer.write(http(b'{"error": "too much to do", "code": "overloaded"}', status, "retry-after: 3"))
 
@@ -317,7 +321,7 @@ async def test_a_full_server_is_passed_on_with_its_retry_after_and_ejects_nobody
         there.infer = full
         for _ in range(3):
             outcome = await here.ask(1.0, deadline=2.0)  # which would be over by then
-            assert isinstance(outcome, QueueFull)
+            assert isinstance(outcome, kind)
             assert outcome.retry_after == 3
         assert here.asked == {"refused": 3}
         assert here.live.executor.troubles() == []

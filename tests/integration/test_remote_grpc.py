@@ -20,6 +20,7 @@ from fairlead.contracts.errors import (
     FairleadError,
     InputError,
     ModelFailed,
+    Overloaded,
     QueueFull,
     SourceNotFound,
     Unavailable,
@@ -124,10 +125,10 @@ async def test_a_fairlead_that_sheds_load_is_full_and_not_away() -> None:
         await context.abort(grpc.StatusCode.UNAVAILABLE, "more calls come than can be answered", trailers)
         raise AssertionError
 
-    async with double() as there, asking(there.url) as here:
+    async with double() as there, asking(there.url, retries=0) as here:
         there.infer = refused
         found = await here.ask(1.0)
-        assert (type(found), found.retry_after) == (QueueFull, 2)
+        assert (type(found), found.retry_after) == (Overloaded, 2)
         assert here.asked == {"refused": 1}
 
 

@@ -114,7 +114,8 @@ class Transport(Protocol):
     ) -> Tensors:
         """One request. ``datatypes`` of the inputs, by name.  ``seconds``: how long the answer is of use.
 
-        The caller stops waiting by itself. Raises InputError for what the server refuses, QueueFull, ModelFailed.
+        The caller stops waiting by itself. Raises InputError for what the server refuses, QueueFull, Overloaded,
+        ModelFailed.
         """
 
     def close(self) -> None:

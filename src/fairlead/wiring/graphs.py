@@ -7,7 +7,7 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from fairlead.contracts.errors import BrokenModel, FairleadError, UsageError
 from fairlead.contracts.graph import Graph
 from fairlead.contracts.runtime import Traits
 from fairlead.contracts.sink import Sink
-from fairlead.contracts.types import Tensors
+from fairlead.contracts.types import Signature, Tensors
 from fairlead.graph import Graph as Written
 from fairlead.kit import plugins
 from fairlead.kit.config import nearest
@@ -103,7 +103,7 @@ def live(
     measurements: Sink,
     pipeline: Pipeline,
     loop: asyncio.AbstractEventLoop,
-    first: Sequence[Stage] = (),
+    first: Callable[[Signature], Sequence[Stage]] = lambda _: (),
 ) -> Live:
     """A graph that can answer; its steps' endpoints are live. Raises UsageError, BrokenModel naming step and edge."""
     catalog, meter = pipeline.catalog, measurements.endpoint(name, VERSION)
@@ -124,7 +124,7 @@ def live(
         loop=loop,
         deadline=settings.deadline_ms / 1000,
         example=_example(planned, catalog),
-        stages=first,
+        stages=first(planned.signature),
     )
 
 

@@ -17,7 +17,7 @@ from fairlead.serve.limits.book import Alone, Book, Together
 from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.limits.rules import Rules
 from fairlead.serve.limits.sharing import Sharing
-from fairlead.serve.limits.table import Table
+from fairlead.serve.limits.table import PLACES, Table
 
 EVERY: Final = 1.0
 """Seconds between two times that quotas are kept."""
@@ -43,7 +43,8 @@ def limiter(
         sharing = Sharing(store, without_secrets(asked.redis), sink.shared_limits)
     book: Book = Alone()
     if workers > 1 or _dated(rules):
-        table = Table(home.root / "limits", place)
+        several = workers if workers > 1 else PLACES  # one alone counts no calls in flight there
+        table = Table(home.root / "limits", place, several)
         book = Together(table) if workers > 1 else Alone(table)
     found = Limiter(rules, SystemClock(), sink.limited, book, sharing)
     return found, [Keeping(found, sharing)]

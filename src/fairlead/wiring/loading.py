@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fairlead.contracts.sink import EndpointMeter, Sink
+from fairlead.contracts.types import Signature
 from fairlead.kit.clock import SystemClock
 from fairlead.package.bundle import Bundle
 from fairlead.package.environment import Environment
@@ -69,10 +70,9 @@ class Loading:
 
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
         settings, example = self.plan.placed(one.settings or self.plan.endpoints, self.place), None
-        limit = self.limiter.stage(one.name) if self.limiter is not None else None
-        once: Sequence[Stage] = (*self.before(one.name), *(() if limit is None else (limit,)))
-        guarded = self.fallbacks is not None and not one.safety.off
-        first = () if guarded else once  # what is tried again is charged once, before the first try
+        once = functools.partial(self._once, one.name, settings)
+        fallbacks = None if one.safety.off else self.fallbacks
+        first = once if fallbacks is None else _nothing  # what is tried again is charged once, before the first try
         if one.upstream is not None:
             live = live_upstream(one.name, one.upstream, settings, self.sink, SystemClock(), loop, first)
         elif one.graph is not None and self.pipeline is not None:
@@ -85,8 +85,9 @@ class Loading:
                 bundle = replace(bundle, notes=())  # they compare with versions that do not run it
             live = live_version(one.name, bundle, settings, self.sink, SystemClock(), loop, self.residency, own, first)
         try:
-            if self.fallbacks is not None:
-                self.fallbacks.around(live, one.safety, functools.partial(self._older, one, loop), loop, once)
+            if fallbacks is not None:
+                older = functools.partial(self._older, one, loop)
+                fallbacks.around(live, one.safety, older, loop, once(live.signature))
             made = explaining.explainer(one.name, one.explain, live.signature, example)
         except BaseException:
             loop.call_soon_threadsafe(live.close)
@@ -97,6 +98,12 @@ class Loading:
             for trouble in self.misfits(live):
                 _log.warning("not recorded as asked", extra={"fields": {"trouble": trouble}})
         return live
+
+    def _once(self, endpoint: str, settings: EndpointSettings, signature: Signature) -> Sequence[Stage]:
+        """What a call passes once: what is not to be had at all costs nothing of a limit."""
+        limit = self.limiter.stage(endpoint) if self.limiter is not None else None
+        own = bounds(signature, settings.call_rows, settings.string_bytes)
+        return (*own, *self.before(endpoint), *(() if limit is None else (limit,)))
 
     def _older(self, one: Target, loop: asyncio.AbstractEventLoop, version: str) -> Live:
         """Another version of the registered model, for nobody but a fallback: nothing of it is recorded."""
@@ -113,6 +120,14 @@ class Loading:
         return [f"{live.endpoint} version {live.version}: {one}" for one in keeping.misfits(live.signature)]
 
 
+First = Callable[[Signature], Sequence[Stage]]
+"""Stages that stand before all others, for a model that takes this."""
+
+
+def _nothing(_signature: Signature) -> Sequence[Stage]:
+    return ()
+
+
 def live_version(
     endpoint: str,
     bundle: Bundle,
@@ -122,12 +137,9 @@ def live_version(
     loop: asyncio.AbstractEventLoop,
     residency: Residency | None = None,
     environment: Environment | None = None,
-    first: Sequence[Stage] = (),
+    first: First = _nothing,
 ) -> Live:
-    """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep.
-
-    ``first``: stages that stand before all others.
-    """
+    """Load, warm up, measure, decide how to batch: a version that can answer. ``residency``: who lets it sleep."""
     meter = measurements.endpoint(endpoint, bundle.version)
     placed = placing.placed(House(endpoint, settings, meter, clock, loop, residency, environment), bundle)
     live = _live(endpoint, bundle.version, placed, settings, meter, clock, loop, bundle.notes, first)
@@ -142,7 +154,7 @@ def live_upstream(
     measurements: Sink,
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
-    first: Sequence[Stage] = (),
+    first: First = _nothing,
 ) -> Live:
     """The same for a model on other servers."""
     meter = measurements.endpoint(endpoint, upstream.version)
@@ -159,7 +171,7 @@ def _live(
     clock: SystemClock,
     loop: asyncio.AbstractEventLoop,
     notes: tuple[str, ...] = (),
-    first: Sequence[Stage] = (),
+    first: First = _nothing,
 ) -> Live:
     plan, problem = placed.plan, placed.curve.problem
     return Live(
@@ -181,10 +193,6 @@ def _live(
         deadline=settings.deadline_ms / 1000,
         example=placed.row,
         notes=(*notes, problem) if problem else notes,
-        stages=(
-            *bounds(placed.model.signature, settings.call_rows, settings.string_bytes),
-            *first,
-            *placed.asleep.stages,
-        ),
+        stages=(*first(placed.model.signature), *placed.asleep.stages),
         pace=Pace(placed.curve.rows, placed.curve.seconds) if placed.curve.rows else None,
     )

@@ -168,6 +168,8 @@ def abuse(endpoint: Endpoint) -> Watched:
 def rules(spec: Spec, access: bool | None = None, insecure: bool = False) -> Rules | None:
     """Who may call; None: nobody is asked who they are. Raises UsageError and MissingExtra."""
     asked = specs_identity.required(spec.access) if access is None else access
+    if not asked and access is None:
+        specs_limits.check_unknown(spec)
     named = [name for name, one in spec.endpoints.items() if one.access.scopes]
     if named and not asked and access is None:
         raise UsageError(

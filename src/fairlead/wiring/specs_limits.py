@@ -64,6 +64,19 @@ def check(file: SpecFile) -> None:
         )
 
 
+def check_unknown(spec: Spec) -> None:
+    """Where nobody is asked who they are. Raises UsageError for limits of callers, which would be those of nobody."""
+    of_callers = {"access.limits": spec.access.limits}
+    of_callers |= {f"access.tenants.{name}": one for name, one in spec.access.tenants.items()}
+    of_callers |= {f"endpoints.{name}.access.per_caller": one.access.per_caller for name, one in spec.endpoints.items()}
+    for name, one in of_callers.items():
+        if one.model_fields_set:
+            raise UsageError(
+                f"{name} is what a caller may have, and access.required, that nobody is asked who they are: say "
+                "access: {required: true}, or give --access or --no-access"
+            )
+
+
 def _check(file: SpecFile, asked: Limited, path: Path) -> None:
     for part in ("burst", "rows_burst", "bytes_burst"):
         of = {"burst": "rate"}.get(part, part.removesuffix("_burst"))

@@ -5,7 +5,7 @@ import pytest
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.limits import Limits, Measure, Period, Quota, Rate
 from fairlead.kit.spec.read import parse
-from fairlead.wiring import specs_limits
+from fairlead.wiring import specs, specs_limits
 
 
 def spec(access: str = "{}", top: str = "{}", more: str = "") -> str:
@@ -92,3 +92,20 @@ def test_what_no_limit_can_be_is_refused_by_the_reader(access: str) -> None:
 def test_a_redis_that_is_none_is_refused() -> None:
     with pytest.raises(UsageError, match="f.yaml:6: redis is"):
         parse(spec(more="redis: http://127.0.0.1"), "f.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (spec(top="{limits: {rate: 1/s}}"), "access.limits"),
+        (spec(top="{tenants: {acme: {rate: 1/s}}}"), "access.tenants.acme"),
+        (spec("{per_caller: {concurrency: 1}}"), "endpoints.churn.access.per_caller"),
+    ],
+)
+def test_limits_of_callers_where_nobody_says_who_they_are_are_refused(text: str, name: str) -> None:
+    found = parse(text, "f.yaml").spec
+    with pytest.raises(UsageError, match=rf"{name} is what a caller may have, .* say access: \{{required: true\}}"):
+        specs.rules(found)
+    assert specs.rules(found, access=False) is None
+    assert specs.rules(found, access=True) is not None
+    specs.rules(parse(spec("{rate: 1/s}"), "f.yaml").spec)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from redis.asyncio import Redis
@@ -28,6 +30,8 @@ MICROSECOND: Final = 10**6
 _PREFIX: Final = "{fairlead}:limits:"
 """In braces what a cluster goes by: all limits of a call must lie together."""
 
+_DATABASE: Final = re.compile(r"/?|/\d{1,9}", re.ASCII)
+
 _Answer = tuple[int, int, list[int]]
 _decoder = msgspec.msgpack.Decoder(list[_Answer])
 _encode = msgspec.msgpack.Encoder().encode
@@ -39,6 +43,7 @@ class RedisLimits:
     def __init__(self, url: str) -> None:
         self._where = without_secrets(url)
         try:
+            _check(url)
             self._client: Any = Redis.from_url(
                 url,
                 protocol=2,
@@ -49,7 +54,9 @@ class RedisLimits:
                 retry=Retry(NoBackoff(), 1),
                 client_name="fairlead",
             )
-        except ValueError as error:
+            pool: Any = self._client.connection_pool
+            pool.make_connection()  # which knows what it can be told
+        except (ValueError, TypeError) as error:
             raise UsageError(f"redis is {self._where}: {error}; expected redis://HOST:PORT/DB") from None
 
     async def take(self, calls: Sequence[Sequence[Charge]]) -> list[Verdict]:
@@ -83,6 +90,16 @@ class RedisLimits:
             return _decoder.decode(answer)
         except _TROUBLES as error:
             raise Unavailable(f"{self._where} cannot count limits: {cause(error)}", retry_after=1) from error
+
+
+def _check(url: str) -> None:
+    """Raises ValueError for what the library would take for something else, or pass over."""
+    parts = urlsplit(url)
+    if not _DATABASE.fullmatch(parts.path):
+        raise ValueError(f"{parts.path} is no number of a database")
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if not name.startswith("ssl_"):
+            raise ValueError(f"it says {name}, and only what begins with ssl_ can be said so")
 
 
 @functools.lru_cache(4096)

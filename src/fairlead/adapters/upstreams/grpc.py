@@ -159,7 +159,7 @@ def _raised(error: grpc.aio.AioRpcError, place: Place) -> Exception:
             return Garbled("its answer is too long")
         return QueueFull(said, retry_after=_later(error))
     if ("fairlead-code", Overloaded.code) in list(error.trailing_metadata() or ()):  # another Fairlead, which is well
-        return QueueFull(said, retry_after=_later(error))
+        return Overloaded(said, retry_after=_later(error))
     if code is _CODE.DEADLINE_EXCEEDED:
         return DeadlineExceeded(said)
     kinds: tuple[tuple[Any, type[FairleadError]], ...] = ((_CALLERS, InputError), (_MODELS, ModelFailed))

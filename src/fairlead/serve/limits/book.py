@@ -96,6 +96,8 @@ class Together:
         self._table = table
         self._held = False
         self._owed: list[tuple[tuple[AnyBucket, ...], Costs]] = []
+        self._flown: dict[str, tuple[Flying, int]] = {}
+        """What took off here more often than it landed, or less, and the table was not told yet."""
 
     def take(self, found: tuple[AnyBucket, ...], costs: Costs, now: int, wall: int) -> bool:
         table = self._table
@@ -104,11 +106,11 @@ class Together:
         except Held:
             self._held = True
             taken = buckets.take(found, costs, now, wall)
-            if taken and len(self._owed) < OWED:
-                self._owed.append((tuple(one for one in found if not isinstance(one, Flying)), costs))
+            if taken:
+                self._owe(found, costs)
             return taken
         try:
-            if self._owed:
+            if self._owed or self._flown:
                 self._pay(now, wall)
             for one in found:
                 table.load(one, now, wall)
@@ -133,9 +135,25 @@ class Together:
             self._held = True
             buckets.force(found, costs, now, wall)
 
+    def _owe(self, found: tuple[AnyBucket, ...], costs: Costs) -> None:
+        for one in found:
+            if isinstance(one, Flying):
+                self._fly(one, 1)
+        if len(self._owed) < OWED:
+            self._owed.append((tuple(one for one in found if not isinstance(one, Flying)), costs))
+
+    def _fly(self, one: Flying, more: int) -> None:
+        _, known = self._flown.get(one.key, (one, 0))
+        self._flown[one.key] = (one, known + more)
+
     def _pay(self, now: int, wall: int) -> None:
         """Tell the table what was counted alone. With the lock."""
         owed, self._owed = self._owed, []
+        flown, self._flown = self._flown, {}
+        for flying, more in flown.values():
+            self._table.load(flying, now, wall)
+            flying.value = max(0, flying.value + more)
+            self._table.store(flying)
         for found, costs in owed:
             for one in found:
                 self._table.load(one, now, wall)
@@ -146,12 +164,17 @@ class Together:
     def land(self, flying: Sequence[Flying], now: int, wall: int) -> None:
         try:
             with self._table.locked():
+                if self._owed or self._flown:
+                    self._pay(now, wall)
                 for one in flying:
                     self._table.load(one, now, wall)
                     one.value = max(0, one.value - 1)
                     self._table.store(one)
         except Held:
             self._held = True
+            for one in flying:
+                one.value = max(0, one.value - 1)
+                self._fly(one, -1)
 
     def begin(self, one: AnyBucket, now: int, wall: int) -> None:
         """The table has it."""

@@ -137,15 +137,18 @@ class Limiter:
     def _charge(self, account: Account, costs: Costs, asking: Asking) -> Awaitable[None] | None:
         """All limits, with other servers where there are some. Raises RateLimited and Unavailable."""
         others = self._others
-        waiting = others.take(account.charges(costs)) if others is not None and account.lasting else None
-        if waiting is None:
+        if others is None or not account.lasting:
             self._here(account, account.buckets, costs, asking)
             return None
-        if account.flying:
+        if account.flying:  # before others are asked: what is refused here costs nothing there
             now, wall = self._now()
             if not self._book.take(account.flying, costs, now, wall):
                 raise self._refused(account, account.flying, costs, now, wall)
             asking.before(partial(self._land, account))
+        waiting = others.take(account.charges(costs))
+        if waiting is None:
+            self._here(account, account.lasting, costs, asking)
+            return None
         return self._asked(account, costs, asking, waiting)
 
     async def _asked(self, account: Account, costs: Costs, asking: Asking, waiting: Awaitable[Verdict | None]) -> None:

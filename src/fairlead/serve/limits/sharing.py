@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.limits import Charge, Quota, SharedLimits, Verdict
 
 log = logging.getLogger("fairlead.serve")
@@ -84,7 +83,8 @@ class Sharing:
                 asked, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
                 try:
                     verdicts = await self._in_time(self._store.take([charges for charges, _ in asked]))
-                except (FairleadError, TimeoutError) as error:
+                    self._answer(asked, verdicts)
+                except Exception as error:  # noqa: BLE001 - calls go on whatever becomes of a store
                     self._away(error)
                     asked += self._waiting
                     self._waiting = []
@@ -95,7 +95,6 @@ class Sharing:
                     raise
                 else:
                     self._told("asked", len(asked))
-                    self._answer(asked, verdicts)
         finally:
             self._sending = None
 
@@ -128,19 +127,24 @@ class Sharing:
     async def _look(self) -> None:
         """Until the store answers again: then it hears what quotas were used without it."""
         try:
-            while True:
+            while self._why:
                 await asyncio.sleep(LOOK)
-                owed, self._owed = self._owed, {}
-                try:
-                    if owed:
-                        await self._in_time(self._store.add(list(owed.values())))
-                    else:
-                        await self._in_time(self._store.take([]))
-                except (FairleadError, TimeoutError):
-                    self.owe(list(owed.values()))
-                else:
-                    break
+                if await self._back():
+                    self._why = ""
+                    log.info("limits are shared again", extra={"fields": {"store": self._where}})
+                    await self._back()  # what was let in while it was told
         finally:
             self._looking = None
-        self._why = ""
-        log.info("limits are shared again", extra={"fields": {"store": self._where}})
+
+    async def _back(self) -> bool:
+        """Whether it was told what it is owed, and answered."""
+        owed, self._owed = self._owed, {}
+        try:
+            if owed:
+                await self._in_time(self._store.add(list(owed.values())))
+            elif self._why:
+                await self._in_time(self._store.take([]))
+        except Exception:  # noqa: BLE001 - as above
+            self.owe(list(owed.values()))
+            return False
+        return True

@@ -52,16 +52,20 @@ class Held(Exception):
 
 
 class Table:
-    """``place``: of this worker among those of its server. Raises StorageFull where the file cannot be made."""
+    """``place``: of this worker among the ``workers`` of its server.
 
-    def __init__(self, path: Path, place: int = 0) -> None:
+    Raises StorageFull where the file cannot be made.
+    """
+
+    def __init__(self, path: Path, place: int = 0, workers: int = PLACES) -> None:
         self.path = path
         self._column = place % PLACES
+        self._used = min(workers, PLACES)
         self._held = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            os.ftruncate(self._file, (SLOTS + 1) * SIZE)
+            _take_room(self._file, (SLOTS + 1) * SIZE)
             self._memory = mmap.mmap(self._file, (SLOTS + 1) * SIZE)
         except OSError as error:
             raise StorageFull(f"limits cannot be kept in {path}: {error.strerror}; choose another --home") from None
@@ -158,7 +162,9 @@ class Table:
         return max(0, left)
 
     def _begin(self) -> None:
-        """Of another boot only the quotas hold; of an earlier worker in this place nothing is in flight."""
+        """Of another boot only the quotas hold; of an earlier worker in this place nothing is in flight, nor of one in
+        a place that the server has no more.
+        """
         boot = _booted()
         fresh = self._memory[:32] != _MARK + boot
         for slot in range(1, SLOTS + 1):
@@ -172,7 +178,17 @@ class Table:
                 self._memory[at + _AT_FLYING : at + SIZE] = bytes(SIZE - _AT_FLYING)
             counts = at + _AT_FLYING + 2 * self._column
             self._memory[counts : counts + 2] = b"\0\0"
+            unused = at + _AT_FLYING + 2 * self._used
+            self._memory[unused : at + SIZE] = bytes(at + SIZE - unused)
         self._memory[:32] = _MARK + boot
+
+
+def _take_room(file: int, size: int) -> None:
+    """All of it now, where the system can: a disk that is full later would end the process, not a call."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.ftruncate(file, size)
 
 
 def _booted() -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from fairlead.contracts.errors import DeadlineExceeded, FairleadError, InputError, ModelFailed, QueueFull
+from fairlead.contracts.errors import DeadlineExceeded, FairleadError, InputError, ModelFailed, Overloaded, QueueFull
 from fairlead.contracts.types import DataType, Parameters, Signature, Tensors
 from fairlead.contracts.upstream import Garbled, Unreached
 from fairlead.serve.remote.described import checking
@@ -141,6 +141,6 @@ class Asking:
 
 def _refused(error: FairleadError) -> str:
     """What an answer that is an error counts as."""
-    if isinstance(error, QueueFull):
+    if isinstance(error, QueueFull | Overloaded):
         return "refused"
     return "invalid" if isinstance(error, InputError) else "failed"

@@ -14,6 +14,7 @@ from fairlead.contracts.errors import (
     FairleadError,
     ModelFailed,
     NotFound,
+    Overloaded,
     QueueFull,
     SourceNotFound,
     Unavailable,
@@ -111,7 +112,7 @@ class Fleet:
         while True:
             try:
                 return await self._hedging.ask(self._asking, at, asked)
-            except (Unreached, QueueFull, ModelFailed) as error:
+            except (Unreached, QueueFull, Overloaded, ModelFailed) as error:
                 last = self._final(at, error)
                 wait = self._wait(error, asked, pauses, again=again) if retry < self._how.retries else None
                 if wait is None:
@@ -150,11 +151,11 @@ class Fleet:
             await self._places.place()
 
     def _wait(
-        self, error: Unreached | QueueFull | ModelFailed, asked: Asked, pauses: int, *, again: bool
+        self, error: Unreached | QueueFull | Overloaded | ModelFailed, asked: Asked, pauses: int, *, again: bool
     ) -> float | None:
         """Seconds until it may be asked again, 0 where another address is asked; None: it may not, or is too late."""
         sent = not isinstance(error, Unreached) or error.sent
-        if sent and not self._how.idempotent and not isinstance(error, QueueFull):
+        if sent and not self._how.idempotent and not isinstance(error, QueueFull | Overloaded):
             return None
         if isinstance(error, ModelFailed) and (isinstance(error, Misanswered) or not again):
             return None
@@ -168,7 +169,7 @@ class Fleet:
             self._meter.retry("deadline")
         return wait
 
-    def _final(self, at: int, error: Unreached | QueueFull | ModelFailed) -> FairleadError:
+    def _final(self, at: int, error: Unreached | QueueFull | Overloaded | ModelFailed) -> FairleadError:
         """What its callers are told when it is not tried again."""
         if not isinstance(error, Unreached):
             return error

@@ -390,3 +390,24 @@ async def test_no_answer_in_time_is_decided_here_and_refused_where_the_policy_is
                 assert call.finish(Reply({}, "churn", "1"))
             line.clock.advance(1)
         assert refused == ([1, 1] if closed else [])
+
+
+async def test_a_call_that_is_one_too_many_in_flight_is_not_charged_by_others() -> None:
+    store = Store()
+    line = Line(Rules(every=Limits((Rate(9, 1),), concurrency=1)), others=store)
+    stage = line.limiter.stage("churn")
+    assert stage is not None
+    store.answer = Verdict(0.0, -1, ((8, 1.0),))
+    first = line.call(caller())
+    waiting = stage(first)
+    assert waiting is not None
+    await waiting
+    with pytest.raises(RateLimited, match="1 calls in flight"):
+        stage(line.call(caller()))
+    assert len(store.asked) == 1
+    store.answer = "down"
+    with pytest.raises(RateLimited, match="1 calls in flight"):
+        line.ask(caller())
+    first.finish(Reply({}, "churn", "1"))
+    assert line.ask(caller()).finish(Reply({}, "churn", "1"))
+    line.ask(caller())

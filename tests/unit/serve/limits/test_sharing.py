@@ -123,3 +123,63 @@ async def test_a_stop_leaves_nobody_waiting() -> None:
     assert second is not None
     await shared.sharing.stop()
     assert await asyncio.wait_for(asyncio.gather(first, second), 1) == [None, None]
+
+
+@pytest.mark.parametrize("answer", ["raises", "too few"])
+async def test_a_store_that_answers_nonsense_is_away_and_no_call_waits_for_it(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = Shared(5)
+
+    async def take(calls: Sequence[Sequence[Charge]]) -> list[Verdict]:
+        if answer == "raises":
+            raise ValueError("no msgpack")
+        return [LET_IN] * (len(calls) - 1)
+
+    monkeypatch.setattr(shared.store, "take", take)
+    waiting = [shared.sharing.take(charges()) for _ in range(2)]
+    answered = [await asyncio.wait_for(one, 1) for one in waiting if one is not None]
+    assert answered[-1] is None
+    assert shared.sharing.troubles()
+    await shared.sharing.stop()
+
+
+async def test_it_hears_also_what_was_let_in_while_it_was_told() -> None:
+    shared = Shared(5)
+    shared.store.state = "down"
+    waiting = shared.sharing.take(charges())
+    assert waiting is not None
+    assert await waiting is None
+    shared.sharing.owe(charges())
+    shared.store.state = "up"
+    shared.store.gate.clear()
+    await asyncio.sleep(0.05)  # it is being told
+    shared.sharing.owe(charges(3))
+    shared.store.gate.set()
+    while len(shared.store.added) < 2:
+        await asyncio.sleep(0.005)
+    assert [one.cost for one in shared.store.added] == [1, 3]
+    assert shared.sharing.troubles() == []
+    await shared.sharing.stop()
+
+
+async def test_a_store_that_goes_away_again_at_once_is_looked_for_again() -> None:
+    shared = Shared()
+    shared.store.state = "down"
+    for _ in range(3):
+        waiting = shared.sharing.take(charges())
+        assert waiting is not None
+        assert await waiting is None
+        shared.sharing.owe(charges())
+        shared.store.state = "up"
+        while shared.sharing.troubles():
+            await asyncio.sleep(0)
+        shared.store.state = "down"
+    waiting = shared.sharing.take(charges())
+    assert waiting is not None
+    assert await waiting is None
+    shared.store.state = "up"
+    async with asyncio.timeout(2):
+        while shared.sharing.troubles():
+            await asyncio.sleep(0.005)
+    await shared.sharing.stop()

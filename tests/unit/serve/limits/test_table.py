@@ -162,9 +162,36 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         Table(tmp_path / "link")
 
 
-def test_it_takes_room_only_for_what_it_has(tmp_path: Path) -> None:
+def test_it_takes_its_room_at_once_so_that_a_full_disk_ends_no_process_later(tmp_path: Path) -> None:
+    (tmp_path / "t").touch(0o600)
+    os.truncate(tmp_path / "t", (SLOTS + 1) * module.SIZE)
     Table(tmp_path / "t")
     there = (tmp_path / "t").stat()
     assert there.st_size == (SLOTS + 1) * module.SIZE
-    assert there.st_blocks * 512 < 64 * 1024
+    assert there.st_blocks * 512 >= there.st_size
     assert there.st_mode & 0o777 == 0o600
+
+
+def test_what_landed_while_another_held_the_lock_has_landed(tmp_path: Path) -> None:
+    book = Together(Table(tmp_path / "t"))
+    flying = Flying("f", "key", 2)
+    assert book.take((flying,), ONE, 0, WALL)
+    other = os.open(tmp_path / "t", os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    assert book.take((flying,), ONE, 0, WALL)
+    assert not book.take((flying,), ONE, 0, WALL)
+    book.land([flying], 0, WALL)
+    assert book.take((flying,), ONE, 0, WALL)
+    book.land([flying], 0, WALL)
+    book.land([flying], 0, WALL)
+    os.close(other)
+    assert [book.take((flying,), ONE, 0, WALL) for _ in range(3)] == [True, True, False]
+    assert flying.value == 2
+
+
+def test_of_workers_that_a_server_has_no_more_nothing_is_in_flight(tmp_path: Path) -> None:
+    for place in range(3):
+        assert Together(Table(tmp_path / "t", place, 3)).take((Flying("f", "key", 3),), ONE, 0, WALL)
+    book, flying = Together(Table(tmp_path / "t", 0, 2)), Flying("f", "key", 3)  # all were killed; worker 1 is to come
+    assert [book.take((flying,), ONE, 0, WALL) for _ in range(3)] == [True, True, False]
+    assert (flying.value, flying.others) == (2, 1)

@@ -144,7 +144,8 @@ def _refusal(answer: Answer) -> Exception:
         kind: type[FairleadError] = BodyTooLarge if answer.status == 413 else InputError
         return kind(_said(answer))
     if answer.status == 429 or _sheds(answer):
-        return QueueFull(_said(answer), retry_after=_later(answer))
+        full: type[FairleadError] = QueueFull if answer.status == 429 else Overloaded
+        return full(_said(answer), retry_after=_later(answer))
     if answer.status >= 500 and answer.status not in _AWAY:
         return ModelFailed(_said(answer))
     if answer.status < 400:
