@@ -78,12 +78,23 @@ def test_a_head_has_a_time_as_a_whole(brisk: Running) -> None:
 
 
 def test_a_body_that_keeps_coming_has_all_the_time(brisk: Running) -> None:
+    request = post(7, body=BODY + b" " * 2000)
+    with Wire(brisk, request[:-2000]) as wire:
+        for at in range(-2000, 0, 100):
+            wire.silent(READ / 10)
+            wire.send(request[at:][:100])
+        assert wire.answer().is_for(7)
+
+
+def test_a_body_that_only_trickles_is_told_that_it_is_late(brisk: Running) -> None:
     request = post(7)
     with Wire(brisk, request[:-20]) as wire:
         for at in range(-20, 0):
-            wire.silent(READ / 10)
-            wire.send(request[at:][:1])
-        assert wire.answer().is_for(7)
+            if not wire.silent(READ / 10):
+                break
+            with suppress(OSError):
+                wire.send(request[at:][:1])
+        assert wire.answer().status == 408
 
 
 def test_a_request_that_waits_its_turn_is_not_late(brisk: Running) -> None:
