@@ -77,7 +77,9 @@ class Doorstep:
         """Raises QueueFull, Unavailable, or what waking raises."""
         now = self._clock.now()
         if len(self._waiting) >= self._limit and len(self._everybody()) >= self._limit:
-            raise QueueFull(f"{self._name} is being woken and {self._limit} calls wait for it; try again later")
+            raise QueueFull(
+                f"{self._name} is being woken and {self._limit} calls wait for it; try again later", retry_after=1
+            )
         named = call.deadline if abs(call.deadline - call.arrived - self._deadline) > SLACK else NEVER
         if not self._asked:
             self.wake()

@@ -105,6 +105,9 @@ async def test_more_than_the_limit_are_refused() -> None:
     calls = [house.come() for _ in range(3)]
     await settle()
     assert [type(call.outcome) for call in calls] == [type(None), type(None), QueueFull]
+    refused = calls[2].outcome
+    assert isinstance(refused, QueueFull)
+    assert refused.retry_after == 1
 
 
 async def test_who_cannot_be_woken_is_told_to_all_and_tried_again_for_the_next() -> None:
