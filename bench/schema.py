@@ -43,7 +43,11 @@ def once(found: str, url: str, seed: int, examples: int) -> tuple[int, int, str]
     """One run: test cases, failures, and what it printed."""
     words = [found, "run", f"{url}/openapi.json", "--checks", CHECKS, "--seed", str(seed), "--no-color"]
     words += ["--max-examples", str(examples), "--phases", "examples,coverage,fuzzing"]
-    env = {**os.environ, "SCHEMATHESIS_HOOKS": "bench.schema_hooks", "PYTHONPATH": str(rig.ROOT)}
+    env = {
+        **os.environ,
+        "SCHEMATHESIS_HOOKS": "bench.schema_hooks",
+        "PYTHONPATH": os.pathsep.join(map(str, (rig.ROOT, rig.ROOT / "src"))),
+    }
     with tempfile.TemporaryDirectory() as folder:  # it leaves a folder behind
         done = subprocess.run(words, capture_output=True, text=True, check=False, env=env, cwd=folder)
     cases = re.search(r"(\d+) generated(?:, (\d+) found)?", done.stdout)
