@@ -181,20 +181,24 @@ class Fronts:
         if codes & {"internal", "model_failed"}:
             raise AssertionError(f"an untyped error: {codes}")
 
+    async def _through(self, link: Any, data: bytes) -> None:
+        """The bytes in pieces, as long as the first one says; then silence, and the end."""
+        size = 1 + data[0] * 7 if data else 1
+        for at in range(1, len(data), size):
+            link.data_received(data[at : at + size])
+        await asyncio.sleep(0)
+        link.look(self.loop.time() + 100)
+        link.connection_lost(None)
+        for _ in range(3):
+            await asyncio.sleep(0)
+
     def of_http(self, data: bytes) -> None:
         async def work() -> None:
             config = Config(_long_way, loop="none", ws="none", lifespan="off", log_config=None, server_header=False)
             config.load()
             link: Any = self.http(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
             link.connection_made(Transport())
-            size = 1 + data[0] * 7 if data else 1
-            for at in range(1, len(data), size):
-                link.data_received(data[at : at + size])
-            await asyncio.sleep(0)
-            link.look(self.loop.time() + 100)
-            link.connection_lost(None)
-            for _ in range(3):
-                await asyncio.sleep(0)
+            await self._through(link, data)
 
         self.loop.run_until_complete(work())
         self._end()
@@ -205,14 +209,7 @@ class Fronts:
             link = Guarded(self.service.start, bounds, set(), lambda: False, Callers(10), self.sink)
             link.connection_made(Transport())  # type: ignore[arg-type]
             link.data_received(frames.PREFACE + frames.settings())
-            size = 1 + data[0] * 7 if data else 1
-            for at in range(1, len(data), size):
-                link.data_received(data[at : at + size])
-            await asyncio.sleep(0)
-            link.look(self.loop.time() + 100)
-            link.connection_lost(None)
-            for _ in range(3):
-                await asyncio.sleep(0)
+            await self._through(link, data)
 
         self.loop.run_until_complete(work())
         self._end()

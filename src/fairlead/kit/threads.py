@@ -36,26 +36,7 @@ class Threads:
 
     def ask(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """The same, from an event loop that wants to know what came of it."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def settle(result: T | None, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]  # None where that is a T
-
-        def task() -> None:
-            result, failed = None, None
-            try:
-                result = work()
-            except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
-                failed = error
-            with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-                loop.call_soon_threadsafe(settle, result, failed)
-
+        future, task = _asked(asyncio.get_running_loop(), work)
         self.submit(task)
         return future
 
@@ -79,21 +60,27 @@ class Threads:
 
 def apart(loop: asyncio.AbstractEventLoop, name: str, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
     """Run what blocks, and is rare, in a thread of its own: whoever fills the shared pool does not hold it up."""
+    future, task = _asked(loop, functools.partial(function, *args))
+    threading.Thread(target=task, name=f"fairlead-{name}", daemon=True).start()
+    return future
+
+
+def _asked(loop: asyncio.AbstractEventLoop, work: Callable[[], T]) -> tuple[asyncio.Future[T], Callable[[], None]]:
+    """What the loop waits for, and what a thread runs, which never raises."""
     future: asyncio.Future[T] = loop.create_future()
 
     def tell(outcome: Callable[[], None]) -> None:
         if not future.done():
             outcome()
 
-    def run() -> None:
+    def task() -> None:
         try:
-            result = function(*args)
-        except BaseException as error:  # noqa: BLE001 - whoever waits is told
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
             outcome: Callable[[], None] = functools.partial(future.set_exception, error)
         else:
             outcome = functools.partial(future.set_result, result)
         with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
             loop.call_soon_threadsafe(tell, outcome)
 
-    threading.Thread(target=run, name=f"fairlead-{name}", daemon=True).start()
-    return future
+    return future, task

@@ -9,12 +9,10 @@ from typing import Final
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.scaling import Scaling
 from fairlead.contracts.shedding import Shed
+from fairlead.kit.hosts import loopback
 
 EXECUTORS: Final = ("auto", "inline", "thread", "process")
 ENVIRONMENTS: Final = ("current", "isolated")
-
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-"""Hosts that only this machine reaches."""
 
 SLOWEST: Final = 512.0
 """Bytes a second that a caller must send of a body, or take of an answer, beyond the seconds that it may pause."""
@@ -73,7 +71,7 @@ class ServerSettings:
         _between("workers", self.workers, 1, 256)
         _between("max connections", self.max_connections, 0, 1_000_000)
         _between("max connections per address", self.max_connections_per_address, 0, 1_000_000)
-        if self.chaos and self.host not in LOOPBACK and not self.insecure:
+        if self.chaos and self.public and not self.insecure:
             raise UsageError(
                 f"chaos lets every caller break the server, and {self.host} is reached from other machines; bind "
                 "127.0.0.1, leave chaos out, or say --insecure"
@@ -89,12 +87,12 @@ class ServerSettings:
     @property
     def public(self) -> bool:
         """Whether other machines reach it."""
-        return self.host not in LOOPBACK and not self.host.startswith("127.")
+        return not loopback(self.host)
 
     @property
     def controlled(self) -> bool:
         """Whether callers may load and unload models."""
-        return self.host in LOOPBACK if self.model_control is None else self.model_control
+        return not self.public if self.model_control is None else self.model_control
 
     @property
     def scheme(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -10,6 +9,7 @@ from fairlead.contracts.access import EVERY
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.identity import SHARED, Claims, Issuer
 from fairlead.kit.config import nearest
+from fairlead.kit.hosts import loopback
 from fairlead.kit.scopes import scope
 from fairlead.kit.secrets import secret
 from fairlead.kit.spec.access import Access
@@ -122,13 +122,7 @@ def _safe(url: str) -> bool:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return False
-    if parts.scheme == "http":
-        try:
-            own = host == "localhost" or ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            own = False
-    else:
-        own = parts.scheme == "https"
+    own = loopback(host) if parts.scheme == "http" else parts.scheme == "https"
     return own and bool(host) and parts.username is None
 
 

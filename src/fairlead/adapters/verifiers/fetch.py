@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 
 from fairlead.adapters.verifiers.keys import Key, read
 from fairlead.contracts.identity import Issuer
+from fairlead.kit.hosts import loopback
 
 SECONDS: Final = 5.0
 """For one document, from the name to the last byte."""
@@ -38,16 +38,6 @@ def keys(issuer: Issuer) -> tuple[Key, ...]:
         return read(get(where, issuer.ca) if "://" in where else _file(where))
     except ValueError as error:
         raise NotFetched(f"{where}: {error}") from None
-
-
-def loopback(host: str | None) -> bool:
-    """Whether a host is this machine, by its name alone: nothing is looked up."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def get(url: str, ca: str = "") -> bytes:

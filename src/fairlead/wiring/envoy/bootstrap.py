@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit.hosts import loopback
 from fairlead.kit.spec.read import SpecFile
-from fairlead.serve.settings import LOOPBACK
 from fairlead.wiring.envoy import refused, tree
 from fairlead.wiring.envoy.asked import Rendering, seconds, typed
 from fairlead.wiring.envoy.clusters import clusters
@@ -22,7 +22,7 @@ _BUFFER: Final = 1024 * 1024
 def bootstrap(file: SpecFile, how: Rendering) -> dict[str, Any]:
     """Raises UsageError for what Envoy cannot express, naming the field and its line."""
     refused.check(file, how.splits)
-    if how.listen.host not in LOOPBACK and not file.spec.access.required:
+    if not loopback(how.listen.host) and not file.spec.access.required:
         raise UsageError(
             f"--listen {how.listen} is open to others, and {file.at('access', 'required')} is not true; say who may "
             "call, or listen on 127.0.0.1"

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.upstream import CONNECT_SECONDS
+from fairlead.kit.hosts import loopback
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.serve.remote.settings import Upstream
-from fairlead.serve.settings import LOOPBACK
 from fairlead.wiring.envoy.asked import GRPC, HTTP, Place, Rendering, seconds, typed
 from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.specs_upstream import upstream
@@ -102,7 +102,7 @@ def _server_tls(file: SpecFile, places: Sequence[Place]) -> dict[str, Any]:
     if tls is None:
         return {}
     context: dict[str, Any] = {}
-    if not all(one.host in LOOPBACK for one in places):
+    if not all(loopback(one.host) for one in places):
         context = {
             "auto_host_sni": True,
             "auto_sni_san_validation": True,
