@@ -33,13 +33,21 @@ from uvicorn.server import ServerState
 
 from bench import rig
 from bench.fuzz_bytes import BROKEN, spoiled
-from fairlead.contracts.errors import FairleadError, InputError, UsageError
+from fairlead.adapters.verifiers import keys as issuer_keys
+from fairlead.adapters.verifiers.claims import known
+from fairlead.adapters.verifiers.jwt import JwtVerifier
+from fairlead.contracts.access import Action, Scope
+from fairlead.contracts.errors import FairleadError, InputError, Unauthenticated, UsageError
+from fairlead.contracts.identity import Issuer
+from fairlead.contracts.secrets import Secret
 from fairlead.contracts.types import DataType, Missing, ParamSpec, Signature, TensorSpec
-from fairlead.kit import limits
+from fairlead.kit import limits, scopes
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.protos import InferRequest
 from fairlead.kit.spec import read as spec
 from fairlead.monitor import feedback
+from fairlead.serve.access import credentials
+from fairlead.serve.access.keys import Key, KeyRing, made
 from fairlead.serve.batcher import Policy
 from fairlead.serve.callers import Callers
 from fairlead.serve.catalog import Catalog
@@ -251,6 +259,27 @@ def spec_yaml(data: bytes) -> None:
     _typed(lambda: spec.parse(data.decode("utf-8", "replace"), "f.yaml"), UsageError)
 
 
+_KEY, _KEY_TEXT = made(Key("shop", (Scope("echo", Action.PREDICT),), (), 0), 0)
+_RING: Final = KeyRing([_KEY])
+_ISSUER: Final = Issuer("https://id", ("fairlead",), ("HS256",), secret=Secret("none", lambda: "s" * 32))
+_TOKENS: Final = JwtVerifier(_ISSUER, SystemClock())
+
+
+def keys(data: bytes) -> None:
+    """What a caller shows, a line a header: nobody but the one key is let in. Tokens, claims, and sets of keys."""
+    names = (*credentials.NAMES, credentials.AUTHORIZATION)
+    pairs = [(names[at % 4], line) for at, line in enumerate(data.split(b"\n")[:8])]
+    with suppress(Unauthenticated):
+        shown = credentials.shown(credentials.mapping(pairs))
+        found = _RING.find(shown, 1) if shown is not None else None
+        assert found is None or shown == _KEY_TEXT.encode()
+    _typed(lambda: _TOKENS.verify(data.decode("latin-1"), 1.0), Unauthenticated)
+    _typed(lambda: scopes.scope(data.decode("utf-8", "replace")), UsageError)
+    _typed(lambda: issuer_keys.read(data), ValueError)
+    with suppress(ValueError, RecursionError):
+        _typed(lambda: known(json.loads(data), _ISSUER, 1.0), Unauthenticated)
+
+
 TARGETS: Final[dict[str, Target]] = {
     "v2": _edges(V2(), JSON),
     "v2-binary": v2_binary,
@@ -263,6 +292,7 @@ TARGETS: Final[dict[str, Target]] = {
     "http": lambda data: _fronts().of_http(data),
     "feedback": lambda data: _typed(lambda: feedback.parse_json(data, now_ms=1_700_000_000_000)),
     "inflate": inflated,
+    "keys": keys,
     "spec": spec_yaml,
     "words": words,
 }
@@ -340,6 +370,15 @@ EXAMPLES: Final[dict[str, list[bytes]]] = {
     ],
     "feedback": [json.dumps({"endpoint": "churn", "labels": [{"prediction_id": "a-1", "label": 1, "at": 5}]}).encode()],
     "inflate": [gzip.compress(b"x" * 100), zlib.compress(b"y" * 100), gzip.compress(b"") * 3],
+    "keys": [
+        b"Bearer " + _KEY_TEXT.encode(),
+        b"\n" + _KEY_TEXT.encode(),
+        b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.AAAA",
+        b"eyJhbGciOiJub25lIn0.e30.",
+        b'{"iss": "https://id", "aud": ["fairlead"], "exp": 9, "sub": "a", "scope": "echo:predict"}',
+        b'{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "a"}, {"kty": "EC", "crv": "P-256", "x": "AA"}]}',
+        b"churn:predict:3",
+    ],
     "spec": [
         b"project: a\nserver: {port: 8080, tls: {cert: a.pem}}\nendpoints:\n  churn: {model: models:/churn@champion}\n",
         b"endpoints:\n  risk:\n    graph: {inputs: {x: FP64}, steps: [{name: a, endpoint: b}]}\n    deadline_ms: 10\n",
