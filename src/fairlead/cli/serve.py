@@ -151,7 +151,7 @@ def _server(plan: serving.Plan, as_json: bool) -> Server | Supervisor:
     announce = functools.partial(running.announce, plan.settings, as_json)
     if plan.settings.workers > 1:
         return serving.supervisor(plan.settings, running.worker_command("serve"), announce)
-    return serving.server(plan, lambda port, live: announce(port, serving.versions(live)))
+    return serving.server(plan, lambda port, catalog: announce(port, catalog.named()))
 
 
 def _bytes(mebibytes: float) -> int:

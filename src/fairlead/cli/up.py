@@ -119,7 +119,7 @@ async def serve(plan: serving.Plan, beside: Sequence[Command], tell: Callable[[s
     if plan.settings.workers > 1:
         server = serving.supervisor(plan.settings, running.worker_command("up"), ready)
     else:
-        server = serving.server(plan, lambda port, live: ready(port, serving.versions(live)))
+        server = serving.server(plan, lambda port, catalog: ready(port, catalog.named()))
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.stop)  # a terminal that closes
     try:
         await server.run()

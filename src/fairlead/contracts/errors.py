@@ -7,6 +7,7 @@
      |   |- MalformedBody            bytes that do not parse; says where
      |   |- InvalidTensor            name, datatype, shape, element count or value of a tensor
      |   |- InvalidParameter         a request parameter
+     |   |   '- ContextTooLong           a prompt, and the answer asked for, that do not fit into the model
      |   '- BodyTooLarge             over the body limit
      |- NotFound                 no such endpoint, version or route
      |- Unauthenticated          nobody known: no credential, or none that holds; never says which
@@ -14,9 +15,12 @@
      |- Refused                  the call was understood and not run; trying later may help
      |   |- QueueFull                over a queue limit
      |   |- RateLimited              over a limit of the caller, their tenant or the endpoint
+     |   |- OverBudget               the caller's budget would not pay for the longest answer
      |   |- Overloaded               shed: it would have waited too long
      |   '- Unavailable              not ready, draining, or a dependency is down
-     |       '- CircuitOpen              it failed so often lately that it is left alone for a while
+     |       |- CircuitOpen              it failed so often lately that it is left alone for a while
+     |       '- EngineLost               the engine ended while it wrote an answer
+     |- ContentBlocked           a guardrail found what must not pass
      |- DeadlineExceeded         the caller's time is over
      |- Cancelled                the caller hung up
      |- ModelFailed              the model raised, or answered with a wrong shape
@@ -77,6 +81,10 @@ class InvalidParameter(InputError):
     code = "invalid_parameter"
 
 
+class ContextTooLong(InvalidParameter):
+    code = "context_too_long"
+
+
 class BodyTooLarge(InputError):
     code = "body_too_large"
 
@@ -112,6 +120,10 @@ class RateLimited(Refused):
     """How the caller's limits stand: header lines of HTTP, each ended by CRLF."""
 
 
+class OverBudget(Refused):
+    code = "over_budget"
+
+
 class Overloaded(Refused):
     code = "overloaded"
 
@@ -122,6 +134,14 @@ class Unavailable(Refused):
 
 class CircuitOpen(Unavailable):
     code = "circuit_open"
+
+
+class EngineLost(Unavailable):
+    code = "engine_lost"
+
+
+class ContentBlocked(FairleadError):
+    code = "content_blocked"
 
 
 class DeadlineExceeded(FairleadError):

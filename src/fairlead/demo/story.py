@@ -26,6 +26,7 @@ from fairlead.kit.sentences import without_secrets
 from fairlead.package.pack import Packed, pack
 from fairlead.package.registry import publish
 from fairlead.serve import examples
+from fairlead.serve.catalog import Catalog
 from fairlead.serve.door import bind
 from fairlead.serve.endpoint import Live
 from fairlead.serve.server import Server
@@ -155,9 +156,11 @@ class Story:
     def _server(self, version: Version, rows: Tensors, expected: list[Any], on_done: Callable[[], None]) -> Server:
         settings = ServerSettings(host=self._asked.host, port=self._asked.port)
 
-        def on_ready(port: int, live: list[Live]) -> None:
+        def on_ready(port: int, catalog: Catalog) -> None:
             url = settings.url(port)
-            thread = threading.Thread(target=self._traffic, args=(url, live[0], rows, expected, on_done), daemon=True)
+            thread = threading.Thread(
+                target=self._traffic, args=(url, catalog.endpoints()[0], rows, expected, on_done), daemon=True
+            )
             thread.start()
 
         uri = f"models:/{version.model}@champion"

@@ -49,6 +49,10 @@ _EXTRA_OF = {
     "grpc": "grpc",
     "jwt": "auth",
     "cryptography": "auth",
+    "openvino": "llm",
+    "openvino_genai": "llm",
+    "tokenizers": "llm",
+    "jinja2": "llm",
 }
 """Which of our extras installs a library."""
 

@@ -109,7 +109,7 @@ class Pages:
         return _json(metadata.model_ready(live.endpoint, ready), 200 if ready else 503)
 
     async def v1_models(self, request: Request) -> Response:
-        names = sight_of(request).names(live.endpoint for live in self._catalog.endpoints())
+        names = sight_of(request).names([*(live.endpoint for live in self._catalog.endpoints()), *self._catalog.others])
         return _json(metadata.v1_models(names, self._started))
 
     async def v1_model(self, request: Request) -> Response:

@@ -22,6 +22,8 @@ from fairlead.serve.front import Front
 from fairlead.serve.guarding import Handler, guarded, guarded_error
 from fairlead.serve.http import Labels, inference, labels, loading
 from fairlead.serve.limits.limiter import Limiter
+from fairlead.serve.llm.chats import Chats
+from fairlead.serve.openai.routes import OpenAI
 from fairlead.serve.repository import Control, Locked
 from fairlead.serve.routes import INFERENCE
 
@@ -33,6 +35,7 @@ class Application:
     endpoints it has checked; None where there is nothing to keep them in.  ``control``: loads and unloads.
     ``chaos``: injects faults.
     ``explainers``: of a version, by endpoint and version.  ``limiter``: None where nothing has limits.
+    ``chats``: language models.
     """
 
     front: Front
@@ -44,6 +47,7 @@ class Application:
     chaos: Chaos = field(default_factory=Denied)
     explainers: Mapping[tuple[str, str], Explainer] = field(default_factory=dict)
     limiter: Limiter | None = None
+    chats: Chats = field(default_factory=Chats)
 
     def explainer(self, live: Live) -> Explainer:
         return self.explainers.get((live.endpoint, live.version), Explainer())
@@ -78,6 +82,7 @@ def build(application: Application) -> Starlette:
 
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
     routes = [Route(each.pattern, inference(front, each.edge, each.pattern), methods=post) for each in INFERENCE]
+    routes += OpenAI(front, application.chats).routes()
     routes += [
         Route(EXPLAIN, explaining(front, application.explainer, application.limiter), methods=post),
         one("/", pages.home, get),

@@ -22,6 +22,8 @@ class Catalog:
         self._current: dict[str, Live] = {}
         self._expected: set[str] = set()
         self._unloaded: set[str] = set()
+        self.others: dict[str, str] = {}
+        """Endpoints that answer otherwise than by versions, and the path of their calls."""
         self.told: Callable[[str, str, bool], None] = lambda _endpoint, _version, _live: None
         """Hears of every version that comes or goes."""
         self.splits: dict[str, Split] = {}
@@ -30,6 +32,11 @@ class Catalog:
     def expect(self, endpoint: str) -> None:
         """An endpoint that is being loaded: until it is put, calls get 503 and the server is not ready."""
         self._expected.add(endpoint)
+
+    def other(self, endpoint: str, path: str) -> None:
+        """An endpoint answers, by another way: by calls of ``path``."""
+        self.others[endpoint] = path
+        self._expected.discard(endpoint)
 
     def put(self, live: Live) -> None:
         """Make a version live; the first one of an endpoint answers its calls. The same version again replaces it."""
@@ -95,6 +102,10 @@ class Catalog:
         """The answering version of each endpoint."""
         return list(self._current.values())
 
+    def named(self) -> list[tuple[str, str]]:
+        """Every endpoint that answers, with its version; empty for those without."""
+        return [*((live.endpoint, live.version) for live in self.endpoints()), *((name, "") for name in self.others)]
+
     def versions(self, endpoint: str) -> list[str]:
         return list(self._versions.get(endpoint, ()))
 
@@ -111,7 +122,7 @@ class Catalog:
 
     @property
     def ready(self) -> bool:
-        return bool(self._current or self._unloaded) and not self._expected
+        return bool(self._current or self._unloaded or self.others) and not self._expected
 
     def _gone(self, endpoint: str) -> list[Live]:
         self._current.pop(endpoint, None)
@@ -127,6 +138,8 @@ class Catalog:
             return Unavailable(
                 f"endpoint {endpoint!r} is unloaded; load it: POST /v2/repository/models/{endpoint}/load"
             )
+        if endpoint in self.others:
+            return NotFound(f"endpoint {endpoint!r} is no model of tensors; call {self.others[endpoint]}")
         known = list(self._current)
         return NotFound(
             f"there is no endpoint {endpoint!r}{nearest(endpoint, known)} (live: {', '.join(known) or 'none'})"

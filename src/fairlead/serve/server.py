@@ -52,6 +52,19 @@ class Companion(Protocol):
         """What does not work now, a sentence each."""
 
 
+class Quickening(Protocol):
+    """Brings to life what is no model of tensors."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+    async def open(self) -> None:
+        """Raises what loading raises."""
+
+    async def close(self) -> None:
+        """Also of what was never opened."""
+
+
 MakeProtocol = Callable[[ServerSettings, Callable[[], bool]], type[asyncio.Protocol]]
 """Makes the protocol class from the settings and whether the server drains."""
 
@@ -97,12 +110,14 @@ class Server:
         door: Door | None = None,
         companions: Sequence[Companion] = (),
         certificates: Renewal | None = None,
+        openers: Sequence[Quickening] = (),
     ) -> None:
         self.settings = settings
         self.catalog = catalog
         self.pipeline = pipeline
         self.gate = Gate(app)
         self._loaders = loaders
+        self._openers = openers
         self._clock = clock
         self._on_ready = on_ready
         self._companions = companions
@@ -125,8 +140,8 @@ class Server:
         """Serve until stopped. Raises FairleadError when it cannot bind or a model does not load."""
         loop = asyncio.get_running_loop()
         listeners = self._door.open(self._enter, self.stop)
-        for loader in self._loaders:
-            self.catalog.expect(loader.endpoint)
+        for name in (*(one.endpoint for one in self._loaders), *(one.endpoint for one in self._openers)):
+            self.catalog.expect(name)
         serving = loop.create_task(self._web.serve(sockets=listeners))
         stopping = loop.create_task(self._stopping.wait())
         loading = loop.create_task(self._load(loop))
@@ -149,6 +164,8 @@ class Server:
                 task.cancel()
             for live in self.catalog.all():
                 live.close()
+            for opener in self._openers:
+                await opener.close()
             for connection in list(self._web.server_state.connections):
                 connection.transport.abort()  # what outlasted the grace time
             for companion in reversed(self._companions):
@@ -178,6 +195,8 @@ class Server:
             log.info("loaded", extra={"fields": _loaded(live, self._clock.now() - began)})
             for note in live.notes:
                 log.warning("note", extra={"fields": {"endpoint": live.endpoint, "note": note}})
+        for opener in self._openers:
+            await opener.open()
 
     async def _drain(self) -> None:
         """Refuse, drain, close: in that order, within the grace time."""

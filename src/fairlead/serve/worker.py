@@ -104,7 +104,7 @@ class Worker:
 
     def ready(self) -> None:
         """Every model is loaded: connections may come."""
-        self._channel.send(Ready([(live.endpoint, live.version) for live in self._catalog.endpoints()]))
+        self._channel.send(Ready(self._catalog.named()))
 
     async def shut(self) -> bool:
         return True

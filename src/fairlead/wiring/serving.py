@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from fairlead.serve.app import Application, build
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.chaos.injector import Injector
 from fairlead.serve.coarsening import Coarsening
-from fairlead.serve.endpoint import Live
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
 from fairlead.serve.pipeline import Pipeline
@@ -36,7 +35,7 @@ from fairlead.serve.renewal import Renewal
 from fairlead.serve.repository import Loader, Repository
 from fairlead.serve.residency import Residency
 from fairlead.serve.resilience.policy import Safety
-from fairlead.serve.server import Companion, Server
+from fairlead.serve.server import Companion, Quickening, Server
 from fairlead.serve.settings import EndpointSettings, ServerSettings, endpoint_name
 from fairlead.serve.stalls import Stalls
 from fairlead.serve.supervisor import Endpoints, Supervisor
@@ -46,6 +45,8 @@ from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.limiting import Limiting, limiter
+from fairlead.wiring.llm.opening import After, openings
+from fairlead.wiring.llm.wanted import Surroundings, Wanted
 from fairlead.wiring.loading import Loading
 from fairlead.wiring.residing import shared
 from fairlead.wiring.stores import sink
@@ -112,6 +113,7 @@ class Plan:
     """What a server is built from. ``kept``: what is recorded of an endpoint, by name; ``record``: whether at all.
 
     ``access``: who may call; None: nobody is asked who they are.  ``identity``: how, beside by a key.
+    ``chats``: language models.
     """
 
     home: Home
@@ -125,6 +127,7 @@ class Plan:
     identity: Identity = field(default_factory=Identity)
     audit: auditing.Auditing = auditing.Auditing()
     callers: Mapping[str, callers.Watched] = field(default_factory=dict)
+    chats: Sequence[Wanted] = ()
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -145,14 +148,14 @@ class Plan:
         return replace(settings, replicas=shared(settings.replicas, place, self.settings.workers))
 
 
-def server(plan: Plan, on_ready: Callable[[int, list[Live]], None] = lambda _port, _live: None) -> Server:
+def server(plan: Plan, on_ready: Callable[[int, Catalog], None] = lambda _port, _catalog: None) -> Server:
     """A server for these models. Building it opens nothing: binding and loading happen when it runs."""
     catalog, measurements = Catalog(), sink()
     front = _front(plan, catalog, measurements)
     return _server(
         plan,
         Application(front),
-        on_ready=lambda port: on_ready(port, catalog.endpoints()),
+        on_ready=lambda port: on_ready(port, catalog),
         protocol=functools.partial(protocol, front),
     )
 
@@ -206,9 +209,11 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
+    around = _around(plan, application, int(name))
     certificates = Renewal(plan.settings, front.sink, SystemClock())
     companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
-    companions += [fallbacks, *counting, *beside, *_knowing(plan, front, loaders)]
+    openers = openings(plan.chats, around, catalog)
+    companions += [fallbacks, *counting, *beside, *_knowing(plan, front, loaders, openers)]
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, front.sink, SystemClock())]
@@ -231,23 +236,39 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         build(application),
         loaders,
         SystemClock(),
+        openers=openers,
         companions=companions,
         certificates=certificates,
         **parts,
     )
     application.draining = lambda: running.draining
-    application.troubles = lambda: [
-        *(trouble for one in companions for trouble in one.troubles()),
-        *(trouble for live in catalog.all() for trouble in (*loading.misfits(live), *live.executor.troubles())),
-    ]
+    application.troubles = lambda: [*_troubles(catalog, loading, companions), *application.chats.troubles()]
     return running
 
 
-def _knowing(plan: Plan, front: Front, loaders: list[Loader]) -> list[Companion]:
+def _around(plan: Plan, application: Application, place: int) -> Surroundings:
+    """What language models find beside them."""
+    front, workers = application.front, plan.settings.workers
+    return Surroundings(plan.home, front.sink, SystemClock(), application.chats, application.limiter, place, workers)
+
+
+def _troubles(catalog: Catalog, loading: Loading, companions: Sequence[Companion]) -> Iterator[str]:
+    """What does not work now, of models and of what is beside them."""
+    for one in companions:
+        yield from one.troubles()
+    for live in catalog.all():
+        yield from loading.misfits(live)
+        yield from live.executor.troubles()
+
+
+def _knowing(plan: Plan, front: Front, loaders: list[Loader], openers: list[Quickening]) -> list[Companion]:
     """What keeps the gate informed. The first endpoint is loaded when keys and issuers were asked once."""
     if front.gate is None:
         return []
     keys, issuers = access.follower(plan.home, front.gate), Issuers(plan.identity.verifiers)
+    if not loaders:
+        openers[0] = After((keys.prime, issuers.prime), openers[0])
+        return [keys, issuers]
     first = loaders[0]
     loaders[0] = Loader(first.endpoint, identity.first(issuers, access.first(keys, first.load)))
     return [keys, issuers]
@@ -269,11 +290,6 @@ def _ordered(
     if door is not None:
         door.chaos = injector
     return [injector]
-
-
-def versions(live: Sequence[Live]) -> Endpoints:
-    """Each endpoint with its version."""
-    return [(one.endpoint, one.version) for one in live]
 
 
 def supervisor(settings: ServerSettings, command: Command, on_ready: Callable[[int, Endpoints], None]) -> Supervisor:

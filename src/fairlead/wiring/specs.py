@@ -48,6 +48,7 @@ from fairlead.wiring.callers import Watched
 from fairlead.wiring.explaining import Explained
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.limiting import Limiting
+from fairlead.wiring.llm import specs as llms
 from fairlead.wiring.watching import Kept
 
 EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
@@ -73,7 +74,7 @@ def read(path: Path) -> SpecFile:
     fallbacks: dict[str, tuple[str, ...]] = {}
     for name, endpoint in file.spec.endpoints.items():
         found[name] = _check_graph(file, name, endpoint)
-        _check(file, name, endpoint)
+        (llms.check if endpoint.llm is not None else _check)(file, name, endpoint)
         fallbacks[name] = specs_resilience.checked(file, name, endpoint)
     specs_limits.check(file)
     try:
@@ -128,7 +129,7 @@ def plan(
         home,
         [
             replace(one, safety=specs_resilience.placed(file, one.name, one.safety)) if file else one
-            for one in (target(name, endpoint) for name, endpoint in spec.endpoints.items())
+            for one in (target(name, endpoint) for name, endpoint in spec.endpoints.items() if endpoint.llm is None)
         ],
         server(spec, insecure=insecure),
         EndpointSettings(),
@@ -139,6 +140,7 @@ def plan(
         specs_identity.identity(spec.access) if allowed is not None else Identity(),
         Auditing(spec.audit.enabled, spec.audit.days, spec.audit.payloads, spec.audit.key),
         watched(spec, access),
+        llms.wanted(spec),
     )
 
 

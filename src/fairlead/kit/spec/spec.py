@@ -11,6 +11,7 @@ from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
+from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Private, Seconds
 from fairlead.kit.spec.resilience import Resilience
@@ -20,12 +21,13 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,1
 """What can stand in a URL and a metric label."""
 
 
-_SOURCES = ("model", "graph", "upstream")
+_SOURCES = ("model", "graph", "upstream", "llm")
 """What an endpoint can be; it is one of them."""
 
 
 class Endpoint(Part):
-    """A model, a graph of other endpoints, or a model of other servers, under a name that clients call."""
+    """A model, a graph of other endpoints, a model of other servers, or a language model, under a name that clients
+    call."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _SOURCES]})
 
@@ -35,6 +37,8 @@ class Endpoint(Part):
     """Instead of a model: steps over other endpoints of this spec."""
     upstream: Upstream | None = Field(default=None, examples=[{"urls": ["http://10.0.0.5:8000"]}])
     """Other servers that run the model, instead of `model`."""
+    llm: Llm | None = Field(default=None, examples=[{"model": "./models/chat"}])
+    """A language model, instead of `model`."""
     runtime: str = ""
     """Run with this runtime instead of the one that the package chose."""
     trust_pickle: bool = False
@@ -114,7 +118,7 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("console", "features", "limits", "resilience"),
-    Endpoint: ("features", "llm", "limits", "cache", "guardrails", "cascade", "redis"),
+    Endpoint: ("features", "limits", "cache", "guardrails", "cascade", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""

@@ -26,6 +26,7 @@ class Need:
 OPEN: Final = Need(open=True)
 KNOWN: Final = Need()
 _PREDICT, _EXPLAIN, _FEEDBACK = Need(Action.PREDICT), Need(Action.EXPLAIN), Need(Action.FEEDBACK)
+_GENERATE = Need(Action.GENERATE)
 _DESCRIBE, _ADMIN, _METRICS = Need(Action.DESCRIBE), Need(Action.ADMIN), Need(Action.METRICS, server=True)
 
 UNKNOWN_ROUTE: Final = ""
@@ -38,6 +39,7 @@ HTTP: Final[Mapping[str, Need]] = {
     "/v1/models/{endpoint}:explain": _EXPLAIN,
     "/invocations": _PREDICT,
     "/serving-endpoints/{endpoint}/invocations": _PREDICT,
+    "/v1/chat/completions": _GENERATE,
     "/v1/feedback": _FEEDBACK,
     "/v2/repository/models/{endpoint}/load": _ADMIN,
     "/v2/repository/models/{endpoint}/unload": _ADMIN,

@@ -12,12 +12,15 @@ STATUS: Final[dict[str, int]] = {
     "malformed_body": INVALID,
     "invalid_tensor": INVALID,
     "invalid_parameter": INVALID,
+    "context_too_long": INVALID,
+    "content_blocked": INVALID,
     "unauthenticated": UNAUTHENTICATED,
     "forbidden": FORBIDDEN,
     "not_found": NOT_FOUND,
     "body_too_large": EXHAUSTED,
     "queue_full": EXHAUSTED,
     "rate_limited": EXHAUSTED,
+    "over_budget": EXHAUSTED,
     "cancelled": CANCELLED,
     "internal": INTERNAL,
     "model_failed": INTERNAL,
@@ -25,6 +28,7 @@ STATUS: Final[dict[str, int]] = {
     "overloaded": UNAVAILABLE,
     "unavailable": UNAVAILABLE,
     "circuit_open": UNAVAILABLE,
+    "engine_lost": UNAVAILABLE,
     "deadline_exceeded": DEADLINE,
 }
 

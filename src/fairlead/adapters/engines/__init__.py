@@ -1,0 +1,1 @@
+"""Engines: what writes the answers of language models."""

@@ -1,0 +1,1 @@
+"""Detectors of what must not pass in a text."""

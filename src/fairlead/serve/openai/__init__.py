@@ -1,0 +1,1 @@
+"""OpenAI's API: edges, which translate and nothing else."""

@@ -1,0 +1,1 @@
+"""Language models: from the spec to a line that answers."""

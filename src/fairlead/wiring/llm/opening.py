@@ -1,0 +1,72 @@
+"""How a language model comes to life: its engine is started, and its line put into the catalog."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from fairlead.contracts.engine import Engine
+from fairlead.serve.catalog import Catalog
+from fairlead.serve.llm.chats import Chat
+from fairlead.serve.openai.routes import CHAT
+from fairlead.serve.server import Quickening
+from fairlead.wiring.llm import engines, lines
+from fairlead.wiring.llm.wanted import Building, Surroundings, Wanted
+
+log = logging.getLogger("fairlead.serve")
+
+
+def openings(wanted: Sequence[Wanted], around: Surroundings, catalog: Catalog) -> list[Quickening]:
+    """Of all language models of a server."""
+    return [Opening(one, around, catalog) for one in wanted]
+
+
+@dataclass(slots=True)
+class Opening:
+    """The ``Quickening`` of one model. A server builds it before it has a loop: nothing is made until it opens."""
+
+    wanted: Wanted
+    around: Surroundings
+    catalog: Catalog
+    _engine: Engine | None = field(default=None, init=False)
+
+    @property
+    def endpoint(self) -> str:
+        return self.wanted.name
+
+    async def open(self) -> None:
+        wanted, clock = self.wanted, self.around.clock
+        began = clock.now()
+        self._engine = engine = engines.engine(wanted, self.around)
+        enter = lines.built(Building(wanted, engine, self.around))
+        await engine.start()
+        created = clock.wall_ms() // 1000
+        self.around.chats.put(Chat(wanted.name, engine, enter, wanted.default, wanted.most, wanted.deadline, created))
+        self.catalog.other(wanted.name, CHAT)
+        seconds = round(clock.now() - began, 3)
+        log.info("loaded", extra={"fields": {"endpoint": wanted.name, "engine": wanted.engine, "seconds": seconds}})
+
+    async def close(self) -> None:
+        self.around.chats.remove(self.wanted.name)
+        if self._engine is not None:
+            await self._engine.stop()
+
+
+class After:
+    """The same, once something was read that blocks: who may call."""
+
+    def __init__(self, first: Sequence[Callable[[asyncio.AbstractEventLoop], None]], opener: Quickening) -> None:
+        self._first = first
+        self._opener = opener
+        self.endpoint = opener.endpoint
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        for prime in self._first:
+            await loop.run_in_executor(None, prime, loop)
+        await self._opener.open()
+
+    async def close(self) -> None:
+        await self._opener.close()

@@ -1,0 +1,58 @@
+"""What a language model is built from, and the parts of the server that its stages may need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairlead.contracts.engine import Engine
+from fairlead.contracts.sink import Sink
+from fairlead.kit.clock import Clock
+from fairlead.kit.config import Home
+from fairlead.serve.limits.limiter import Limiter
+from fairlead.serve.llm.chats import Chats
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One endpoint, as the spec says. ``most``, ``default``: tokens of an answer; None: as many as fit.
+
+    ``deadline``: seconds.  ``parts``: what the spec says of its stages, by the name of the part; each stage's maker
+    reads its own.
+    """
+
+    name: str
+    engine: str
+    model: str = ""
+    url: str = ""
+    token: str = ""
+    precision: str = "int8"
+    threads: int = 0
+    most: int | None = None
+    default: int | None = None
+    deadline: float = 60.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models."""
+
+    home: Home
+    sink: Sink
+    clock: Clock
+    chats: Chats
+    limiter: Limiter | None = None
+    place: int = 0
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """A line that is being built around an engine that was made and not started."""
+
+    wanted: Wanted
+    engine: Engine
+    around: Surroundings
