@@ -132,7 +132,7 @@ class Chosen(NamedTuple):
 
 
 class CallDelta(NamedTuple):
-    """A piece of a tool call. ``place``: which call of the answer, from 0; ``id`` and ``name`` come with its first piece."""
+    """A piece of a tool call. ``place``: which call of the answer, from 0.  ``id``, ``name``: with its first piece."""
 
     place: int
     id: str = ""
