@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from folders import PLAIN, SPECIAL, folder, id_of, shown
+from tokenizer_files import PLAIN, SPECIAL, folder, id_of, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
 
 from fairlead.contracts.engine import Running, Tell
 from fairlead.contracts.errors import FairleadError
@@ -16,8 +15,6 @@ from fairlead.serve.llm.texting.calling.parsing import Format, Parser
 from fairlead.serve.llm.texting.detokenizing import Detokenizer
 from fairlead.serve.llm.texting.stopping import Automaton, Stops
 from fairlead.serve.llm.texting.thinking import Thinking
-
-_NO_BYTES: Final[Mapping[int, bytes]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ class Reading:
     parallel: bool = True
     thinks: bool = False
     inside: bool = False
-    shown: Mapping[int, bytes] = _NO_BYTES
+    shown: Mapping[int, bytes] = field(default_factory=dict)
     logprobs: int | None = None
 
 

@@ -62,7 +62,7 @@ class _Check:
             if not isinstance(schema, Mapping):
                 raise InvalidParameter(f"{at} is {_short(schema)}; expected a schema")
             self._one(schema, at)
-            waiting += [(inner, f"{at}.{name}", depth + 1) for name, inner in self._inner(schema, at)]
+            waiting += [(inner, _clipped(f"{at}.{name}"), depth + 1) for name, inner in self._inner(schema, at)]
 
     def _count(self, at: str, count: int = 1, text: int = 0) -> None:
         self._left -= count
@@ -192,6 +192,11 @@ def _moved(schema: Mapping[str, Any], prefix: str, definitions: dict[str, Any], 
         for key, one in schema.get(name, {}).items():
             definitions[f"{prefix}{key}"] = rewritten(one)
     return rewritten({name: one for name, one in schema.items() if name not in _DEFINITIONS})
+
+
+def _clipped(place: str) -> str:
+    """A place in a schema, short enough for a sentence."""
+    return place if len(place) <= 160 else f"{place[:80]}...{place[-60:]}"
 
 
 def _short(value: Any) -> str:

@@ -1,8 +1,9 @@
-"""Small folders of models, written for a test: a token for each byte, and some that are added."""
+"""Small files of tokenizers, written for a test: a token for each byte, and some that are added."""
 
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ CHATML = """{%- for message in messages %}
 {{- '<|im_start|>' + message.role + '\\n' }}
 {%- if message.content %}{{- message.content | trim }}{%- endif %}
 {%- for call in message.tool_calls %}
-{{- '\\n<tool_call>\\n' ~ {"name": call.function.name, "arguments": call.function.arguments} | tojson ~ '\\n</tool_call>' }}
+{{- '\\n<tool_call>\\n' }}
+{{- {"name": call.function.name, "arguments": call.function.arguments} | tojson ~ '\\n</tool_call>' }}
 {%- endfor %}
 {{- '<|im_end|>\\n' }}
 {%- endfor %}
@@ -70,3 +72,44 @@ def shown(ids: list[int]) -> str:
             found.append(waiting.decode() + f"⟦{names[one - 256]}⟧")
             waiting = b""
     return "".join(found) + waiting.decode()
+
+
+def gguf(path: Path, template: str | None = CHATML, **more: Any) -> Path:
+    """A GGUF file without tensors, of the same tokenizer."""
+    tokens = [*letters(), *SPECIAL, *PLAIN]
+    kinds = [1] * 256 + [3] * len(SPECIAL) + [4] * len(PLAIN)
+    values: dict[str, Any] = {
+        "general.architecture": "llama", "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": kinds, "tokenizer.ggml.merges": [],
+        "tokenizer.ggml.eos_token_id": id_of("<|im_end|>"), "tokenizer.ggml.bos_token_id": id_of("<s>"),
+    }  # fmt: skip
+    if template is not None:
+        values["tokenizer.chat_template"] = template
+    values |= {name.replace("__", "."): value for name, value in more.items()}
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, len(values)) + b"".join(map(_entry, values.items())))
+    return path
+
+
+def _entry(entry: tuple[str, Any]) -> bytes:
+    name, value = entry
+    return _text(name) + _value(value)
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def _value(value: Any) -> bytes:
+    if isinstance(value, bool):
+        return struct.pack("<I?", 7, value)
+    if isinstance(value, int):
+        return struct.pack("<II", 4, value)
+    if isinstance(value, float):
+        return struct.pack("<If", 6, value)
+    if isinstance(value, str):
+        return struct.pack("<I", 8) + _text(value)
+    inside = 8 if not value or isinstance(value[0], str) else 6 if isinstance(value[0], float) else 5
+    form = {5: "<i", 6: "<f"}.get(inside, "")
+    data = b"".join(_text(one) if inside == 8 else struct.pack(form, one) for one in value)
+    return struct.pack("<IIQ", 9, inside, len(value)) + data
