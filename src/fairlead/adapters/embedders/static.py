@@ -111,7 +111,7 @@ class StaticEmbedder:
             chosen = vectors[tokens if self._mapping is None else self._mapping[tokens]]
             if self._weights is not None:
                 chosen = chosen * self._weights[tokens, None]
-            found[place] = chosen.mean(axis=0)
+            found[place] = chosen.mean(axis=0, dtype=np.float64)
         return reading.normalized(found) if self._normalizes else found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from letters import Letters, ids
+from saying import SayingTokens
 
 from fairlead.contracts.engine import EngineOptions, Event
 from fairlead.contracts.errors import (
@@ -23,7 +24,6 @@ from fairlead.contracts.generation import Begun, Ended, Format, Generation, Mess
 from fairlead.contracts.tokens import Tokens
 from fairlead.serve.llm.texting.engine import INLINE, Manner, Texting
 from fairlead.testing.clock import ManualClock
-from fairlead.testing.token_engines import EchoTokens
 
 TALK = (Message("user", "hi"),)
 TOOLS = (Tool("weather", "", {"type": "object", "properties": {"city": {"type": "string"}}}), Tool("add"))
@@ -33,7 +33,7 @@ class Case:
     """A texting engine, and everything that it told of one answer."""
 
     def __init__(self, tokenizer: Letters | None = None, manner: Manner = Manner(), **options: Any) -> None:
-        self.tokens = EchoTokens(EngineOptions("m", "", options=options))
+        self.tokens = SayingTokens(EngineOptions("m", "", options=options))
         self.clock = ManualClock()
         self.tokenizer = tokenizer or Letters()
         self.engine = Texting("m", self.tokens, self.tokenizer, self.clock, manner)

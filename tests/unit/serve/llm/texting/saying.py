@@ -1,4 +1,4 @@
-"""A fake engine that speaks in ids of tokens: it says the prompt back, or what a test tells it to."""
+"""An engine that speaks in ids of tokens, and says what a test tells it to."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fairlead.kit.options import given
 from fairlead.testing.engines import Busy
 
 
-class EchoTokens:
-    """Token engine ``echo-tokens``. ``delay``: seconds before each step, 0 for none.  ``context``: tokens of both.
+class SayingTokens:
+    """A token engine for tests. ``delay``: seconds before each step, 0 for none.  ``context``: tokens of both.
 
-    ``says``: for tests: the steps of every answer, ids that come together each; None: the prompt, an id a step.
+    ``says``: the steps of every answer, ids that come together each; None: the prompt, an id a step.
     It ends before the first of ``ends``, and a likelihood is minus the place of the token.
     """
 
     def __init__(self, options: EngineOptions) -> None:
-        found = given(options.options, {"delay": 0.0, "context": 4096}, "echo-tokens")
+        found = given(options.options, {"delay": 0.0, "context": 4096}, "saying")
         self._delay, self._context = float(found["delay"]), int(found["context"])
         self.says: Sequence[Sequence[int]] | None = None
         self.asked: list[TokenGeneration] = []
