@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from fairlead import __version__
+from fairlead.contracts.access import Action
 from fairlead.contracts.errors import FairleadError, RateLimited, Unauthenticated, Unavailable
 from fairlead.contracts.sink import Sink
 from fairlead.kit.config import nearest
@@ -113,7 +114,12 @@ class Pages:
         return _json(metadata.v1_models(names, self._started))
 
     async def v1_model(self, request: Request) -> Response:
-        return _json(metadata.v1_model(self._resolve(request).endpoint, True, self._started))
+        name = request.path_params["endpoint"]
+        if name in self._catalog.others:
+            sight_of(request).require(Action.DESCRIBE, name)
+        else:
+            name = self._resolve(request).endpoint
+        return _json(metadata.v1_model(name, True, self._started))
 
     async def index(self, request: Request) -> Response:
         """Triton's repository index: every live version, what still loads, and what was unloaded."""
