@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from fairlead.serve.access.credentials import Certificate, peer
 
@@ -21,13 +21,16 @@ class Link(Protocol):
     def on_response_complete(self) -> None: ...
 
 
+_NONE: Final[tuple[str, ...]] = ()
+
+
 class Cycle:
     """uvicorn reads ``disconnected``, ``keep_alive``, ``message_event`` and ``response_complete`` of it.
 
     Slots are those of the class that stands there.
     """
 
-    __slots__ = ()
+    __slots__ = _NONE
 
     body: bytes | bytearray
     disconnected: bool

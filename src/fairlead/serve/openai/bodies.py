@@ -174,8 +174,14 @@ _MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`", re
 _KIND: Final = re.compile(r"Expected `(?P<wanted>[^`]*)`, got `(?P<got>[^`]*)`")
 _BOUND: Final = re.compile(r"Expected `(?P<kind>[^`]*)` (?P<sign>[<>]=?) (?P<bound>\S+)")
 _LENGTH: Final = re.compile(r"Expected `(?P<kind>[^`]*)` of length (?P<sign>[<>]=?) (?P<bound>\S+)")
-_WORDS: Final = {"str": "a string", "int": "an integer", "float": "a number", "bool": "a boolean", "array": "an array"}
-_WORDS |= {"object": "an object", "null": "null"}
+_WORDS: Final = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+}
 _LONG: Final = {"str": "string", "array": "array", "object": "object"}
 
 

@@ -17,23 +17,24 @@ from fairlead.serve.openai.answers import DONE, Calls, Now, Plan, Tally, chances
 from fairlead.serve.openai.bodies import Choosing, Metadata, decode, not_among, sampling
 from fairlead.serve.openai.messages import Turn, conversation
 from fairlead.serve.openai.refusals import Invalid, unsupported
+from fairlead.serve.openai.tools import Choice, Form, Offered
 
 PROMPT: Final = "messages"
-MOST_TOKENS: Final = Annotated[int, Meta(ge=1, le=10_000_000)]
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
 class Body(Choosing, kw_only=True):
     """What is not named in ``Choosing``. Down from ``reasoning_effort``: what is known and not honoured."""
 
     messages: list[Turn]
-    max_tokens: MOST_TOKENS | None = None
-    max_completion_tokens: MOST_TOKENS | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: list[tools.Offered] | None = None
-    tool_choice: str | tools.Choice | None = None
+    tools: list[Offered] | None = None
+    tool_choice: str | Choice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: tools.Form | None = None
+    response_format: Form | None = None
     store: bool | None = None
     metadata: Metadata | None = None
     modalities: list[str] | None = None

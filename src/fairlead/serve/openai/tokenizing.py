@@ -15,11 +15,11 @@ from fairlead.contracts.tokens import Tokenizer
 from fairlead.kit.codec import json
 from fairlead.serve.http import read_body
 from fairlead.serve.llm.chats import Chats
-from fairlead.serve.openai import tools
 from fairlead.serve.openai.bodies import decode
 from fairlead.serve.openai.messages import Turn, conversation
 from fairlead.serve.openai.refusals import Invalid, unsupported
 from fairlead.serve.openai.simply import Guest, told
+from fairlead.serve.openai.tools import Offered, offered
 
 INLINE: Final = 20_000
 """Bytes of a body from which on a thread does the work."""
@@ -33,7 +33,7 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
     model: _Model | None = None
     prompt: str | None = None
     messages: list[Turn] | None = None
-    tools: list[tools.Offered] | None = None
+    tools: list[Offered] | None = None
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     return_token_strs: bool | None = None
@@ -105,7 +105,7 @@ class Tokenizing:
 
 def _encoded(tokenizer: Tokenizer, body: Body) -> list[int]:
     if body.prompt is None:
-        return tokenizer.converse(conversation(body.messages or ()), tools.offered(body.tools))
+        return tokenizer.converse(conversation(body.messages or ()), offered(body.tools))
     begin = [] if body.add_special_tokens is False else list(tokenizer.begin)
     return [*begin, *tokenizer.encode(body.prompt)]
 
