@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct
 
 from fairlead.contracts.errors import MalformedBody
 from fairlead.contracts.generation import Sampling
@@ -53,7 +53,7 @@ class Asked(Struct, forbid_unknown_fields=True, kw_only=True):
     repetition_penalty: Annotated[float, Meta(gt=0.0, le=10.0)] | None = None
     ignore_eos: bool | None = None
     min_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
-    chat_template_kwargs: Raw | UnsetType = UNSET
+    chat_template_kwargs: Any = UNSET
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
@@ -240,8 +240,9 @@ def complaint(text: str) -> Invalid:
         kind = "integer" if found["kind"] == "int" else "decimal"
         over = found["sign"].startswith("<")
         side = "above maximum" if over else "below minimum"
+        bound = found["bound"] if kind == "integer" else f"{float(found['bound']):g}"
         return Invalid(
-            f"Invalid '{where}': {kind} {side} value. Expected a value {found['sign']} {float(found['bound']):g}.",
+            f"Invalid '{where}': {kind} {side} value. Expected a value {found['sign']} {bound}.",
             path or None,
             f"{kind}_{'above_max' if over else 'below_min'}_value",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import UNSET, Meta
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.engine import EngineTraits
@@ -40,12 +40,12 @@ class Body(Choosing, kw_only=True):
     modalities: list[str] | None = None
     verbosity: str | None = None
     reasoning_effort: str | None = None
-    audio: Raw | UnsetType | None = UNSET
-    prediction: Raw | UnsetType | None = UNSET
-    web_search_options: Raw | UnsetType | None = UNSET
-    moderation: Raw | UnsetType | None = UNSET
-    functions: Raw | UnsetType | None = UNSET
-    function_call: Raw | UnsetType | None = UNSET
+    audio: Any = UNSET
+    prediction: Any = UNSET
+    web_search_options: Any = UNSET
+    moderation: Any = UNSET
+    functions: Any = UNSET
+    function_call: Any = UNSET
 
 
 _BODY: Final = msgspec.json.Decoder(Body)

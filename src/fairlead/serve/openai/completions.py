@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import UNSET, Meta
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import FairleadError
@@ -32,8 +32,8 @@ class Body(Choosing, kw_only=True):
     echo: bool | None = None
     best_of: Annotated[int, Meta(ge=1, le=20)] | None = None
     suffix: str | None = None
-    metadata: Raw | UnsetType | None = UNSET
-    store: Raw | UnsetType | None = UNSET
+    metadata: Any = UNSET
+    store: Any = UNSET
 
 
 _BODY: Final = msgspec.json.Decoder(Body)

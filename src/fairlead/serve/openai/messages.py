@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct
 
 from fairlead.contracts.generation import Message, ToolCall
 from fairlead.serve.openai.bodies import Name, not_among
@@ -40,7 +40,7 @@ class Call(Struct, forbid_unknown_fields=True, kw_only=True):
     id: Name
     type: str
     function: Function | None = None
-    custom: Raw | UnsetType = UNSET
+    custom: Any = UNSET
 
 
 class Turn(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -55,7 +55,7 @@ class Turn(Struct, forbid_unknown_fields=True, kw_only=True):
     audio: dict[str, Any] | None = None
     annotations: list[Any] | None = None
     reasoning_content: str | None = None
-    function_call: Raw | UnsetType = UNSET
+    function_call: Any = UNSET
 
 
 def conversation(turns: Sequence[Turn]) -> tuple[Message, ...]:

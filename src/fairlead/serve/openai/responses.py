@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.engine import EngineTraits
@@ -82,10 +82,10 @@ class Body(Asked, kw_only=True):
     reasoning: Reasoning | None = None
     truncation: str | None = None
     background: bool | None = None
-    conversation: Raw | UnsetType | None = UNSET
-    prompt: Raw | UnsetType | None = UNSET
-    moderation: Raw | UnsetType | None = UNSET
-    context_management: Raw | UnsetType | None = UNSET
+    conversation: Any = UNSET
+    prompt: Any = UNSET
+    moderation: Any = UNSET
+    context_management: Any = UNSET
 
 
 _BODY: Final = msgspec.json.Decoder(Body)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct
 from starlette.responses import Response
 
 from fairlead.contracts.errors import NotFound, Unavailable
@@ -37,8 +37,8 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     return_token_strs: bool | None = None
-    chat_template: Raw | UnsetType | None = UNSET
-    chat_template_kwargs: Raw | UnsetType | None = UNSET
+    chat_template: Any = UNSET
+    chat_template_kwargs: Any = UNSET
     continue_final_message: bool | None = None
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Struct
 
 from fairlead.contracts.generation import Format, Tool
 from fairlead.kit.codec import json
@@ -33,7 +33,7 @@ class Offered(Struct, forbid_unknown_fields=True, kw_only=True):
 
     type: str
     function: Described | None = None
-    custom: Raw | UnsetType = UNSET
+    custom: Any = UNSET
 
 
 class Named(Struct, forbid_unknown_fields=True):
@@ -45,8 +45,8 @@ class Choice(Struct, forbid_unknown_fields=True, kw_only=True):
 
     type: str
     function: Named | None = None
-    custom: Raw | UnsetType = UNSET
-    allowed_tools: Raw | UnsetType = UNSET
+    custom: Any = UNSET
+    allowed_tools: Any = UNSET
 
 
 class Schema(Struct, forbid_unknown_fields=True, kw_only=True):
