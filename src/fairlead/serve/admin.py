@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from fairlead.serve.edges.status import status_of
 from fairlead.serve.endpoint import Live
 from fairlead.serve.examples import Described
 from fairlead.serve.guarding import sight_of
-from fairlead.serve.openapi import openapi
+from fairlead.serve.openapi import Document, openapi
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -42,7 +42,7 @@ def measured(catalog: Catalog, sink: Sink) -> tuple[bytes, str]:
 
 class Pages:
     """Handlers over the catalog. ``draining`` tells whether the server is on its way out; ``exposition`` gives the
-    metrics.
+    metrics; ``texts`` the paths and schemas of language models, by their names.
     """
 
     def __init__(
@@ -52,12 +52,14 @@ class Pages:
         exposition: Exposition,
         troubles: Callable[[], list[str]] = list,
         explained: Callable[[Live], bool] = lambda _live: False,
+        texts: Callable[[Sequence[str]], tuple[Document, Document]] = lambda _names: ({}, {}),
     ) -> None:
         self._catalog = catalog
         self._draining = draining
         self._exposition = exposition
         self._troubles = troubles
         self._explained = explained
+        self._texts = texts
         self._started = int(time.time())
 
     async def home(self, _: Request) -> Response:
@@ -82,11 +84,13 @@ class Pages:
 
     async def docs(self, request: Request) -> Response:
         sight, base = sight_of(request), str(request.base_url).rstrip("/")
-        return Response(page(self._described(sight), base, sight.caller is not None), media_type="text/html")
+        text = page(self._described(sight), base, sight.caller is not None, sight.names(self._catalog.others))
+        return Response(text, media_type="text/html")
 
     async def openapi(self, request: Request) -> Response:
         sight = sight_of(request)
-        return _json(openapi(self._described(sight), sight.caller is not None))
+        others = sight.names(self._catalog.others)
+        return _json(openapi(self._described(sight), sight.caller is not None, others, self._texts(others)))
 
     async def server(self, _: Request) -> Response:
         return _json(metadata.server(__version__))

@@ -24,10 +24,11 @@ from fairlead.serve.guarding import Handler, guarded, guarded_error
 from fairlead.serve.http import Labels, inference, labels, loading
 from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.llm.chats import Chats
+from fairlead.serve.openai.described import described
+from fairlead.serve.openai.desk import BEAT
 from fairlead.serve.openai.embeddings import Embedder
 from fairlead.serve.openai.kept import KEPT
 from fairlead.serve.openai.routes import OpenAI
-from fairlead.serve.openai.talk import BEAT
 from fairlead.serve.repository import Control, Locked
 from fairlead.serve.routes import INFERENCE
 
@@ -93,7 +94,12 @@ def build(application: Application) -> Starlette:
     front = application.front
     exposition = application.exposition or application.own
     pages = Pages(
-        front.pipeline.catalog, application.is_draining, exposition, application.in_trouble, application.explained
+        front.pipeline.catalog,
+        application.is_draining,
+        exposition,
+        application.in_trouble,
+        application.explained,
+        described,
     )
     control, get, post = application.control, ["GET"], ["POST"]
     inject, calm = injecting(application.chaos, front.pipeline.clock, front.max_body)

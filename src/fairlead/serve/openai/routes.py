@@ -13,10 +13,10 @@ from fairlead.kit.codec import json
 from fairlead.serve.front import Front
 from fairlead.serve.llm.chats import Chats
 from fairlead.serve.openai import chat, completions, responses
+from fairlead.serve.openai.desk import BEAT, Desk, Way
 from fairlead.serve.openai.embeddings import Embedder, Embeddings
 from fairlead.serve.openai.kept import KEPT, Shelf
 from fairlead.serve.openai.simply import Guest, Simply, told
-from fairlead.serve.openai.talk import BEAT, Desk, Way
 from fairlead.serve.openai.tokenizing import Tokenizing
 from fairlead.serve.openai.ways import Long, direct
 

@@ -6,33 +6,28 @@ is written at once. Exactly one of answer, error and cancellation ends it, and w
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.engine import Event, Running
-from fairlead.contracts.errors import DeadlineExceeded, FairleadError, NotFound
-from fairlead.contracts.generation import Ended, Generation, Piece
+from fairlead.contracts.errors import DeadlineExceeded, FairleadError
+from fairlead.contracts.generation import Ended, Piece
 from fairlead.kit.ids import request_id as fresh_id
 from fairlead.serve.access.credentials import Certificate
-from fairlead.serve.access.gate import Pass
-from fairlead.serve.call import STANDARD
-from fairlead.serve.front import Front, request_id
+from fairlead.serve.front import request_id
 from fairlead.serve.llm.ask import Ask, Notes
-from fairlead.serve.llm.chats import Chat, Chats
-from fairlead.serve.openai import refusals
-from fairlead.serve.openai.answers import Answer, Now, Plan
-from fairlead.serve.pipeline import lane_of, timeout_ms
+from fairlead.serve.llm.chats import Chat
+from fairlead.serve.openai import asking, refusals
+from fairlead.serve.openai.answers import Answer
+from fairlead.serve.openai.desk import Desk, Way, Wish
+from fairlead.serve.openai.watch import Watch
 
 log = logging.getLogger("fairlead.serve")
 
-BEAT: Final = 15.0
-"""Seconds of silence after which a stream gets a comment, so that nobody between takes it for dead."""
 _ALIVE: Final = b": keep-alive\n\n"
 _JSON: Final = b"content-type: application/json\r\n"
 _STREAM: Final = (
@@ -40,111 +35,13 @@ _STREAM: Final = (
 )
 
 
-class Wish(Protocol):
-    """What a body wants. ``prompt``: what its prompt is called.  ``facts``: what is told of it in traces."""
-
-    prompt: str
-    model: str
-    streams: bool
-
-    @property
-    def facts(self) -> dict[str, object]: ...
-
-    def plan(self, chat: Chat, identity: str, now: Now, caller: Caller | None) -> Plan:
-        """Raises InputError and NotFound. ``identity``: of the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A route of requests for text. ``pattern``: as the router has it.  ``prompt``: what a prompt is called there."""
-
-    pattern: str
-    read: Callable[[bytes], Wish]
-    prompt: str
-
-
-@dataclass(slots=True)
-class Desk:
-    """What all requests share. ``beat``: as ``BEAT``."""
-
-    front: Front
-    chats: Chats
-    beat: float = BEAT
-    _written: list[Talk] = field(default_factory=list)
-
-    def seconds(self) -> int:
-        """Unix time."""
-        return self.front.pipeline.clock.wall_ms() // 1000
-
-    def soon(self, talk: Talk) -> None:
-        """Write what it has at the end of this turn of the loop."""
-        if not self._written:
-            asyncio.get_running_loop().call_soon(self._write)
-        self._written.append(talk)
-
-    def _write(self) -> None:
-        written, self._written = self._written, []
-        for talk in written:
-            talk.flush()
-
-    def enter(self, name: str, asking: Talk) -> Chat:
-        """The model that a request names, for a caller who may ask it. Raises Forbidden, NotFound, Unavailable."""
-        front = self.front
-        gate, allowed = front.gate, None
-        if gate is not None:
-            try:
-                allowed = gate.admit(asking, name)
-            except NotFound:
-                raise refusals.no_model(name) from None
-            asking.caller = allowed.caller
-        chat = self._found(name, allowed)
-        if gate is not None and allowed is not None:
-            gate.let_in(allowed, name)
-        return chat
-
-    def _found(self, name: str, allowed: Pass | None) -> Chat:
-        try:
-            return self.chats.resolve(name)
-        except NotFound:
-            catalog = self.front.pipeline.catalog
-            if catalog.versions(name):
-                raise refusals.no_model(
-                    name, f"is a model of tensors and writes no text; call /v2/models/{name}/infer."
-                ) from None
-            if name in catalog.others:
-                raise refusals.no_model(name, f"writes no text; call {catalog.others[name]}.") from None
-            if name in catalog.loading:
-                catalog.resolve(name)  # says so
-            known = ", ".join(one.name for one in self.chats.all())
-            why = f"does not exist; live models are: {known or 'none'}." if allowed is None else None
-            raise (refusals.no_model(name) if why is None else refusals.no_model(name, why)) from None
-
-
 class Talk(ABC):
     """``headers``: lower-case names. ``tells``: whether a refusal of the gate is the answer."""
 
     __slots__ = (
-        "_answer",
-        "_asked",
-        "_begun",
-        "_deadline",
-        "_desk",
-        "_left",
-        "_over",
-        "_pending",
-        "_pulse",
-        "_request_id",
-        "_running",
-        "_spoke",
-        "_streams",
-        "_waits",
-        "_way",
-        "arrived",
-        "caller",
-        "headers",
-        "notes",
-        "tells",
-    )
+        "_answer", "_asked", "_begun", "_desk", "_left", "_over", "_pending", "_request_id", "_running", "_streams",
+        "_waits", "_watch", "_way", "arrived", "caller", "headers", "notes", "tells",
+    )  # fmt: skip
 
     def __init__(self, desk: Desk, way: Way, headers: Mapping[bytes, bytes]) -> None:
         self._desk, self._way = desk, way
@@ -159,9 +56,7 @@ class Talk(ABC):
         self._running: list[Running] = []
         self._left = 0
         self._pending: list[bytes] = []
-        self._spoke = 0.0
-        self._pulse: asyncio.TimerHandle | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._watch: Watch | None = None
 
     @abstractmethod
     def put(self, status: int, head: bytes, body: bytes) -> None:
@@ -201,60 +96,30 @@ class Talk(ABC):
         clock = self._desk.front.pipeline.clock
         identity = fresh_id() if b"x-request-id" in self.headers else self.request_id  # one id is enough
         plan = wish.plan(chat, identity, self._desk.seconds, self.caller)
-        headers = self.headers
-        given = headers.get(b"x-request-timeout-ms")
-        seconds = chat.deadline if given is None else min(chat.deadline, timeout_ms(given.decode("latin-1")) / 1000)
-        urgent = headers.get(b"x-request-priority")
-        lane = STANDARD if urgent is None else lane_of(urgent.decode("latin-1"))
-        facts = self.notes.facts
-        facts["route"] = self._way.pattern
-        if more := wish.facts:
-            facts.update(more)
-        if (parent := headers.get(b"traceparent")) is not None:
-            facts["traceparent"] = parent.decode("latin-1")
+        seconds, lane = asking.time(self.headers, chat.deadline), asking.lane(self.headers)
+        self.notes.facts.update(asking.facts(self._way.pattern, wish.facts, self.headers))
         self._answer = plan.answer
         self._left = len(plan.prompts) * plan.n
         self._asked = True
         self._desk.front.pipeline.in_flight += 1  # a server that drains waits for it
-        self._enter(plan, chat, identity, self.arrived + seconds, lane, size)
-        if not self._over:
-            self._wait(self.arrived + seconds - clock.now())
-
-    def _enter(self, plan: Plan, chat: Chat, identity: str, deadline: float, lane: int, size: int) -> None:
-        caller, sampling = self.caller, plan.sampling
-        tenant = "" if caller is None else caller.tenant or caller.name
-        many = self._left > 1
-        for at in range(self._left):
-            if many and (seed := plan.sampling.seed) is not None:
-                further = at % plan.n  # else all choices would be the same
-                sampling = replace(sampling, seed=seed + further if seed + further < 2**63 else seed - further)
-            generation = Generation(
-                f"{identity}-{at}" if many else identity,
-                chat.name,
-                plan.prompts[at // plan.n],
-                sampling,
-                plan.tools,
-                plan.choose,
-                plan.parallel,
-                plan.format,
-                deadline,
-                tenant,
-                lane,
-            )
-            ask = Ask(generation, self.arrived, self.request_id, caller, size, at == 0, -1, self._streams, self.notes)
+        deadline = self.arrived + seconds
+        first = Ask(
+            asking.generation(plan, chat.name, identity, deadline, self.caller, lane),
+            self.arrived,
+            self.request_id,
+            self.caller,
+            size,
+            streams=self._streams,
+            notes=self.notes,
+        )
+        for at, ask in enumerate(asking.each(plan, first)):
             running = chat.enter(ask, partial(self._tell, at))
             if self._over:
                 running.cancel()
                 return
             self._running.append(running)
-
-    def _wait(self, left: float) -> None:
-        """It is not answered yet: mind the time."""
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(max(0.0, left), self._late)
-        if self._streams:
-            self._spoke = loop.time()
-            self._pulse = loop.call_later(self._desk.beat, self._beat)
+        beat = self._desk.beat if self._streams else 0.0
+        self._watch = Watch(deadline - clock.now(), self._late, beat, self._alive)
 
     # From the engine.
 
@@ -297,8 +162,8 @@ class Talk(ABC):
         pending.clear()
         head = b"" if self._begun else self._head(_STREAM)
         self._begun = True
-        if self._pulse is not None:
-            self._spoke = asyncio.get_running_loop().time()
+        if self._watch is not None:
+            self._watch.spoke()
         self.stream(head, whole, last)
 
     def _finish(self, answer: Answer) -> None:
@@ -342,10 +207,8 @@ class Talk(ABC):
         if self._over:
             return
         self._over = True
-        for timer in (self._deadline, self._pulse):
-            if timer is not None:
-                timer.cancel()
-        self._deadline = self._pulse = None
+        if self._watch is not None:
+            self._watch.stop()
         running, self._running = self._running, []
         for one in running:
             one.cancel()
@@ -353,21 +216,14 @@ class Talk(ABC):
             self._desk.front.pipeline.in_flight -= 1
 
     def _late(self) -> None:
-        self._deadline = None
         self.refuse(DeadlineExceeded("the time of this request is over before its answer was whole"))
 
-    def _beat(self) -> None:
-        loop = asyncio.get_running_loop()
-        left = self._spoke + self._desk.beat - loop.time()
-        if left <= 0.001:
-            left = self._desk.beat
-            self._write(_ALIVE, last=False)
-        self._pulse = loop.call_later(left, self._beat)
+    def _alive(self) -> None:
+        self._write(_ALIVE, last=False)
 
     def _head(self, kind: bytes) -> bytes:
         notes = self.notes
         head = b"%bx-request-id: %b\r\n" % (kind, self.request_id.encode())
-        for name, value in notes.headers.items():
-            if "\n" not in value and "\r" not in value:  # a header never becomes two
-                head += f"{name}: {value}\r\n".encode("latin-1", "replace")
+        if notes.headers:
+            head += asking.lines(notes.headers)
         return head if notes.allowance is None else head + notes.allowance.lines()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec import Raw
 
-from fairlead.contracts.errors import FairleadError, InputError, Refused
+from fairlead.contracts.errors import FairleadError, InputError, OverBudget, QueueFull, RateLimited
 from fairlead.contracts.generation import CallDelta, Chosen, Ended, Message, Piece, ToolCall, Usage
 from fairlead.serve.openai.answers import chances, encode
 from fairlead.serve.openai.refusals import told
@@ -90,15 +90,10 @@ class Unfolding:
         said = told(error, "input")
         if not self._begun:
             self._begin()
-        code = "server_error"
-        if isinstance(error, Refused) and said["code"] in ("rate_limit_exceeded", "insufficient_quota"):
-            code = "rate_limit_exceeded"
-        elif isinstance(error, InputError):
-            code = "invalid_prompt"
         document = {
             **self._base,
             "status": "failed",
-            "error": {"code": code, "message": said["message"]},
+            "error": {"code": _failure(error), "message": said["message"]},
             "output": self._output,
         }
         self._tell("response.failed", {"response": document})
@@ -232,6 +227,13 @@ class Unfolding:
         where = self._at(one, content=False)
         self._tell("response.function_call_arguments.done", {**where, "name": one.name, "arguments": arguments})
         self._whole(one, {"arguments": arguments}, status)
+
+
+def _failure(error: FairleadError) -> str:
+    """In the few words that a failed response has."""
+    if isinstance(error, QueueFull | RateLimited | OverBudget):
+        return "rate_limit_exceeded"
+    return "invalid_prompt" if isinstance(error, InputError) else "server_error"
 
 
 def _part(one: _Open, at: int) -> Document:

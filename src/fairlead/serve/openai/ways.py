@@ -15,8 +15,9 @@ from fairlead.serve.access.credentials import Certificate, mapping, peer_of
 from fairlead.serve.cycle import Begin, Cycle, Link
 from fairlead.serve.edges.edge import pairs
 from fairlead.serve.http import read_body
+from fairlead.serve.openai.desk import Desk, Way
 from fairlead.serve.openai.refusals import WrongMethod
-from fairlead.serve.openai.talk import Desk, Talk, Way
+from fairlead.serve.openai.talk import Talk
 
 Message = dict[str, Any]
 Send = Callable[[Message], Any]
