@@ -167,7 +167,7 @@ def worker(plan: Plan, link: socket.socket, name: str) -> Server:
     front = _front(plan, catalog, measurements, name)
     return _server(
         plan,
-        Application(front, door.exposition),
+        Application(front, door.exposition, kept=0),  # another worker would not find them
         name,
         on_ready=lambda _: door.ready(),
         protocol=lambda *given: door.counted(protocol(front, *given)),
