@@ -1,0 +1,171 @@
+"""openvino-genai's pipeline: made from settings, warmed up, and what can be learnt of it. For the child alone."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import openvino
+import openvino_genai as genai
+
+from fairlead.adapters.engines.openvino.described import Described
+from fairlead.adapters.engines.openvino.grammars import Trial, tokenizer
+from fairlead.adapters.engines.openvino.messages import Settings
+from fairlead.contracts.errors import BrokenModel, SourceNotFound
+from fairlead.kit import memory
+from fairlead.kit.sentences import cause
+
+log = logging.getLogger("fairlead.engines")
+
+BLOCK: Final = 32
+"""Tokens of a block of the key-value cache on a CPU."""
+
+_PLACE: Final = re.compile(r"^(\[[\d:]+\] )?(Exception from )?/\S+:\d+:\s*")
+_GB: Final = 1 << 30
+_SHARE: Final = 0.3
+_MOST: Final = 8
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """``adapters``: LoRA adapters by name.  ``blocks``: of the key-value cache.  ``trial``: None: no grammars."""
+
+    inner: Any
+    settings: Settings
+    adapters: dict[str, Any]
+    blocks: int
+    trial: Trial | None
+    names: int = 0
+
+    def add(self, ids: Sequence[int], config: Any) -> Any:
+        """A handle. Raises RuntimeError for a configuration that it refuses."""
+        self.names += 1
+        return self.inner.add_request(self.names, _tensor(ids), config)
+
+    def switch(self, adapter: str) -> None:
+        """Have another adapter from now on; only while no answer is under way.
+
+        Only ``generate`` changes adapters (``step`` keeps those there are), so one token is generated for nobody.
+        """
+        config = genai.GenerationConfig(max_new_tokens=1, ignore_eos=True)
+        config.adapters = genai.AdapterConfig(self.adapters[adapter]) if adapter else genai.AdapterConfig()
+        self.inner.generate([_tensor([0])], [config])
+
+    @property
+    def memory(self) -> float:
+        """The share of the cache that the last step used, 0.0 to 1.0."""
+        return float(self.inner.get_metrics().cache_usage) / 100.0
+
+
+def opened(path: Path, described: Described, precision: str, threads: int, settings: Settings) -> Pipeline:
+    """Ready to answer. Raises BrokenModel, SourceNotFound."""
+    adapters = {name: _adapter(name, Path(place)) for name, place in settings.adapters.items()}
+    scheduling = _scheduling(settings, path)
+    properties = _properties(precision, threads, settings, adapters)
+    words = tokenizer(path)
+    try:
+        if words is None:
+            inner = genai.ContinuousBatchingPipeline(str(path), scheduling, "CPU", properties)
+        else:
+            inner = genai.ContinuousBatchingPipeline(str(path), words, scheduling, "CPU", **properties)
+    except (RuntimeError, TypeError) as error:
+        raise BrokenModel(f"{path} does not load: {said(error)}") from error
+    found = Pipeline(inner, settings, adapters, 0, _trial(inner))
+    try:
+        found.blocks = _warmed(found, described.context or settings.batched_tokens * 2)
+    except RuntimeError as error:
+        raise BrokenModel(f"{path} loads, and does not answer: {said(error)}") from error
+    return found
+
+
+def said(error: BaseException) -> str:
+    """The sentence in what the library raises: it puts the place in its own source before it."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return _PLACE.sub("", lines[-1])[:300] if lines else cause(error)
+
+
+def _scheduling(settings: Settings, path: Path) -> Any:
+    found = genai.SchedulerConfig()
+    found.max_num_batched_tokens = settings.batched_tokens
+    found.max_num_seqs = settings.parallel
+    found.dynamic_split_fuse = True
+    # What is kept is found by ids alone, so with adapters the one would get what another computed.
+    found.enable_prefix_caching = settings.prefix_caching and not settings.adapters
+    found.cache_size = settings.cache_gb or budget(memory.available(), weight(path))
+    return found
+
+
+def budget(free: int, weights: int) -> int:
+    """Gigabytes of cache where nobody says how many. ``free``, ``weights``: bytes of memory."""
+    return max(1, min(_MOST, int((free - weights) * _SHARE / _GB)))
+
+
+def weight(path: Path) -> int:
+    """Bytes of a model's files."""
+    files = path.glob("*.bin") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
+
+
+def _properties(precision: str, threads: int, settings: Settings, adapters: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"KV_CACHE_PRECISION": settings.cache_precision}
+    if threads:
+        found["INFERENCE_NUM_THREADS"] = threads
+    # Where the processor has bf16, everything is computed in it, also with f16 weights: then greedy text is not that of
+    # the model. Who asks for f16 asks for exactness.
+    compute = settings.compute or ("f32" if precision == "f16" else "")
+    if compute:
+        found["INFERENCE_PRECISION_HINT"] = compute
+    if settings.prompt_lookup:
+        found["prompt_lookup"] = True
+    if settings.draft_model:
+        draft = Path(settings.draft_model)
+        if not draft.exists():
+            raise SourceNotFound(f"option draft_model: there is no {draft}")
+        found["draft_model"] = genai.draft_model(str(draft), "CPU")
+    if adapters:
+        found["adapters"] = genai.AdapterConfig(list(adapters.values()))
+    return found
+
+
+def _adapter(name: str, place: Path) -> Any:
+    file = place / "adapter_model.safetensors" if place.is_dir() else place
+    if not file.is_file():
+        raise SourceNotFound(f"option adapters: {name!r} is at {file}, where no file is")
+    try:
+        return genai.Adapter(str(file))
+    except RuntimeError as error:
+        raise BrokenModel(f"option adapters: {name!r} at {file} does not load: {said(error)}") from error
+
+
+def _trial(inner: Any) -> Trial | None:
+    """None where it does not know which text a token stands for."""
+    try:
+        return Trial(inner.get_tokenizer())
+    except RuntimeError:
+        log.info("no grammars", exc_info=True)
+        return None
+
+
+def _warmed(pipeline: Pipeline, room: int) -> int:
+    """Blocks of the cache. The first steps compile code for the shapes that they meet, so they are made for nobody."""
+    config = genai.GenerationConfig(max_new_tokens=2, ignore_eos=True)
+    first = min(pipeline.settings.batched_tokens, max(1, room - 4))
+    blocks = 0
+    for prompts in ((first,), (first // 2 or 1, 1, 3, 5), (1,)):
+        handles = [pipeline.add([place % 2] * length, config) for place, length in enumerate(prompts)]
+        while pipeline.inner.has_non_finished_requests():
+            pipeline.inner.step()
+            used = pipeline.memory
+            if not blocks and used > 0.0:
+                blocks = round(-(-first // BLOCK) / used)
+        del handles
+    return blocks
+
+
+def _tensor(ids: Sequence[int]) -> Any:
+    return openvino.Tensor(np.array([ids], np.int64))
