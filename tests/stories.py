@@ -1,6 +1,5 @@
 """The published 260,000-parameter story teller, where the data sets are."""
 
-import importlib.util
 import json
 import os
 from dataclasses import dataclass
@@ -10,8 +9,6 @@ import pytest
 
 from fairlead.contracts.engine import EngineOptions
 from fairlead.kit import plugins
-
-CONVERTER = "fairlead.adapters.engines.openvino.convert"
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,4 @@ def stories() -> Stories:
         pytest.skip(f"{folder} is not there")
     if not plugins.installed("openvino_genai"):
         pytest.skip("openvino-genai is not installed (extra llm)")
-    if importlib.util.find_spec(CONVERTER) is None:
-        pytest.skip("there is no converter to make the model ready")
     return Stories(folder / "hf", json.loads((folder / "greedy_reference.json").read_text())["token_ids"])

@@ -21,12 +21,12 @@ from pathlib import Path
 import msgspec
 
 from fairlead.adapters.engines.openvino.batch import Batch
+from fairlead.adapters.engines.openvino.convert.prepared import prepare
 from fairlead.adapters.engines.openvino.described import described
 from fairlead.adapters.engines.openvino.frames import Cutter, framed
 from fairlead.adapters.engines.openvino.messages import Ask, Drop, Failed, Load, Loaded, ToProcess
 from fairlead.adapters.engines.openvino.pipeline import BLOCK, opened
 from fairlead.adapters.engines.openvino.prefixes import Prefixes
-from fairlead.adapters.engines.openvino.ready import ready
 from fairlead.contracts.errors import BrokenModel, FairleadError
 from fairlead.kit import log
 from fairlead.kit.companionship import die_with_the_parent
@@ -97,10 +97,10 @@ class Child:
 def _opened(asked: Load) -> tuple[Loaded, Batch]:
     """Raises FairleadError."""
     settings = asked.settings
-    path = ready(Path(asked.model), Path(asked.folder), asked.precision)
+    path = prepare(Path(asked.model), Path(asked.folder), asked.precision)
     about = described(path)
     if settings.draft_model:
-        draft = ready(Path(settings.draft_model), Path(asked.folder), asked.precision)
+        draft = prepare(Path(settings.draft_model), Path(asked.folder), asked.precision)
         settings = msgspec.structs.replace(settings, draft_model=str(draft))
     pipeline = opened(path, about, asked.precision, asked.threads, settings)
     cache = pipeline.blocks * BLOCK
@@ -108,7 +108,7 @@ def _opened(asked: Load) -> tuple[Loaded, Batch]:
     caching = settings.prefix_caching and not settings.adapters and pipeline.blocks
     prefixes = Prefixes(BLOCK, pipeline.blocks) if caching else None
     loaded = Loaded(min(limits, default=0), cache, pipeline.trial is not None)
-    return loaded, Batch(pipeline, prefixes, about.vocabulary)
+    return loaded, Batch(pipeline, prefixes, about.vocabulary or pipeline.words)
 
 
 if __name__ == "__main__":

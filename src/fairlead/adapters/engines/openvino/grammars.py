@@ -58,9 +58,9 @@ class Trial:
     """
 
     def __init__(self, speaking: Any) -> None:
-        size = max(speaking.get_vocab().values()) + 1
+        self.size = max(speaking.get_vocab().values()) + 1
         with tempfile.TemporaryDirectory(prefix="fairlead-") as folder:
-            openvino.save_model(_smallest(size), Path(folder) / "openvino_model.xml")
+            openvino.save_model(_smallest(self.size), Path(folder) / "openvino_model.xml")
             settings = genai.SchedulerConfig()
             settings.num_kv_blocks = 4
             settings.enable_prefix_caching = False

@@ -57,6 +57,11 @@ class Pipeline:
         self.inner.generate([_tensor([0])], [config])
 
     @property
+    def words(self) -> int:
+        """Tokens that its tokenizer knows; 0 where it has none."""
+        return 0 if self.trial is None else self.trial.size
+
+    @property
     def memory(self) -> float:
         """The share of the cache that the last step used, 0.0 to 1.0."""
         return float(self.inner.get_metrics().cache_usage) / 100.0
