@@ -8,7 +8,7 @@ from typing import Any, Final
 import openvino_genai as genai
 
 from fairlead.adapters.engines.openvino.messages import Ask
-from fairlead.adapters.engines.openvino.pipeline import Pipeline, said
+from fairlead.adapters.engines.openvino.pipeline import Pipeline, guess, said
 from fairlead.contracts.errors import InvalidParameter
 
 COLDEST: Final = 1e-4
@@ -25,10 +25,7 @@ def config(asked: Ask, pipeline: Pipeline) -> Any:
     _choose(found, asked)
     if asked.choosing.logprobs:
         found.logprobs = 1
-    if pipeline.settings.draft_model or pipeline.settings.prompt_lookup:
-        found.num_assistant_tokens = pipeline.settings.assistant_tokens
-        if pipeline.settings.prompt_lookup:
-            found.max_ngram_size = 3
+    guess(found, pipeline.settings)
     if asked.grammar is not None:
         found.structured_output_config = _grammar(asked.grammar, pipeline)
     return found

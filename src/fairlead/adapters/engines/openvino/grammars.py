@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -15,39 +16,62 @@ from openvino.utils.node_factory import NodeFactory
 
 from fairlead.adapters.engines.openvino.vocabulary import words
 
+_TOKENIZER: Final = "openvino_tokenizer.xml"
+_DETOKENIZER: Final = "openvino_detokenizer.xml"
+_EXTENSION: Final = NodeFactory()
+"""It lives as long as the process: operations that it made are code of the library that it loaded."""
+
+_EXTENSION.add_extension(openvino_tokenizers._ext_path)  # noqa: SLF001 - it has no other name
 _Node = Any
 _WIDE: Final = 16
 
 
-def tokenizer(model: Path) -> Any:
-    """One that knows the bytes of tokens and cannot encode, of a folder that has ``tokenizer.json``; None for others.
+def staged(model: Path, scratch: Path) -> Path:
+    """A folder as the library wants it, of one without its own tokenizer: links, and two models of our making.
 
-    A folder with the library's own tokenizer needs none.
+    The one gives the bytes of tokens, out of ``tokenizer.json``: all that a grammar needs. The other should make ids of
+    text, and is there because a draft model must have it; ids come ready, so it makes none. The folder itself where it
+    has both, or no ``tokenizer.json`` that is known.
     """
-    if not model.is_dir() or (model / "openvino_detokenizer.xml").is_file():
-        return None
+    if not model.is_dir() or (model / _DETOKENIZER).is_file():
+        return model
     known = words(model / "tokenizer.json")
-    return None if known is None else _tokenizer(known)
+    if known is None:
+        return model
+    found = scratch / model.name
+    found.mkdir(parents=True, exist_ok=True)
+    for file in model.iterdir():
+        with contextlib.suppress(FileExistsError):
+            (found / file.name).symlink_to(file.absolute())
+    _speak(known, found / _DETOKENIZER)
+    openvino.save_model(_silent(), found / _TOKENIZER, compress_to_fp16=False)
+    return found
 
 
-def _tokenizer(known: list[bytes]) -> Any:
-    """It reads them from the constants of the operation that makes text of ids."""
+def _speak(known: list[bytes], file: Path) -> None:
+    """The library reads the bytes from the constants of the operation that makes text of ids."""
     lengths = np.array([len(one) for one in known], np.int32)
     ends = np.cumsum(lengths, dtype=np.int32)
     characters = np.frombuffer(b"".join(known) or b"\0", np.uint8)
-    factory = NodeFactory()
-    factory.add_extension(openvino_tokenizers._ext_path)  # noqa: SLF001 - it has no other name
     ids = openvino.op.Parameter(openvino.Type.i64, openvino.PartialShape([-1, -1]))
     constants = [op.constant(one) for one in (ends - lengths, ends, characters)]
     inputs = [op.convert(ids, "i32"), *constants]
-    *ragged, text = factory.create("VocabDecoder", [one.output(0) for one in inputs]).outputs()
-    fused = [*factory.create("FuzeRagged", ragged).outputs(), text]
+    *ragged, text = _EXTENSION.create("VocabDecoder", [one.output(0) for one in inputs]).outputs()
+    fused = [*_EXTENSION.create("FuzeRagged", ragged).outputs(), text]
     packed = NodeFactory("opset15").create("StringTensorPack", fused)
     packed.output(0).set_names({"string_output"})
-    with tempfile.TemporaryDirectory(prefix="fairlead-") as folder:
-        model = openvino.Model([packed.output(0)], [ids], "words")
-        openvino.save_model(model, Path(folder) / "openvino_detokenizer.xml", compress_to_fp16=False)
-        return genai.Tokenizer(folder)
+    openvino.save_model(openvino.Model([packed.output(0)], [ids], "words"), file, compress_to_fp16=False)
+
+
+def _silent() -> openvino.Model:
+    """One token for any text."""
+    text = openvino.op.Parameter(openvino.Type.string, openvino.PartialShape([-1]))
+    results = []
+    for name in ("input_ids", "attention_mask"):
+        result = op.result(op.constant(np.ones((1, 1), np.int64)))
+        result.output(0).set_names({name})
+        results.append(result)
+    return openvino.Model(results, [text], "silent")
 
 
 class Trial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ import numpy as np
 import openvino
 import openvino_genai as genai
 
+from fairlead.adapters.engines.openvino import lora
 from fairlead.adapters.engines.openvino.described import Described
-from fairlead.adapters.engines.openvino.grammars import Trial, tokenizer
+from fairlead.adapters.engines.openvino.grammars import Trial, staged
 from fairlead.adapters.engines.openvino.messages import Settings
+from fairlead.adapters.engines.openvino.vocabulary import words
 from fairlead.contracts.errors import BrokenModel, SourceNotFound
 from fairlead.kit import memory
 from fairlead.kit.sentences import cause
@@ -69,23 +72,33 @@ class Pipeline:
 
 def opened(path: Path, described: Described, precision: str, threads: int, settings: Settings) -> Pipeline:
     """Ready to answer. Raises BrokenModel, SourceNotFound."""
-    adapters = {name: _adapter(name, Path(place)) for name, place in settings.adapters.items()}
+    adapters = {name: _adapter(name, Path(place), path) for name, place in settings.adapters.items()}
     scheduling = _scheduling(settings, path)
     properties = _properties(precision, threads, settings, adapters)
-    words = tokenizer(path)
-    try:
-        if words is None:
-            inner = genai.ContinuousBatchingPipeline(str(path), scheduling, "CPU", properties)
-        else:
-            inner = genai.ContinuousBatchingPipeline(str(path), words, scheduling, "CPU", **properties)
-    except (RuntimeError, TypeError) as error:
-        raise BrokenModel(f"{path} does not load: {said(error)}") from error
+    with tempfile.TemporaryDirectory(prefix="fairlead-") as scratch:
+        if settings.draft_model:
+            draft = Path(settings.draft_model)
+            _alike(path, draft)
+            properties["draft_model"] = genai.draft_model(str(staged(draft, Path(scratch, "draft"))), "CPU")
+        try:
+            place = staged(path, Path(scratch))
+            inner = genai.ContinuousBatchingPipeline(str(place), scheduling, "CPU", properties)
+        except (RuntimeError, TypeError) as error:
+            raise BrokenModel(f"{path} does not load: {said(error)}") from error
     found = Pipeline(inner, settings, adapters, 0, _trial(inner))
     try:
         found.blocks = _warmed(found, described.context or settings.batched_tokens * 2)
     except RuntimeError as error:
         raise BrokenModel(f"{path} loads, and does not answer: {said(error)}") from error
     return found
+
+
+def guess(config: Any, settings: Settings) -> None:
+    """Have an answer guessed ahead, where that was asked for: every one must be, then."""
+    if settings.draft_model or settings.prompt_lookup:
+        config.num_assistant_tokens = settings.assistant_tokens
+    if settings.prompt_lookup:
+        config.max_ngram_size = 3
 
 
 def said(error: BaseException) -> str:
@@ -127,23 +140,29 @@ def _properties(precision: str, threads: int, settings: Settings, adapters: dict
         found["INFERENCE_PRECISION_HINT"] = compute
     if settings.prompt_lookup:
         found["prompt_lookup"] = True
-    if settings.draft_model:
-        draft = Path(settings.draft_model)
-        if not draft.exists():
-            raise SourceNotFound(f"option draft_model: there is no {draft}")
-        found["draft_model"] = genai.draft_model(str(draft), "CPU")
     if adapters:
         found["adapters"] = genai.AdapterConfig(list(adapters.values()))
     return found
 
 
-def _adapter(name: str, place: Path) -> Any:
+def _alike(path: Path, draft: Path) -> None:
+    """Raises BrokenModel for a draft model whose tokens are others: what it guesses would mean something else."""
+    known, guessed = (words(one / "tokenizer.json") if one.is_dir() else None for one in (path, draft))
+    if known is not None and guessed is not None and known != guessed:
+        raise BrokenModel(f"option draft_model: the tokens of {draft} are not those of {path}")
+
+
+def _adapter(name: str, place: Path, model: Path) -> Any:
     file = place / "adapter_model.safetensors" if place.is_dir() else place
     if not file.is_file():
         raise SourceNotFound(f"option adapters: {name!r} is at {file}, where no file is")
+    graph = model / "openvino_model.xml"
     try:
+        changed = lora.modules(file)
+        if graph.is_file() and not lora.found(changed, graph.read_text()):
+            raise BrokenModel(f"option adapters: {name!r} at {file} changes nothing that {model} has")
         return genai.Adapter(str(file))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise BrokenModel(f"option adapters: {name!r} at {file} does not load: {said(error)}") from error
 
 
@@ -159,6 +178,7 @@ def _trial(inner: Any) -> Trial | None:
 def _warmed(pipeline: Pipeline, room: int) -> int:
     """Blocks of the cache. The first steps compile code for the shapes that they meet, so they are made for nobody."""
     config = genai.GenerationConfig(max_new_tokens=2, ignore_eos=True)
+    guess(config, pipeline.settings)
     first = min(pipeline.settings.batched_tokens, max(1, room - 4))
     blocks = 0
     for prompts in ((first,), (first // 2 or 1, 1, 3, 5), (1,)):

@@ -113,6 +113,8 @@ class Graph:
         self, x: Node, name: str, shape: tuple[int, int], bias: bool, rows: tuple[int, int] | None = None
     ) -> Node:
         y = op.matmul(x, self._constants.matrix(f"{name}.weight", shape, rows), False, True)
+        if rows is None:  # by this name a LoRA adapter finds where it belongs; of a part of a matrix none is known
+            y.set_friendly_name(f"__module.{name}/MatMul")
         return op.add(y, self._constants.vector(f"{name}.bias", shape[0])) if bias else y
 
     def _norm(self, x: Node, name: str, width: int = 0, rank: int = 3) -> Node:
