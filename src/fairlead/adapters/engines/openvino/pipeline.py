@@ -16,7 +16,7 @@ import openvino_genai as genai
 
 from fairlead.adapters.engines.openvino import lora
 from fairlead.adapters.engines.openvino.described import Described
-from fairlead.adapters.engines.openvino.grammars import Trial, staged
+from fairlead.adapters.engines.openvino.grammars import Trial, silent, staged
 from fairlead.adapters.engines.openvino.messages import Settings
 from fairlead.adapters.engines.openvino.vocabulary import words
 from fairlead.contracts.errors import BrokenModel, SourceNotFound
@@ -55,7 +55,7 @@ class Pipeline:
 
         Only ``generate`` changes adapters (``step`` keeps those there are), so one token is generated for nobody.
         """
-        config = genai.GenerationConfig(max_new_tokens=1, ignore_eos=True)
+        config = genai.GenerationConfig(max_new_tokens=1, ignore_eos=True, eos_token_id=0, stop_token_ids={0})
         config.adapters = genai.AdapterConfig(self.adapters[adapter]) if adapter else genai.AdapterConfig()
         self.inner.generate([_tensor([0])], [config])
 
@@ -81,9 +81,8 @@ def opened(path: Path, described: Described, precision: str, threads: int, setti
             _alike(path, draft)
             properties["draft_model"] = genai.draft_model(str(staged(draft, Path(scratch, "draft"))), "CPU")
         try:
-            place = staged(path, Path(scratch))
-            inner = genai.ContinuousBatchingPipeline(str(place), scheduling, "CPU", properties)
-        except (RuntimeError, TypeError) as error:
+            inner = _made(path, Path(scratch), scheduling, properties)
+        except (RuntimeError, TypeError, IndexError) as error:
             raise BrokenModel(f"{path} does not load: {said(error)}") from error
     found = Pipeline(inner, settings, adapters, 0, _trial(inner))
     try:
@@ -91,6 +90,16 @@ def opened(path: Path, described: Described, precision: str, threads: int, setti
     except RuntimeError as error:
         raise BrokenModel(f"{path} loads, and does not answer: {said(error)}") from error
     return found
+
+
+def _made(path: Path, scratch: Path, scheduling: Any, properties: dict[str, Any]) -> Any:
+    if path.is_dir():
+        return genai.ContinuousBatchingPipeline(str(staged(path, scratch)), scheduling, "CPU", properties)
+    try:
+        return genai.ContinuousBatchingPipeline(str(path), scheduling, "CPU", properties)
+    except (RuntimeError, IndexError):  # it reads byte-level vocabularies out of .gguf files, and no others
+        log.info("the vocabulary of a .gguf file is not read", exc_info=True)
+        return genai.ContinuousBatchingPipeline(str(path), silent(scratch), scheduling, "CPU", **properties)
 
 
 def guess(config: Any, settings: Settings) -> None:
@@ -177,7 +186,7 @@ def _trial(inner: Any) -> Trial | None:
 
 def _warmed(pipeline: Pipeline, room: int) -> int:
     """Blocks of the cache. The first steps compile code for the shapes that they meet, so they are made for nobody."""
-    config = genai.GenerationConfig(max_new_tokens=2, ignore_eos=True)
+    config = genai.GenerationConfig(max_new_tokens=2, ignore_eos=True, eos_token_id=0, stop_token_ids={0})
     guess(config, pipeline.settings)
     first = min(pipeline.settings.batched_tokens, max(1, room - 4))
     blocks = 0
