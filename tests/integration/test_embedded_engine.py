@@ -178,6 +178,12 @@ class TestWhatItSays:
             for sampling in bad:
                 heard = await whole(engine, asked(model.begin, sampling=sampling))
                 assert isinstance(heard.last, InvalidParameter), (sampling, heard.last)
+            wild = [Sampling(top_k=10**9, seed=1), Sampling(top_k=-3, seed=2**70), Sampling(temperature=1e9, min_p=0.5)]
+            for sampling in wild:
+                heard = await whole(engine, asked(model.begin, 20, sampling))
+                assert len(heard.ids) == 20, (sampling, heard.last)
+            far = replace(asked(model.begin, 20, Sampling(temperature=0.0, least=10)), ends=(10**6, model.end))
+            assert (await whole(engine, far)).ids == model.greedy[:20]
             cold = await whole(engine, asked(model.begin, 20, Sampling(temperature=1e-30)))
             assert cold.ids == model.greedy[:20]
             assert (await beside.end()).ids == model.greedy

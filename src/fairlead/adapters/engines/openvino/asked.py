@@ -14,14 +14,12 @@ from fairlead.contracts.errors import InvalidParameter
 COLDEST: Final = 1e-4
 """A temperature below it takes the likeliest token each time, as 0 does; divided by it, logits would overflow."""
 
-_SEEDS: Final = (1 << 64) - 1
 
-
-def config(asked: Ask, pipeline: Pipeline) -> Any:
-    """Raises InvalidParameter for what the engine does not take."""
+def config(asked: Ask, pipeline: Pipeline, bound: int) -> Any:
+    """``bound``: the model's ids are below it. Raises InvalidParameter for what the engine does not take."""
     found = genai.GenerationConfig()
     found.max_new_tokens = asked.most
-    _end(found, asked, pipeline)
+    _end(found, asked, pipeline, bound)
     _choose(found, asked)
     if asked.choosing.logprobs:
         found.logprobs = 1
@@ -31,12 +29,13 @@ def config(asked: Ask, pipeline: Pipeline) -> Any:
     return found
 
 
-def _end(found: Any, asked: Ask, pipeline: Pipeline) -> None:
+def _end(found: Any, asked: Ask, pipeline: Pipeline, bound: int) -> None:
     own = pipeline.inner.get_config().eos_token_id
-    if asked.ends:
-        found.min_new_tokens = min(asked.least, asked.most)
-        found.stop_token_ids = set(asked.ends)
-        found.set_eos_token_id(asked.ends[0])
+    ends = [one for one in asked.ends if 0 <= one < bound]  # it writes into the logits at each of them
+    if ends:
+        found.min_new_tokens = asked.least
+        found.stop_token_ids = set(ends)
+        found.set_eos_token_id(ends[0])
     elif asked.grammar is None:
         found.ignore_eos = True
         found.set_eos_token_id(max(own, 0))  # without any it refuses
@@ -60,7 +59,7 @@ def _choose(found: Any, asked: Ask) -> None:
     if choosing.top_k > 0:
         found.top_k = choosing.top_k
     # Without a seed it would begin with 0 each time: two callers, one answer.
-    found.rng_seed = random.getrandbits(63) if choosing.seed is None else choosing.seed & _SEEDS
+    found.rng_seed = random.getrandbits(63) if choosing.seed is None else choosing.seed
 
 
 def _grammar(asked: dict[str, str], pipeline: Pipeline) -> Any:

@@ -13,6 +13,8 @@ from fairlead.contracts.tokens import TokenGeneration
 GRAMMAR: Final = 256 * 1024
 """Characters of a grammar, at most."""
 
+_SEEDS: Final = (1 << 64) - 1
+_MOST: Final = (1 << 31) - 1
 _GRAMMARS: Final = ("json_schema", "regex", "grammar")
 
 
@@ -26,7 +28,7 @@ def message(number: int, asked: TokenGeneration, loaded: Loaded, settings: Setti
         sampling.top_p,
         sampling.top_k,
         sampling.min_p,
-        sampling.seed,
+        None if sampling.seed is None else sampling.seed & _SEEDS,
         sampling.presence_penalty,
         sampling.frequency_penalty,
         sampling.repetition_penalty,
@@ -38,7 +40,7 @@ def message(number: int, asked: TokenGeneration, loaded: Loaded, settings: Setti
         raise InvalidParameter(f"the prompt has a token that is none: {error}") from error
     grammar = None if asked.grammar is None else _grammar(asked.grammar, loaded)
     ends = () if sampling.ignore_end and grammar is None else asked.ends
-    return Ask(number, ids, room, sampling.least, choosing, ends, grammar, asked.adapter)
+    return Ask(number, ids, room, min(sampling.least, room), choosing, ends, grammar, asked.adapter)
 
 
 def _room(asked: TokenGeneration, loaded: Loaded) -> int:
@@ -49,7 +51,7 @@ def _room(asked: TokenGeneration, loaded: Loaded) -> int:
     if asked.most < 1:
         raise InvalidParameter(f"the answer may have {asked.most} tokens at most; it must have room for one")
     if not loaded.context:
-        return asked.most
+        return min(asked.most, _MOST)
     if prompt >= loaded.context:
         raise ContextTooLong(
             f"the prompt has {prompt} tokens, {prompt + 1 - loaded.context} too many; the model takes {loaded.context} "

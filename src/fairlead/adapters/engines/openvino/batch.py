@@ -94,7 +94,7 @@ class Batch:
         if min(ids) < 0 or max(ids) >= self._bound:  # the library would read beside its table
             wrong = next(one for one in ids if not 0 <= one < self._bound)
             raise InvalidParameter(f"the prompt has the token {wrong}; the model's tokens are 0 to {self._bound - 1}")
-        handle = self._pipeline.add(ids, config(asked, self._pipeline))
+        handle = self._pipeline.add(ids, config(asked, self._pipeline, self._bound))
         cached = 0 if self._prefixes is None else self._prefixes.found(ids)
         self._going[asked.number] = Going(handle, ids, asked.choosing.logprobs)
         report.begun.append((asked.number, cached))

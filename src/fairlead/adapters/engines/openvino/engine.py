@@ -146,8 +146,8 @@ class EmbeddedTokens:
         ask = message(number, asked, lives.loaded, self._checked.inner)
         try:
             lives.process.send(ask)
-        except ValueError as error:
-            raise InvalidParameter(f"the prompt is too long for the engine: {error}") from error
+        except (ValueError, OverflowError, TypeError) as error:
+            raise InvalidParameter(f"this cannot be asked of the engine: {error}") from error
 
     def _gone(self, answer: Answer) -> bool:
         """Whether it was still among the answers."""

@@ -26,12 +26,14 @@ _Node = Any
 _WIDE: Final = 16
 
 
-def staged(model: Path, scratch: Path) -> Path:
+def staged(model: Path, size: int, scratch: Path) -> Path:
     """A folder as the library wants it, of one without its own tokenizer: links, and two models of our making.
 
     The one gives the bytes of tokens, out of ``tokenizer.json``: all that a grammar needs. The other should make ids of
     text, and is there because a draft model must have it; ids come ready, so it makes none. The folder itself where it
     has both, or no ``tokenizer.json`` that is known.
+
+    ``size``: tokens that the model has logits for, 0 where it is not known; a grammar is held against exactly so many.
     """
     if not model.is_dir() or (model / _DETOKENIZER).is_file():
         return model
@@ -43,6 +45,8 @@ def staged(model: Path, scratch: Path) -> Path:
     for file in model.iterdir():
         with contextlib.suppress(FileExistsError):
             (found / file.name).symlink_to(file.absolute())
+    if size:
+        known = [*known[:size], *[b""] * (size - len(known))]
     _speak(known, found / _DETOKENIZER)
     openvino.save_model(_silent(), found / _TOKENIZER, compress_to_fp16=False)
     return found

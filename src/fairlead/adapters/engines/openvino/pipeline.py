@@ -79,9 +79,9 @@ def opened(path: Path, described: Described, precision: str, threads: int, setti
         if settings.draft_model:
             draft = Path(settings.draft_model)
             _alike(path, draft)
-            properties["draft_model"] = genai.draft_model(str(staged(draft, Path(scratch, "draft"))), "CPU")
+            properties["draft_model"] = genai.draft_model(str(staged(draft, 0, Path(scratch, "draft"))), "CPU")
         try:
-            inner = _made(path, Path(scratch), scheduling, properties)
+            inner = _made(path, described.vocabulary, Path(scratch), scheduling, properties)
         except (RuntimeError, TypeError, IndexError) as error:
             raise BrokenModel(f"{path} does not load: {said(error)}") from error
     found = Pipeline(inner, settings, adapters, 0, _trial(inner))
@@ -92,9 +92,9 @@ def opened(path: Path, described: Described, precision: str, threads: int, setti
     return found
 
 
-def _made(path: Path, scratch: Path, scheduling: Any, properties: dict[str, Any]) -> Any:
+def _made(path: Path, size: int, scratch: Path, scheduling: Any, properties: dict[str, Any]) -> Any:
     if path.is_dir():
-        return genai.ContinuousBatchingPipeline(str(staged(path, scratch)), scheduling, "CPU", properties)
+        return genai.ContinuousBatchingPipeline(str(staged(path, size, scratch)), scheduling, "CPU", properties)
     try:
         return genai.ContinuousBatchingPipeline(str(path), scheduling, "CPU", properties)
     except (RuntimeError, IndexError):  # it reads byte-level vocabularies out of .gguf files, and no others

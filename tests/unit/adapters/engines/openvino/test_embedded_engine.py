@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from fairlead.adapters.engines.openvino.engine import EmbeddedTokens
+from fairlead.adapters.engines.openvino.frames import framed
 from fairlead.adapters.engines.openvino.messages import Ask, Drop, Failed, Load, Loaded, Made, Over, Stepped, ToServer
 from fairlead.contracts.engine import EngineOptions
 from fairlead.contracts.errors import (
@@ -127,6 +128,16 @@ class TestAnswers:
         players.one.step(over=[Over(2, stopped=False, code="unavailable", message="full")])
         assert isinstance(full.last, Unavailable)
         assert full.last.retry_after
+        await made.stop()
+
+    async def test_what_cannot_cross_is_refused(self) -> None:
+        players = Players()
+        made = engine(players)
+        await made.start()
+        players.one.send = lambda _message: framed(_message) and None  # type: ignore[assignment, method-assign]
+        heard = begin(made, asked((1,), ends=(1 << 70,)))
+        assert [type(event) for event in heard.events] == [InvalidParameter]
+        assert made.load().waiting == 0
         await made.stop()
 
     async def test_cancelling_tells_the_process_once(self) -> None:

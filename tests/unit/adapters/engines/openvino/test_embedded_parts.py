@@ -80,6 +80,12 @@ class TestAsking:
         assert msgspec.structs.astuple(found.choosing) == (0.5, 0.9, 40, 0.1, 7, 0.2, 0.3, 1.1, True)
         assert (found.ends, found.adapter, found.grammar) == ((2, 9), "red", None)
 
+    def test_numbers_of_any_size_cross(self) -> None:
+        sampling = Sampling(seed=-1, least=1 << 70)
+        found = message(3, asked(sampling=sampling, most=1 << 70), Loaded(0, 0, grammars=False), SETTINGS)
+        assert (found.choosing.seed, found.most, found.least) == ((1 << 64) - 1, (1 << 31) - 1, (1 << 31) - 1)
+        assert framed(found)
+
     def test_an_answer_has_the_room_that_its_prompt_leaves(self) -> None:
         assert message(1, asked(ids=[1] * 95, most=50), LOADED, SETTINGS).most == 5
         assert message(1, asked(ids=[1] * 95, most=50), Loaded(0, 0, grammars=False), SETTINGS).most == 50
