@@ -9,7 +9,6 @@ used least lately goes. It can be deleted at any time while no engine starts.
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import logging
 import os
@@ -17,8 +16,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import openvino as ov
 
 from fairlead.adapters.engines.openvino.convert import families, fields, writing
 from fairlead.adapters.engines.openvino.convert.checkpoint import Checkpoint, opened
@@ -147,7 +144,7 @@ def _make(decoder: Decoder, checkpoint: Checkpoint, model: Path, folder: Path, p
     try:
         constants = Constants(checkpoint, precision)
         graph = Graph(decoder, checkpoint, constants).model()
-        size = _written(graph, model, making)
+        size = writing.write(graph, model, making)
         notes = (*decoder.notes, *constants.notes)
         told = writing.Report(VERSION, decoder.family, precision, decoder.context, size, str(model.absolute()), notes)
         writing.close(making, told)
@@ -168,12 +165,6 @@ def _make(decoder: Decoder, checkpoint: Checkpoint, model: Path, folder: Path, p
             }
         },
     )
-
-
-def _written(graph: ov.Model, model: Path, folder: Path) -> int:
-    size = writing.write(graph, model, folder)
-    gc.collect()  # the graph has cycles, and the weights hang on it
-    return size
 
 
 def _enough(checkpoint: Checkpoint, cache: Path, precision: str) -> None:

@@ -128,6 +128,7 @@ def test_the_form_of_transformers_5() -> None:
         ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0, "twist": 3}}, "rope_scaling: twist is 3"),
         ("llama", {"hidden_act": "relu2"}, "hidden_act is 'relu2'"),
         ("llama", {"residual_multiplier": 0.22}, "residual_multiplier is 0.22, which is not known here for Llama"),
+        ("llama", {"lm_head_bias": True}, "lm_head_bias is true"),
         ("llama", {"num_local_experts": 8}, "num_local_experts is 8"),
         ("llama", {"sliding_window": 8}, "sliding_window is 8"),
         ("qwen2", {"layer_types": ["full_attention", "mamba", "full_attention"]}, "layer_types has mamba"),
@@ -173,6 +174,6 @@ def test_a_config_that_lacks_or_breaks_a_field(kind: str, more: dict[str, Any], 
 def test_fields_that_change_no_number_are_passed_over() -> None:
     found = of(
         "llama", attention_dropout=0.1, use_cache=True, pretraining_tp=2, _name_or_path="x", unsloth_version="1",
-        id2label={"0": "a"}, num_experts=0, head_scale=None, transformers_version="4.40", auto_map={"AutoModel": "m.A"},
+        id2label={"0": "a"}, full_attn_mod=1, interpolate_factor=1.0, lm_head_bias=False, num_experts=0, head_scale=None, transformers_version="4.40", auto_map={"AutoModel": "m.A"},
     )  # fmt: skip
     assert found == of("llama")
