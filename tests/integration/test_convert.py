@@ -207,6 +207,13 @@ def test_llms_says_the_same_of_what_was_converted(tmp_path: Path) -> None:
     assert llms.about(source).context == 512
     found = llms.about(folder)
     assert (found.kind, found.family, found.context) == (llms.IR, "phi3", 128)
+    assert prepared.context(folder) == 128
+    (folder / "converted.json").unlink()
+    assert prepared.context(folder) == 512
+    (folder / "config.json").write_text("{}")
+    assert prepared.context(folder) == 0
+    (folder / "config.json").unlink()
+    assert prepared.context(folder) == 0
 
 
 # The cache.
@@ -368,6 +375,7 @@ def test_gguf(tmp_path: Path) -> None:
         pytest.skip("FAIRLEAD_DATA is not set")
     file = Path(data, "models-stories260k", "stories260K-f32.gguf")
     assert prepare(file, tmp_path / "cache", "int8") == file
+    assert prepared.context(file) == 512
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "a.gguf").write_bytes(
         file.read_bytes().replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0mamba", 1)

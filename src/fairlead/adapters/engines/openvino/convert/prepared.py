@@ -73,6 +73,19 @@ def report(folder: Path) -> writing.Report | None:
     return writing.read(folder) if folder.is_dir() else None
 
 
+def context(made: Path) -> int:
+    """Tokens of prompt and answer together that what ``prepare`` gave takes; 0 where it does not say."""
+    if made.is_file():
+        return gguf.head(made).context
+    told = writing.read(made)
+    if told is not None:
+        return told.context
+    if not (made / "config.json").is_file():
+        return 0
+    found = fields.read(made).any("max_position_embeddings")
+    return found if type(found) is int and found > 0 else 0
+
+
 def _gguf(path: Path) -> Path:
     with path.open("rb") as handle:
         if handle.read(4) != gguf.MAGIC:

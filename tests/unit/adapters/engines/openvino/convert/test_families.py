@@ -172,8 +172,14 @@ def test_a_config_that_lacks_or_breaks_a_field(kind: str, more: dict[str, Any], 
 
 
 def test_fields_that_change_no_number_are_passed_over() -> None:
-    found = of(
-        "llama", attention_dropout=0.1, use_cache=True, pretraining_tp=2, _name_or_path="x", unsloth_version="1",
-        id2label={"0": "a"}, full_attn_mod=1, interpolate_factor=1.0, lm_head_bias=False, num_experts=0, head_scale=None, transformers_version="4.40", auto_map={"AutoModel": "m.A"},
-    )  # fmt: skip
+    more = {
+        "attention_dropout": 0.1,
+        "use_cache": True,
+        "pretraining_tp": 2,
+        "_name_or_path": "x",
+        "unsloth_version": "1",
+    }
+    more |= {"id2label": {"0": "a"}, "full_attn_mod": 1, "interpolate_factor": 1.0, "lm_head_bias": False}
+    more |= {"num_experts": 0, "head_scale": None, "transformers_version": "4.40", "auto_map": {"AutoModel": "m.A"}}
+    found = of("llama", **more)
     assert found == of("llama")
