@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairlead.adapters.engines.openvino.convert.prepared import report
+from fairlead.adapters.engines.openvino.convert.prepared import context
 from fairlead.contracts.errors import BrokenModel
-from fairlead.kit import gguf
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,29 +19,20 @@ class Described:
     vocabulary: int = 0
 
 
-def described(model: Path) -> Described:
-    """Of a ``.gguf`` file, or a folder with Hugging Face's ``config.json``. Raises BrokenModel, SourceNotFound."""
-    if model.is_file():
-        return Described(gguf.head(model).context)
-    found = _config(model / "config.json")
-    told = report(model)  # the converter knows better: what a sliding window makes of it
-    return found if told is None else Described(told.context or found.context, found.vocabulary)
+def described(made: Path) -> Described:
+    """Of what was prepared: a folder, or a ``.gguf`` file, which says nothing of its tokens. Raises BrokenModel."""
+    return Described(context(made), _vocabulary(made / "config.json") if made.is_dir() else 0)
 
 
-def _config(file: Path) -> Described:
+def _vocabulary(file: Path) -> int:
     try:
         found = json.loads(file.read_text())
+        parts = [found, found.get("text_config") or {}]
+        return max(_count(one.get("vocab_size")) for one in parts)
     except FileNotFoundError:
-        return Described()
-    except (OSError, ValueError) as error:
-        raise BrokenModel(f"{file} is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise BrokenModel(f"{file} is no JSON object")
-    parts = [found, part] if isinstance(part := found.get("text_config"), dict) else [found]
-    return Described(
-        max((_count(one.get("max_position_embeddings")) for one in parts), default=0),
-        max((_count(one.get("vocab_size")) for one in parts), default=0),
-    )
+        return 0
+    except (OSError, ValueError, AttributeError) as error:
+        raise BrokenModel(f"{file} is no config of a model: {error}") from error
 
 
 def _count(value: Any) -> int:

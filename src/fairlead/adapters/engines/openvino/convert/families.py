@@ -104,7 +104,8 @@ def _gemma(fields: Fields, family: str) -> Decoder:
         cap = fields.any("attn_logit_softcapping")
         raise UnknownFormat(
             f"{fields.place}: attn_logit_softcapping is {cap}: {family} caps its attention scores, which OpenVINO's "
-            f"paged attention cannot compute, and without which it is another model; {ELSEWHERE}"
+            f"paged attention cannot compute; {ELSEWHERE}. Write null there to serve it here without the cap: it is "
+            "another model then, by a little"
         )
     bias = fields.flag("attention_bias")
     cap = fields.number("final_logit_softcapping") if fields.has("final_logit_softcapping") else 0.0

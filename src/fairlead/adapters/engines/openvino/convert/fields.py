@@ -23,6 +23,7 @@ _WITHOUT_EFFECT = (
     "attn_implementation",
     "attn_pdrop",
     "cache_implementation",
+    "dual_chunk_attention_config",
     "embd_pdrop",
     "hidden_dropout",
     "norm_topk_prob",
@@ -34,7 +35,7 @@ _WITHOUT_EFFECT = (
     "use_flash_attn",
     "use_scaled_dot_product_attention",
 )
-"""Fields that say nothing about the numbers of these families, though they sound so."""
+"""Fields that say nothing about the numbers, as transformers computes them, though they sound so."""
 
 _TELLING = (
     "act",
@@ -151,7 +152,7 @@ class Fields:
         """Raises UnknownFormat for a field that changes the numbers and that nobody took. ``strict``: for any."""
         for name in sorted(set(self._values) - self._taken):
             value = self._values[name]
-            if value in (None, False, "", [], {}) or (name in _WITHOUT_EFFECT and not strict):
+            if _neutral(value) or (name in _WITHOUT_EFFECT and not strict):
                 continue
             if strict or any(word in name.lower() for word in _TELLING):
                 raise UnknownFormat(
@@ -167,6 +168,11 @@ class Fields:
         if default is None:
             raise BrokenModel(f"{self._place} has no {name}, which it must have")
         return default
+
+
+def _neutral(value: Any) -> bool:
+    """Nothing, none, or times one."""
+    return value in (None, False, "", [], {}) or (type(value) in (int, float) and value == 1)
 
 
 def read(folder: Path) -> Fields:

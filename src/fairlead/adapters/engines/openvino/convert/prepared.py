@@ -9,7 +9,6 @@ used least lately goes. It can be deleted at any time while no engine starts.
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import logging
 import os
@@ -17,8 +16,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import openvino as ov
 
 from fairlead.adapters.engines.openvino.convert import families, fields, writing
 from fairlead.adapters.engines.openvino.convert.checkpoint import Checkpoint, opened
@@ -74,6 +71,19 @@ def prepare(model: Path, cache: Path, precision: str, limit: int = LIMIT) -> Pat
 def report(folder: Path) -> writing.Report | None:
     """What became of a model that ``prepare`` converted; None for what it took as it is."""
     return writing.read(folder) if folder.is_dir() else None
+
+
+def context(made: Path) -> int:
+    """Tokens of prompt and answer together that what ``prepare`` gave takes; 0 where it does not say."""
+    if made.is_file():
+        return gguf.head(made).context
+    told = writing.read(made)
+    if told is not None:
+        return told.context
+    if not (made / "config.json").is_file():
+        return 0
+    found = fields.read(made).any("max_position_embeddings")
+    return found if type(found) is int and found > 0 else 0
 
 
 def _gguf(path: Path) -> Path:
@@ -147,7 +157,7 @@ def _make(decoder: Decoder, checkpoint: Checkpoint, model: Path, folder: Path, p
     try:
         constants = Constants(checkpoint, precision)
         graph = Graph(decoder, checkpoint, constants).model()
-        size = _written(graph, model, making)
+        size = writing.write(graph, model, making)
         notes = (*decoder.notes, *constants.notes)
         told = writing.Report(VERSION, decoder.family, precision, decoder.context, size, str(model.absolute()), notes)
         writing.close(making, told)
@@ -168,12 +178,6 @@ def _make(decoder: Decoder, checkpoint: Checkpoint, model: Path, folder: Path, p
             }
         },
     )
-
-
-def _written(graph: ov.Model, model: Path, folder: Path) -> int:
-    size = writing.write(graph, model, folder)
-    gc.collect()  # the graph has cycles, and the weights hang on it
-    return size
 
 
 def _enough(checkpoint: Checkpoint, cache: Path, precision: str) -> None:
