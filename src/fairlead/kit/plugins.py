@@ -51,6 +51,7 @@ _EXTRA_OF = {
     "cryptography": "auth",
     "openvino": "llm",
     "openvino_genai": "llm",
+    "openvino_tokenizers": "llm",
     "tokenizers": "llm",
     "jinja2": "llm",
 }
