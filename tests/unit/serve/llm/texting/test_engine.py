@@ -22,7 +22,8 @@ from fairlead.contracts.errors import (
 )
 from fairlead.contracts.generation import Begun, Ended, Format, Generation, Message, Piece, Sampling, Tool, Usage
 from fairlead.contracts.tokens import Tokens
-from fairlead.serve.llm.texting.engine import INLINE, Manner, Texting
+from fairlead.serve.llm.texting.engine import INLINE, Texting
+from fairlead.serve.llm.texting.speaking import Manner
 from fairlead.testing.clock import ManualClock
 
 TALK = (Message("user", "hi"),)
@@ -33,10 +34,10 @@ class Case:
     """A texting engine, and everything that it told of one answer."""
 
     def __init__(self, tokenizer: Letters | None = None, manner: Manner = Manner(), **options: Any) -> None:
-        self.tokens = SayingTokens(EngineOptions("m", "", options=options))
+        self.tokens = SayingTokens(EngineOptions("m", "", options={"context": 20_000} | options))
         self.clock = ManualClock()
         self.tokenizer = tokenizer or Letters()
-        self.engine = Texting("m", self.tokens, self.tokenizer, self.clock, manner)
+        self.engine = Texting("m", self.tokens, lambda: self.tokenizer, self.clock, manner)
         self.told: list[Event] = []
 
     def says(self, text: str, size: int = 1) -> None:
@@ -78,7 +79,7 @@ async def test_text_of_tokens(case: Case) -> None:
     ]  # fmt: skip
     asked = case.tokens.asked[0]
     assert list(asked.ids) == [256, *b"abc"]
-    assert (asked.ends, asked.most, asked.grammar) == ((257,), 4096 - 4, None)
+    assert (asked.ends, asked.most, asked.grammar) == ((257,), 20_000 - 4, None)
     assert asked.sampling.temperature == 0.5
 
 
@@ -136,8 +137,9 @@ async def test_likelihoods_come_with_their_text_and_not_of_what_was_cut(case: Ca
     assert "XY" not in case.text
 
 
-async def test_a_prompt_that_does_not_fit_says_by_how_much(case: Case) -> None:
-    case.tokens._context = 20
+async def test_a_prompt_that_does_not_fit_says_by_how_much() -> None:
+    case = Case(context=20)
+    await case.engine.start()
     await case.ask("x" * 25)
     assert isinstance(case.told[0], ContextTooLong)
     assert "26 tokens" in str(case.told[0])
@@ -146,6 +148,7 @@ async def test_a_prompt_that_does_not_fit_says_by_how_much(case: Case) -> None:
         await case.engine.count(Generation("g", "m", "x" * 25))
     await case.ask("x" * 18, Sampling(most=100))
     assert case.tokens.asked[-1].most == 1
+    await case.engine.stop()
 
 
 async def test_prompts_of_ids(case: Case) -> None:
@@ -165,22 +168,24 @@ async def test_a_prompt_is_read_once_for_counting_and_for_each_answer(case: Case
     await case.ask()
     await case.ask(sampling=Sampling(seed=1))
     assert case.tokenizer.calls == before
-    await case.ask(tuple([Message("user", "hi")]), tools=TOOLS)
+    await case.ask((Message("user", "hi"),), tools=TOOLS)
     assert case.tokenizer.calls == before + 1
 
 
 async def test_a_long_prompt_is_read_in_a_thread_and_can_be_cancelled(case: Case) -> None:
     case.says("ok")
     long = (Message("user", "x" * INLINE),)
-    case.tokens._context = 100_000
     told: list[Event] = []
     case.engine.generate(Generation("g", "m", long), told.append)
     assert told == []
     assert case.engine.load().waiting == 1
     cancelled: list[Event] = []
     case.engine.generate(Generation("h", "m", long), cancelled.append).cancel()
-    while not (told and isinstance(told[-1], Ended)):
+    for _ in range(1000):
         await asyncio.sleep(0.001)
+        if told and isinstance(told[-1], Ended):
+            break
+    assert isinstance(told[-1], Ended)
     assert cancelled == []
     assert await case.engine.count(Generation("g", "m", (Message("user", "y" * INLINE),))) > INLINE
 
@@ -229,7 +234,6 @@ async def test_after_cancel_nothing_is_told(case: Case, phase: str) -> None:
     case.says("abcdef")
     told: list[Event] = []
     prompt = (Message("user", "x" * (INLINE if phase == "reading" else 1)),)
-    case.tokens._context = 100_000
     running = case.engine.generate(Generation("g", "m", prompt), told.append)
     if phase == "half":
         await asyncio.sleep(0.004)
@@ -332,8 +336,10 @@ async def test_what_the_engine_cannot_is_refused(case: Case) -> None:
     await case.ask(sampling=Sampling(stop=("x" * 70_000,)))
     assert "65536" in str(case.told[0])
     assert case.engine.traits.tools
-    assert not Texting("m", case.tokens, Letters("plain"), case.clock).traits.tools
-    assert not Texting("m", case.tokens, Letters(), case.clock, Manner(tools="none")).traits.tools
+    for other in (Case(Letters("plain")), Case(manner=Manner(tools="none"))):
+        await other.engine.start()
+        assert not other.engine.traits.tools
+        await other.engine.stop()
 
 
 async def test_an_engine_that_is_lost(case: Case) -> None:
