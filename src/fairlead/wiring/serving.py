@@ -249,7 +249,10 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
 def _around(plan: Plan, application: Application, place: int) -> Surroundings:
     """What language models find beside them."""
     front, workers = application.front, plan.settings.workers
-    return Surroundings(plan.home, front.sink, SystemClock(), application.chats, application.limiter, place, workers)
+    return Surroundings(
+        plan.home, front.sink, SystemClock(), application.chats, application.limiter, place, workers,
+        application.tokenizers, application.embedders,
+    )  # fmt: skip
 
 
 def _troubles(catalog: Catalog, loading: Loading, companions: Sequence[Companion]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from fairlead.kit.spec.abuse import Abuse
 from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
+from fairlead.kit.spec.embedding import Embedding
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.llm import Llm
@@ -21,12 +22,12 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,1
 """What can stand in a URL and a metric label."""
 
 
-_SOURCES = ("model", "graph", "upstream", "llm")
+_SOURCES = ("model", "graph", "upstream", "llm", "embedding")
 """What an endpoint can be; it is one of them."""
 
 
 class Endpoint(Part):
-    """A model, a graph of other endpoints, a model of other servers, or a language model, under a name that clients
+    """A model, a graph of other endpoints, a model of other servers, or a model of language, under a name that clients
     call."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _SOURCES]})
@@ -37,6 +38,8 @@ class Endpoint(Part):
     """Instead of a model: steps over other endpoints of this spec."""
     upstream: Upstream | None = Field(default=None, examples=[{"urls": ["http://10.0.0.5:8000"]}])
     """Other servers that run the model, instead of `model`."""
+    embedding: Embedding | None = Field(default=None, examples=[{"model": "./models/embedder"}])
+    """A model that makes vectors of texts, instead of `model`."""
     llm: Llm | None = Field(default=None, examples=[{"model": "./models/chat"}])
     """A language model, instead of `model`."""
     runtime: str = ""
@@ -89,6 +92,11 @@ class Endpoint(Part):
             told = " and ".join(given) if given else "none of them"
             raise ValueError(f"give one of {', '.join(_SOURCES)}; found {told}")
         return self
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it is a language model, or makes vectors of texts."""
+        return self.llm is not None or self.embedding is not None
 
 
 class Spec(Part):

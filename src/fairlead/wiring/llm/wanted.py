@@ -8,10 +8,13 @@ from typing import Any
 
 from fairlead.contracts.engine import Engine
 from fairlead.contracts.sink import Sink
+from fairlead.contracts.tokens import Tokenizer
 from fairlead.kit.clock import Clock
 from fairlead.kit.config import Home
 from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.llm.chats import Chats
+from fairlead.serve.llm.embeddings import Embeddings
+from fairlead.serve.openai.embeddings import Embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models."""
+    """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models.
+
+    ``tokenizers``, ``embedders``: what edges ask, by name.  ``embeddings``: for whoever needs vectors of texts.
+    """
 
     home: Home
     sink: Sink
@@ -47,6 +53,9 @@ class Surroundings:
     limiter: Limiter | None = None
     place: int = 0
     workers: int = 1
+    tokenizers: dict[str, Tokenizer] = field(default_factory=dict)
+    embedders: dict[str, Embedder] = field(default_factory=dict)
+    embeddings: Embeddings = field(default_factory=Embeddings)
 
 
 @dataclass(frozen=True, slots=True)
