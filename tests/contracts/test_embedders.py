@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embedder_files import encoder, static
-from tokenizer_files import folder
 
+from embedder_files import encoder, static
 from fairlead.contracts.embedder import Embedder, EmbedderOptions
 from fairlead.contracts.errors import BrokenModel, InvalidParameter
 from fairlead.kit import plugins
 from fairlead.testing import embedder_suite
+from tokenizer_files import folder
 
 MODELS: dict[str, Callable[[Path], Path]] = {"onnx": encoder, "static": static}
 
@@ -37,8 +37,8 @@ async def test_installed(name: str, check: Callable[[Embedder], Awaitable[None]]
 
 @pytest.mark.parametrize(
     ("mode", "expected"),
-    [("mean_tokens", lambda one: one.mean(axis=0)), ("cls_token", lambda one: one[0]), ("lasttoken", lambda one: one[-1]),
-     ("max_tokens", lambda one: one.max(axis=0))],
+    [("mean_tokens", lambda one: one.mean(axis=0)), ("cls_token", lambda one: one[0]),
+     ("lasttoken", lambda one: one[-1]), ("max_tokens", lambda one: one.max(axis=0))],
 )  # fmt: skip
 async def test_pooling_is_that_of_the_files(
     mode: str, expected: Callable[[np.ndarray], np.ndarray], tmp_path: Path

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tokenizer_files import folder, gguf
 
 from fairlead.contracts.tokens import Tokenizer
 from fairlead.kit import plugins
 from fairlead.testing import tokenizer_suite
+from tokenizer_files import folder, gguf
 
 MODELS: dict[str, Callable[[Path], Path]] = {
     "hf": lambda path: folder(path / "model"),

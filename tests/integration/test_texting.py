@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stories import Stories, stories
 
 from fairlead.contracts.engine import Event
 from fairlead.contracts.generation import Begun, Ended, Format, Generation, Message, Piece, Sampling, Tool
@@ -17,6 +16,7 @@ from fairlead.kit import plugins
 from fairlead.kit.clock import SystemClock
 from fairlead.serve.llm.texting.engine import Texting
 from fairlead.wiring.llm.tokenizers import opened
+from stories import Stories, stories
 
 TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if tools %}{{ tools | tojson }}{% endif %}"

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from embedder_files import static
-from tokenizer_files import folder, gguf
 
+from embedder_files import static
 from fairlead.contracts.errors import SourceNotFound, UsageError
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import home
@@ -21,6 +20,7 @@ from fairlead.testing.engines import EchoEngine
 from fairlead.testing.sinks import MemorySink
 from fairlead.wiring.llm import engines, opening, paths, specs, tokenizers
 from fairlead.wiring.llm.wanted import Surroundings, Wanted
+from tokenizer_files import folder, gguf
 
 
 def around(tmp_path: Path) -> Surroundings:
@@ -116,6 +116,9 @@ async def test_an_embedding_model_of_a_spec_comes_and_goes(tmp_path: Path) -> No
     ],
 )
 def test_what_a_spec_may_not_say(part: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+    def read() -> None:
         file = parse(f"endpoints:\n  e:\n    {part}\n", "f.yaml")
         specs.check(file, "e", file.spec.endpoints["e"])
+
+    with pytest.raises(UsageError, match=told):
+        read()

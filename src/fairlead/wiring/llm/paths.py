@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from fairlead.contracts.errors import UsageError
 from fairlead.kit import upstreams
-from fairlead.kit.spec.embedding import Embedding
 from fairlead.package import llms
 from fairlead.package.sources import parse, split_name
 from fairlead.serve.settings import endpoint_name
@@ -54,5 +53,5 @@ def _wanted(text: str, precision: str, threads: int, seconds: float) -> Wanted |
     if llms.looks(source.path):
         return Wanted(called, ENGINE, path, precision=precision, threads=threads, deadline=seconds)
     if embedding.looks(source.path):
-        return Wanted(called, "", threads=threads, deadline=seconds, parts={"embedding": Embedding(model=path)})
+        return Wanted(called, "", threads=threads, deadline=seconds, parts={"embedding": embedding.Vectors(path)})
     return None

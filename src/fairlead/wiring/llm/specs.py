@@ -27,8 +27,9 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
             raise UsageError(
                 f"{file.at('endpoints', name, part)} is for a model of tensors, and {name} is a language model"
             )
-    if endpoint.embedding is not None:
-        embedding.check(file, name, endpoint.embedding)
+    if endpoint.embedding is not None and endpoint.embedding.engine not in ("", *embedding.names()):
+        where = file.at("endpoints", name, "embedding", "engine")
+        raise UsageError(f"{where} is {endpoint.embedding.engine!r}; installed are {', '.join(embedding.names())}")
     if endpoint.llm is not None and endpoint.llm.engine not in engines.names():
         where = file.at("endpoints", name, "llm", "engine")
         raise UsageError(f"{where} is {endpoint.llm.engine!r}; installed are {', '.join(engines.names())}")

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizer_files import CHATML, SPECIAL, folder, gguf, id_of, letters
 
 from fairlead.adapters.tokenizers.gguf.metadata import metadata
 from fairlead.adapters.tokenizers.gguf.tokenizer import GgufTokenizer
 from fairlead.adapters.tokenizers.hf.tokenizer import HfTokenizer
 from fairlead.contracts.errors import BrokenModel, ModelError, SourceNotFound
 from fairlead.contracts.generation import Message
+from tokenizer_files import CHATML, SPECIAL, folder, gguf, id_of, letters
 
 
 def hf(path: Path) -> HfTokenizer:

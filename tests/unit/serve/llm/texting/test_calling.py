@@ -34,17 +34,21 @@ def read(format_: str, text: str, size: int) -> tuple[str, list[tuple[str, str]]
 
 
 BER = '{"city": "Berlin {}\\" [1]"}'
+ADD = '{"a": [1, {"b": 2}]}'
+BOTH = f'{{"name": "weather", "%s": {BER}}}', f'{{"name": "add", "%s": {ADD}}}'
+FIRST, SECOND = (one % "arguments" for one in BOTH)
+THIRD, FOURTH = (one % "parameters" for one in BOTH)
 ONE = [("weather", BER)]
-TWO = [("weather", BER), ("add", '{"a": [1, {"b": 2}]}')]
+TWO = [("weather", BER), ("add", ADD)]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize(
     ("format_", "text", "said", "calls"),
     [
-        ("hermes", f'<tool_call>\n{{"name": "weather", "arguments": {BER}}}\n</tool_call>', "", ONE),
-        ("hermes", f'Let me see.\n<tool_call>{{"arguments": {BER}, "name": "weather"}}</tool_call>', "Let me see.", ONE),
-        ("hermes", f'<tool_call>{{"name":"weather","arguments":{BER}}}</tool_call>\n<tool_call>\n{{"name":"add","arguments":{{"a": [1, {{"b": 2}}]}}}}\n</tool_call>\n', "", TWO),
+        ("hermes", f"<tool_call>\n{FIRST}\n</tool_call>", "", ONE),
+        ("hermes", f'So.\n<tool_call>{{"arguments": {BER}, "name": "weather"}}</tool_call>', "So.", ONE),
+        ("hermes", f"<tool_call>{FIRST}</tool_call>\n<tool_call>\n{SECOND}\n</tool_call>\n", "", TWO),
         ("hermes", '<tool_call>{"name": "add"}</tool_call>', "", [("add", "{}")]),
         ("hermes", '<tool_call>{"name": "add", "arguments": {"a"', "", [("add", '{"a"')]),
         ("hermes", "just <tool talk> \n", "just <tool talk> \n", []),
@@ -53,13 +57,13 @@ TWO = [("weather", BER), ("add", '{"a": [1, {"b": 2}]}')]
         ("hermes", "<tool_call>", "<tool_call>", []),
         ("hermes", '<tool_call>{"name": "we', '<tool_call>{"name": "we', []),
         ("llama3", f'{{"name": "weather", "parameters": {BER}}}', "", ONE),
-        ("llama3", f'<|python_tag|>{{"name": "weather", "parameters": {BER}}}; {{"name": "add", "parameters": {{"a": [1, {{"b": 2}}]}}}}', "", TWO),
+        ("llama3", f"<|python_tag|>{THIRD}; {FOURTH}", "", TWO),
         ("llama3", '{"name": "Bob", "age": 3}', '{"name": "Bob", "age": 3}', []),
         ("llama3", '{"answer": {"x": 1}} and more', '{"answer": {"x": 1}} and more', []),
         ("llama3", 'See: {"name": "add"}', 'See: {"name": "add"}', []),
         ("llama3", "{not json", "{not json", []),
         ("mistral", f'[TOOL_CALLS][{{"name": "weather", "arguments": {BER}}}]', "", ONE),
-        ("mistral", f'[TOOL_CALLS] [{{"name": "weather", "arguments": {BER}}}, {{"name": "add", "arguments": {{"a": [1, {{"b": 2}}]}}}}]', "", TWO),
+        ("mistral", f"[TOOL_CALLS] [{FIRST}, {SECOND}]", "", TWO),
         ("mistral", f'[TOOL_CALLS]weather{BER}[TOOL_CALLS]add{{"a": [1, {{"b": 2}}]}}', "", TWO),
         ("mistral", f"[TOOL_CALLS]weather[CALL_ID]abc123xyz[ARGS]{BER}", "", ONE),
         ("mistral", "[TOOL_CALLS]what is it?", "[TOOL_CALLS]what is it?", []),

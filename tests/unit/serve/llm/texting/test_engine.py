@@ -33,7 +33,7 @@ TOOLS = (Tool("weather", "", {"type": "object", "properties": {"city": {"type": 
 class Case:
     """A texting engine, and everything that it told of one answer."""
 
-    def __init__(self, tokenizer: Letters | None = None, manner: Manner = Manner(), **options: Any) -> None:
+    def __init__(self, tokenizer: Letters | None = None, manner: Manner | None = None, **options: Any) -> None:
         self.tokens = SayingTokens(EngineOptions("m", "", options={"context": 20_000} | options))
         self.clock = ManualClock()
         self.tokenizer = tokenizer or Letters()
@@ -44,8 +44,9 @@ class Case:
         found = ids(text)
         self.tokens.says = [found[at : at + size] for at in range(0, len(found), size)]
 
-    async def ask(self, prompt: Any = TALK, sampling: Sampling = Sampling(), **more: Any) -> list[Event]:
+    async def ask(self, prompt: Any = TALK, sampling: Sampling | None = None, **more: Any) -> list[Event]:
         self.told = []
+        sampling = sampling or Sampling()
         self.engine.generate(Generation("g1", "m", prompt, sampling, **more), self.told.append)
         for _ in range(500):
             if self.told and not isinstance(self.told[-1], Begun | Piece):
@@ -127,7 +128,7 @@ async def test_a_stop_text_ends_the_engine_within_a_step() -> None:
 
 
 async def test_likelihoods_come_with_their_text_and_not_of_what_was_cut(case: Case) -> None:
-    case.tokens.says = [ids("a€") + [262], ids("XY")]
+    case.tokens.says = [[*ids("a€"), 262], ids("XY")]
     await case.ask(sampling=Sampling(logprobs=2, stop=("XY",)))
     chosen = [one for piece in case.told if isinstance(piece, Piece) for one in piece.logprobs]
     assert [one.data for one in chosen] == [b"a", b"\xe2", b"\x82", b"\xac", b" the"]

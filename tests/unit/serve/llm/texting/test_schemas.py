@@ -21,7 +21,7 @@ def deep(levels: int) -> dict[str, Any]:
 
 GOOD: list[dict[str, Any]] = [
     {},
-    {"type": "object", "properties": {"a": {"type": ["string", "null"], "pattern": "^a+$", "maxLength": 3}}, "required": ["a"]},
+    {"properties": {"a": {"type": ["string", "null"], "pattern": "^a+$", "maxLength": 3}}, "required": ["a"]},
     {"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}}},
     {"anyOf": [{"enum": [1, "x", None]}, {"const": 2}], "additionalProperties": False},
     {"type": "array", "prefixItems": [{"type": "integer", "minimum": 0}], "items": False, "minItems": 1},
