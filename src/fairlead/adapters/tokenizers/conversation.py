@@ -91,15 +91,18 @@ class Conversation:
     def _rendered(
         self, name: str, documents: list[dict[str, Any]], functions: list[dict[str, Any]], tables: Tables
     ) -> str:
-        behind = self._wall.all_behind
+        memory: dict[str, str] = {}
+
+        def behind(value: Any) -> Any:
+            return self._wall.all_behind(value, tables, memory)
+
         conversation = [
-            {key: one if key == "role" else behind(one, tables) for key, one in document.items()}
-            for document in documents
+            {key: one if key == "role" else behind(one) for key, one in document.items()} for document in documents
         ]
         for document in conversation:
             for call in document.get("tool_calls", ()):
                 call["type"] = "function"
-        offered = [{"type": "function", "function": behind(one, tables)} for one in functions] or None
+        offered = [{"type": "function", "function": behind(one)} for one in functions] or None
         given = {"tools": offered, "documents": None, "add_generation_prompt": True}
         parts: list[str] = []
         size = 0

@@ -37,7 +37,7 @@ class Wall:
 
     def _tables(self, base: int) -> Tables:
         whole = {ord(one): base + place for place, one in enumerate(self._characters)}
-        near = {code: stand for code, stand in whole.items() if chr(code) in self._ends}
+        near = {chr(code): chr(stand) for code, stand in whole.items() if chr(code) in self._ends}
         return Tables(whole, near, {stand: chr(code) for code, stand in whole.items()})
 
     def tables(self, texts: list[str]) -> Tables:
@@ -61,17 +61,24 @@ class Wall:
         if self._touched is None or not text:
             return text
         if len(text) < self._longest:
-            return _said(text.translate(tables.whole), tables)
-        return _said(text.translate(tables.near), tables) if self._touched.search(text) else text
+            return _said(text.translate(tables.whole), tables, text)
+        found = text
+        for one in set(self._touched.findall(text)):
+            found = found.replace(one, tables.near[one])
+        return text if found is text else _said(found, tables, text)
 
-    def all_behind(self, value: Any, tables: Tables) -> Any:
-        """The same for every text in a document of JSON."""
+    def all_behind(self, value: Any, tables: Tables, memory: dict[str, str]) -> Any:
+        """The same for every text in a document of JSON. ``memory``: what was made of texts so far."""
         if isinstance(value, str):
-            return self.behind(value, tables)
-        if isinstance(value, Mapping):
-            return {self.all_behind(name, tables): self.all_behind(one, tables) for name, one in value.items()}
+            found = memory.get(value)
+            if found is None:
+                found = memory[value] = self.behind(value, tables)
+            return found
+        if isinstance(value, dict) or (not isinstance(value, list | tuple) and isinstance(value, Mapping)):
+            behind = self.all_behind
+            return {behind(name, tables, memory): behind(one, tables, memory) for name, one in value.items()}
         if isinstance(value, list | tuple):
-            return [self.all_behind(one, tables) for one in value]
+            return [self.all_behind(one, tables, memory) for one in value]
         return value
 
 
@@ -83,17 +90,18 @@ class Tables:
 
     __slots__ = ("_touched", "back", "near", "whole")
 
-    def __init__(self, whole: dict[int, int], near: dict[int, int], back: dict[int, str]) -> None:
+    def __init__(self, whole: dict[int, int], near: dict[str, str], back: dict[int, str]) -> None:
         self.whole, self.near, self.back = whole, near, back
         low, high = min(back, default=_BASE), max(back, default=_BASE)
         self._touched = re.compile(f"[{chr(low)}-{chr(high)}]")
 
     def plain(self, text: str) -> str:
         """What was said."""
-        return self._touched.sub(self._one, text) if not text.isascii() else str.__str__(text)
-
-    def _one(self, found: re.Match[str]) -> str:
-        return self.back.get(ord(found[0]), found[0])
+        found = str.__str__(text)
+        if not text.isascii():
+            for one in set(self._touched.findall(found)):
+                found = found.replace(one, self.back.get(ord(one), one))
+        return found
 
     def stands(self, character: str) -> bool:
         """Whether it stands for another."""
@@ -104,6 +112,7 @@ class Said(str):
     """A text of a caller in stand-ins, which compares as what was said."""
 
     _tables: Tables
+    _known: str | None
 
     def __str__(self) -> str:
         return self
@@ -113,7 +122,9 @@ class Said(str):
 
     @property
     def _own(self) -> str:
-        return self._tables.plain(self)
+        if self._known is None:
+            self._known = self._tables.plain(self)
+        return self._known
 
     def _cut(self, start: int, end: int) -> Said:
         return _said(str.__getitem__(self, slice(start, end)), self._tables)
@@ -235,7 +246,8 @@ class Said(str):
         return _said(text.translate(self._tables.whole), self._tables)
 
 
-def _said(text: str, tables: Tables) -> Said:
+def _said(text: str, tables: Tables, known: str | None = None) -> Said:
     made = Said(text)
     made._tables = tables  # noqa: SLF001 - the constructor of a str takes only the text
+    made._known = known  # noqa: SLF001 - as above
     return made

@@ -73,7 +73,7 @@ class Budget:
             one = waiting.pop()
             if isinstance(one, str):
                 weight += len(one)
-            elif isinstance(one, Mapping):
+            elif isinstance(one, dict):
                 waiting.extend(one.keys())
                 waiting.extend(one.values())
             elif isinstance(one, list | tuple | set | frozenset):

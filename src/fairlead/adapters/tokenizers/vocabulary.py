@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,14 @@ from fairlead.adapters.tokenizers.foreign import Wall
 from fairlead.contracts.errors import InvalidParameter
 from fairlead.contracts.generation import Message, Tool
 
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+"""The library would start a thread for each core, for one text, and warn of every process that is forked later."""
+
 Spelling = Literal["bytes", "pieces", "words", "plain"]
 """How tokens stand for text: GPT-2's letters for bytes; ``▁`` for a space and ``<0xNN>`` for a byte; BERT's ``##``."""
 _SPACE: Final = "\u2581"
+_SHORT: Final = 1024
+"""Characters that are encoded at once: a third of a millisecond."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -112,7 +118,10 @@ class Vocabulary:
         return ids if self._control.isdisjoint(ids) else self._around(text)
 
     def _encoded(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if len(text) < _SHORT:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        else:  # which lets other threads run
+            ids = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
         other = self._ids
         return ids if not other or other.keys().isdisjoint(ids) else [other.get(one, one) for one in ids]
 

@@ -31,8 +31,8 @@ _TOKENS: Final = 16_384
 """Texts, and tokens, that are computed together."""
 _WAITING: Final = 8 * MOST
 """Texts that wait, of all callers."""
-_INLINE: Final = 8_192
-"""Characters that are read on the event loop: about a millisecond. More are read in a thread."""
+_INLINE: Final = 4_096
+"""Characters that are read on the event loop: a millisecond or two. More are read in a thread."""
 
 
 @dataclass(slots=True)

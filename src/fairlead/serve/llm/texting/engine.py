@@ -18,8 +18,8 @@ from fairlead.serve.llm.texting.answering import Answer
 from fairlead.serve.llm.texting.prompts import fits, schemas_weight, weight
 from fairlead.serve.llm.texting.speaking import Manner, Prepared, Speech
 
-INLINE: Final = 8_192
-"""Characters of a prompt that are read on the event loop: about a millisecond. More are read in a thread."""
+INLINE: Final = 4_096
+"""Characters of a prompt that are read on the event loop: a millisecond or two. More are read in a thread."""
 _THREADS: Final = 2
 
 

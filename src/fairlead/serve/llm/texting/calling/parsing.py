@@ -59,6 +59,7 @@ class Parser:
 
     def __init__(self, format_: Format, names: Collection[str], identity: Callable[[int], str]) -> None:
         self._format, self._names, self._identity = format_, names, identity
+        self._firsts = {one[0] for one in format_.opens}
         self.calls = 0
         """How many there were."""
         self._rest = ""
@@ -110,6 +111,10 @@ class Parser:
             self._out.append(kept)
 
     def _outside(self) -> bool:
+        if not self._fresh and not any(one in self._rest for one in self._firsts):
+            text, self._rest = self._rest, ""
+            self._text(text)
+            return False
         found = [(at, mark) for mark in self._format.opens if (at := self._rest.find(mark)) >= 0]
         if self._format.bare and self._fresh and self._rest.lstrip()[:1] in ("{", "["):
             self._inside, self._raw = True, ""
