@@ -79,6 +79,12 @@ def test_the_story(data: Path, kind: str, path: str) -> None:
     assert (tokenizer.begin, tokenizer.ends, tokenizer.size) == ((1,), (2,), 512)
 
 
+def test_a_model_that_finds_special_tokens_in_text_does_not_get_to(data: Path) -> None:
+    tokenizer = HfTokenizer(str(data / "models-static-embedding"))
+    for text in ("[PAD]", "a [PAD] b", "[PAD][PAD]", "hello [PAD]"):
+        assert 0 not in tokenizer.encode(text)
+
+
 async def test_a_published_vector(data: Path) -> None:
     model = str(data / "models-static-embedding")
     embedder = StaticEmbedder(EmbedderOptions("e", model, HfTokenizer(model)))

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, SupportsIndex
 
-from fairlead.contracts.errors import InvalidParameter
+from fairlead.contracts.errors import BrokenModel, InvalidParameter
 
 _BASE: Final = 0x10F000
 """Stand-ins are here, in the last plane for private use, where texts hardly ever have anything."""
@@ -23,11 +23,13 @@ _LAST: Final = 0x110000
 
 
 class Wall:
-    """Of one tokenizer. ``control``: the special tokens, as they are written."""
+    """Of one tokenizer. ``control``: the special tokens, as they are written. Raises BrokenModel."""
 
     def __init__(self, control: Iterable[str]) -> None:
         tokens = [one for one in control if one]
         self._characters = sorted({one for token in tokens for one in token if not one.isspace()})
+        if len(self._characters) > _LAST - _BASE - 2:
+            raise BrokenModel(f"the special tokens of the model have {len(self._characters)} different characters")
         self._longest = max(map(len, tokens), default=0)
         ends = {one for token in tokens for one in (token.strip()[:1], token.strip()[-1:]) if one}
         self._ends = ends

@@ -118,12 +118,19 @@ class Vocabulary:
         return ids if self._control.isdisjoint(ids) else self._around(text)
 
     def _encoded(self, text: str) -> list[int]:
-        if len(text) < _SHORT:
-            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        else:  # which lets other threads run
-            ids = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        try:
+            ids = self._cut(text)
+        except TypeError:  # half a pair of UTF-16, as JSON can write it: no text has one
+            ids = self._cut(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         other = self._ids
         return ids if not other or other.keys().isdisjoint(ids) else [other.get(one, one) for one in ids]
+
+    def _cut(self, text: str) -> list[int]:
+        if len(text) < _SHORT:
+            found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        else:  # which lets other threads run
+            found = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        return found
 
     def _around(self, text: str) -> list[int]:
         """A text in which the model itself finds a special token (a unigram model may): cut in the middle of it."""

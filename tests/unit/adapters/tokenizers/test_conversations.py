@@ -186,3 +186,10 @@ def test_a_deep_document_is_refused(chatml: HfTokenizer) -> None:
         deep = {"items": deep}
     with pytest.raises(InvalidParameter):
         chatml.converse([Message("user", "x")], (Tool("f", "", deep),))
+
+
+def test_half_a_pair_of_utf_16_is_no_text(chatml: HfTokenizer) -> None:
+    call = ToolCall("1", "f", '{"a": "\\ud800", "b": "\\ud83d\\ude00"}')
+    found = said(chatml, Message("assistant", "", calls=(call,)))
+    assert '{"a": "\ufffd", "b": "\U0001f600"}' in found
+    assert chatml.decode(chatml.encode("a\ud800b")) == "a\ufffdb"

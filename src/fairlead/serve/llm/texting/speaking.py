@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -104,9 +104,17 @@ class Speech:
         shown = {token: text.encode() for token, text in marks.items() if text in wanted} if wanted else {}
         begins = self.tokenizer.pads and (talks(asked) or len(ids) <= len(self.tokenizer.begin))
         return Reading(
-            asked.id, self.tokenizer.piece, len(ids), begins, made.stops, format_, frozenset(one.name for one in tools),
+            asked.id, self._piece(asked), len(ids), begins, made.stops, format_, frozenset(one.name for one in tools),
             asked.parallel, thinks, thinks and self._thinking_already(ids), shown, asked.sampling.logprobs,
         )  # fmt: skip
+
+    def _piece(self, asked: Generation) -> Callable[[int], bytes]:
+        """The bytes of a token. One that ends the answer has none, also where its tokenizer takes it for text."""
+        piece = self.tokenizer.piece
+        if asked.sampling.ignore_end or not any(map(piece, self.tokenizer.ends)):
+            return piece
+        ends = frozenset(self.tokenizer.ends)
+        return lambda token: b"" if token in ends else piece(token)
 
     def _thinking_already(self, ids: Sequence[int]) -> bool:
         """Whether the prompt ends with the mark that opens thought."""

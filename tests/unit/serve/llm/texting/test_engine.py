@@ -364,3 +364,18 @@ async def test_the_space_that_nobody_wrote(prompt: Any, text: str) -> None:
     await case.ask(prompt)
     assert case.text == text
     await case.engine.stop()
+
+
+async def test_a_token_that_ends_is_no_text_whatever_it_is() -> None:
+    tokenizer = Letters()
+    tokenizer.ends = (ord("!"),)
+    case = Case(tokenizer)
+    await case.engine.start()
+    case.tokens.says = [[*b"hi"]]
+    await case.ask()
+    assert case.text == "hi"
+    reading = case.engine._speech.reading  # type: ignore[union-attr]
+    prepared = case.engine._speech.prepared(Generation("g", "m", "x"), None)  # type: ignore[union-attr]
+    assert reading(Generation("g", "m", "x"), prepared).piece(ord("!")) == b""
+    assert reading(Generation("g", "m", "x", Sampling(ignore_end=True)), prepared).piece(ord("!")) == b"!"
+    await case.engine.stop()
