@@ -9,6 +9,7 @@ checked from inside, and every single step is short.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +34,7 @@ _BITS: Final = 4096
 _PADS: Final = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
 _WITHOUT: Final = ("batch", "slice", "urlize", "xmlattr", "pprint", "random", "wordwrap", "filesizeformat", "format")
 """Filters that no template for conversations needs, and that grow, or look around."""
+_COMPARING: Final = frozenset({"sort", "unique", "groupby", "min", "max", "dictsort"})
 _WIDTH = re.compile(r"\{[^{}]*:[^{}]*(?:\{|\d{4})|%[^a-zA-Z%]*(?:\*|\d{4})")
 
 
@@ -106,10 +108,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self.filters.pop(name, None)
         for name in ("lipsum", "cycler", "joiner"):
             self.globals.pop(name, None)
-        self.filters |= {name: self._measured(filter_) for name, filter_ in self.filters.items()}
+        self.filters |= {name: self._measured(one, name in _COMPARING) for name, one in self.filters.items()}
+        tests: dict[str, Any] = dict(self.tests)
+        self.tests |= {name: self._measured(one, compares=True) for name, one in tests.items()}
         self.filters |= {
             "tojson": self._json, "join": self._join, "replace": self._replace, "center": self._center,
             "indent": self._indent, "string": self._text, " rounds": self._rounds, " text": self._concatenated,
+            " weighed": self._weighed, "sum": self._sum,
         }  # fmt: skip
         self.globals |= {"raise_exception": _raise, "strftime_now": _now}
         self.finalize = self._finalized
@@ -119,6 +124,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         tree = super()._parse(source, name, filename)
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, " rounds", [], [], None, None, lineno=loop.lineno)
+        for one in tree.find_all(nodes.Compare):
+            one.expr = nodes.Filter(one.expr, " weighed", [], [], None, None, lineno=one.lineno)
         _replaced(tree)
         return tree
 
@@ -140,7 +147,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 raise TooMuch(f"the chat template makes a number of more than {_BITS} bits")
         elif isinstance(left, str):
             _narrow(left)
-            budget.fits(len(left) + budget.weigh(right))
+            budget.fits(len(left) + left.count("%") * budget.weigh(right))
         budget.step()
         return super().call_binop(context, operator, left, right)
 
@@ -183,11 +190,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
         return measured
 
-    def _measured(self, filter_: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter that counts as a step."""
+    def _measured(self, filter_: Callable[..., Any], compares: bool) -> Callable[..., Any]:
+        """A filter or test that counts as a step. ``compares``: what is in what it is given, each with each."""
 
         def stepped(*args: Any, **kwargs: Any) -> Any:
             self._budget().step()
+            if compares:
+                for one in args:
+                    self._weighed(one)
             return filter_(*args, **kwargs)
 
         for name in ("jinja_pass_arg", "jinja_async_variant"):
@@ -200,6 +210,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return value
         self._budget().fits(self._budget().weigh(value))
         return value
+
+    def _weighed(self, value: Any) -> Any:
+        """What is compared: of lists that share parts, each is looked at as often as it stands there."""
+        if isinstance(value, list | tuple | dict):
+            self._budget().weigh(value)
+        return value
+
+    def _sum(self, iterable: Any, attribute: str | int | None = None, start: float = 0) -> Any:
+        found = [one if attribute is None else self.getitem(one, attribute) for one in self._rounds(iterable)]
+        _short(start, *found)
+        return math.fsum(found) + start if any(isinstance(one, float) for one in found) else sum(found, start)
 
     def _rounds(self, items: Any) -> Any:
         budget = self._budget()
@@ -239,7 +260,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def _indent(self, s: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
         text = self._text(s)
-        pad = " " * min(width, _WIDEST) if isinstance(width, int) else width
+        if isinstance(width, int) and width > _WIDEST:
+            raise TooMuch(f"the chat template fills a text up to more than {_WIDEST} columns")
+        pad = " " * width if isinstance(width, int) else width
         lines = text.split("\n")
         self._budget().fits(len(text) + len(lines) * len(pad))
         found = [pad + one if (one or blank) else one for one in lines[1:]]
@@ -285,6 +308,9 @@ def _stepping(items: Iterable[Any], budget: Budget) -> Iterator[Any]:
 
 
 def _short(*numbers: Any) -> None:
+    """Raises TooMuch for a number that is too long, or for what is none."""
+    if any(isinstance(one, str | list | tuple | dict) for one in numbers):
+        raise TooMuch("the chat template calculates with what is no number")
     if any(isinstance(one, int) and one.bit_length() > _BITS for one in numbers):
         raise TooMuch(f"the chat template makes a number of more than {_BITS} bits")
 

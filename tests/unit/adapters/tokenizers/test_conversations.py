@@ -108,6 +108,12 @@ def test_any_text_comes_back_and_is_text(chatml: HfTokenizer, parts: list[str]) 
     assert bytes(inside).decode() == text.strip()
 
 
+TWICE = (
+    "{% set n = namespace(x=[1], y=[1]) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}"
+    "{% endfor %}"
+)
+
+
 @pytest.mark.parametrize(
     "template",
     [
@@ -120,6 +126,16 @@ def test_any_text_comes_back_and_is_text(chatml: HfTokenizer, parts: list[str]) 
         "{% set n = namespace(x=1) %}{% for i in range(80) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x|tojson }}",
         "{% set ns = namespace(x=3) %}{% for i in range(80) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
         "{{ 'x' * 999999999 }}",
+        "{{ 999999999 * ['x'] }}",
+        "{{ ('%(a)s' * 9000) % {'a': 'x' * 9000} }}",
+        "{{ ([range(90000) | list] * 90000) | sum(start=[]) }}",
+        "{{ 'x'.ljust(999999999) }}",
+        "{{ ('x' * 9000).join(['y'] * 9000) }}",
+        "{{ 'x' | indent(99999) }}",
+        TWICE + "{{ n.x == n.y }}",
+        TWICE + "{{ [n.x, n.y] | unique | list }}",
+        TWICE + "{{ n.x is eq n.y }}",
+        TWICE + "{{ 'a' ~ n.x }}",
         "{{ 10 ** (10 ** 10) }}",
         "{{ 'x'.center(999999999) }}",
         "{{ 'x' | center(999999999) }}",
