@@ -86,6 +86,7 @@ def metrics() -> str:
     sink.injected("churn", "slow", 1)
     sink.degraded("events", True)
     sink.stream("churn", "churn", lambda: Streamed(0, 0, 0, 0, 0, 0, 0, 0, [(1.0, 0)], 0.0))
+    sink.chat("chat").waiting(0, 0, 0.0)
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
     for family in sink.registry.collect():
         if family.name.startswith("fairlead_"):
