@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from fairlead.kit.spec.abuse import Abuse
 from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
+from fairlead.kit.spec.cache import Cache
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.llm import Llm
@@ -40,6 +41,8 @@ class Endpoint(Part):
     """Other servers that run the model, instead of `model`."""
     llm: Llm | None = Field(default=None, examples=[{"model": "./models/chat"}])
     """A language model, instead of `model`."""
+    cache: Cache | None = Field(default=None, examples=[{"exact": "1h"}])
+    """Answers of a language model that are given again; null: none."""
     runtime: str = ""
     """Run with this runtime instead of the one that the package chose."""
     trust_pickle: bool = False
@@ -121,7 +124,7 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("console", "features", "limits", "resilience"),
-    Endpoint: ("features", "limits", "cache", "guardrails", "cascade", "redis"),
+    Endpoint: ("features", "limits", "guardrails", "cascade", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""
