@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fairlead.contracts.errors import UsageError
 from fairlead.kit import plugins
-from fairlead.kit.spec.cache import Cache
 from fairlead.serve.llm.ask import Stage
 from fairlead.serve.llm.cache.meaning import Meaning
 from fairlead.serve.llm.cache.shelf import Shelf
 from fairlead.serve.llm.cache.stage import Caching, Embed, Rules
 from fairlead.serve.llm.cache.trial import Trial
 from fairlead.wiring.llm.wanted import Building
+
+if TYPE_CHECKING:
+    from fairlead.kit.spec.cache import Cache
 
 INDEX = "graph"
 """The plugin of group ``fairlead.vectors``."""
