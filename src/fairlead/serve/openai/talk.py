@@ -152,15 +152,15 @@ class Talk(ABC):
         """Write what was told in this turn."""
         self._waits = False
         if self._pending and not self._over:
-            self._write(b"", last=False)
+            self._write(b"", b"" if self._begun else self._head(_STREAM), last=False)
 
-    def _write(self, data: bytes, *, last: bool) -> None:
+    def _write(self, data: bytes, head: bytes = b"", *, last: bool) -> None:
+        """``head``: of a stream that begins now."""
         pending = self._pending
         if data:
             pending.append(data)
         whole = pending[0] if len(pending) == 1 else b"".join(pending)
         pending.clear()
-        head = b"" if self._begun else self._head(_STREAM)
         self._begun = True
         if self._watch is not None:
             self._watch.spoke()
@@ -168,11 +168,14 @@ class Talk(ABC):
 
     def _finish(self, answer: Answer) -> None:
         data = answer.close()
-        self._leave()
         if self._streams:
-            self._write(data, last=True)
+            head = b"" if self._begun else self._head(_STREAM)
+            self._leave()
+            self._write(data, head, last=True)
         else:
-            self.put(200, self._head(_JSON), data)
+            head = self._head(_JSON)
+            self._leave()
+            self.put(200, head, data)
 
     # How it ends otherwise.
 
@@ -219,7 +222,7 @@ class Talk(ABC):
         self.refuse(DeadlineExceeded("the time of this request is over before its answer was whole"))
 
     def _alive(self) -> None:
-        self._write(_ALIVE, last=False)
+        self._write(_ALIVE, b"" if self._begun else self._head(_STREAM), last=False)
 
     def _head(self, kind: bytes) -> bytes:
         notes = self.notes
