@@ -59,7 +59,7 @@ class Load:
         self.over, self.began = False, 0.0
         self.times: list[float] = []
         self.firsts: list[float] = []
-        self.chunks = 0
+        self.chunks = self.sent = 0
         self._checked: set[int] = set()
 
     def whole(self, buffer: bytearray) -> bool:
@@ -77,6 +77,7 @@ class Load:
             raise SystemExit(f"an answer that is none: {data[:600]!r}")
         if not self._streams or len(data) not in self._checked:  # ids differ, lengths hardly
             self._check(data)
+        self.sent += 1
         if now < self.began:
             return
         self.times.append(now - sent)
@@ -121,6 +122,7 @@ async def run(port: int, connections: int, load: Load, seconds: float) -> dict[s
         transport.close()
     return {
         "requests_per_second": len(load.times) / seconds,
+        "sent": load.sent,
         "chunks_per_second": load.chunks / seconds,
         "p50_ms": at(load.times, 0.5),
         "p99_ms": at(load.times, 0.99),
