@@ -200,6 +200,7 @@ def server(spec: Spec, *, insecure: bool = False) -> ServerSettings:
         model_control=asked.model_control,
         max_connections=asked.max_connections,
         max_connections_per_address=asked.max_connections_per_address,
+        stream_keep_alive=asked.stream_keep_alive,
         chaos=asked.chaos,
         insecure=insecure,
     )
