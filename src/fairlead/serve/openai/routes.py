@@ -49,8 +49,8 @@ class OpenAI:
         self._front = front
         self._desk = Desk(front, chats, beat)
         self._shelf = Shelf(kept)
-        self._embeddings = Embeddings(embedders or {})
-        self._tokenizing = Tokenizing(tokenizers or {}, chats)
+        self._embeddings = Embeddings(embedders if embedders is not None else {})
+        self._tokenizing = Tokenizing(tokenizers if tokenizers is not None else {}, chats)
         self._ways = (
             Way(CHAT, chat.read, chat.PROMPT),
             Way(COMPLETIONS, completions.read, completions.PROMPT),
