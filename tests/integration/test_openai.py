@@ -19,6 +19,7 @@ import numpy as np
 import openai
 import pytest
 from openai_shapes import check, events
+from pydantic import BaseModel
 from running import Running, running
 
 from fairlead.contracts import errors
@@ -33,7 +34,7 @@ from fairlead.testing.models import EchoModel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "serve" / "openai"))
 
-from bad_input import CASES, Case
+from bad_input import CASES, Case, Five
 
 HI = [{"role": "user", "content": "hello big world"}]
 CHAT = "/v1/chat/completions"
@@ -41,7 +42,11 @@ TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"ty
 
 
 def engine(**options: Any) -> EchoEngine:
-    return EchoEngine(EngineOptions("echo", "", options=options))
+    return Five(EngineOptions("echo", "", options=options))
+
+
+class Anything(BaseModel):
+    """A form."""
 
 
 class Lengths:
@@ -145,6 +150,27 @@ def test_the_sdk_puts_streams_together(sdk: openai.OpenAI) -> None:
         for _ in unfolding:
             pass
         assert unfolding.get_final_response().output_text == "hello big world"
+
+
+def test_what_was_answered_can_be_sent_back(sdk: openai.OpenAI) -> None:
+    """As programs do it: the whole message or item, with every field that it has, null or not."""
+    called = sdk.chat.completions.create(model="m", messages=HI, tools=[TOOL], tool_choice="required")  # type: ignore[call-overload]
+    message = called.choices[0].message
+    turns = [*HI, message.model_dump(), {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "fine"}]
+    again = sdk.chat.completions.create(model="m", messages=turns)
+    assert again.choices[0].message.content == "fine"
+    function: Any = {"type": "function", "name": "look", "parameters": {"type": "object"}}
+    first = sdk.responses.create(model="m", input="one", tools=[function], tool_choice="required")
+    text = sdk.responses.create(model="m", input="two")
+    (call,) = first.output
+    items: Any = [
+        {"role": "user", "content": "one"},
+        *(one.model_dump() for one in (*first.output, *text.output)),
+        {"type": "function_call_output", "call_id": call.call_id, "output": "fine"},  # type: ignore[union-attr]
+    ]
+    assert sdk.responses.create(model="m", input=items).output_text == "fine"
+    parsed = sdk.chat.completions.parse(model="m", messages=HI, response_format=Anything)  # type: ignore[arg-type]
+    assert parsed.choices[0].message.parsed == Anything()
 
 
 def test_forms_and_completions(sdk: openai.OpenAI) -> None:

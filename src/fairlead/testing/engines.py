@@ -37,15 +37,14 @@ class EchoEngine:
         self._waiting: list[_Echo] = []
         self._running: set[_Echo] = set()
         self._open = False
-        self._traits = EngineTraits(
-            "echo", self._context, self._parallel or 64, tools=True, schemas=True, seeds=True, logprobs=5
-        )
         self.asked: list[Generation] = []
         """Everything that it was asked, for tests to look at; at most the last thousand."""
 
     @property
     def traits(self) -> EngineTraits:
-        return self._traits
+        return EngineTraits(
+            "echo", self._context, self._parallel or 64, tools=True, schemas=True, seeds=True, logprobs=5
+        )
 
     async def start(self) -> None:
         self._open = True
@@ -75,7 +74,7 @@ class EchoEngine:
         if len(self.asked) >= 1000:
             del self.asked[:500]
         self.asked.append(asked)
-        prompt = made.prompt
+        prompt = tokens(asked)
         if prompt + (asked.sampling.least or 1) > self._context:
             made.end(ContextTooLong(f"the prompt has {prompt} tokens; the model takes {self._context} with the answer"))
         elif self._parallel and len(self._running) >= self._parallel:
@@ -107,8 +106,8 @@ class _Echo:
         self._engine, self._asked = engine, asked
         self._tell: Tell | None = tell
         self._timer: asyncio.TimerHandle | None = None
-        self.prompt = tokens(asked)
-        room = engine.traits.context - self.prompt
+        self._prompt = tokens(asked)
+        room = engine.traits.context - self._prompt
         most = room if asked.sampling.most is None else min(asked.sampling.most, room)
         self._pieces, self._reason = _answer(asked, most)
         self._said = 0
@@ -149,7 +148,7 @@ class _Echo:
     def _begin(self) -> None:
         self._begun = True
         if self._tell is not None:
-            self._tell(Begun(Usage(input=self.prompt)))
+            self._tell(Begun(Usage(input=self._prompt)))
 
     def _one(self) -> None:
         if not self._begun:
@@ -163,7 +162,7 @@ class _Echo:
             self._said += 1
             self._tell(piece)
         else:
-            self.end(Ended(self._reason, Usage(input=self.prompt, output=len(self._pieces))))  # type: ignore[arg-type]
+            self.end(Ended(self._reason, Usage(input=self._prompt, output=len(self._pieces))))  # type: ignore[arg-type]
 
 
 def words(text: str) -> list[str]:
