@@ -165,7 +165,7 @@ def test_what_was_answered_can_be_sent_back(sdk: openai.OpenAI) -> None:
     (call,) = first.output
     items: Any = [
         {"role": "user", "content": "one"},
-        *(one.model_dump() for one in (*first.output, *text.output)),
+        *(one.to_dict() for one in (*first.output, *text.output)),
         {"type": "function_call_output", "call_id": call.call_id, "output": "fine"},  # type: ignore[union-attr]
     ]
     assert sdk.responses.create(model="m", input=items).output_text == "fine"

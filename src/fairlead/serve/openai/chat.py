@@ -105,17 +105,10 @@ class Wish:
 
     def _refuse(self) -> None:
         body = self._body
-        given = (
-            body.audio,
-            body.prediction,
-            body.web_search_options,
-            body.moderation,
-            body.functions,
-            body.function_call,
-        )
-        for name, value in zip(_REFUSED, given, strict=True) if any(one is not UNSET for one in given) else ():
+        for name, why in _REFUSED.items():
+            value = getattr(body, name)
             if value is not UNSET and value is not None:
-                raise unsupported(name, _REFUSED[name])
+                raise unsupported(name, why)
         if body.modalities is not None and body.modalities != ["text"]:
             raise not_among("modalities", body.modalities, ("text",))
         if body.verbosity not in (None, "medium"):
