@@ -151,8 +151,12 @@ class Talk(ABC):
     def flush(self) -> None:
         """Write what was told in this turn."""
         self._waits = False
-        if self._pending and not self._over:
+        if not self._pending or self._over:
+            return
+        try:
             self._write(b"", b"" if self._begun else self._head(_STREAM), last=False)
+        except Exception as error:  # noqa: BLE001 - of ours: the other streams of this turn are not to suffer from it
+            self.refuse(error)
 
     def _write(self, data: bytes, head: bytes = b"", *, last: bool) -> None:
         """``head``: of a stream that begins now."""
