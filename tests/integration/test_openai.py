@@ -396,7 +396,7 @@ def test_each_choice_is_an_ask() -> None:
         assert [one.first for one in asks] == [True, False, False]
         assert len({one.generation.id for one in asks}) == 3
         assert len({id(one.notes) for one in asks}) == 1
-        assert asks[0].notes.facts == {"route": CHAT, "user": "u"}
+        assert asks[0].notes.facts == {"api": CHAT, "user": "u", "several": True}
         generation = asks[0].generation
         assert [one.generation.sampling.seed for one in asks] == [2**63 - 2, 2**63 - 1, 2**63 - 4]
         assert (generation.lane, generation.sampling.most, generation.sampling.top_k) == (2, 7, 0)

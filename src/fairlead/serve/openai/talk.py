@@ -97,9 +97,9 @@ class Talk(ABC):
         identity = fresh_id() if b"x-request-id" in self.headers else self.request_id  # one id is enough
         plan = wish.plan(chat, identity, self._desk.seconds, self.caller)
         seconds, lane = asking.time(self.headers, chat.deadline), asking.lane(self.headers)
-        self.notes.facts.update(asking.facts(self._way.pattern, wish.facts, self.headers))
         self._answer = plan.answer
         self._left = len(plan.prompts) * plan.n
+        self.notes.facts.update(asking.facts(self._way.pattern, self._left > 1, wish.facts, self.headers))
         self._asked = True
         self._desk.front.pipeline.in_flight += 1  # a server that drains waits for it
         deadline = self.arrived + seconds
