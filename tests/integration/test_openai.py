@@ -7,10 +7,13 @@ import base64
 import contextlib
 import gzip
 import json
+import random
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -548,6 +551,38 @@ def everything(link: socket.socket) -> bytes:
         while piece := link.recv(65536):
             found += piece
     return found
+
+
+def outcome(server: Running, at: int) -> str:
+    """What one of many clients sees: every other one hangs up at an odd moment, every third wants no stream."""
+    chance, streams = random.Random(at), at % 3 != 0
+    body = {"messages": [{"role": "user", "content": "w " * 30}], "n": 1 + at % 3, "stream": streams}
+    with server.send(raw(body), timeout=20) as link:
+        if at % 2:
+            time.sleep(chance.random() * 0.3)
+            return "hung up"
+        found = b""
+        while not found.endswith(b"\r\n0\r\n\r\n" if streams else b"}"):
+            piece = link.recv(65536)
+            if not piece:
+                return "cut off"
+            found += piece
+    if b'"error"' in found:
+        assert b"[DONE]" not in found
+        return "told in the stream" if b"200 OK" in found else "told"
+    return "whole" if not streams or b"[DONE]" in found else "cut short"
+
+
+def test_a_storm_of_clients_and_an_engine_that_dies() -> None:
+    shared = engine(delay=0.005, parallel=8)
+    with serving(shared) as (server, _), ThreadPoolExecutor(32) as pool:
+        seen = Counter(pool.map(outcome, [server] * 32, range(32)))
+        assert seen == {"hung up": 16, "whole": 16}
+        until(lambda: shared.load().running + shared.load().waiting + server.pipeline.in_flight == 0)
+        shared.dies_after = 20
+        seen = Counter(pool.map(outcome, [server] * 32, range(0, 64, 2)))
+        assert seen == {"told in the stream": 21, "told": 11}
+        until(lambda: shared.load().running + shared.load().waiting + server.pipeline.in_flight == 0)
 
 
 # HTTP.
