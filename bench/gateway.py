@@ -61,15 +61,19 @@ def request(model: str, text: str, key: str, stream: bool) -> bytes:
     return post("/v1/chat/completions", json.dumps(body).encode(), b"authorization: Bearer " + key.encode())
 
 
-def once(port: int, connections: int, folder: Path, sent: bytes, answer: str, seconds: float, stream: bool) -> Found:
+def once(
+    port: int, pid: int, connections: int, folder: Path, sent: bytes, answer: str, seconds: float, stream: bool
+) -> Found:
     (folder / "request").write_bytes(sent)
     (folder / "answer").write_text(answer)
     command = [sys.executable, "-m", "bench.talkers", str(port), str(connections)]
     command += [str(folder / "request"), str(folder / "answer"), "--seconds", str(seconds), *(["--stream"] * stream)]
+    before = rig.cpu_seconds(pid)
     done = subprocess.run(rig.pinned(command, rig.LOAD_CORE), capture_output=True, text=True, check=False, cwd=rig.ROOT)
     if done.returncode:
         raise SystemExit(f"the load failed: {done.stderr[-2000:]}")
     found: Found = json.loads(done.stdout)
+    found["cpu_us"] = 1e6 * (rig.cpu_seconds(pid) - before) / found["sent"]
     return found
 
 
@@ -85,9 +89,13 @@ def table(runs: dict[str, dict[str, list[Found]]]) -> str:
             rates = [one[what] for one in found]
             row = [name, load, middle(rates, ",.0f"), *(middle([one[key] for one in found], ".2f") for key in MS)]
             base = runs.get(LITELLM, {}).get(load)
+            row.append(middle([one["cpu_us"] for one in found], ",.0f"))
             ratios = [] if base is None else [rate / one[what] for rate, one in zip(rates, base, strict=True)]
             rows.append([*row, middle(ratios, ".1f") if ratios and name == OURS else ""])
-    return rig.markdown(["server", "load", "requests or chunks/s", "p50 ms", "p99 ms", "first p50 ms", "times"], rows)
+    return rig.markdown(
+        ["server", "load", "requests or chunks/s", "p50 ms", "p99 ms", "first p50 ms", "CPU us a request", "times"],
+        rows,
+    )
 
 
 MS = ("p50_ms", "p99_ms", "first_p50_ms")
@@ -117,11 +125,11 @@ def main() -> int:
                 kinds = ((False, "short", SHORT), (True, "long", long))
                 asked = {kind: request(models[which], text, shown, kind) for kind, which, text in kinds}
                 ready = rig.readyz if name == OURS else rig.answers(asked[False])
-                with rig.running(made, ready, 120) as (port, _, _):
+                with rig.running(made, ready, 120) as (port, pid, _):
                     for stream, _, text in kinds:
                         for count in counts:
                             load = f"{'stream' if stream else 'whole'}, {count} connections"
-                            found = once(port, count, folder, asked[stream], text, options.seconds, stream)
+                            found = once(port, pid, count, folder, asked[stream], text, options.seconds, stream)
                             runs.setdefault(name, {}).setdefault(load, []).append(found)
                             print(f"gateway round {number + 1} {name} {load}: {json.dumps(found)}", file=sys.stderr)
     rig.save("gateway", runs)

@@ -7,10 +7,13 @@ import base64
 import contextlib
 import gzip
 import json
+import random
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ import numpy as np
 import openai
 import pytest
 from openai_shapes import check, events
+from pydantic import BaseModel
 from running import Running, running
 
 from fairlead.contracts import errors
@@ -33,7 +37,7 @@ from fairlead.testing.models import EchoModel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "serve" / "openai"))
 
-from bad_input import CASES, Case
+from bad_input import CASES, Case, Five
 
 HI = [{"role": "user", "content": "hello big world"}]
 CHAT = "/v1/chat/completions"
@@ -41,7 +45,11 @@ TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"ty
 
 
 def engine(**options: Any) -> EchoEngine:
-    return EchoEngine(EngineOptions("echo", "", options=options))
+    return Five(EngineOptions("echo", "", options=options))
+
+
+class Anything(BaseModel):
+    """A form."""
 
 
 class Lengths:
@@ -145,6 +153,27 @@ def test_the_sdk_puts_streams_together(sdk: openai.OpenAI) -> None:
         for _ in unfolding:
             pass
         assert unfolding.get_final_response().output_text == "hello big world"
+
+
+def test_what_was_answered_can_be_sent_back(sdk: openai.OpenAI) -> None:
+    """As programs do it: the whole message or item, with every field that it has, null or not."""
+    called = sdk.chat.completions.create(model="m", messages=HI, tools=[TOOL], tool_choice="required")  # type: ignore[call-overload]
+    message = called.choices[0].message
+    turns = [*HI, message.model_dump(), {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "fine"}]
+    again = sdk.chat.completions.create(model="m", messages=turns)
+    assert again.choices[0].message.content == "fine"
+    function: Any = {"type": "function", "name": "look", "parameters": {"type": "object"}}
+    first = sdk.responses.create(model="m", input="one", tools=[function], tool_choice="required")
+    text = sdk.responses.create(model="m", input="two")
+    (call,) = first.output
+    items: Any = [
+        {"role": "user", "content": "one"},
+        *(one.to_dict() for one in (*first.output, *text.output)),
+        {"type": "function_call_output", "call_id": call.call_id, "output": "fine"},  # type: ignore[union-attr]
+    ]
+    assert sdk.responses.create(model="m", input=items).output_text == "fine"
+    parsed = sdk.chat.completions.parse(model="m", messages=HI, response_format=Anything)  # type: ignore[arg-type]
+    assert parsed.choices[0].message.parsed == Anything()
 
 
 def test_forms_and_completions(sdk: openai.OpenAI) -> None:
@@ -370,7 +399,7 @@ def test_each_choice_is_an_ask() -> None:
         assert [one.first for one in asks] == [True, False, False]
         assert len({one.generation.id for one in asks}) == 3
         assert len({id(one.notes) for one in asks}) == 1
-        assert asks[0].notes.facts == {"route": CHAT, "user": "u"}
+        assert asks[0].notes.facts == {"api": CHAT, "user": "u", "several": True}
         generation = asks[0].generation
         assert [one.generation.sampling.seed for one in asks] == [2**63 - 2, 2**63 - 1, 2**63 - 4]
         assert (generation.lane, generation.sampling.most, generation.sampling.top_k) == (2, 7, 0)
@@ -522,6 +551,38 @@ def everything(link: socket.socket) -> bytes:
         while piece := link.recv(65536):
             found += piece
     return found
+
+
+def outcome(server: Running, at: int) -> str:
+    """What one of many clients sees: every other one hangs up at an odd moment, every third wants no stream."""
+    chance, streams = random.Random(at), at % 3 != 0
+    body = {"messages": [{"role": "user", "content": "w " * 30}], "n": 1 + at % 3, "stream": streams}
+    with server.send(raw(body), timeout=20) as link:
+        if at % 2:
+            time.sleep(chance.random() * 0.3)
+            return "hung up"
+        found = b""
+        while not found.endswith(b"\r\n0\r\n\r\n" if streams else b"}"):
+            piece = link.recv(65536)
+            if not piece:
+                return "cut off"
+            found += piece
+    if b'"error"' in found:
+        assert b"[DONE]" not in found
+        return "told in the stream" if b"200 OK" in found else "told"
+    return "whole" if not streams or b"[DONE]" in found else "cut short"
+
+
+def test_a_storm_of_clients_and_an_engine_that_dies() -> None:
+    shared = engine(delay=0.005, parallel=8)
+    with serving(shared) as (server, _), ThreadPoolExecutor(32) as pool:
+        seen = Counter(pool.map(outcome, [server] * 32, range(32)))
+        assert seen == {"hung up": 16, "whole": 16}
+        until(lambda: shared.load().running + shared.load().waiting + server.pipeline.in_flight == 0)
+        shared.dies_after = 20
+        seen = Counter(pool.map(outcome, [server] * 32, range(0, 64, 2)))
+        assert seen == {"told in the stream": 21, "told": 11}
+        until(lambda: shared.load().running + shared.load().waiting + server.pipeline.in_flight == 0)
 
 
 # HTTP.

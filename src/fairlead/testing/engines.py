@@ -106,7 +106,8 @@ class _Echo:
         self._engine, self._asked = engine, asked
         self._tell: Tell | None = tell
         self._timer: asyncio.TimerHandle | None = None
-        room = engine.traits.context - tokens(asked)
+        self._prompt = tokens(asked)
+        room = engine.traits.context - self._prompt
         most = room if asked.sampling.most is None else min(asked.sampling.most, room)
         self._pieces, self._reason = _answer(asked, most)
         self._said = 0
@@ -147,7 +148,7 @@ class _Echo:
     def _begin(self) -> None:
         self._begun = True
         if self._tell is not None:
-            self._tell(Begun(Usage(input=tokens(self._asked))))
+            self._tell(Begun(Usage(input=self._prompt)))
 
     def _one(self) -> None:
         if not self._begun:
@@ -161,7 +162,7 @@ class _Echo:
             self._said += 1
             self._tell(piece)
         else:
-            self.end(Ended(self._reason, Usage(input=tokens(self._asked), output=len(self._pieces))))  # type: ignore[arg-type]
+            self.end(Ended(self._reason, Usage(input=self._prompt, output=len(self._pieces))))  # type: ignore[arg-type]
 
 
 def words(text: str) -> list[str]:

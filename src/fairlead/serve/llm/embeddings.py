@@ -195,6 +195,12 @@ class Embeddings:
             f"there is no embedding model {name!r}{nearest(name, known)} (live: {', '.join(known) or 'none'})"
         )
 
+    async def one(self, name: str, text: str) -> NDArray[np.float32]:
+        """The vector of one text, of shape [d]. Raises what ``resolve`` and ``Embedding.embed`` do."""
+        found = await self.resolve(name).embed([text], float("inf"))
+        vector: NDArray[np.float32] = found.vectors[0]
+        return vector
+
     def all(self) -> list[Embedding]:
         return list(self._live.values())
 

@@ -27,9 +27,11 @@ def lane(headers: Headers) -> int:
     return STANDARD if urgent is None else lane_of(urgent.decode("latin-1"))
 
 
-def facts(route: str, more: Mapping[str, object], headers: Headers) -> dict[str, object]:
-    """What is told of a request in traces."""
-    found: dict[str, object] = {"route": route, **more}
+def facts(route: str, several: bool, more: Mapping[str, object], headers: Headers) -> dict[str, object]:
+    """What stages and traces are told of a request. ``several``: it asks for more than one answer."""
+    found: dict[str, object] = {"api": route, **more}
+    if several:
+        found["several"] = True
     if (parent := headers.get(b"traceparent")) is not None:
         found["traceparent"] = parent.decode("latin-1")
     return found

@@ -106,7 +106,8 @@ class Wish:
     def _refuse(self) -> None:
         body = self._body
         for name, why in _REFUSED.items():
-            if getattr(body, name) is not UNSET and getattr(body, name) is not None:
+            value = getattr(body, name)
+            if value is not UNSET and value is not None:
                 raise unsupported(name, why)
         if body.modalities is not None and body.modalities != ["text"]:
             raise not_among("modalities", body.modalities, ("text",))

@@ -32,6 +32,8 @@ class Item(Struct, forbid_unknown_fields=True, kw_only=True):
     output: str | list[Part] | None = None
     summary: list[Any] | None = None
     encrypted_content: str | None = None
+    namespace: str | None = None
+    caller: Any = None
 
 
 def conversation(given: str | Sequence[Item], before: tuple[Message, ...]) -> tuple[Message, ...]:

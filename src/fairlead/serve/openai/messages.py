@@ -55,7 +55,7 @@ class Turn(Struct, forbid_unknown_fields=True, kw_only=True):
     audio: dict[str, Any] | None = None
     annotations: list[Any] | None = None
     reasoning_content: str | None = None
-    function_call: Any = UNSET
+    function_call: Any = None
 
 
 def conversation(turns: Sequence[Turn]) -> tuple[Message, ...]:
@@ -81,7 +81,7 @@ def conversation(turns: Sequence[Turn]) -> tuple[Message, ...]:
             found.append(_answer(turn, param, called))
         else:
             raise not_among(f"{param}.role", role, ROLES)
-        if role != "assistant" and (turn.tool_calls or turn.function_call is not UNSET):
+        if role != "assistant" and (turn.tool_calls or turn.function_call is not None):
             raise Invalid(f"'{param}.tool_calls' is for the assistant; this is a message of {role}.", param)
     return tuple(found)
 
@@ -120,7 +120,7 @@ def joined(parts: Sequence[Part], param: str, known: Sequence[str] = ("text",)) 
 
 
 def _assistant(turn: Turn, param: str, called: set[str]) -> Message:
-    if turn.function_call is not UNSET:
+    if turn.function_call is not None:
         where = f"{param}.function_call"
         raise Invalid(f"'{where}' is of the old function API; send 'tool_calls'.", where, "unsupported_parameter")
     if turn.audio is not None:

@@ -97,9 +97,9 @@ class Talk(ABC):
         identity = fresh_id() if b"x-request-id" in self.headers else self.request_id  # one id is enough
         plan = wish.plan(chat, identity, self._desk.seconds, self.caller)
         seconds, lane = asking.time(self.headers, chat.deadline), asking.lane(self.headers)
-        self.notes.facts.update(asking.facts(self._way.pattern, wish.facts, self.headers))
         self._answer = plan.answer
         self._left = len(plan.prompts) * plan.n
+        self.notes.facts.update(asking.facts(self._way.pattern, self._left > 1, wish.facts, self.headers))
         self._asked = True
         self._desk.front.pipeline.in_flight += 1  # a server that drains waits for it
         deadline = self.arrived + seconds
@@ -151,16 +151,20 @@ class Talk(ABC):
     def flush(self) -> None:
         """Write what was told in this turn."""
         self._waits = False
-        if self._pending and not self._over:
-            self._write(b"", last=False)
+        if not self._pending or self._over:
+            return
+        try:
+            self._write(b"", b"" if self._begun else self._head(_STREAM), last=False)
+        except Exception as error:  # noqa: BLE001 - of ours: the other streams of this turn are not to suffer from it
+            self.refuse(error)
 
-    def _write(self, data: bytes, *, last: bool) -> None:
+    def _write(self, data: bytes, head: bytes = b"", *, last: bool) -> None:
+        """``head``: of a stream that begins now."""
         pending = self._pending
         if data:
             pending.append(data)
         whole = pending[0] if len(pending) == 1 else b"".join(pending)
         pending.clear()
-        head = b"" if self._begun else self._head(_STREAM)
         self._begun = True
         if self._watch is not None:
             self._watch.spoke()
@@ -168,11 +172,14 @@ class Talk(ABC):
 
     def _finish(self, answer: Answer) -> None:
         data = answer.close()
-        self._leave()
         if self._streams:
-            self._write(data, last=True)
+            head = b"" if self._begun else self._head(_STREAM)
+            self._leave()
+            self._write(data, head, last=True)
         else:
-            self.put(200, self._head(_JSON), data)
+            head = self._head(_JSON)
+            self._leave()
+            self.put(200, head, data)
 
     # How it ends otherwise.
 
@@ -219,7 +226,7 @@ class Talk(ABC):
         self.refuse(DeadlineExceeded("the time of this request is over before its answer was whole"))
 
     def _alive(self) -> None:
-        self._write(_ALIVE, last=False)
+        self._write(_ALIVE, b"" if self._begun else self._head(_STREAM), last=False)
 
     def _head(self, kind: bytes) -> bytes:
         notes = self.notes

@@ -7,17 +7,26 @@ from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.wiring.llm import embedding, engines
+from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "cache"})
 """Parts of an endpoint that a language model has."""
-PARTS: tuple[str, ...] = ("embedding",)
+PARTS: tuple[str, ...] = ("cache", "embedding")
 """Those of them that are for stages of its line."""
 
 
 def wanted(spec: Spec) -> list[Wanted]:
     """Every language model of a spec."""
     return [_wanted(name, one) for name, one in spec.endpoints.items() if one.speaks]
+
+
+def tracing(spec: Spec) -> Tracing:
+    """Where traces go."""
+    asked = spec.traces
+    return Tracing(
+        asked.otlp, asked.headers, asked.file, asked.days, asked.content, asked.names, spec.project or "fairlead"
+    )
 
 
 def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairlead.contracts.answered import Tracer
 from fairlead.contracts.engine import Engine
 from fairlead.contracts.sink import Sink
 from fairlead.contracts.tokens import Tokenizer
+from fairlead.contracts.vectors import Vector
 from fairlead.kit.clock import Clock
 from fairlead.kit.config import Home
 from fairlead.serve.limits.limiter import Limiter
@@ -44,6 +46,8 @@ class Surroundings:
     """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models.
 
     ``tokenizers``, ``embedders``: what edges ask, by name.  ``embeddings``: for whoever needs vectors of texts.
+    ``embed``: a text, by the endpoint of this name; None: nobody embeds here.
+    ``tracers``: hear of every answer; of what was said, too, with ``content``.
     """
 
     home: Home
@@ -51,6 +55,9 @@ class Surroundings:
     clock: Clock
     chats: Chats
     limiter: Limiter | None = None
+    tracers: Sequence[Tracer] = ()
+    embed: Callable[[str, str], Awaitable[Vector]] | None = None
+    content: bool = False
     place: int = 0
     workers: int = 1
     tokenizers: dict[str, Tokenizer] = field(default_factory=dict)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from fairlead.contracts.engine import EngineTraits
+from fairlead.testing.engines import EchoEngine
 
 CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = (
     "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings",
@@ -12,6 +15,14 @@ CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = (
 HI = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
 FLAT = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
+
+
+class Five(EchoEngine):
+    """Tells five alternatives of a token at most."""
+
+    @property
+    def traits(self) -> EngineTraits:
+        return replace(super().traits, logprobs=5)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ from fairlead.serve.llm.chats import Chat
 from fairlead.serve.openai import chat, completions, embeddings, refusals, responses
 from fairlead.serve.openai.bodies import decode
 from fairlead.serve.openai.kept import Shelf
-from fairlead.testing.engines import EchoEngine
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bad_input import CASES, CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, Case
+from bad_input import CASES, CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, Case, Five
 
-ENGINE = EchoEngine(EngineOptions("echo", ""))
+ENGINE = Five(EngineOptions("echo", ""))
 MODEL = Chat("m", ENGINE, last(ENGINE))
 READERS = {CHAT: chat.read, COMPLETIONS: completions.read, RESPONSES: responses.reading(Shelf())}
 
