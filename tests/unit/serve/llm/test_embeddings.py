@@ -126,6 +126,7 @@ async def test_names() -> None:
         embeddings.resolve("e")
     embeddings.put(embedding)
     assert embeddings.resolve("e") is embedding
+    assert (await embeddings.one("e", "abc")).tolist() == [97, 3]
     with pytest.raises(NotFound, match="live: e"):
         embeddings.resolve("f")
     embeddings.remove("e")

@@ -45,9 +45,14 @@ class Texting:
 
     async def start(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="fairlead-prompts")
-        tokenizer = await asyncio.get_running_loop().run_in_executor(self._pool, self._open)
+        tokenizer, longest = await asyncio.get_running_loop().run_in_executor(self._pool, self._opened)
         await self._engine.start()
-        self._speech = Speech(self._name, tokenizer, self._engine.traits, self._manner)
+        self._speech = Speech(self._name, tokenizer, self._engine.traits, self._manner, longest)
+
+    def _opened(self) -> tuple[Tokenizer, int]:
+        """The tokenizer, and the bytes of its longest piece."""
+        tokenizer = self._open()
+        return tokenizer, max(map(len, map(tokenizer.piece, range(tokenizer.size))), default=1)
 
     async def stop(self) -> None:
         for one in list(self._waiting):
@@ -71,6 +76,8 @@ class Texting:
         if speech is None:
             raise Unavailable("the engine is not started", retry_after=1)
         ids = speech.prompts.remembered(asked)
+        if ids is None:
+            speech.possible(asked)
         if ids is None and (weight(asked) + schemas_weight(asked) <= INLINE or self._pool is None):
             ids = speech.prompts.made(asked)
         elif ids is None:

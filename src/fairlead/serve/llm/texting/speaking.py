@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fairlead.contracts.engine import EngineTraits
-from fairlead.contracts.errors import InvalidParameter
+from fairlead.contracts.errors import ContextTooLong, InvalidParameter
 from fairlead.contracts.generation import Generation
 from fairlead.contracts.tokens import TokenGeneration, Tokenizer
 from fairlead.serve.llm.texting import schemas
 from fairlead.serve.llm.texting.answering import Reading
 from fairlead.serve.llm.texting.calling.parsing import FORMATS, JSON, Format, chosen
-from fairlead.serve.llm.texting.prompts import Prompts, fits, offered, talks
+from fairlead.serve.llm.texting.prompts import Prompts, fits, offered, talks, weight
 from fairlead.serve.llm.texting.stopping import Automaton
 from fairlead.serve.llm.texting.thinking import CLOSE, OPEN
 
@@ -44,7 +44,10 @@ class Prepared:
 class Speech:
     """Of one model, once its tokenizer is there. ``prepared`` may be called in a thread."""
 
-    def __init__(self, name: str, tokenizer: Tokenizer, traits: EngineTraits, manner: Manner) -> None:
+    def __init__(
+        self, name: str, tokenizer: Tokenizer, traits: EngineTraits, manner: Manner, longest: int = 256
+    ) -> None:
+        self._characters = 4 * longest * traits.context
         self._name, self.tokenizer, self._traits = name, tokenizer, traits
         template = tokenizer.template
         takes = "tools" in template and manner.tools != "none"
@@ -55,9 +58,23 @@ class Speech:
 
     def prepared(self, asked: Generation, ids: Sequence[int] | None) -> Prepared:
         """Raises InputError for what the model cannot take."""
+        if ids is None:
+            self.possible(asked)
         grammar = self._grammar(asked)
         stops = asked.sampling.stop
         return Prepared(ids or self.prompts.made(asked), Automaton(stops) if stops else None, grammar)
+
+    def possible(self, asked: Generation) -> None:
+        """Raises ContextTooLong for a prompt that is longer than any of so many tokens: reading it would take long.
+
+        Four times the longest token for each, since normalizing may make a text shorter.
+        """
+        size = weight(asked)
+        if self._characters and size > self._characters:
+            raise ContextTooLong(
+                f"the prompt has {size} characters, and {self._name} takes {self._traits.context} tokens of prompt and "
+                f"answer together, which are {self._characters // 4} characters at the very most; shorten it"
+            )
 
     def generation(self, asked: Generation, made: Prepared) -> TokenGeneration:
         ids, sampling, traits = made.ids, asked.sampling, self._traits

@@ -147,6 +147,10 @@ async def test_a_prompt_that_does_not_fit_says_by_how_much() -> None:
     assert "shorten it by 7" in str(case.told[0])
     with pytest.raises(ContextTooLong):
         await case.engine.count(Generation("g", "m", "x" * 25))
+    case.tokenizer.encode = lambda text: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    await case.ask("x" * 561)  # longer than any 20 tokens: it is not even read
+    assert "561 characters" in str(case.told[0])
+    del case.tokenizer.encode
     await case.ask("x" * 18, Sampling(most=100))
     assert case.tokens.asked[-1].most == 1
     await case.engine.stop()
