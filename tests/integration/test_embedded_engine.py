@@ -61,14 +61,8 @@ async def started(model: Stories, engines: Path, **options: Any) -> AsyncIterato
 async def again(engine: EmbeddedTokens) -> None:
     """Wait until it answers after it was lost."""
     async with asyncio.timeout(30):
-        while engine.troubles() or engine._lives.process is None:
+        while engine.troubles() or not engine.pid:
             await asyncio.sleep(0.05)
-
-
-def pid(engine: EmbeddedTokens) -> int:
-    process = engine._lives.process
-    assert process is not None
-    return process.pid
 
 
 def descriptors() -> int:
@@ -238,7 +232,7 @@ class TestItsProcess:
             many = [begin(engine, asked(model.begin, 400)) for _ in range(32)]
             while sum(bool(one.ids) for one in many) < 16:
                 await asyncio.sleep(0.005)
-            first = pid(engine)
+            first = engine.pid
             os.kill(first, signal.SIGKILL)
             for one in many:
                 await one.end()
@@ -253,13 +247,13 @@ class TestItsProcess:
             await again(engine)
             assert (await whole(engine, asked(model.begin, 200))).ids == model.greedy
             assert [len(one.events) for one in many] == told
-            assert pid(engine) != first
+            assert engine.pid != first
 
     async def test_one_that_hangs_is_replaced(self, model: Stories, engines: Path) -> None:
         async with started(model, engines, hang_seconds=0.5) as engine:
             heard = begin(engine, asked(model.begin, 400))
             await asyncio.sleep(0.01)
-            os.kill(pid(engine), signal.SIGSTOP)
+            os.kill(engine.pid, signal.SIGSTOP)
             began = time.monotonic()
             await heard.end()
             assert isinstance(heard.last, EngineLost)
@@ -303,7 +297,7 @@ async def main():
     told = EngineOptions("s", {str(model.folder)!r}, folder={str(engines)!r}, options=options, precision="f16")
     engine = EmbeddedTokens(told)
     await engine.start()
-    print(engine._lives.process.pid, flush=True)
+    print(engine.pid, flush=True)
     while True:
         one = begin(engine, asked((1,), 400))
         await (one.end() if {busy} else asyncio.sleep(60))
@@ -361,7 +355,7 @@ asyncio.run(main())
         before = descriptors()
         for _ in range(2):
             async with started(model, engines) as engine:
-                child = pid(engine)
+                child = engine.pid
                 begin(engine, asked(model.begin, 400))
             assert not there(child)
         assert descriptors() <= before
