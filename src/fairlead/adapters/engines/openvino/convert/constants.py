@@ -16,6 +16,9 @@ Array = np.ndarray[Any, Any]
 Node = Any
 """A node of openvino's graph."""
 
+_AS_STORED = {"BF16": "bf16", "F16": "f16"}
+"""What is not converted: it stays in the file until the graph is written."""
+
 PRECISIONS = ("f16", "bf16", "int8", "int4")
 
 
@@ -50,7 +53,7 @@ class Constants:
         if key not in self._made:
             stored = self._checkpoint.take(name, shape)
             self._made[key] = self._matrix(stored, first, last, coarse)
-            if self._precision != "bf16":
+            if self._precision != _AS_STORED.get(stored.dtype):
                 stored.forget()
         return self._made[key]
 
@@ -68,9 +71,9 @@ class Constants:
             return stored.floats(first + start, first + stop)
 
         if self._precision == "f16":
-            return _float(self._constant(quantizing.f16(floats, count, width, name), ov.Type.f16))
+            return _float(self._constant(_f16(stored, first, last), ov.Type.f16))
         if self._precision == "bf16":
-            return _float(self._constant(self._bf16(stored, first, last), ov.Type.bf16))
+            return _float(self._constant(_bf16(stored, first, last), ov.Type.bf16))
         if self._precision == "int4" and coarse:
             if width % quantizing.GROUP == 0:
                 return self._int4(*quantizing.int4(floats, count, width, name), (count, width))
@@ -86,16 +89,6 @@ class Constants:
         groups = op.multiply(op.convert(op.constant(tensor), "f16"), self._constant(scales, ov.Type.f16))
         return _float(op.reshape(groups, np.array(shape, np.int64), False))
 
-    def _bf16(self, stored: Stored, first: int, last: int) -> Array:
-        """What is bfloat16 already stays in the file until it is written."""
-        if stored.dtype != "BF16":
-            return quantizing.bf16(
-                lambda a, b: stored.floats(first + a, first + b), last - first, stored.width, stored.name
-            )
-        bits = stored.raw(first, last)
-        quantizing.finite_bits(bits, stored.name)
-        return bits if bits.flags.aligned else bits.copy()
-
     def _constant(self, numbers: Array, kind: Any) -> Node:
         self._held.append(numbers)
         return op.constant(ov.Tensor(numbers, ov.Shape(list(numbers.shape)), kind))
@@ -103,3 +96,24 @@ class Constants:
 
 def _float(node: Node) -> Node:
     return op.convert(node, "f32")
+
+
+def _f16(stored: Stored, first: int, last: int) -> Array:
+    if stored.dtype == "F16":
+        return _as_stored(stored, first, last)
+    if stored.dtype == "BF16":
+        return quantizing.f16_of_bf16(stored.raw(first, last), stored.name)
+    return quantizing.f16(lambda a, b: stored.floats(first + a, first + b), last - first, stored.width, stored.name)
+
+
+def _bf16(stored: Stored, first: int, last: int) -> Array:
+    if stored.dtype == "BF16":
+        return _as_stored(stored, first, last)
+    return quantizing.bf16(lambda a, b: stored.floats(first + a, first + b), last - first, stored.width, stored.name)
+
+
+def _as_stored(stored: Stored, first: int, last: int) -> Array:
+    """Not copied, where it lies as OpenVINO reads it."""
+    numbers = stored.raw(first, last)
+    quantizing.finite(numbers.view(np.uint16), stored.dtype, stored.name)
+    return numbers if numbers.flags.aligned else numbers.copy()
