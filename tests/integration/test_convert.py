@@ -59,9 +59,7 @@ def logits(folder: Path, ids: list[int], cut: int, **more: str) -> Array:
 
 def served(folder: Path, prompts: list[list[int]], tokens: int) -> list[tuple[list[int], list[float]]]:
     """Greedy tokens and their log probabilities, all prompts at once, in steps of 16 tokens."""
-    scheduler = genai.SchedulerConfig()
-    scheduler.cache_size, scheduler.max_num_batched_tokens = 1, 16
-    pipeline = genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", EXACT)
+    pipeline = genai.ContinuousBatchingPipeline(str(folder), _scheduler(), "CPU", EXACT)
     asked = genai.GenerationConfig()
     asked.max_new_tokens, asked.ignore_eos, asked.logprobs = tokens, True, 1
     handles = [
@@ -72,6 +70,12 @@ def served(folder: Path, prompts: list[list[int]], tokens: int) -> list[tuple[li
         pipeline.step()
     results = [handle.read_all()[0] for handle in handles]
     return [(list(one.generated_ids), list(one.generated_log_probs)) for one in results]
+
+
+def _scheduler() -> Any:
+    scheduler = genai.SchedulerConfig()
+    scheduler.cache_size, scheduler.max_num_batched_tokens = 1, 16
+    return scheduler
 
 
 def told(config: made.Config, tensors: dict[str, Array], ids: list[int], first: int) -> list[float]:
@@ -178,6 +182,35 @@ def test_fewer_bits_are_those_of_the_rule(tmp_path: Path, kind: str, precision: 
     found = logits(folder, PROMPT, 40, DYNAMIC_QUANTIZATION_GROUP_SIZE="0")
     np.testing.assert_allclose(found, made.forward(config, tensors, PROMPT), atol=1e-4)
     assert len(served(folder, [PROMPT], 4)[0][0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("llama", ("self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj")),
+        ("phi3", ("self_attn.qkv_proj", "mlp.gate_up_proj", "self_attn.o_proj")),
+    ],
+)
+def test_an_adapter_changes_what_it_names(tmp_path: Path, kind: str, names: tuple[str, ...]) -> None:
+    """LoRA in the names of PEFT: the tokens are those of a model whose weights have it added."""
+    config = made.config(kind)
+    tensors = made.weights(config)
+    folder = prepare(made.save(tmp_path / "m", config, tensors), tmp_path / "cache", "f16")
+    draw, merged, adapter = np.random.default_rng(5), dict(tensors), {}
+    for name in [f"model.layers.{layer}.{name}" for layer in range(3) for name in names]:
+        rows, columns = tensors[f"{name}.weight"].shape
+        down = draw.standard_normal((4, columns)).astype(np.float32) / 5
+        up = draw.standard_normal((rows, 4)).astype(np.float32) / 5
+        adapter |= {f"base_model.model.{name}.lora_A.weight": down, f"base_model.model.{name}.lora_B.weight": up}
+        merged[f"{name}.weight"] = tensors[f"{name}.weight"] + up @ down
+    made.write(tmp_path / "adapter.safetensors", adapter)
+    adapters = genai.AdapterConfig()
+    adapters.add(genai.Adapter(str(tmp_path / "adapter.safetensors")), 1.0)
+    pipeline = genai.ContinuousBatchingPipeline(str(folder), _scheduler(), "CPU", {**EXACT, "adapters": adapters})
+    asked = genai.GenerationConfig()
+    asked.max_new_tokens, asked.ignore_eos, asked.adapters = 12, True, adapters
+    ids = pipeline.generate([ov.Tensor(np.array([PROMPT], np.int64))], [asked])[0].m_generation_ids[0]
+    assert list(ids) == made.answer(config, merged, PROMPT, 12) != made.answer(config, tensors, PROMPT, 12)
 
 
 def test_rows_that_int4_cannot_group_are_int8_and_told(tmp_path: Path) -> None:
