@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import llm_checkpoints as made
 from fairlead.adapters.engines.openvino.convert.decoder import Decoder
 from fairlead.adapters.engines.openvino.convert.families import FAMILIES, decoder
 from fairlead.adapters.engines.openvino.convert.fields import Fields
 from fairlead.contracts.errors import BrokenModel, UnknownFormat
+
+VALUES = st.sampled_from(
+    [None, True, False, 0, -1, 1, 7, 1e9, 1e308, -0.5, float("nan"), float("inf"), 10**30, "", "x", [], [1], ["a"], {}]
+)
+SCALINGS = st.fixed_dictionaries(
+    {"rope_type": st.sampled_from(["default", "linear", "dynamic", "llama3", "yarn", "longrope", "x"])},
+    optional={
+        name: VALUES | st.floats()
+        for name in ("factor", "attention_factor", "mscale", "mscale_all_dim", "beta_fast", "beta_slow", "truncate")
+    },
+)
 
 
 def of(kind: str, **more: Any) -> Decoder:
@@ -188,3 +202,14 @@ def test_fields_that_change_no_number_are_passed_over() -> None:
     more |= {"num_experts": 0, "head_scale": None, "transformers_version": "4.40", "auto_map": {"AutoModel": "m.A"}}
     found = of("llama", **more)
     assert found == of("llama")
+
+
+@given(
+    st.sampled_from(sorted(made.FAMILIES)),
+    st.dictionaries(st.sampled_from(sorted(made.config("gemma3_text"))), VALUES, max_size=3),
+    st.none() | SCALINGS,
+    st.sampled_from(["rope_scaling", "rope_parameters"]),
+)
+def test_any_config_is_a_decoder_or_an_error(kind: str, more: dict[str, Any], scaling: Any, place: str) -> None:
+    with contextlib.suppress(BrokenModel, UnknownFormat):
+        assert of(kind, **{**more, place: scaling}).layers
