@@ -33,7 +33,7 @@ from fairlead.serve.messages import (
 from fairlead.serve.orders import Orders
 from fairlead.serve.process import Command, Place, Process, State
 from fairlead.serve.reception import Reception
-from fairlead.serve.restarts import Restarts
+from fairlead.kit.restarts import Restarts
 from fairlead.serve.rolling import Rolling
 from fairlead.serve.scrapes import Scrapes
 from fairlead.serve.settings import ServerSettings

@@ -14,7 +14,7 @@ from fairlead.kit.clock import Clock
 from fairlead.kit.threads import apart
 from fairlead.serve.isolated.messages import Message
 from fairlead.serve.isolated.process import Order, Process
-from fairlead.serve.restarts import Restarts
+from fairlead.kit.restarts import Restarts
 
 log = logging.getLogger("fairlead.serve")
 

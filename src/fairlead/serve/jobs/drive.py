@@ -23,7 +23,7 @@ from fairlead.serve.jobs.messages import Begin, Done, FromWorker, Ready, Score
 from fairlead.serve.jobs.worker import Link
 from fairlead.serve.messages import Failed, raised
 from fairlead.serve.process import Command
-from fairlead.serve.restarts import how_ended
+from fairlead.kit.restarts import how_ended
 
 GO_ON = "the same command with --resume goes on from the last shard"
 
