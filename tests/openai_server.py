@@ -1,6 +1,7 @@
 """A small server of OpenAI's API for tests: it echoes words, and misbehaves on demand.
 
-As a program it stands in for `llama-server` and `vllm serve`: same words, same routes, and it dies when a prompt says so.
+As a program it stands in for `llama-server` and `vllm serve`: their words, their routes, and it dies when a prompt says
+so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Server:
     def chats(self) -> list[Any]:
         return [body for path, _, body in self.asked if path.endswith("completions")]
 
-    async def __aenter__(self) -> Server:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from openai_server import Server
 
 from fairlead.contracts.engine import Engine, EngineOptions
 from fairlead.kit import plugins
 from fairlead.testing import engine_suite
 from fairlead.testing.engine_suite import Check, Subject
 from fairlead.testing.engines import EchoEngine
+from openai_server import Server
 
 STAND_IN = Path(__file__).parents[1] / "openai_server.py"
 NOT_HERE = {
@@ -60,7 +59,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def supervised(request: pytest.FixtureRequest, program: Path) -> AsyncIterator[Subject]:
+def supervised(request: pytest.FixtureRequest, program: Path) -> Subject:
     engine: str = request.param
     options = {"binary": str(program), "context": 2048}
 
@@ -68,7 +67,7 @@ async def supervised(request: pytest.FixtureRequest, program: Path) -> AsyncIter
         return made(engine, EngineOptions("m", str(program.parent / "model.gguf"), options=options))
 
     # llama.cpp counts a conversation by the text that its template makes of it.
-    yield Subject(make, same=True, counts=engine == "vllm")
+    return Subject(make, same=True, counts=engine == "vllm")
 
 
 @checks

@@ -39,7 +39,7 @@ def _prompt(asked: Generation) -> InputError | None:
         if isinstance(one, Message):
             if not (_encodes(one.content) and all(_encodes(call.arguments) for call in one.calls)):
                 return InputError(f"message {place} has a lone surrogate, which is no text of Unicode")
-        elif not 0 <= one < _MOST_TOKEN:
+        elif not isinstance(one, int) or not 0 <= one < _MOST_TOKEN:
             return InputError(f"id {place} of the prompt is {one}; an id of a token is 0 or more")
     return None
 

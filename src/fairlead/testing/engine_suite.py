@@ -37,8 +37,8 @@ _LONG: Final = 24
 class Subject:
     """``make``: a new engine.  ``seconds``: for one answer of 24 tokens, at most.  ``chats``: it takes conversations.
 
-    ``counts``: it counts prompts exactly.  ``same``: alone and among others it gives the same answer.  ``engine``: one that runs, to be used where none is
-    stopped: for those that start slowly.  ``repeats``: the same question gives the same answer.
+    ``counts``: it counts prompts exactly.  ``same``: alone and among others it gives the same answer.
+    ``engine``: one that runs, to be used where none is stopped: for those that start slowly.  ``repeats``: the same question gives the same answer.
     """
 
     make: Callable[[], Engine]

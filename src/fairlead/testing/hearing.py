@@ -50,5 +50,5 @@ class Heard:
         """Raises AssertionError where it ended otherwise."""
         last = self.events[-1] if self.events else None
         if not isinstance(last, Ended):
-            raise AssertionError(f"it ends with Ended, not with {last!r}")
+            raise AssertionError(f"it ends with Ended, not with {last!r}")  # noqa: TRY004 - it is an assertion
         return last

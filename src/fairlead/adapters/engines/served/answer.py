@@ -37,7 +37,9 @@ class Keeper(Protocol):
     """Who has the answers of one server."""
 
     links: Links
-    patience: Patience
+
+    @property
+    def patience(self) -> Patience: ...
 
     def request(self, asked: Generation) -> bytes:
         """The whole request. Raises FairleadError."""

@@ -53,6 +53,9 @@ class Link(asyncio.Protocol):
         self._busy = False
         self._kept = False  # whether it had an exchange before
         self._heard = False
+        self._headers: dict[bytes, bytes] = {}
+        self._pieces: list[bytes] = []
+        self._told = False  # the listener has the head
         self._begin()
 
     @property
@@ -92,10 +95,7 @@ class Link(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-            if not self._headed:
-                self._early += len(data)
-                if self._early > _HEAD:
-                    raise Garbled(f"its headers have more than {_HEAD} bytes")
+            self._bound(len(data))
             self._hand()
         except httptools.HttpParserError as error:
             cause = error.__context__
@@ -145,6 +145,13 @@ class Link(asyncio.Protocol):
         self._complete = True
         self._again = self._parser.should_keep_alive()
 
+    def _bound(self, size: int) -> None:
+        """A header is told when it is whole: until then nothing else counts its bytes."""
+        if not self._headed:
+            self._early += size
+            if self._early > _HEAD:
+                raise Garbled(f"its headers have more than {_HEAD} bytes")
+
     # To the listener, when the parser is done: what it does may end this connection.
 
     def _hand(self) -> None:
@@ -180,11 +187,12 @@ class Link(asyncio.Protocol):
 
     def _begin(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._headers: dict[bytes, bytes] = {}
-        self._pieces: list[bytes] = []
+        self._headers = {}
+        self._pieces = []
         self._status = self._head = self._early = 0
-        self._headed = self._told = self._to_the_end = False
-        self._complete = self._again = False
+        self._headed = self._complete = self._again = False
+        self._told = False
+        self._to_the_end = False  # of the connection: there is no other end
 
     def _lose(self, why: str, *, again: bool = False) -> None:
         listener, self._listener = self._listener, None

@@ -34,8 +34,15 @@ _LONG: Final = re.compile(
 _FILTERED: Final = ("content_filter", "content_policy_violation", "content_blocked")
 _SPENT: Final = ("insufficient_quota", "billing_hard_limit_reached", "budget_exceeded", "over_budget")
 _RATE: Final = ("rate_limit_exceeded", "rate_limit_error", "rate_limited", "requests", "tokens")
-_NUMERIC: Final = {"invalid_request_error": 400, "badrequesterror": 400, "authentication_error": 401}
-_NUMERIC |= {"permission_error": 403, "not_found_error": 404, "rate_limit_error": 429, "overloaded_error": 529}
+_NUMERIC: Final = {
+    "invalid_request_error": 400,
+    "badrequesterror": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "rate_limit_error": 429,
+    "overloaded_error": 529,
+}
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -180,10 +180,9 @@ class Saying:
         given = call.id or ""
         place = self._place(call.index, given, function.name or "")
         arguments = function.arguments
-        if arguments is None:
-            text = ""
-        else:
-            text = arguments if isinstance(arguments, str) else _encode(arguments).decode()
+        text = arguments or ""
+        if not isinstance(text, str):
+            text = _encode(text).decode()
         if place < len(self._ids):
             return CallDelta(place, arguments=text)
         identity = given or f"{self._call}{place}"
