@@ -38,7 +38,8 @@ class Subject:
     """``make``: a new engine.  ``seconds``: for one answer of 24 tokens, at most.  ``chats``: it takes conversations.
 
     ``counts``: it counts prompts exactly.  ``same``: alone and among others it gives the same answer.
-    ``engine``: one that runs, to be used where none is stopped: for those that start slowly.  ``repeats``: the same question gives the same answer.
+    ``engine``: one that runs, to be used where none is stopped: for those that start slowly.
+    ``repeats``: the same question gives the same answer.
     """
 
     make: Callable[[], Engine]
