@@ -93,15 +93,20 @@ class Link(asyncio.Protocol):
         if not self._busy:  # nobody asked: a goodbye, or more than an answer
             self._end()
             return
+        wrong = ""
         try:
             self._parser.feed_data(data)
-            self._bound(len(data))
-            self._hand()
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._lose(str(cause) if isinstance(cause, Garbled) else f"it does not speak HTTP/1.1 ({error})")
+            wrong = str(cause) if isinstance(cause, Garbled) else f"it does not speak HTTP/1.1 ({error})"
+            self._again = False
+        try:
+            self._bound(len(data))
+            self._hand()  # what came before it went wrong is told
         except Garbled as error:
-            self._lose(str(error))
+            wrong = str(error)
+        if wrong:
+            self._lose(wrong)
 
     def eof_received(self) -> None:
         if self._headed and self._to_the_end:

@@ -10,8 +10,8 @@ from fairlead.contracts import errors
 WHOM = Whom("the server at http://a:1", "m", "env:KEY", "sk-secret")
 
 
-def error(message: str = "no", code: object = None, type: str = "") -> bytes:
-    return json.dumps({"error": {"message": message, "code": code, "type": type}}).encode()
+def error(message: str = "no", code: object = None, kind: str = "") -> bytes:
+    return json.dumps({"error": {"message": message, "code": code, "type": kind}}).encode()
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ def error(message: str = "no", code: object = None, type: str = "") -> bytes:
         (404, error("The model `m` does not exist", "model_not_found"), errors.Unavailable),
         (402, b"pay", errors.Unavailable),
         (429, error(code="rate_limit_exceeded"), errors.RateLimited),
-        (429, error(type="requests"), errors.RateLimited),
+        (429, error(kind="requests"), errors.RateLimited),
         (429, error(code="queue_full"), errors.QueueFull),
         (429, b"", errors.QueueFull),
         (429, error(code="insufficient_quota"), errors.Unavailable),
         (500, error(), errors.Unavailable),
         (503, b'{"error": "loading model"}', errors.Unavailable),
-        (529, error(type="overloaded_error"), errors.Overloaded),
+        (529, error(kind="overloaded_error"), errors.Overloaded),
         (302, b"", errors.Unavailable),
     ],
 )
@@ -71,7 +71,7 @@ def test_long_and_odd_words_are_cut() -> None:
 
 
 def test_errors_inside_a_stream_say_their_status() -> None:
-    assert [status_in(read(one)) for one in (error(code=503), error(type="rate_limit_error"), error())] == [503, 429, 0]
+    assert [status_in(read(one)) for one in (error(code=503), error(kind="rate_limit_error"), error())] == [503, 429, 0]
 
 
 def test_an_answer_that_breaks_off() -> None:

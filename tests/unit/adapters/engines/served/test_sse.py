@@ -34,9 +34,13 @@ def test_the_last_event_may_lack_its_empty_line() -> None:
 @pytest.mark.parametrize("chunk", [b"x" * 10, b"data: xxxx\n", b"data: x"])
 def test_a_line_and_an_event_are_bounded(chunk: bytes) -> None:
     events = Events(largest=100)
-    with pytest.raises(Garbled, match="more than 100 bytes"):
+
+    def feed() -> None:
         for _ in range(30):
             events.feed(chunk)
+
+    with pytest.raises(Garbled, match="more than 100 bytes"):
+        feed()
 
 
 def test_a_line_that_comes_byte_by_byte_is_read_once() -> None:
