@@ -11,9 +11,10 @@ from fairlead.contracts.generation import Format, Generation, Message, Sampling,
 
 PLAIN = Manner("theirs")
 HELLO = (Message("user", "hello"),)
+NOTHING = Sampling()
 
 
-def asked(sampling: Sampling = Sampling(), manner: Manner = PLAIN, **more: Any) -> dict[str, Any]:
+def asked(sampling: Sampling = NOTHING, manner: Manner = PLAIN, **more: Any) -> dict[str, Any]:
     generation = Generation("g", "ours", **{"prompt": HELLO, "sampling": sampling, **more})
     found: dict[str, Any] = json.loads(body(generation, manner))
     return found
