@@ -120,7 +120,7 @@ class Answer:
         self._wait = refusals.later(headers)
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise Garbled("it compresses its answer, and was not asked to")
-        if status != 200 or b"event-stream" not in headers.get(b"content-type", b"").lower():
+        if status != 200 or b"json" in headers.get(b"content-type", b"").lower():
             self._held = []
 
     def body(self, data: bytes) -> None:

@@ -33,8 +33,10 @@ class Links:
         self._idle: list[Link] = []
         self._all: set[Link] = set()
         self._coming: dict[Listener, asyncio.Task[None]] = {}
+        self._left: set[asyncio.Task[None]] = set()  # to be over soon: nobody wants what they connect
         self._waiting: deque[Listener] = deque()
         self.closed = False
+        """Nobody gets a connection any more."""
 
     @property
     def waiting(self) -> int:
@@ -60,6 +62,8 @@ class Links:
         coming = self._coming.pop(listener, None)
         if coming is not None:
             coming.cancel()
+            self._left.add(coming)
+            coming.add_done_callback(self._left.discard)
             self._next()
         elif listener in self._waiting:
             self._waiting.remove(listener)
@@ -68,7 +72,7 @@ class Links:
         """No connection is left. Those who wait hear nothing: whoever closes has told them."""
         self.closed = True
         self._waiting.clear()
-        coming = [*self._coming.values()]
+        coming = [*self._coming.values(), *self._left]
         self._coming.clear()
         for task in coming:
             task.cancel()

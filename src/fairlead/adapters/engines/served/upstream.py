@@ -77,6 +77,7 @@ class Upstream:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._probing
             self._probing = None
+        self.links.closed = True  # what one answer lets go of, no other one takes
         for one in [*self._answers]:
             one.fail(Unavailable("the engine was stopped", retry_after=1))
         await self.links.close()
