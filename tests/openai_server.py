@@ -120,7 +120,7 @@ class Server:
 
     def _tokens(self, body: Any) -> Any:
         if self.how.tokenize == "llama":
-            return {"tokens": list(range(len(words(body["content"]))))}
+            return {"tokens": list(range(len(words(body.get("content", "")))))}
         found = prompt_tokens(body)
         return {"count": found, "max_model_len": self.how.context, "tokens": list(range(found))}
 

@@ -9,8 +9,8 @@ import msgspec
 from fairlead.adapters.engines.served.asking import Manner, messages, talks, tools
 from fairlead.contracts.generation import Generation
 
-PROBE: Final = {"prompt": "a", "content": "a"}
-"""What both understand."""
+PROBE: Final = {"prompt": "a"}
+"""What vLLM counts, and in what llama.cpp finds nothing to count, and says so by an empty list."""
 
 
 class _Counted(msgspec.Struct):
@@ -70,12 +70,9 @@ def context_of(body: bytes, model: str) -> int:
 def question(asked: Generation, manner: Manner, kind: str) -> tuple[str, dict[str, Any]]:
     """Path and body. Of llama.cpp a conversation is made a text first; see ``text_of``."""
     if not talks(asked):
-        return "/tokenize", {
-            "content": asked.prompt,
-            "add_special": True,
-            "model": manner.model,
-            "prompt": asked.prompt,
-        }
+        if kind == "llama":
+            return "/tokenize", {"content": asked.prompt, "add_special": True}
+        return "/tokenize", {"model": manner.model, "prompt": asked.prompt}
     told: dict[str, Any] = {"model": manner.model, "messages": messages(asked, manner)}
     if asked.tools:
         told["tools"] = tools(asked)
