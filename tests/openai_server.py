@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import ssl
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,19 +51,21 @@ class Server:
         self.hung_up = 0
         self.connections = 0
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/v1"
 
     @property
     def chats(self) -> list[Any]:
         return [body for path, _, body in self.asked if path.endswith("completions")]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

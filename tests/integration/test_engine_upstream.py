@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -240,6 +243,35 @@ async def test_connections_and_those_who_wait_for_one_are_bounded() -> None:
         assert sum(isinstance(one.events[-1], Ended) for one in many) == 5
         assert server.connections <= 2
         assert (engine.load().waiting, engine.load().running) == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    made = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run([openssl, *made.split(), "-keyout", "own.key", "-out", "own.pem"], cwd=folder, check=True)
+    return folder / "own.pem"
+
+
+async def test_certificates_are_checked_by_the_authorities_that_are_named(certificate: Path) -> None:
+    server = Server(delay=0.01)
+    server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.tls.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    async with server:
+        async with engine_of(server, ca=str(certificate)) as engine:
+            assert (await answer(engine)).text == WORDS
+            heard = Heard()
+            running = engine.generate(asked(), heard)
+            await until(lambda: heard.pieces)
+            running.cancel()
+            await until(lambda: server.hung_up == 1)
+        async with engine_of(server) as engine:
+            last = (await answer(engine)).events[-1]
+            assert isinstance(last, Unavailable)
+            assert "certificate" in str(last)
 
 
 async def test_32_streams_when_their_server_dies() -> None:
