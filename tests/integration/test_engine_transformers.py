@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from fairlead.adapters.engines.transformers.engine import TransformersEngine
 from fairlead.contracts.engine import EngineOptions
@@ -48,8 +49,9 @@ async def answer(one: TransformersEngine, prompt: Any, **sampling: Any) -> Heard
     return heard
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def story() -> AsyncIterator[TransformersEngine]:
+    """One for all: to import the libraries takes seconds."""
     one = engine()
     await one.start()
     yield one
@@ -59,12 +61,15 @@ async def story() -> AsyncIterator[TransformersEngine]:
 @needed
 @pytest.mark.slow
 @pytest.mark.parametrize("check", engine_suite.CHECKS, ids=lambda check: check.__name__)
-async def test_the_suite(check: Check) -> None:
-    await check(Subject(engine, seconds=60, chats=False, same=True, text="Once upon a time there was a little girl"))
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_suite(check: Check, story: TransformersEngine) -> None:
+    text = "Once upon a time there was a little girl"
+    await check(Subject(engine, seconds=60, chats=False, same=True, engine=story, text=text))
 
 
 @needed
 @pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="module")
 async def test_it_tells_the_published_story_and_what_it_is_asked(story: TransformersEngine) -> None:
     reference = json.loads((DATA / "greedy_reference.json").read_text())
     heard = await answer(story, (1,), most=200, ignore_end=True)
@@ -88,6 +93,7 @@ async def test_it_tells_the_published_story_and_what_it_is_asked(story: Transfor
 
 @needed
 @pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="module")
 async def test_its_process_may_end(story: TransformersEngine) -> None:
     heard = Heard()
     story.generate(Generation("g", "m", "Once", Sampling(temperature=0.0, most=400, ignore_end=True)), heard)

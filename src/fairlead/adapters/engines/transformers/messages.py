@@ -24,7 +24,7 @@ class Ask(msgspec.Struct, tag="ask"):
     """``prompt``: a text, ids, or messages as a chat template takes them. ``count``: only its tokens are wanted."""
 
     id: int
-    prompt: str | list[int] | list[dict[str, Any]]
+    prompt: str | list[int | dict[str, Any]]
     sampling: dict[str, Any]
     count: bool = False
 
