@@ -109,7 +109,9 @@ class Link(asyncio.Protocol):
             self._lose(wrong)
 
     def eof_received(self) -> None:
-        if self._headed and self._to_the_end:
+        if not self._busy:  # nobody may take it any more
+            self._end()
+        elif self._headed and self._to_the_end:
             self._again = False
             self._complete = True
             try:

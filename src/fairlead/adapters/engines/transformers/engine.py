@@ -278,7 +278,8 @@ class _Pipe(asyncio.Protocol):
             self._engine.lost()
 
     def send(self, message: told.ToChild) -> None:
-        self._transport.write(told.packed(message))
+        if not self._transport.is_closing():  # else its end is about to be told
+            self._transport.write(told.packed(message))
 
     def close(self) -> None:
         self._engine = None
