@@ -307,6 +307,7 @@ async def test_an_answer_that_is_too_large_is_given_up() -> None:
     [
         ("", {}, "base_url"),
         ("grpc://a:1", {}, "http and https"),
+        ("http://a:1/\u00e4/v1", {}, "percent-encode"),
         ("http://a:1/v1", {"contxt": 5}, "context"),
         ("http://a:1/v1", {"connections": 0}, "more than 0"),
         ("http://a:1/v1", {"max_tokens_field": "x"}, "max_tokens"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fairlead.adapters.engines.served import refusals
 from fairlead.adapters.engines.served.asking import talks
+from fairlead.adapters.engines.served.due import Due
 from fairlead.adapters.engines.served.link import Garbled, Link
 from fairlead.adapters.engines.served.links import Links
 from fairlead.adapters.engines.served.saying import UNREADABLE, Chunk, Saying, Used, chunk_of, reason_of, usage_of
@@ -66,8 +66,7 @@ class Answer:
         self._keeper, self._asked = keeper, asked
         self._tell: Tell | None = tell
         self._link: Link | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self._due = Due(self._late)
         self._status = 0
         self._wait: float | None = None
         self._held: list[bytes] | None = None  # of an answer that is no stream
@@ -108,11 +107,8 @@ class Answer:
             self._link = link
             self.fail(error)
             return
-        loop = asyncio.get_running_loop()
         self._link = link
-        self._due = loop.time() + self._keeper.patience.first
-        if self._timer is None:
-            self._timer = loop.call_at(self._due, self._late)
+        self._due.within(self._keeper.patience.first)
         link.send(self, request)
 
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:
@@ -125,11 +121,14 @@ class Answer:
 
     def body(self, data: bytes) -> None:
         self._size += len(data)
-        if self._held is not None:
-            self._hold(data)
+        if self._status != 200 and self._size > refusals.LARGEST:
+            self._refuse()  # longer than anybody reads: what came of it says enough
             return
         if self._size > self._keeper.patience.largest:
             raise Garbled(f"its answer has more than {self._keeper.patience.largest} bytes")
+        if self._held is not None:
+            self._held.append(data)
+            return
         for event in self._events.feed(data):
             self._hear(event)
             if self._tell is None:
@@ -138,8 +137,7 @@ class Answer:
     def complete(self) -> None:
         self._link = None
         if self._status != 200:
-            refusal = refusals.read(b"".join(self._held or ()))
-            self._refused(refusals.meaning(self._status, refusal, self._wait, self._keeper.whom()))
+            self._refuse()
             return
         try:
             for event in [b"".join(self._held)] if self._held is not None else self._events.rest():
@@ -147,8 +145,7 @@ class Answer:
         except Garbled as error:
             self.lost(str(error))
             return
-        if self._tell is not None:
-            self.lost("its stream ended before the answer did")
+        self.lost("its stream ended before the answer did")
 
     def lost(self, why: str, *, again: bool = False) -> None:
         self._link = None
@@ -166,6 +163,8 @@ class Answer:
 
     def _hear(self, event: bytes) -> None:
         """One event of the stream."""
+        if self._tell is None:
+            return
         if event == _DONE:
             self._reason = self._reason or "stop"
             self._finish()
@@ -177,7 +176,7 @@ class Answer:
         if chunk.failed:
             self._broke(event)
             return
-        self._due = asyncio.get_running_loop().time() + self._keeper.patience.between
+        self._due.within(self._keeper.patience.between)
         if not self._begun:
             self._begin(chunk)
         self._told(chunk)
@@ -199,19 +198,11 @@ class Answer:
             piece = self._saying.piece(choice, used)
             if self._tell is not None and piece is not None:
                 self._tell(piece)
-            if choice.finish_reason:
+            if choice.finish_reason and self._tell is not None:
                 self._reason = choice.finish_reason
-                self._soon()
+                self._due.soon(_GRACE)  # what comes now is only the end
         if self._reason and (self._held is not None or (used is not None and not chunk.choices)):
             self._finish()
-
-    def _soon(self) -> None:
-        """What comes now is only the end."""
-        if self._timer is not None and self._tell is not None:
-            loop = asyncio.get_running_loop()
-            self._timer.cancel()
-            self._due = loop.time() + _GRACE
-            self._timer = loop.call_at(self._due, self._late)
 
     def _finish(self) -> None:
         tell, self._tell = self._tell, None
@@ -219,15 +210,14 @@ class Answer:
             return
         self._part(hang_up=False)
         reason = reason_of(self._reason, called=self._saying.called)
+        usage = None if self._used is None else usage_of(self._used)
         if reason is None:
             tell(refusals.broken(f"it gave up ({self._reason})", self._keeper.whom(), said=self._saying.said))
-            return
-        usage = None if self._used is None else usage_of(self._used)
-        if usage is None:
+        elif usage is not None:
+            tell(Ended(reason, usage))
+        else:
             self._keeper.uncounted()
             tell(Ended(reason, Usage(input=estimate(self._asked), output=self._saying.tokens), exact=False))
-        else:
-            tell(Ended(reason, usage))
 
     def _broke(self, event: bytes) -> None:
         """A failure inside the stream."""
@@ -244,40 +234,22 @@ class Answer:
             self._keeper.well()
         self.fail(error)
 
-    def _hold(self, data: bytes) -> None:
-        assert self._held is not None  # noqa: S101 - the caller looked
-        most = self._keeper.patience.largest if self._status == 200 else refusals.LARGEST
-        if self._size > most:
-            if self._status == 200:
-                raise Garbled(f"its answer has more than {most} bytes")
-            self.complete_early()
-            return
-        self._held.append(data)
-
-    def complete_early(self) -> None:
-        """A refusal that is longer than anybody reads: what came of it says enough."""
+    def _refuse(self) -> None:
         refusal = refusals.read(b"".join(self._held or ()))
         self._refused(refusals.meaning(self._status, refusal, self._wait, self._keeper.whom()))
 
     # Its end.
 
     def _late(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._tell is None:
-            return
-        if loop.time() < self._due:
-            self._timer = loop.call_at(self._due, self._late)
-        elif self._reason:
-            self._finish()
-        else:
-            patience = self._keeper.patience
-            seconds = patience.between if self._begun else patience.first
-            why = f"nothing came for {seconds:g} seconds"
-            self._refused(refusals.broken(why, self._keeper.whom(), said=self._saying.said))
+        patience = self._keeper.patience
+        seconds = patience.between if self._begun else patience.first
+        link = self._link
+        self.lost(f"nothing came for {seconds:g} seconds")
+        if link is not None:
+            link.close()
 
     def _part(self, *, hang_up: bool) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._due.over()
         link, self._link = self._link, None
         if link is None:
             self._keeper.links.forget(self)

@@ -74,6 +74,8 @@ def settings(
     url = where or options.url
     if not url:
         raise UsageError(f"endpoint {options.name!r}: engine {platform} needs `base_url`, as http://HOST:PORT/v1")
+    if not url.isascii():
+        raise UsageError(f"base_url {url!r} has other characters than ASCII; percent-encode them")
     to = address(url)
     if to.scheme not in ("http", "https"):
         raise UsageError(f"base_url {url!r}: engine {platform} speaks http and https")

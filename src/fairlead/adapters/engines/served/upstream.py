@@ -6,15 +6,14 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass, replace
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from fairlead.adapters.engines.served import asking, tokens
 from fairlead.adapters.engines.served.answer import Answer, Patience, estimate
 from fairlead.adapters.engines.served.exchange import Reply, Unanswered, exchange
 from fairlead.adapters.engines.served.links import Links
 from fairlead.adapters.engines.served.refusals import Whom
+from fairlead.adapters.engines.served.requests import Requests
 from fairlead.adapters.engines.served.settings import Settings
 from fairlead.contracts.engine import EngineTraits, Tell
 from fairlead.contracts.errors import FairleadError, InputError, QueueFull, Unavailable
@@ -48,9 +47,7 @@ class Upstream:
         self._probing: asyncio.Task[None] | None = None
         to = settings.reach.address
         self._server = f"the server at {to.scheme}://{to.authority}"
-        more = "".join(f"{name}: {value}\r\n" for name, value in settings.headers)
-        self._rest = f" HTTP/1.1\r\nhost: {to.authority}\r\nuser-agent: fairlead\r\naccept-encoding: identity\r\n{more}"
-        self._root = to.prefix.removesuffix("/v1")
+        self._requests = Requests(settings)
         self.links = Links(settings.reach)
 
     @property
@@ -65,7 +62,7 @@ class Upstream:
         self._open = True
         if self.links.closed:
             self.links = Links(self._settings.reach)
-        self._credential()
+        self._requests.credential()
         why = await self._look()
         if why:
             self._suspect(why)
@@ -112,7 +109,7 @@ class Upstream:
     async def healthy(self) -> bool:
         """Whether ``/health`` says that it is ready."""
         try:
-            return (await self._get(f"{self._root}/health")).status == 200
+            return (await self._ask(self._requests.get("/health"))).status == 200
         except Unanswered:
             return False
 
@@ -132,7 +129,7 @@ class Upstream:
     # For the answers.
 
     def request(self, asked: Generation) -> bytes:
-        return self._post(f"{self._path(asked)}", asking.body(asked, self._settings.manner))
+        return self._requests.generation(asked)
 
     def whom(self) -> Whom:
         token = self._settings.token
@@ -177,7 +174,7 @@ class Upstream:
     async def _look(self) -> str:
         """Ask the server what it has. What is wrong, empty for nothing."""
         try:
-            found = await self._get(f"{self._settings.reach.address.prefix}/models")
+            found = await self._ask(self._requests.get("/models", below=True))
         except (Unanswered, Unavailable) as error:
             return f"{self._server} does not answer: {error}"
         if found.status in (401, 403):
@@ -196,7 +193,7 @@ class Upstream:
         if self._settings.tokenize:
             try:
                 told = {**tokens.PROBE, "model": self._settings.manner.model}
-                found = tokens.probed(*await self._ask(f"{self._root}/tokenize", told))
+                found = tokens.probed(*await self._ask(self._requests.post("/tokenize", told)))
             except (Unanswered, Unavailable):
                 return
             self._counter = found.kind
@@ -212,38 +209,14 @@ class Upstream:
             return estimate(asked)
         try:
             path, told = tokens.question(asked, self._settings.manner, self._counter)
-            status, body = await self._ask(f"{self._root}{path}", told)
+            status, body = await self._ask(self._requests.post(path, told))
             if path == "/apply-template" and status == 200:
                 text = {"content": tokens.text_of(body) or "", "add_special": True}
-                status, body = await self._ask(f"{self._root}/tokenize", text)
+                status, body = await self._ask(self._requests.post("/tokenize", text))
         except (Unanswered, Unavailable):
             return estimate(asked)
         found = tokens.count_of(body) if status == 200 else None
         return estimate(asked) if found is None else found
 
-    # Requests.
-
-    def _path(self, asked: Generation) -> str:
-        prefix = self._settings.reach.address.prefix
-        return f"{prefix}/chat/completions" if asking.talks(asked) else f"{prefix}/completions"
-
-    def _post(self, path: str, body: bytes) -> bytes:
-        head = f"POST {path}{self._rest}{self._credential()}content-type: application/json\r\n"
-        return b"%scontent-length: %d\r\n\r\n%s" % (head.encode("ascii"), len(body), body)
-
-    async def _get(self, path: str) -> Reply:
-        request = f"GET {path}{self._rest}{self._credential()}\r\n".encode("ascii")
+    async def _ask(self, request: bytes) -> Reply:
         return await exchange(self.links, request, _ASK_SECONDS)
-
-    async def _ask(self, path: str, told: dict[str, Any]) -> Reply:
-        return await exchange(self.links, self._post(path, msgspec.json.encode(told)), _ASK_SECONDS)
-
-    def _credential(self) -> str:
-        """Raises Unavailable for a token that no header can hold; never shows it."""
-        token, name = self._settings.token, self._settings.header
-        if token is None:
-            return ""
-        value = token.reveal()
-        if not value or not value.isascii() or not value.isprintable():
-            raise Unavailable(f"the token {token.reference} is not one line of ASCII text, as a header must be")
-        return f"{name}: Bearer {value}\r\n" if name == "authorization" else f"{name}: {value}\r\n"
