@@ -41,6 +41,7 @@ _EXTRA_OF = {
     "torch": "torch",
     "tensorflow": "tensorflow",
     "safetensors": "torch",
+    "transformers": "transformers",
     "onnxscript": "torch",
     "nats": "brokers",
     "redis": "redis",
