@@ -18,6 +18,9 @@ LONGEST: Final = 40
 """Characters of a placeholder, at most."""
 
 
+_NESTED: Final = 64
+
+
 class Stretch(NamedTuple):
     """Characters of a text that are covered, by one finding or by several that touch. ``kind``: of the first."""
 
@@ -76,6 +79,8 @@ def plain_json(text: str, change: Callable[[str], str]) -> str:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return change(text)
+    if _deep(document):
+        return change(text)
     changed = _changed(document, change)
     return text if changed == document else json.dumps(changed, ensure_ascii=False)
 
@@ -90,6 +95,20 @@ def strings(text: str) -> list[str]:
 
     plain_json(text, take)
     return told
+
+
+def _deep(document: Any) -> bool:
+    """Whether it is nested further than anybody means it."""
+    level: list[Any] = [document]
+    for _ in range(_NESTED):
+        if not level:
+            return False
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+        ]
+    return bool(level)
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:
