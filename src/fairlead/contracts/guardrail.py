@@ -85,6 +85,19 @@ class RemoteDetector(Protocol):
     async def close(self) -> None: ...
 
 
+class GuardMeter(Protocol):
+    """Measures the guardrails of one language model. ``side``: ``input`` or ``output``."""
+
+    def found(self, side: str, detector: str, kind: str, action: str, findings: int) -> None:
+        """A detector found so many of one kind in a text, and this was done about them."""
+
+    def looked(self, side: str, seconds: float) -> None:
+        """A question, or an answer, was looked at; the seconds that it waited for that."""
+
+    def missed(self, side: str, detector: str, why: str) -> None:
+        """A detector said nothing: it was ``late`` or ``failed``."""
+
+
 class Trainer(Protocol):
     """Makes the file of a detector of examples. Entry-point group ``fairlead.guardrail_trainers``, by the detector."""
 

@@ -19,7 +19,7 @@ INVISIBLE: Final = re.compile(f"[{_HIDDEN}\U000e0000-\U000e007f]+")
 
 _ALIKE: Final = dict(
     zip(
-        "аеорсухіјѕԁһԛԝѵАВЕНІЈКМОРСТУХЅԌԚԜαιορνυκτΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",  # noqa: RUF001 - that they look alike is the point
+        "аеорсухіјѕԁһԛԝѵАВЕНІЈКМОРСТУХЅԌԚԜαιορνυκτΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
         "aeopcyxijsdhqwvABEHIJKMOPCTYXSGQWaiopvuktABEZHIKMNOPTYX",
         strict=True,
     )

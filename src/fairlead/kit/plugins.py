@@ -53,6 +53,7 @@ _EXTRA_OF = {
     "openvino_genai": "llm",
     "tokenizers": "llm",
     "jinja2": "llm",
+    "presidio_analyzer": "presidio",
 }
 """Which of our extras installs a library."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
-from fairlead.wiring.llm import engines
+from fairlead.wiring.llm import engines, guards
 from fairlead.wiring.llm.wanted import Wanted
 
 TAKES = frozenset({"llm", "deadline_ms", "threads", "access"})
 """Parts of an endpoint that a language model has."""
-PARTS: tuple[str, ...] = ()
+PARTS: tuple[str, ...] = ("guardrails",)
 """Those of them that are for stages of its line."""
 
 
@@ -30,6 +30,8 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     if endpoint.llm.engine not in engines.names():
         where = file.at("endpoints", name, "llm", "engine")
         raise UsageError(f"{where} is {endpoint.llm.engine!r}; installed are {', '.join(engines.names())}")
+    if endpoint.guardrails is not None:
+        guards.check(endpoint.guardrails, lambda *path: file.at("endpoints", name, "guardrails", *path))
 
 
 def _wanted(name: str, endpoint: Endpoint) -> Wanted:

@@ -16,16 +16,16 @@ from typing import NamedTuple
 from fairlead.contracts.engine import Event, Running, Tell
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.generation import Begun, Ended, Piece, Usage
-from fairlead.contracts.guardrail import Action
+from fairlead.contracts.guardrail import Action, GuardMeter
 from fairlead.serve.llm.ask import Ask, Enter, Later
 from fairlead.serve.llm.guard import told
 from fairlead.serve.llm.guard.arguments import Allowed
 from fairlead.serve.llm.guard.calls import Calls
-from fairlead.serve.llm.guard.examine import Examiner, Meter, Said, Verdict
+from fairlead.serve.llm.guard.examine import Examiner, Said, Verdict
 from fairlead.serve.llm.guard.masks import label
 from fairlead.serve.llm.guard.pieces import Pieces
 from fairlead.serve.llm.guard.rules import Found, Rule
-from fairlead.serve.llm.guard.sentences import Sentences, changed, judged
+from fairlead.serve.llm.guard.sentences import Sentences, changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class AnsweredGuard:
     finders: Examiner
     judges: Examiner
     calls: Examiner
-    meter: Meter
+    meter: GuardMeter
     clock: Callable[[], float]
     allowed: Allowed | None = None
     refusing: Action = Action.BLOCK
@@ -81,7 +81,10 @@ _Steps = Generator[_Question, Verdict, None]
 class _Answer(Later):
     """One answer on its way. It ends once, whoever ends it."""
 
-    __slots__ = ("_ask", "_calls", "_guard", "_out", "_pieces", "_seconds", "_sentences", "_task", "_tokens", "_usage", "_waiting")  # fmt: skip
+    __slots__ = (
+        "_ask", "_calls", "_guard", "_out", "_pieces", "_seconds", "_sentences", "_task", "_tokens", "_usage",
+        "_waiting",
+    )  # fmt: skip
 
     def __init__(self, guard: AnsweredGuard, ask: Ask, tell: Tell) -> None:
         super().__init__()
@@ -187,7 +190,6 @@ class _Answer(Later):
             verdict = yield _Question(self._guard.judges, self._sentences.with_past(ready))
             if self._stopped(verdict):
                 return
-            ready = judged(ready, verdict)
         self._say(ready.piece)
 
     def _whole_calls(self) -> _Steps:

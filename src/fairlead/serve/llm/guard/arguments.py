@@ -1,7 +1,7 @@
 """Which tools a model may call, and with what: an allow-list with a part of JSON Schema, checked when it is read.
 
-Keywords (JSON Schema 2020-12): type, enum, const, properties, required, additionalProperties, items, minItems, maxItems,
-minLength, maxLength, pattern, minimum, maximum; title and description say nothing. Every other one is refused.
+Keywords (JSON Schema 2020-12): type, enum, const, properties, required, additionalProperties, items, minItems,
+maxItems, minLength, maxLength, pattern, minimum, maximum; title and description say nothing. Every other is refused.
 """
 
 from __future__ import annotations
@@ -14,15 +14,25 @@ from typing import Any, Final
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.config import nearest
 
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 _TYPES: Final[dict[str, Callable[[Any], bool]]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
-    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "number": _number,
     "integer": lambda value: _number(value) and float(value).is_integer(),
 }
+def _same(value: Any, other: Any) -> bool:
+    """Equality of JSON: ``true`` is no number."""
+    return bool(value == other) and isinstance(value, bool) is isinstance(other, bool)
+
+
 _SILENT: Final = frozenset({"title", "description", "$schema"})
 _LIMITS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "minLength": lambda value, limit: not isinstance(value, str) or len(value) >= limit,
@@ -33,20 +43,11 @@ _LIMITS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "maximum": lambda value, limit: not _number(value) or value <= limit,
     "pattern": lambda value, limit: not isinstance(value, str) or re.search(limit, value) is not None,
     "enum": lambda value, limit: any(_same(value, one) for one in limit),
-    "const": lambda value, limit: _same(value, limit),
+    "const": _same,
 }
 _KNOWN: Final = (*_LIMITS, "type", "properties", "required", "additionalProperties", "items", *_SILENT)
 _MOST_TEXT: Final = 10_000
 """Characters of a text that a pattern looks at; a longer one does not pass a pattern."""
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _same(value: Any, other: Any) -> bool:
-    """Equality of JSON: ``true`` is no number."""
-    return bool(value == other) and isinstance(value, bool) is isinstance(other, bool)
 
 
 def check(schema: Any, where: str) -> None:

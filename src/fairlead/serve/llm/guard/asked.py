@@ -14,10 +14,10 @@ from typing import Final
 from fairlead.contracts.engine import Running, Tell
 from fairlead.contracts.errors import InvalidParameter
 from fairlead.contracts.generation import Message, ToolCall
-from fairlead.contracts.guardrail import Channel
+from fairlead.contracts.guardrail import Channel, GuardMeter
 from fairlead.serve.llm.ask import OVER, Ask, Enter, Later
 from fairlead.serve.llm.guard import told
-from fairlead.serve.llm.guard.examine import Examiner, Meter, Said, Verdict
+from fairlead.serve.llm.guard.examine import Examiner, Said, Verdict
 from fairlead.serve.llm.guard.masks import Placeholders, plain_json, strings
 from fairlead.serve.llm.guard.restoring import Restoring
 
@@ -36,7 +36,7 @@ class AskedGuard:
     """``restore``: an answer has what was masked in the question again, not its name."""
 
     examiner: Examiner
-    meter: Meter
+    meter: GuardMeter
     clock: Callable[[], float]
     restore: bool = False
 
@@ -62,9 +62,7 @@ class AskedGuard:
         waiting.task = asyncio.get_running_loop().create_task(judge())
         return waiting
 
-    def _go(
-        self, after: Enter, ask: Ask, tell: Tell, verdict: Verdict, names: Placeholders, began: float
-    ) -> Running:
+    def _go(self, after: Enter, ask: Ask, tell: Tell, verdict: Verdict, names: Placeholders, began: float) -> Running:
         self.meter.looked(told.INPUT, self.clock() - began)
         told.note(ask.notes, self.meter, told.INPUT, verdict.found)
         told.silent(ask.notes, self.meter, told.INPUT, verdict.missed)

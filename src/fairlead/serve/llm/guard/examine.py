@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from fairlead.contracts.errors import FairleadError, Unavailable
 from fairlead.contracts.guardrail import Action, Channel
@@ -40,16 +40,6 @@ class Verdict:
     @property
     def over(self) -> bool:
         return self.blocked is not None or self.refused is not None
-
-
-class Meter(Protocol):
-    """``side``: ``input`` or ``output``."""
-
-    def found(self, side: str, detector: str, kind: str, action: str, findings: int) -> None: ...
-
-    def looked(self, side: str, seconds: float) -> None: ...
-
-    def missed(self, side: str, detector: str, why: str) -> None: ...
 
 
 class Examiner:
@@ -153,7 +143,7 @@ def _local(rule: Rule, said: Said) -> list[Found]:
 
 def _apply(verdict: Verdict, places: Places, many: Places) -> None:
     for place, here in zip(places, many, strict=True):
-        place += here
+        place.extend(here)
     told = [one for here in many for one in here]
     verdict.found += told
     blocks = [one for one in told if one.action is Action.BLOCK]

@@ -152,4 +152,6 @@ class Placeholders:
         """The text with what the names stand for; ``change``: made of each first."""
         if not self._texts or "<" not in text:
             return text
-        return PLACEHOLDER.sub(lambda match: change(self._texts[match[0]]) if match[0] in self._texts else match[0], text)
+        return PLACEHOLDER.sub(
+            lambda match: change(self._texts[match[0]]) if match[0] in self._texts else match[0], text
+        )

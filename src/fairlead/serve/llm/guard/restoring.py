@@ -12,7 +12,7 @@ from fairlead.contracts.generation import CallDelta, Ended, Piece
 from fairlead.serve.llm.ask import Later
 from fairlead.serve.llm.guard.masks import LONGEST, Placeholders
 
-_BEGUN: Final = re.compile(rf"<(?:[A-Z][A-Z_]{{0,30}}\d{{0,6}})?\Z")
+_BEGUN: Final = re.compile(r"<(?:[A-Z][A-Z_]{0,30}\d{0,6})?\Z")
 
 
 class Restoring(Later):

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from fairlead.contracts.generation import Piece
-from fairlead.contracts.guardrail import Action, Channel
-from fairlead.serve.llm.guard.examine import Said, Verdict
-from fairlead.serve.llm.guard.masks import label
+from fairlead.contracts.guardrail import Channel
+from fairlead.serve.llm.guard.examine import Said
 
 _END: Final = re.compile("[.!?\u2026\u3002\uff01\uff1f][\"')\\]]*\\s|\n")
 LONG: Final = 400
@@ -56,7 +55,7 @@ class Sentences:
         if not self._pieces:
             return None
         piece = self._pieces[0] if len(self._pieces) == 1 else _joined(self._pieces)
-        self._pieces, self._length, self._ended = [], 0, False
+        self._pieces, self._length, self._ended, self._tail = [], 0, False, ""
         fields = tuple(field for field in _FIELDS if getattr(piece, field))
         return Ready(piece, fields, tuple(Said(Channel.ANSWER, getattr(piece, field)) for field in fields))
 
@@ -78,14 +77,6 @@ def changed(ready: Ready, texts: Sequence[Said]) -> Ready:
         return ready
     told = {field: said.text for field, said in zip(ready.fields, texts, strict=True)}
     return Ready(ready.piece._replace(logprobs=(), **told), ready.fields, tuple(texts))
-
-
-def judged(ready: Ready, verdict: Verdict) -> Ready:
-    """The same where those who judge whole texts let it pass; a name of what they found in its place where they mask."""
-    masks = [one for one in verdict.found if one.action is Action.MASK]
-    if not masks:
-        return ready
-    return changed(ready, [said._replace(text=label(masks[0].kind)) for said in ready.said])
 
 
 def _joined(pieces: Sequence[Piece]) -> Piece:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from fairlead.contracts.errors import ContentBlocked
+from fairlead.contracts.guardrail import GuardMeter
 from fairlead.serve.llm.ask import Notes
-from fairlead.serve.llm.guard.examine import Meter
 from fairlead.serve.llm.guard.rules import Found, counts
 
 HEADER: Final = "fairlead-guard"
@@ -21,7 +21,7 @@ def blocked(one: Found, side: str) -> ContentBlocked:
     return ContentBlocked(f"guardrail {one.rule.name} found {one.kind} in {what}; it was not passed on")
 
 
-def note(notes: Notes, meter: Meter, side: str, many: Sequence[Found]) -> None:
+def note(notes: Notes, meter: GuardMeter, side: str, many: Sequence[Found]) -> None:
     """Findings of one side, added to those that were told before."""
     if not many:
         return
@@ -33,7 +33,7 @@ def note(notes: Notes, meter: Meter, side: str, many: Sequence[Found]) -> None:
         facts[key] = facts.get(key, 0) + number
 
 
-def silent(notes: Notes, meter: Meter, side: str, missed: dict[str, str]) -> None:
+def silent(notes: Notes, meter: GuardMeter, side: str, missed: dict[str, str]) -> None:
     """Detectors that did not answer."""
     for detector, why in missed.items():
         meter.missed(side, detector, why)

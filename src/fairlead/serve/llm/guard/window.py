@@ -1,8 +1,8 @@
 """Finds in a text that comes in pieces what would be found in the whole of it, and lets go of the rest early.
 
-What a detector finds depends only on what stands near: from ``reach`` characters before it begins to ``reach``
-characters after. So a character is decided once ``reach`` more have come, or fewer where the detector knows that nothing
-is pending. What was let go is kept for so long as it may decide about what is held.
+What a detector finds depends only on what stands near: from ``reach`` characters before it begins to ``reach`` after
+that. So a character is decided once ``reach`` more have come, or fewer where the detector knows that nothing is
+pending. What was let go is kept for so long as it may decide about what is held.
 """
 
 from __future__ import annotations

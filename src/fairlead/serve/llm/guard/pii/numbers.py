@@ -128,6 +128,8 @@ def _phone(match: re.Match[str], words: bool) -> tuple[int, float] | None:
 
 def _form(told: str, groups: list[int], digits: int) -> float:
     """How much a number without a country looks like one that is called."""
+    if groups == [3, 2, 4]:
+        return 0.2
     if groups[-3:] == [3, 3, 4] and digits <= 11:
         return 0.6
     if told.startswith("("):
