@@ -28,6 +28,8 @@ _TYPES: Final[dict[str, Callable[[Any], bool]]] = {
     "number": _number,
     "integer": lambda value: _number(value) and float(value).is_integer(),
 }
+
+
 def _same(value: Any, other: Any) -> bool:
     """Equality of JSON: ``true`` is no number."""
     return bool(value == other) and isinstance(value, bool) is isinstance(other, bool)

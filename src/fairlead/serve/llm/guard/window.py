@@ -18,6 +18,9 @@ _LEAD: Final = 64
 """Characters at the start of what is kept where a finding of open end may be one only because it was cut off there."""
 
 
+_SPARE: Final = 64
+
+
 class Decided(NamedTuple):
     """``text``: may be told.  ``found``: what begins in it.  ``until``: characters of the whole text that are decided.
 
@@ -45,6 +48,7 @@ class Window:
     def __init__(self, rules: Sequence[Rule], channel: Channel) -> None:
         self._rules = tuple(rule for rule in rules if channel in rule.channels)
         self._channel = channel
+        self._knows = [(rule.detector.reach, eager(rule)) for rule in self._rules]
         self.reach = max((rule.detector.reach for rule in self._rules), default=0)
         self._raw = ""
         self._base = 0
@@ -82,6 +86,8 @@ class Window:
         if cut == seen:
             return Decided("", (), self._base + seen)
         many = self._look(start)
+        if not many and start == seen:
+            return self._plain(cut)
         blocked = min(
             (one for one in many if one.action is Action.BLOCK and seen <= one.start < cut),
             key=lambda one: one.start,
@@ -103,11 +109,18 @@ class Window:
         self._trim()
         return Decided(text, begun, until, moved, blocked)
 
+    def _plain(self, cut: int) -> Decided:
+        """Nothing is in it up to ``cut``."""
+        text = self._raw[self._seen : cut]
+        self._seen = cut
+        self._inside = False
+        until = self._base + cut
+        self._trim()
+        return Decided(text, (), until)
+
     def _hold(self) -> int:
         most = 0
-        for rule in self._rules:
-            knows = eager(rule)
-            reach = rule.detector.reach
+        for reach, knows in self._knows:
             most = max(most, reach if knows is None else min(reach, knows.pending(self._raw[-reach:])))
         return most
 
@@ -162,7 +175,7 @@ class Window:
 
     def _trim(self) -> None:
         spare = self._seen - 2 * self.reach
-        if spare > self.reach:  # not for every character
+        if spare > _SPARE:  # not for every character
             self._raw = self._raw[spare:]
             self._base += spare
             self._seen -= spare

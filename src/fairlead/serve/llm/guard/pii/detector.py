@@ -31,8 +31,9 @@ KINDS: Final = (*_FINDERS, "phone")
 _NO_PHONE: Final = ("iban", "card", "ssn", "ip")
 _NUMBERS: Final = ("iban", "card", "ssn", "phone")
 _DIGITS: Final = re.compile(r"\d(?:\D{0,3}\d){5}")
-_WORD: Final = re.compile(r"\S+")
+_DIGIT: Final = re.compile(r"[0-9]")
 _JOINS: Final = re.compile(r"[A-Za-z]{0,4}[.,;:#]?|[-()/+]{1,3}|.?bearer|.?basic", re.IGNORECASE)
+_SHORT: Final = 7
 _DASHES: Final = "-----"
 
 
@@ -55,6 +56,8 @@ class Pii:
     def find(self, text: str, channel: Channel) -> Sequence[Finding]:  # noqa: ARG002 - the contract names it
         folded = fold(text)
         plain = folded.text
+        if _DIGIT.search(plain) is None and not _may(plain):
+            return ()
         kinds = self._kinds if _DIGITS.search(plain) else self._others
         spans = [span for kind in kinds if kind in _FINDERS for span in _FINDERS[kind](plain)]
         if "phone" in kinds:
@@ -74,16 +77,19 @@ class Pii:
         """How many characters at the end may belong to something that is not whole yet."""
         window = text[-self.reach :]
         folded = fold(window)
-        line = folded.text.rfind("\n") + 1
-        dashes = folded.text.find(_DASHES, max(0, len(folded.text) - 64))
-        start = len(folded.text)
-        for at, word in enumerate(_backwards(folded.text[line:])):
-            if any(one.isdigit() for one in word[1]):
-                start = line + word[0]
-            elif at == 0 or _JOINS.fullmatch(word[1]):
-                start = line + word[0] if at == 0 else start
-            else:
+        plain = folded.text
+        line = plain.rfind("\n") + 1
+        at = start = len(plain)
+        last = True
+        while at > line:
+            cut = max(line - 1, plain.rfind(" ", line, at))
+            word = plain[cut + 1 : at]
+            if last or (word and not word.isalpha() and _DIGIT.search(word)):
+                start = cut + 1
+            elif word and not (len(word) <= _SHORT and _JOINS.fullmatch(word)):
                 break
+            at, last = cut, False
+        dashes = plain.find(_DASHES, max(0, len(plain) - 64))
         if dashes >= 0:
             start = min(start, dashes)
         return len(window) - folded.place(start)
@@ -98,16 +104,13 @@ class Pii:
 
 
 def _end(folded: Folded, end: int, text: str) -> int:
-    """Where a span ended; what reaches the end of the folded text reaches the end of the text."""
-    return len(text) if end == len(folded.text) and folded.text else folded.end(end)
+    """Where a private key ended; one without an end reaches the end of the text, also what is invisible there."""
+    return len(text) if end == len(folded.text) and not secrets.ends(folded.text) else folded.end(end)
 
 
-def _backwards(line: str) -> Iterator[tuple[int, str]]:
-    """The words of a line with where they begin, last first; first what follows the last space, maybe nothing."""
-    words = [(match.start(), match[0]) for match in _WORD.finditer(line)]
-    if not words or words[-1][0] + len(words[-1][1]) < len(line):
-        yield len(line), ""
-    yield from reversed(words)
+def _may(plain: str) -> bool:
+    """Whether a text without a digit may have something."""
+    return "@" in plain or plain.count(":") > 1 or secrets.marked(plain)
 
 
 def _merged(found: list[Finding]) -> list[Finding]:

@@ -42,6 +42,11 @@ OPEN: Final = frozenset({"key", "bearer", "jwt", "private_key"})
 """Kinds of no bounded length."""
 
 
+def marked(text: str) -> bool:
+    """Whether something in it begins as secrets do that need no digit."""
+    return "eyJ" in text or "-----BEGIN " in text or any(mark in text for mark in _KEYS)
+
+
 def keys(text: str) -> Iterator[Span]:
     for mark, pattern in _KEYS.items():
         if mark in text:
@@ -81,6 +86,12 @@ def private_keys(text: str) -> Iterator[Span]:
         ended = _END.search(text, match.end())
         at = ended.end() if ended else len(text)
         yield Span("private_key", match.start(), at, 1.0)
+
+
+def ends(text: str) -> bool:
+    """Whether a text ends as a private key does."""
+    found = list(_END.finditer(text[-_END_LENGTH:]))
+    return bool(found) and found[-1].end() == min(len(text), _END_LENGTH)
 
 
 def tail(text: str, at: int) -> int:
