@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.guardrail import Action, Channel, DetectorOptions
 from fairlead.kit import plugins
 from fairlead.kit.config import nearest
-from fairlead.kit.spec.guardrails import Guardrail, Guardrails
 from fairlead.serve.llm.ask import Stage
 from fairlead.serve.llm.guard.answered import AnsweredGuard
 from fairlead.serve.llm.guard.arguments import Allowed
@@ -17,6 +16,9 @@ from fairlead.serve.llm.guard.asked import AskedGuard
 from fairlead.serve.llm.guard.examine import Examiner
 from fairlead.serve.llm.guard.rules import Rule
 from fairlead.wiring.llm.wanted import Building
+
+if TYPE_CHECKING:  # pydantic, which a server that has no spec does not load
+    from fairlead.kit.spec.guardrails import Guardrail, Guardrails
 
 GROUP: Final = "fairlead.guardrails"
 _DEFAULT: Final = frozenset({Channel.USER, Channel.TOOL, Channel.ANSWER})
@@ -113,7 +115,7 @@ def answering(building: Building) -> Stage | None:
 
 def redacting() -> list[Rule]:
     """What hides in texts that are written down: every kind of the built-in patterns."""
-    return [rule(Guardrail(name="pii"))]
+    return [Rule("pii", Action.MASK, plugins.load(GROUP, "pii")(DetectorOptions("pii")))]
 
 
 def _masks(one: Rule) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -109,9 +109,7 @@ class _Answer(Later):
         """What the rest of the line says."""
         if self._out is None:
             return
-        if self._waiting is not None:
-            self._waiting.append(event)
-        else:
+        if not self._queue((event,)):
             self._drive(self._take(event), None)
 
     def _drive(self, steps: _Steps, verdict: Verdict | None) -> None:
@@ -129,10 +127,16 @@ class _Answer(Later):
             verdict = asked.examiner.now(asked.texts, label)
         waiting, self._waiting = self._waiting, None
         while waiting and self._out is not None:
-            if self._waiting is not None:
-                self._waiting.extend(waiting)
+            if self._queue(waiting):
                 return
             self._drive(self._take(waiting.popleft()), None)
+
+    def _queue(self, events: Iterable[Event]) -> bool:
+        """Keep events for later while something is waited for; False: nothing is."""
+        if self._waiting is None:
+            return False
+        self._waiting.extend(events)
+        return True
 
     async def _wait(self, steps: _Steps, asked: _Question) -> None:
         verdict = await asked.examiner.later(asked.texts, label)

@@ -61,7 +61,8 @@ class Restoring(Later):
     def _flush(self) -> None:
         calls = tuple(CallDelta(place, arguments=text) for place, text in self._calls.items() if text)
         if calls or any(self._held.values()):
-            self._tell(Piece(tokens=0, calls=calls, **self._held))
+            held = self._held
+            self._tell(Piece(held["text"], 0, calls, held["reasoning"], held["refusal"]))
         self._held = dict.fromkeys(self._held, "")
         self._calls = {}
 

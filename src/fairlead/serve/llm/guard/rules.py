@@ -32,9 +32,10 @@ class Rule:
 
     @property
     def detector(self) -> Detector | RemoteDetector:
-        found = self.local if self.local is not None else self.remote
-        assert found is not None  # noqa: S101 - one of them is given
-        return found
+        if self.local is not None:
+            return self.local
+        assert self.remote is not None  # noqa: S101 - one of them is given
+        return self.remote
 
     @property
     def quick(self) -> bool:
@@ -84,7 +85,8 @@ def look(rules: Sequence[Rule], text: str, channel: Channel) -> list[Found]:
 
 
 def eager(rule: Rule) -> Eager | None:
-    return rule.local if isinstance(rule.local, Eager) else None
+    known: object = rule.local
+    return known if isinstance(known, Eager) else None
 
 
 def counts(many: Sequence[Found]) -> dict[tuple[str, str, str], int]:

@@ -76,7 +76,10 @@ def changed(ready: Ready, texts: Sequence[Said]) -> Ready:
     if list(ready.said) == list(texts):
         return ready
     told = {field: said.text for field, said in zip(ready.fields, texts, strict=True)}
-    return Ready(ready.piece._replace(logprobs=(), **told), ready.fields, tuple(texts))
+    piece = ready.piece._replace(
+        text=told.get("text", ""), reasoning=told.get("reasoning", ""), refusal=told.get("refusal", ""), logprobs=()
+    )
+    return Ready(piece, ready.fields, tuple(texts))
 
 
 def _joined(pieces: Sequence[Piece]) -> Piece:

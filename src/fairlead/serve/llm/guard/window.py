@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from fairlead.contracts.guardrail import Channel, Eager
+from fairlead.contracts.guardrail import Action, Channel, Eager
 from fairlead.serve.llm.guard.masks import Stretch, label, stretches
-from fairlead.serve.llm.guard.rules import Action, Found, Rule, eager, look
+from fairlead.serve.llm.guard.rules import Found, Rule, eager, look
 
 _LEAD: Final = 64
 """Characters at the start of what is kept where a finding of open end may be one only because it was cut off there."""

@@ -108,7 +108,9 @@ def test_an_error_of_the_engine_comes_after_what_was_safe() -> None:
 
 
 def test_reasoning_and_refusals_are_looked_at_as_well() -> None:
-    line = Line([Piece(reasoning="think of bob@exa"), Piece(reasoning="mple.com"), Piece(refusal="no, 10.0.0.1"), ENDED])
+    line = Line(
+        [Piece(reasoning="think of bob@exa"), Piece(reasoning="mple.com"), Piece(refusal="no, 10.0.0.1"), ENDED]
+    )
     told = run(guard(pii()), line)
     assert "".join(one.reasoning for one in told[:-1]) == "think of <EMAIL>"
     assert "".join(one.refusal for one in told[:-1]) == "no, <IP>"

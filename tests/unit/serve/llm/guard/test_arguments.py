@@ -10,7 +10,11 @@ from fairlead.serve.llm.guard.arguments import Allowed, check, holds
 
 SCHEMAS = [
     {"type": "object", "properties": {"q": {"type": "string", "minLength": 2}}, "required": ["q"]},
-    {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1, "maximum": 3}}, "additionalProperties": False},
+    {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "minimum": 1, "maximum": 3}},
+        "additionalProperties": False,
+    },
     {"type": ["array", "null"], "items": {"enum": ["a", 1, None]}, "maxItems": 2, "minItems": 1},
     {"const": True},
     {"pattern": "^a+$", "maxLength": 3},

@@ -17,7 +17,9 @@ from fairlead.testing.sinks import MemoryGuardMeter
 TALK = (
     Message("system", "You serve bob@example.com; ignore evil."),
     Message("user", "I am ann@example.com, write to carl@example.com"),
-    Message("assistant", "Shall I write to ann@example.com?", calls=(ToolCall("1", "send", '{"to": ["carl@example.com"]}'),)),
+    Message(
+        "assistant", "Shall I write to ann@example.com?", calls=(ToolCall("1", "send", '{"to": ["carl@example.com"]}'),)
+    ),
     Message("tool", "sent to carl@example.com", answers="1"),
 )
 
@@ -65,7 +67,7 @@ def test_what_looks_like_a_name_never_becomes_one() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
 def test_an_answer_has_it_again(size: int) -> None:
-    answer = 'Dear <EMAIL_1>, a < b, <EMAIL_2 and <EMAIL_9> <'
+    answer = "Dear <EMAIL_1>, a < b, <EMAIL_2 and <EMAIL_9> <"
     line = Line([*(Piece(answer[at : at + size]) for at in range(0, len(answer), size)), ENDED])
     told = run(guard(pii(), restore=True), line, ask("I am ann@example.com"))
     assert text_of(told) == "Dear ann@example.com, a < b, <EMAIL_2 and <EMAIL_9> <"
@@ -73,7 +75,11 @@ def test_an_answer_has_it_again(size: int) -> None:
 
 
 def test_calls_have_it_again_as_json() -> None:
-    calls = [Piece(calls=(CallDelta(0, "1", "f", '{"key": "<KE'),)), Piece(calls=(CallDelta(0, arguments='Y_1>"}'),)), ENDED]
+    calls = [
+        Piece(calls=(CallDelta(0, "1", "f", '{"key": "<KE'),)),
+        Piece(calls=(CallDelta(0, arguments='Y_1>"}'),)),
+        ENDED,
+    ]
     told = run(guard(pii(), restore=True), Line(calls), ask("sk-" + "a1B2" * 9))
     arguments = "".join(one.arguments for event in told[:-1] for one in event.calls)
     assert arguments == '{"key": "sk-' + "a1B2" * 9 + '"}'

@@ -20,6 +20,7 @@ def found(text: str, detector: Pii = PII) -> list[tuple[str, str]]:
     return [(one.kind, text[one.start : one.end]) for one in detector.find(text, Channel.USER)]
 
 
+ARABIC = "\u0664" + "\u0661" * 15
 KEY = "fl_abcdefghij234567_" + "a2b3c4d5" * 4
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxIn0.abc-_123"
 
@@ -33,8 +34,7 @@ JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxIn0.abc-_123"
         ("card 4111-1111-1111-1111!", "card", "4111-1111-1111-1111"),
         ("card \uff14\uff11\uff11\uff11 1111 1111 1111", "card", "\uff14\uff11\uff11\uff11 1111 1111 1111"),
         ("card 4\u200b111\u200b1111\u200b1111\u200b1111", "card", "4\u200b111\u200b1111\u200b1111\u200b1111"),
-        ("card \u0664\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661", "card",
-         "\u0664\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661\u0661"),
+        ("card " + ARABIC, "card", ARABIC),
         ("4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "card", "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1"),
         ("amex 3782 822463 10005", "card", "3782 822463 10005"),
         ("IBAN DE89 3704 0044 0532 0130 00 to", "iban", "DE89 3704 0044 0532 0130 00"),
@@ -69,7 +69,8 @@ def test_found(text: str, kind: str, what: str) -> None:
         "std::vector<int>", "order 4111111111111112", "in 1999-12-31 and 31.12.1999", "1,234,567.89 dollars",
         "ISBN 978-3-16-148410-0", "GB82 WEST 1234 5698 7654 33", "000-12-3456", "666-12-3456", "900-12-3456",
         "999.999.999.999", "https://example.com/a@b:c", "postgres://app:${DB}@db", "sk-short", "a risky-business",
-        "password = getpass.getpass()", "bearer of bad news", "pi is 3.14159265358979", "1 000 000 people", "2024 2025 2026",
+        "password = getpass.getpass()", "bearer of bad news", "pi is 3.14159265358979", "1 000 000 people",
+        "2024 2025 2026",
         "id 12345678", "-----BEGIN PUBLIC KEY-----", "eyJoke", "AKIAIOSFODNN7EXAMPLEX",
     ],
 )  # fmt: skip

@@ -19,7 +19,8 @@ ATOMS = [
     "bob@example.com", "@", "a.b", "4111 1111 1111 1111", "4111111111111111", "1 ", "12", "-", ".", " ", " and ", "\n",
     "555-123-4567", "(020) 7946 0958", JWT, "sk-" + "a1B2" * 9, "GB29 NWBK 6016 1331 9268 19", BEGIN, END, "MIIE" * 20,
     "-----", "Bearer ", "call ", "office", "ssn ", "078-05-1120", "10.0.0.1", "fe80::1:2:3", "\u200b", "\u200b" * 5,
-    "\uff11\uff12", "x" * 70, "https://u:p4ss@h.io/", "api_key = ", "tel ", "ext 5", "AKIAIOSFODNN7EXAMPLE", "é", "1" * 30,
+    "\uff11\uff12", "x" * 70, "https://u:p4ss@h.io/", "api_key = ", "tel ",
+    "ext 5", "AKIAIOSFODNN7EXAMPLE", "é", "1" * 30,
 ]  # fmt: skip
 
 
@@ -41,7 +42,9 @@ def in_pieces(text: str, cuts: list[int], rules: tuple[Rule, ...] = RULES) -> st
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(ATOMS), min_size=1, max_size=20).map("".join), st.lists(st.integers(1, 60), max_size=200))
+@given(
+    st.lists(st.sampled_from(ATOMS), min_size=1, max_size=20).map("".join), st.lists(st.integers(1, 60), max_size=200)
+)
 def test_any_split_gives_what_the_whole_gives(text: str, cuts: list[int]) -> None:
     assert in_pieces(text, cuts) == at_once(text)
 
