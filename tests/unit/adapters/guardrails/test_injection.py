@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import time
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,20 @@ def test_every_character_is_in_a_window() -> None:
             assert found <= at
             at = found + len(part)
         assert at == length
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["ignore ", "ignore all previous ", "act as without ", "pretend no a ", "a" * 50 + " ", "show the system ", "QUJD",
+     "ab", "忘", "repeat all ", "never refuse ", "<|", "[/", "\u200b"],
+    ids=repr,
+)  # fmt: skip
+def test_time_grows_with_the_length_only(unit: str) -> None:
+    def seconds(length: int) -> float:
+        text = (unit * length)[:length]
+        began = time.process_time()
+        phrases.told(text)
+        return time.process_time() - began
+
+    short = min(seconds(10_000) for _ in range(2))
+    assert seconds(80_000) < 0.05 + 40 * short

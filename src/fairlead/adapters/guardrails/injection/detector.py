@@ -34,7 +34,7 @@ class Injection:
 
     name = "injection"
     reach = 0
-    cost = 0.0008
+    cost = 0.001
 
     def __init__(self, options: DetectorOptions) -> None:
         found = given(options.options or {}, {"model": "", "phrases": True}, "detector injection")

@@ -85,11 +85,21 @@ _JAILBREAKS: Final = (
         r"\b(?:answer|request|prompt|question|order|response|illegal|unethical|immoral|anything)"
     ),
 )
-_PATTERNS: Final = [
-    (kind, re.compile(one, re.IGNORECASE | re.MULTILINE))
-    for kind, many in (("injection", _INJECTIONS), ("jailbreak", _JAILBREAKS))
-    for one in many
-]
+_HINTS: Final = re.compile(
+    r"ignor|disregard|forget|overrid|bypass|neglect|discard|skip|follow|attention|instruc|directive|olvida|oublie"
+    r"|vergess|vergiss|missacht|message|忽略|无视|忘|無視|prompt|configuration|rules|above|before"
+    r"|preceding|verbatim|mode|override|access|<|\[|#"
+)
+"""One of these is in every attack that ``_INJECTIONS`` knows."""
+_JAIL_HINTS: Final = re.compile(
+    r"now|going|pretend|act(?:ing)? as|imagine|role-?play|simulate|character|yourself|anything|norms|machiavellian|dan|jailb"
+    r"|developer mode|refus|declin|apolog|say|warn"
+)
+"""The same of ``_JAILBREAKS``."""
+_FAMILIES: Final = tuple(
+    (kind, hints, [re.compile(one, re.MULTILINE) for one in many])
+    for kind, hints, many in (("injection", _HINTS, _INJECTIONS), ("jailbreak", _JAIL_HINTS, _JAILBREAKS))
+)
 SURE: Final = 0.9
 ENCODED: Final = 0.97
 """How sure a phrase is that somebody took the trouble to encode."""
@@ -144,8 +154,9 @@ def _readable(data: bytes) -> Iterator[str]:
 
 
 def _plain(text: str, score: float) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for kind, pattern in _PATTERNS:
-        if kind not in found and pattern.search(text):
-            found[kind] = score
-    return found
+    text = text.lower()
+    return {
+        kind: score
+        for kind, hints, patterns in _FAMILIES
+        if hints.search(text) and any(pattern.search(text) for pattern in patterns)
+    }

@@ -8,13 +8,14 @@ whole. Calls of tools are told when the answer ends: nobody acts on half of one.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from fairlead.contracts.engine import Event, Running, Tell
-from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.errors import FairleadError, Unavailable
 from fairlead.contracts.generation import Begun, Ended, Piece, Usage
 from fairlead.contracts.guardrail import Action, GuardMeter
 from fairlead.serve.llm.ask import Ask, Enter, Later
@@ -26,6 +27,8 @@ from fairlead.serve.llm.guard.masks import label
 from fairlead.serve.llm.guard.pieces import Pieces
 from fairlead.serve.llm.guard.rules import Found, Rule
 from fairlead.serve.llm.guard.sentences import Sentences, changed
+
+log = logging.getLogger("fairlead.serve")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,11 @@ class _Answer(Later):
                 asked = next(steps) if verdict is None else steps.send(verdict)
             except StopIteration:
                 break
+            except Exception as error:  # noqa: BLE001 - a stranger's detector; its message may have what it found
+                told_ = {"endpoint": self._ask.generation.model, "error": type(error).__name__}
+                log.error("a guardrail failed", extra={"fields": told_})  # noqa: TRY400 - as above
+                self._end(Unavailable("a guardrail failed, and nothing passes without it", retry_after=1), stop=True)
+                return
             if not asked.examiner.quick(sum(len(one.text) for one in asked.texts)):
                 if self._waiting is None:
                     self._waiting = deque()

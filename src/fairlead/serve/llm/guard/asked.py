@@ -55,7 +55,7 @@ class AskedGuard:
         waiting = _Waiting()
 
         async def judge() -> None:
-            verdict = await self.examiner.later(texts, names)
+            verdict = await self.examiner.later(texts, names, ask.generation.deadline)
             if not waiting.cancelled:
                 waiting.then(self._go(after, ask, tell, verdict, names, began))
 
@@ -64,8 +64,9 @@ class AskedGuard:
 
     def _go(self, after: Enter, ask: Ask, tell: Tell, verdict: Verdict, names: Placeholders, began: float) -> Running:
         self.meter.looked(told.INPUT, self.clock() - began)
-        told.note(ask.notes, self.meter, told.INPUT, verdict.found)
-        told.silent(ask.notes, self.meter, told.INPUT, verdict.missed)
+        if ask.first:
+            told.note(ask.notes, self.meter, told.INPUT, verdict.found)
+            told.silent(ask.notes, self.meter, told.INPUT, verdict.missed)
         if verdict.blocked is not None:
             tell(told.blocked(verdict.blocked, told.INPUT))
             return OVER

@@ -78,9 +78,9 @@ class Examiner:
         _mask(verdict, places, name)
         return verdict
 
-    async def later(self, texts: Sequence[Said], name: Label) -> Verdict:
-        """In threads, and of other servers."""
-        end = self._clock() + self._budget
+    async def later(self, texts: Sequence[Said], name: Label, until: float = float("inf")) -> Verdict:
+        """In threads, and of other servers. ``until``: seconds of the clock, where that is before the budget ends."""
+        end = min(self._clock() + self._budget, until)
         verdict = Verdict(list(texts))
         for remote in (False, True):
             rules = [rule for rule in self._rules if (rule.remote is not None) is remote]

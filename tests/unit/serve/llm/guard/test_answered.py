@@ -260,3 +260,20 @@ async def test_a_dear_one_looks_from_a_thread() -> None:
     await settle(lambda: bool(told) and isinstance(told[-1], Ended))
     assert text_of(told) == "x" * 100 + ". "
     assert told[-1].reason == "content_filter"
+
+
+def test_a_detector_that_raises_ends_the_answer_and_says_nothing_of_the_text(caplog) -> None:
+    from fairlead.serve.llm.guard.rules import Rule
+
+    class Broken:
+        name, reach, cost = "broken", 4, 0.0
+
+        def find(self, text, channel):
+            raise ValueError(text)
+
+    line = Line(pieces("a secret text"))
+    told = run(guard(Rule("broken", Action.MASK, Broken())), line)
+    assert isinstance(told[-1], Unavailable)
+    assert text_of(told) == ""
+    assert line.cancelled >= 1
+    assert "secret" not in caplog.text

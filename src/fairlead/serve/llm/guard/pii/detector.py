@@ -41,7 +41,7 @@ class Pii:
     """Pure, and linear in the length of the text."""
 
     name = "pii"
-    cost = 0.0001
+    cost = 0.0002
 
     def __init__(self, options: DetectorOptions) -> None:
         given(options.options or {}, {}, "detector pii")
