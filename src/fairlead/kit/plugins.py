@@ -54,6 +54,7 @@ _EXTRA_OF = {
     "tokenizers": "llm",
     "jinja2": "llm",
     "presidio_analyzer": "presidio",
+    "spacy": "presidio",
 }
 """Which of our extras installs a library."""
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from presidio_analyzer import AnalyzerEngine
 from presidio_analyzer.nlp_engine import NlpEngineProvider
+from spacy.util import is_package
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.guardrail import Channel, DetectorOptions, Finding
@@ -26,7 +28,7 @@ KINDS: Final[Mapping[str, str]] = {
 
 
 class Presidio:
-    """Options: ``language``, ``model`` (of spaCy). The analyzer is loaded when it is asked first."""
+    """Options: ``language``, ``model`` (of spaCy: a package, or a folder). Loaded when it is asked first."""
 
     name = "presidio"
     reach = 120
@@ -35,6 +37,10 @@ class Presidio:
     def __init__(self, options: DetectorOptions) -> None:
         found = given(options.options or {}, {"language": "en", "model": "en_core_web_sm"}, "detector presidio")
         self._language, self._model = str(found["language"]), str(found["model"])
+        if not is_package(self._model) and not Path(self._model).is_dir():  # it would be downloaded, by the first call
+            raise UsageError(
+                f"detector presidio finds no spaCy model {self._model!r}: python -m spacy download {self._model}"
+            )
         self._kinds = frozenset(options.kinds)
         self._least = 0.5 if options.threshold is None else options.threshold
         self._engine: Any = None
@@ -52,14 +58,8 @@ class Presidio:
         with self._lock:
             if self._engine is None:
                 models = [{"lang_code": self._language, "model_name": self._model}]
-                try:
-                    made = NlpEngineProvider(nlp_configuration={"nlp_engine_name": "spacy", "models": models})
-                    nlp = made.create_engine()
-                except (OSError, SystemExit) as error:
-                    raise UsageError(
-                        f"detector presidio cannot load the spaCy model {self._model!r}: {str(error)[:200]}; "
-                        f"python -m spacy download {self._model}"
-                    ) from None
+                made = NlpEngineProvider(nlp_configuration={"nlp_engine_name": "spacy", "models": models})
+                nlp = made.create_engine()
                 self._engine = AnalyzerEngine(nlp_engine=nlp, supported_languages=[self._language])
             return self._engine
 

@@ -92,8 +92,8 @@ _HINTS: Final = re.compile(
 )
 """One of these is in every attack that ``_INJECTIONS`` knows."""
 _JAIL_HINTS: Final = re.compile(
-    r"now|going|pretend|act(?:ing)? as|imagine|role-?play|simulate|character|yourself|anything|norms|machiavellian|dan|jailb"
-    r"|developer mode|refus|declin|apolog|say|warn"
+    r"now|going|pretend|act(?:ing)? as|imagine|role-?play|simulate|character|yourself|anything|norms|machiavellian"
+    r"|dan|jailb|developer mode|refus|declin|apolog|say|warn"
 )
 """The same of ``_JAILBREAKS``."""
 _FAMILIES: Final = tuple(
