@@ -49,12 +49,14 @@ _EXTRA_OF = {
     "grpc": "grpc",
     "jwt": "auth",
     "cryptography": "auth",
+    "opentelemetry": "otel",
     "openvino": "llm",
     "openvino_genai": "llm",
     "tokenizers": "llm",
     "jinja2": "llm",
     "presidio_analyzer": "presidio",
     "spacy": "presidio",
+    "usearch": "llm",
 }
 """Which of our extras installs a library."""
 

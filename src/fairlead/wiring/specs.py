@@ -141,6 +141,7 @@ def plan(
         Auditing(spec.audit.enabled, spec.audit.days, spec.audit.payloads, spec.audit.key),
         watched(spec, access),
         llms.wanted(spec),
+        llms.tracing(spec),
     )
 
 
@@ -356,6 +357,7 @@ def _check_graph(file: SpecFile, name: str, endpoint: Endpoint) -> Graph | None:
 def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     """What the spec's own types cannot know. Raises UsageError."""
     asked = _asked(endpoint)
+    llms.refuse(file, name, endpoint)
     if endpoint.upstream is not None:
         specs_upstream.check(file, name, endpoint)
     else:

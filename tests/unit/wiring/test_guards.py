@@ -14,7 +14,6 @@ from fairlead.kit.config import Home
 from fairlead.kit.spec.read import parse
 from fairlead.serve.llm.ask import Ask
 from fairlead.serve.llm.chats import Chats
-from fairlead.serve.llm.guard.masks import redacted
 from fairlead.testing.clock import ManualClock
 from fairlead.testing.engines import EchoEngine
 from fairlead.testing.sinks import MemorySink
@@ -149,4 +148,4 @@ def test_none_is_no_stage(building) -> None:
 
 
 def test_what_is_written_down_is_redacted() -> None:
-    assert redacted("from ann@example.com", guards.redacting()) == "from <EMAIL>"
+    assert guards.redactor()("from ann@example.com") == "from <EMAIL>"

@@ -56,8 +56,8 @@ class AllowedTool(Part):
 
     name: str = Field(min_length=1, max_length=128, examples=["search"])
     """As callers name it."""
-    arguments: dict[str, Any] | None = Field(default=None, examples=[{"type": "object", "required": ["q"]}])
-    """JSON Schema of its arguments; null: they may be anything."""
+    arguments: dict[str, Any] = Field(default_factory=dict, examples=[{"type": "object", "required": ["q"]}])
+    """JSON Schema of its arguments; empty: they may be anything."""
 
 
 AsTool = Annotated[AllowedTool, BeforeValidator(_named, json_schema_input_type=str | AllowedTool)]

@@ -14,6 +14,7 @@ from fairlead.serve.llm.guard.answered import AnsweredGuard
 from fairlead.serve.llm.guard.arguments import Allowed
 from fairlead.serve.llm.guard.asked import AskedGuard
 from fairlead.serve.llm.guard.examine import Examiner
+from fairlead.serve.llm.guard.masks import redacted
 from fairlead.serve.llm.guard.rules import Rule
 from fairlead.wiring.llm.wanted import Building
 
@@ -113,9 +114,10 @@ def answering(building: Building) -> Stage | None:
     )
 
 
-def redacting() -> list[Rule]:
-    """What hides in texts that are written down: every kind of the built-in patterns."""
-    return [Rule("pii", Action.MASK, plugins.load(GROUP, "pii")(DetectorOptions("pii")))]
+def redactor() -> Callable[[str], str]:
+    """Makes of a text what may be written down of it: every kind of the built-in patterns is masked."""
+    hiding = [Rule("pii", Action.MASK, plugins.load(GROUP, "pii")(DetectorOptions("pii")))]
+    return lambda text: redacted(text, hiding)
 
 
 def _masks(one: Rule) -> bool:
