@@ -17,6 +17,7 @@ from fairlead.serve.llm.chats import Chats
 from fairlead.testing.clock import ManualClock
 from fairlead.testing.engines import EchoEngine
 from fairlead.testing.sinks import MemorySink
+from fairlead.wiring import specs as all_specs
 from fairlead.wiring.llm import guards, lines, specs
 from fairlead.wiring.llm.wanted import Building, Surroundings
 
@@ -77,6 +78,13 @@ def test_what_is_no_spec(said: str, sentence: str) -> None:
     with pytest.raises(UsageError) as error:
         read(said)
     assert sentence in str(error.value)
+
+
+def test_only_a_language_model_has_guardrails(tmp_path: Path) -> None:
+    path = tmp_path / "f.yaml"
+    path.write_text("endpoints:\n  churn:\n    model: models:/churn@champion\n    guardrails: {input: [pii]}\n")
+    with pytest.raises(UsageError, match=r"f\.yaml:4: endpoints\.churn\.guardrails is for a language model"):
+        all_specs.read(path)
 
 
 def test_a_token_of_a_guard_is_not_shown() -> None:
