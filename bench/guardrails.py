@@ -72,9 +72,9 @@ for file in files:
     with gzip.open(file, "rt") as handle:
         for line in handle:
             text = json.loads(line)["full_text"]
-            began = time.perf_counter()
+            began = time.process_time()
             found = engine.analyze(text=text, language="en", entities=list(kinds))
-            seconds += time.perf_counter() - began
+            seconds += time.process_time() - began
             characters += len(text)
             told[file].append([[kinds[one.entity_type], one.start, one.end] for one in found])
 print(json.dumps({"told": told, "seconds": seconds, "characters": characters}))
@@ -123,13 +123,14 @@ def f1(right: int, wrong: int, missed: int) -> dict[str, float]:
 def pii(peer: str, model: str) -> dict[str, Any]:
     detector = Pii(DetectorOptions("pii"))
     seconds, characters = 0.0, 0
+    detector.find("warm up 555-123-4567 or bob@example.com", Channel.USER)
     ours: dict[str, Any] = {}
     for file in FILES:
         pairs = []
         for text, wanted in sentences(file):
-            began = time.perf_counter()
+            began = time.process_time()
             found = detector.find(text, Channel.USER)
-            seconds += time.perf_counter() - began
+            seconds += time.process_time() - began
             characters += len(text)
             pairs.append(({(one.kind, one.start, one.end) for one in found if one.kind in KINDS.values()}, wanted))
         ours[file] = scored(iter(pairs))
@@ -155,7 +156,7 @@ def pii(peer: str, model: str) -> dict[str, Any]:
             if theirs is not None:
                 line += f"  Presidio {result['presidio'][file].get(kind, {}).get('f1', 0.0):.3f}"
             print(line)
-    print(f"{result['microseconds_per_1000']:.0f} us for 1,000 characters", end="")
+    print(f"{result['microseconds_per_1000']:.0f} us of CPU for 1,000 characters", end="")
     print(f"; Presidio {slow:.0f}: {result['times_as_fast']:.0f} times" if theirs is not None else "")
     return result
 
@@ -239,9 +240,10 @@ def speed() -> dict[str, Any]:
 
 
 def timed(act: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    """Seconds of CPU: others use the machine as well."""
+    began = time.process_time()
     act()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def stream() -> dict[str, Any]:
