@@ -78,6 +78,13 @@ def test_not_found(text: str) -> None:
     assert found(text) == []
 
 
+def test_scores_are_shares() -> None:
+    text = "Tel: +1 (212) 555-0199 ext. 5, office 001-212-555-0199 x5, SSN 219-09-9999, visa card 4111111111111111"
+    told = PII.find(text, Channel.USER)
+    assert len(told) == 4
+    assert all(0 < one.score <= 1 for one in told)
+
+
 def test_kinds_and_thresholds() -> None:
     text = "ann@example.com 219-09-9999"
     assert [kind for kind, _ in found(text, Pii(DetectorOptions("pii", ("ssn",))))] == ["ssn"]

@@ -113,7 +113,7 @@ def _phone(match: re.Match[str], words: bool) -> tuple[int, float] | None:
     digits = sum(length for _, length in groups)
     sure = 0.45 * words
     if match[1] and not dated:
-        return (0, 0.6 + sure) if 7 <= digits <= 15 else None
+        return (0, min(1.0, 0.6 + sure)) if 7 <= digits <= 15 else None
     if body.startswith(("00", "(00")) and 10 <= digits <= 16:
         return 0, 0.55 + sure
     while len(groups) > 1 and (digits > 12 or (groups[0][1] == 5 and digits >= 12)):
