@@ -41,6 +41,7 @@ _EXTRA_OF = {
     "torch": "torch",
     "tensorflow": "tensorflow",
     "safetensors": "torch",
+    "transformers": "transformers",
     "onnxscript": "torch",
     "nats": "brokers",
     "redis": "redis",
@@ -49,11 +50,15 @@ _EXTRA_OF = {
     "grpc": "grpc",
     "jwt": "auth",
     "cryptography": "auth",
+    "opentelemetry": "otel",
     "openvino": "llm",
     "openvino_genai": "llm",
     "openvino_tokenizers": "llm",
     "tokenizers": "llm",
     "jinja2": "llm",
+    "presidio_analyzer": "presidio",
+    "spacy": "presidio",
+    "usearch": "llm",
 }
 """Which of our extras installs a library."""
 

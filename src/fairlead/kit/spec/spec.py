@@ -9,13 +9,16 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from fairlead.kit.spec.abuse import Abuse
 from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
+from fairlead.kit.spec.cache import Cache
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
+from fairlead.kit.spec.guardrails import Guardrails
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Private, Seconds
 from fairlead.kit.spec.resilience import Resilience
 from fairlead.kit.spec.serving import Batching, Bounds, Record, Replicas, Server, Upstream
+from fairlead.kit.spec.traces import Traces
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """What can stand in a URL and a metric label."""
@@ -39,6 +42,10 @@ class Endpoint(Part):
     """Other servers that run the model, instead of `model`."""
     llm: Llm | None = Field(default=None, examples=[{"model": "./models/chat"}])
     """A language model, instead of `model`."""
+    guardrails: Guardrails | None = Field(default=None, examples=[{"input": ["injection", "pii"], "output": ["pii"]}])
+    """What must not pass a language model, in questions and in answers; null: everything may."""
+    cache: Cache | None = Field(default=None, examples=[{"exact": "1h"}])
+    """Answers of a language model that are given again; null: none."""
     runtime: str = ""
     """Run with this runtime instead of the one that the package chose."""
     trust_pickle: bool = False
@@ -110,6 +117,8 @@ class Spec(Part):
     """Who may call at all."""
     audit: Audit = Audit()
     """What is written down of who did what."""
+    traces: Traces = Traces()
+    """Where traces of language models go."""
     server: Server = Server()
     """The one port of all endpoints, and the processes behind it."""
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
@@ -118,7 +127,7 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("console", "features", "limits", "resilience"),
-    Endpoint: ("features", "limits", "cache", "guardrails", "cascade", "redis"),
+    Endpoint: ("features", "limits", "cascade", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""

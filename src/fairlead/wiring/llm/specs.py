@@ -5,18 +5,27 @@ from __future__ import annotations
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
-from fairlead.wiring.llm import engines
+from fairlead.wiring.llm import engines, guards
+from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "cache"})
 """Parts of an endpoint that a language model has."""
-PARTS: tuple[str, ...] = ()
+PARTS: tuple[str, ...] = ("cache", "guardrails")
 """Those of them that are for stages of its line."""
 
 
 def wanted(spec: Spec) -> list[Wanted]:
     """Every language model of a spec."""
     return [_wanted(name, one) for name, one in spec.endpoints.items() if one.llm is not None]
+
+
+def tracing(spec: Spec) -> Tracing:
+    """Where traces go."""
+    asked = spec.traces
+    return Tracing(
+        asked.otlp, asked.headers, asked.file, asked.days, asked.content, asked.names, spec.project or "fairlead"
+    )
 
 
 def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
@@ -30,6 +39,15 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     if endpoint.llm.engine not in engines.names():
         where = file.at("endpoints", name, "llm", "engine")
         raise UsageError(f"{where} is {endpoint.llm.engine!r}; installed are {', '.join(engines.names())}")
+    if endpoint.guardrails is not None:
+        guards.check(endpoint.guardrails, lambda *path: file.at("endpoints", name, "guardrails", *path))
+
+
+def refuse(file: SpecFile, name: str, endpoint: Endpoint) -> None:
+    """Raises UsageError for a part that only a language model has."""
+    for part in PARTS:
+        if getattr(endpoint, part) is not None:
+            raise UsageError(f"{file.at('endpoints', name, part)} is for a language model, and {name} is none")
 
 
 def _wanted(name: str, endpoint: Endpoint) -> Wanted:

@@ -13,8 +13,10 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from fairlead.adapters.sinks.prometheus.chats import Chats
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.faults import Faults
+from fairlead.adapters.sinks.prometheus.guards import Guards
 from fairlead.adapters.sinks.prometheus.limits import Limits
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.pressure import Pressure
@@ -65,6 +67,13 @@ class PrometheusSink:
             )
             for what in ("kept", "dropped")
         ]
+        chats = Chats()
+        self.registry.register(chats)
+        self.chat = chats.chat
+        """``endpoint``, as the contract says."""
+        self._guards = Guards(self.registry, _SECONDS)
+        self.guards = self._guards.of
+        """``endpoint``, as the contract says."""
         faults = Faults(self.registry)
         self.injected = faults.injected
         """``endpoint, kind, calls``, as the contract says."""
