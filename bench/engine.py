@@ -77,6 +77,10 @@ class Direct:
         words = [sys.executable, "-m", "bench.engine", "--direct", str(folder)]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def run(self, asked: Prompts, tokens: int) -> float:
         """Tokens a second."""
         assert self._process.stdin is not None and self._process.stdout is not None  # noqa: PT018
@@ -141,8 +145,16 @@ def engine_of(model: Path, home: Path, precision: str, **options: Any) -> Embedd
     )
 
 
+def spent(name: str, engine: EmbeddedTokens, other: Direct) -> float:
+    """Seconds of CPU so far: of the pipeline's process, or of the engine's and this one."""
+    if name == "direct":
+        return rig.cpu_seconds(other.pid)
+    return rig.cpu_seconds(engine.pid) + time.process_time()
+
+
 async def rates(options: argparse.Namespace, model: Path, home: Path, words: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {"direct": [], "ours": []}
+    """Tokens a second, and milliseconds of CPU a token: the steadier figure on a machine that does other things too."""
+    found: dict[str, list[float]] = {"direct": [], "ours": [], "direct, CPU": [], "ours, CPU": []}
     engine = engine_of(model, home, options.precision, niceness=0)  # no advantage for either
     await engine.start()
     other = Direct(prepare(model, home, options.precision))
@@ -152,13 +164,16 @@ async def rates(options: argparse.Namespace, model: Path, home: Path, words: int
             order = ("direct", "ours") if turn % 2 else ("ours", "direct")
             for name, ids in zip(order, asked, strict=True):
                 loop = asyncio.get_running_loop()
+                used = spent(name, engine, other)
                 if name == "ours":
                     rate = await ours(engine, ids, options.tokens)
                 else:
                     rate = await loop.run_in_executor(None, other.run, ids, options.tokens)
                 if turn:  # the first is to warm up
                     found[name].append(rate)
-                    print(f"{name}: {rate:.1f} tokens/s", file=sys.stderr)
+                    each = 1e3 * (spent(name, engine, other) - used) / (options.streams * options.tokens)
+                    found[f"{name}, CPU"].append(each)
+                    print(f"{name}: {rate:.1f} tokens/s, {each:.2f} ms of CPU a token", file=sys.stderr)
     finally:
         other.close()
         await engine.stop()
@@ -199,6 +214,17 @@ def middle(values: Sequence[float], form: str = ".1f") -> str:
     return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
+def rate_table(found: dict[str, list[float]], streams: int) -> str:
+    def ratio(kind: str) -> str:
+        pairs = zip(found[f"ours{kind}"], found[f"direct{kind}"], strict=True)
+        return middle([one / other for one, other in pairs], ".3f")
+
+    rows = [[name, middle(found[name]), middle(found[f"{name}, CPU"], ".2f")] for name in ("direct", "ours")]
+    return rig.markdown(
+        [f"{streams} streams", "tokens/s", "ms of CPU a token"], [*rows, ["ratio", ratio(""), ratio(", CPU")]]
+    )
+
+
 async def run(options: argparse.Namespace, home: Path) -> None:
     named = options.model in random_llm.SHAPES
     model = random_llm.make(home / options.model, options.model) if named else Path(options.model)
@@ -207,12 +233,7 @@ async def run(options: argparse.Namespace, home: Path) -> None:
     found: dict[str, Any] = {"model": options.model, "precision": options.precision, "load": os.getloadavg()[0]}
     if "rate" in parts:
         found["rate"] = rate = await rates(options, model, home, words)
-        ratios = [one / other for one, other in zip(rate["ours"], rate["direct"], strict=True)]
-        rows = [[name, middle(values)] for name, values in rate.items()]
-        print(
-            rig.markdown([f"{options.streams} streams", "tokens/s"], [*rows, ["ratio", middle(ratios, ".3f")]]),
-            end="\n\n",
-        )
+        print(rate_table(rate, options.streams), end="\n\n")
     if "prefix" in parts:
         found["prefix"] = first = await prefixes(options, model, home, words)
         share = statistics.median(first["kept"]) / statistics.median(first["cold"])

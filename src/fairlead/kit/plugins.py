@@ -41,6 +41,7 @@ _EXTRA_OF = {
     "torch": "torch",
     "tensorflow": "tensorflow",
     "safetensors": "torch",
+    "transformers": "transformers",
     "onnxscript": "torch",
     "nats": "brokers",
     "redis": "redis",
@@ -55,6 +56,8 @@ _EXTRA_OF = {
     "openvino_tokenizers": "llm",
     "tokenizers": "llm",
     "jinja2": "llm",
+    "presidio_analyzer": "presidio",
+    "spacy": "presidio",
     "usearch": "llm",
 }
 """Which of our extras installs a library."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairlead.contracts.engine import EngineOptions, EngineTraits, Tell
-from fairlead.contracts.errors import ContextTooLong, EngineLost, FairleadError, Unavailable
+from fairlead.contracts.errors import EngineLost, FairleadError, InputError, Unavailable
 from fairlead.contracts.generation import Begun, CallDelta, Chosen, Ended, Generation, Message, Piece, Usage
+from fairlead.kit.fitting import too_long, unfit
 from fairlead.kit.options import given
 
 CONTEXT = 4096
@@ -43,7 +44,7 @@ class EchoEngine:
     @property
     def traits(self) -> EngineTraits:
         return EngineTraits(
-            "echo", self._context, self._parallel or 64, tools=True, schemas=True, seeds=True, logprobs=5
+            "echo", self._context, self._parallel or 64, tools=True, schemas=True, seeds=True, logprobs=20
         )
 
     async def start(self) -> None:
@@ -55,10 +56,13 @@ class EchoEngine:
             one.end(Unavailable("the engine was stopped", retry_after=1))
 
     async def count(self, asked: Generation) -> int:
-        found = len(words(asked.prompt)) if not isinstance(asked.prompt, tuple) else tokens(asked)
-        if found >= self._context:
-            raise ContextTooLong(f"the prompt has {found} tokens; the model takes {self._context}")
-        return found
+        error = self._refusal(asked)
+        if error is not None:
+            raise error
+        return tokens(asked)
+
+    def _refusal(self, asked: Generation) -> InputError | None:
+        return unfit(asked, self.traits) or too_long(tokens(asked), asked, self.traits)
 
     def load(self) -> Busy:
         return Busy(len(self._waiting), len(self._running))
@@ -74,9 +78,9 @@ class EchoEngine:
         if len(self.asked) >= 1000:
             del self.asked[:500]
         self.asked.append(asked)
-        prompt = tokens(asked)
-        if prompt + (asked.sampling.least or 1) > self._context:
-            made.end(ContextTooLong(f"the prompt has {prompt} tokens; the model takes {self._context} with the answer"))
+        error = self._refusal(asked)
+        if error is not None:
+            made.end(error)
         elif self._parallel and len(self._running) >= self._parallel:
             self._waiting.append(made)
         else:

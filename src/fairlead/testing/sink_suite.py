@@ -97,7 +97,11 @@ def _told(sink: Sink, calls: int) -> bytes:
     sink.ready("churn", "1", True)
     meter, chat = sink.endpoint("churn", "1"), sink.chat("chat")
     asked = Generation("1", "chat", "Hello")
+    guards = sink.guards("chat")
     for _ in range(calls):
+        guards.found("output", "pii", "email", "mask", 2)
+        guards.looked("output", 0.25)
+        guards.missed("input", "http", "late")
         chat.began()
         chat.answered(
             Answered("chat", asked, "r", "stop", False, 0.5, 1.0, 2.0, 0, 5, 0.25, Usage(input=8, cached=2, output=5))

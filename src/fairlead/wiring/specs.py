@@ -337,10 +337,8 @@ def _check_graph(file: SpecFile, name: str, endpoint: Endpoint) -> Graph | None:
 def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     """What the spec's own types cannot know. Raises UsageError."""
     asked = _asked(endpoint)
-    if endpoint.upstream is not None:
-        specs_upstream.check(file, name, endpoint)
-    else:
-        specs_upstream.check_here(file, name, endpoint)
+    llms.refuse(file, name, endpoint)
+    (specs_upstream.check if endpoint.upstream is not None else specs_upstream.check_here)(file, name, endpoint)
     try:
         source = None if endpoint.graph is not None else parse(uri(name, endpoint))
     except UsageError as error:

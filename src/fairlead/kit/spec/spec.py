@@ -13,6 +13,7 @@ from fairlead.kit.spec.cache import Cache
 from fairlead.kit.spec.embedding import Embedding
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
+from fairlead.kit.spec.guardrails import Guardrails
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Private, Seconds
@@ -44,6 +45,8 @@ class Endpoint(Part):
     """A model that makes vectors of texts, instead of `model`."""
     llm: Llm | None = Field(default=None, examples=[{"model": "./models/chat"}])
     """A language model, instead of `model`."""
+    guardrails: Guardrails | None = Field(default=None, examples=[{"input": ["injection", "pii"], "output": ["pii"]}])
+    """What must not pass a language model, in questions and in answers; null: everything may."""
     cache: Cache | None = Field(default=None, examples=[{"exact": "1h"}])
     """Answers of a language model that are given again; null: none."""
     runtime: str = ""
@@ -132,7 +135,7 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("console", "features", "limits", "resilience"),
-    Endpoint: ("features", "limits", "guardrails", "cascade", "redis"),
+    Endpoint: ("features", "limits", "cascade", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""

@@ -75,6 +75,11 @@ class EmbeddedTokens:
             return EngineTraits("openvino", 0, parallel, seeds=True, logprobs=0)
         return EngineTraits("openvino", loaded.context, parallel, schemas=loaded.grammars, seeds=True, logprobs=0)
 
+    @property
+    def pid(self) -> int:
+        """Of its process; 0 while there is none that answers."""
+        return self._lives.process.pid if self._lives.process is not None else 0
+
     async def start(self) -> None:
         if not plugins.installed("openvino_genai"):
             raise plugins.missing(ModuleNotFoundError("openvino_genai", name="openvino_genai"), WHAT)

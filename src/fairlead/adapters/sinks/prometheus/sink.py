@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from fairlead.adapters.sinks.prometheus.chats import Chats
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.faults import Faults
+from fairlead.adapters.sinks.prometheus.guards import Guards
 from fairlead.adapters.sinks.prometheus.limits import Limits
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.pressure import Pressure
@@ -69,6 +70,9 @@ class PrometheusSink:
         chats = Chats()
         self.registry.register(chats)
         self.chat = chats.chat
+        """``endpoint``, as the contract says."""
+        self._guards = Guards(self.registry, _SECONDS)
+        self.guards = self._guards.of
         """``endpoint``, as the contract says."""
         faults = Faults(self.registry)
         self.injected = faults.injected

@@ -16,6 +16,9 @@ Array = np.ndarray[Any, Any]
 Node = Any
 """A node of openvino's graph."""
 
+_AS_STORED = {"BF16": "bf16", "F16": "f16"}
+"""What is not converted: it stays in the file until the graph is written."""
+
 PRECISIONS = ("f16", "bf16", "int8", "int4")
 
 
@@ -25,7 +28,7 @@ class Constants:
     def __init__(self, checkpoint: Checkpoint, precision: str) -> None:
         self._checkpoint = checkpoint
         self._precision = precision
-        self._made: dict[tuple[str, int, int], Node] = {}
+        self._made: dict[str, Node] = {}
         self._held: list[Array] = []
         self._wide: Counter[int] = Counter()
 
@@ -37,22 +40,17 @@ class Constants:
             for width, count in sorted(self._wide.items())
         ]
 
-    def matrix(
-        self, name: str, shape: tuple[int, int], rows: tuple[int, int] | None = None, coarse: bool = True
-    ) -> Node:
-        """A weight, (rows, columns) of float32 to the graph, or only its rows from the first to before the last.
+    def matrix(self, name: str, shape: tuple[int, int], coarse: bool = True) -> Node:
+        """A weight, (rows, columns) of float32 to the graph. ``coarse``: False for what is not made int4.
 
-        ``coarse``: False for embeddings and the head, which are not made int4. Raises BrokenModel, UnknownFormat,
-        UsageError, naming the tensor.
+        Raises BrokenModel, UnknownFormat, UsageError, naming the tensor.
         """
-        first, last = rows or (0, shape[0])
-        key = (name, first, last)
-        if key not in self._made:
+        if name not in self._made:
             stored = self._checkpoint.take(name, shape)
-            self._made[key] = self._matrix(stored, first, last, coarse)
-            if self._precision != "bf16":
+            self._made[name] = self._matrix(stored, shape, coarse)
+            if self._precision != _AS_STORED.get(stored.dtype):
                 stored.forget()
-        return self._made[key]
+        return self._made[name]
 
     def vector(self, name: str, width: int, rank: int = 3, gain: float = 0.0) -> Node:
         """A bias or the weights of a norm, in float32, along the last of ``rank`` dimensions; ``gain`` is added."""
@@ -61,21 +59,16 @@ class Constants:
             quantizing.f16(lambda *_: numbers, 1, width, name)  # raises what names it
         return self._constant(numbers.reshape((1,) * (rank - 1) + (-1,)) + np.float32(gain), ov.Type.f32)
 
-    def _matrix(self, stored: Stored, first: int, last: int, coarse: bool) -> Node:
-        count, width, name = last - first, stored.width, stored.name
-
-        def floats(start: int, stop: int) -> Array:
-            return stored.floats(first + start, first + stop)
-
+    def _matrix(self, stored: Stored, shape: tuple[int, int], coarse: bool) -> Node:
         if self._precision == "f16":
-            return _float(self._constant(quantizing.f16(floats, count, width, name), ov.Type.f16))
+            return _float(self._constant(_f16(stored, shape), ov.Type.f16))
         if self._precision == "bf16":
-            return _float(self._constant(self._bf16(stored, first, last), ov.Type.bf16))
+            return _float(self._constant(_bf16(stored, shape), ov.Type.bf16))
         if self._precision == "int4" and coarse:
-            if width % quantizing.GROUP == 0:
-                return self._int4(*quantizing.int4(floats, count, width, name), (count, width))
-            self._wide[width] += 1
-        integers, scales = quantizing.int8(floats, count, width, name)
+            if shape[1] % quantizing.GROUP == 0:
+                return self._int4(*quantizing.int4(stored.floats, *shape, stored.name), shape)
+            self._wide[shape[1]] += 1
+        integers, scales = quantizing.int8(stored.floats, *shape, stored.name)
         halves = op.convert(self._constant(integers, ov.Type.i8), "f16")
         return _float(op.multiply(halves, self._constant(scales, ov.Type.f16)))
 
@@ -86,16 +79,6 @@ class Constants:
         groups = op.multiply(op.convert(op.constant(tensor), "f16"), self._constant(scales, ov.Type.f16))
         return _float(op.reshape(groups, np.array(shape, np.int64), False))
 
-    def _bf16(self, stored: Stored, first: int, last: int) -> Array:
-        """What is bfloat16 already stays in the file until it is written."""
-        if stored.dtype != "BF16":
-            return quantizing.bf16(
-                lambda a, b: stored.floats(first + a, first + b), last - first, stored.width, stored.name
-            )
-        bits = stored.raw(first, last)
-        quantizing.finite_bits(bits, stored.name)
-        return bits if bits.flags.aligned else bits.copy()
-
     def _constant(self, numbers: Array, kind: Any) -> Node:
         self._held.append(numbers)
         return op.constant(ov.Tensor(numbers, ov.Shape(list(numbers.shape)), kind))
@@ -103,3 +86,24 @@ class Constants:
 
 def _float(node: Node) -> Node:
     return op.convert(node, "f32")
+
+
+def _f16(stored: Stored, shape: tuple[int, int]) -> Array:
+    if stored.dtype == "F16":
+        return _as_stored(stored, shape)
+    if stored.dtype == "BF16":
+        return quantizing.f16_of_bf16(stored.raw(0, shape[0]), stored.name)
+    return quantizing.f16(stored.floats, *shape, stored.name)
+
+
+def _bf16(stored: Stored, shape: tuple[int, int]) -> Array:
+    if stored.dtype == "BF16":
+        return _as_stored(stored, shape)
+    return quantizing.bf16(stored.floats, *shape, stored.name)
+
+
+def _as_stored(stored: Stored, shape: tuple[int, int]) -> Array:
+    """Not copied, where it lies as OpenVINO reads it."""
+    numbers = stored.raw(0, shape[0])
+    quantizing.finite(numbers.view(np.uint16), stored.dtype, stored.name)
+    return numbers if numbers.flags.aligned else numbers.copy()

@@ -25,6 +25,7 @@ _ACTIVATIONS = {
 }
 _LAYERS_AT_MOST = 10_000
 _ENDLESS = 1 << 40
+_WIDEST_HEAD = 1 << 16
 
 
 def decoder(fields: Fields) -> Decoder:
@@ -146,6 +147,8 @@ def _plain(fields: Fields, family: str, head_dim: int = 0, tied: bool = False, a
     if not head_dim and not fields.has("head_dim") and hidden % heads:
         raise BrokenModel(f"{fields.place}: hidden_size {hidden} is no multiple of num_attention_heads {heads}")
     head_dim = fields.count("head_dim", head_dim or hidden // heads)
+    if head_dim > _WIDEST_HEAD:
+        raise BrokenModel(f"{fields.place}: a head has {head_dim} numbers, at most {_WIDEST_HEAD} may be")
     kv_heads = fields.count("num_key_value_heads", heads)
     if heads % kv_heads:
         raise BrokenModel(
@@ -237,6 +240,8 @@ def _ropes(fields: Fields, family: str, head_dim: int) -> tuple[Rope, Rope]:
     def made(part: Fields | None, base: float) -> Rope:
         part_share = share if part is None else part.number("partial_rotary_factor", share)
         base = base if part is None else part.number("rope_theta", base)
+        if part_share > 1:
+            raise BrokenModel(f"{fields.place}: partial_rotary_factor is {part_share}; at most 1 may be")
         return rope(Asked(family, base, int(head_dim * part_share), context, original, part))
 
     everywhere = made(whole, theta)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ ELSEWHERE = "llama-server (a .gguf of it), transformers and vLLM run it"
 """For sentences: engines that do what this one does not."""
 
 _LARGEST = 10_000_000
+_HIGHEST = 1e30
 
 _WITHOUT_EFFECT = (
     "_attn_implementation",
@@ -104,7 +104,7 @@ class Fields:
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number over zero."""
         value = self._value(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _HIGHEST:
             raise BrokenModel(f"{self._place}: {name} is {_short(value)}; expected a number over 0")
         return float(value)
 
@@ -112,7 +112,7 @@ class Fields:
         """``count`` finite numbers over zero."""
         value = self._value(name, None)
         fine = isinstance(value, list) and all(
-            isinstance(one, int | float) and not isinstance(one, bool) and 0 < one < math.inf for one in value
+            isinstance(one, int | float) and not isinstance(one, bool) and 0 < one < _HIGHEST for one in value
         )
         if not fine or len(value) != count:
             raise BrokenModel(f"{self._place}: {name} is {_short(value)}; expected {count} numbers over 0")

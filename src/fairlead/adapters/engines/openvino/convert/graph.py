@@ -97,24 +97,18 @@ class Graph:
     def _split(
         self, x: Node, at: str, names: tuple[str, ...], fused: str, widths: tuple[int, ...], bias: bool
     ) -> list[Node]:
-        """Several projections of the same, each from a matrix of its own, or from rows of one that holds them all."""
-        if not self._made.fused:
-            return [
-                self._linear(x, f"{at}.{name}", (width, self._made.hidden), bias)
-                for name, width in zip(names, widths, strict=True)
-            ]
-        shape, first, found = (sum(widths), self._made.hidden), 0, []
-        for width in widths:
-            found.append(self._linear(x, f"{at}.{fused}", shape, False, (first, first + width)))
-            first += width
-        return found
+        """Several projections of the same, each by its own matrix, or cut out of what one for all of them gives."""
+        if self._made.fused:
+            whole = self._linear(x, f"{at}.{fused}", (sum(widths), self._made.hidden), False)
+            return list(op.variadic_split(whole, op.constant(np.int64(-1)), blocks.i64(*widths)).outputs())
+        return [
+            self._linear(x, f"{at}.{name}", (width, self._made.hidden), bias)
+            for name, width in zip(names, widths, strict=True)
+        ]
 
-    def _linear(
-        self, x: Node, name: str, shape: tuple[int, int], bias: bool, rows: tuple[int, int] | None = None
-    ) -> Node:
-        y = op.matmul(x, self._constants.matrix(f"{name}.weight", shape, rows), False, True)
-        if rows is None:  # by this name a LoRA adapter finds where it belongs; of a part of a matrix none is known
-            y.set_friendly_name(f"__module.{name}/MatMul")
+    def _linear(self, x: Node, name: str, shape: tuple[int, int], bias: bool) -> Node:
+        y = op.matmul(x, self._constants.matrix(f"{name}.weight", shape), False, True)
+        y.set_friendly_name(f"__module.{name}/MatMul")  # by which openvino-genai finds what a LoRA adapter changes
         return op.add(y, self._constants.vector(f"{name}.bias", shape[0])) if bias else y
 
     def _norm(self, x: Node, name: str, width: int = 0, rank: int = 3) -> Node:

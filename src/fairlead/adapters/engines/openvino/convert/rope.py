@@ -17,6 +17,9 @@ from fairlead.contracts.errors import BrokenModel, UnknownFormat
 
 Array = np.ndarray[Any, Any]
 
+_STEEPEST = 1e30
+"""Radians per token, at most: times a position it is still a float32."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rope:
@@ -59,6 +62,21 @@ def rope(asked: Asked) -> Rope:
         raise BrokenModel(
             f"{asked.family}: {asked.turned} numbers of a head would be turned; it must be an even number"
         )
+    try:
+        with np.errstate(all="ignore"):
+            found = _rope(asked)
+    except ArithmeticError as error:
+        raise BrokenModel(f"{_place(asked)} cannot be computed: {error}") from error
+    if not all(abs(number) < _STEEPEST for number in (*found.frequencies, found.gain)):
+        raise BrokenModel(f"{_place(asked)} gives angles that float32 lacks")
+    return found
+
+
+def _place(asked: Asked) -> str:
+    return asked.scaling.place if asked.scaling else f"{asked.family}: rope_theta {asked.theta}"
+
+
+def _rope(asked: Asked) -> Rope:
     if asked.scaling is None:
         return Rope(_tuple(_plain(asked)))
     kind = asked.scaling.word("rope_type", "") or asked.scaling.word("type", "default")

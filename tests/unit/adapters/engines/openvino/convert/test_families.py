@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import llm_checkpoints as made
 from fairlead.adapters.engines.openvino.convert.decoder import Decoder
 from fairlead.adapters.engines.openvino.convert.families import FAMILIES, decoder
 from fairlead.adapters.engines.openvino.convert.fields import Fields
 from fairlead.contracts.errors import BrokenModel, UnknownFormat
+
+VALUES = st.sampled_from(
+    [None, True, False, 0, -1, 1, 7, 1e9, 1e308, -0.5, float("nan"), float("inf"), 10**30, "", "x", [], [1], ["a"], {}]
+)
+SCALINGS = st.fixed_dictionaries(
+    {"rope_type": st.sampled_from(["default", "linear", "dynamic", "llama3", "yarn", "longrope", "x"])},
+    optional={
+        name: VALUES | st.floats()
+        for name in ("factor", "attention_factor", "mscale", "mscale_all_dim", "beta_fast", "beta_slow", "truncate")
+    },
+)
 
 
 def of(kind: str, **more: Any) -> Decoder:
@@ -160,6 +174,11 @@ def test_what_is_not_known_is_refused_by_name(kind: str, more: dict[str, Any], s
         ("llama", {"rope_scaling": {"rope_type": "linear"}}, "rope_scaling has no factor"),
         ("llama", {"num_key_value_heads": 3}, "no multiple of num_key_value_heads 3"),
         ("llama", {"hidden_size": 66}, "no multiple of num_attention_heads 4"),
+        ("llama", {"head_dim": 1 << 20}, "a head has 1048576 numbers"),
+        ("llama", {"partial_rotary_factor": 1.5}, "partial_rotary_factor is 1.5; at most 1"),
+        ("llama", {"rope_theta": 10**400}, "expected a number over 0"),
+        ("llama", {"rope_theta": 1, "rope_scaling": {"type": "yarn", "factor": 2.0}}, "cannot be computed"),
+        ("llama", {"rope_theta": 5e-324}, "angles that float32 lacks"),
         ("llama", {"head_dim": 15}, "must be an even number"),
         ("qwen2", {"layer_types": ["full_attention"]}, "names 1 layers, and num_hidden_layers is 3"),
         ("qwen2", {"layer_types": ["sliding_attention"] * 3}, "there is no sliding_window"),
@@ -183,3 +202,14 @@ def test_fields_that_change_no_number_are_passed_over() -> None:
     more |= {"num_experts": 0, "head_scale": None, "transformers_version": "4.40", "auto_map": {"AutoModel": "m.A"}}
     found = of("llama", **more)
     assert found == of("llama")
+
+
+@given(
+    st.sampled_from(sorted(made.FAMILIES)),
+    st.dictionaries(st.sampled_from(sorted(made.config("gemma3_text"))), VALUES, max_size=3),
+    st.none() | SCALINGS,
+    st.sampled_from(["rope_scaling", "rope_parameters"]),
+)
+def test_any_config_is_a_decoder_or_an_error(kind: str, more: dict[str, Any], scaling: Any, place: str) -> None:
+    with contextlib.suppress(BrokenModel, UnknownFormat):
+        assert of(kind, **{**more, place: scaling}).layers

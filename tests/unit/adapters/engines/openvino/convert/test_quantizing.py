@@ -97,6 +97,32 @@ def test_bfloat16_is_rounded_to_the_nearest_and_ties_to_even() -> None:
     np.testing.assert_allclose(found[0, 4:], x[0, 4:], rtol=0.01, atol=1e-40)
 
 
+def test_every_number_of_bfloat16_in_float16() -> None:
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    numbers = (bits.astype(np.uint32) << 16).view(np.float32)
+    fits = np.abs(numbers) < 65_520
+    bits, numbers = bits[fits].reshape(1, -1), numbers[fits].reshape(1, -1)
+    found = quantizing.f16_of_bf16(bits, "w")
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, numbers.astype(np.float16))
+
+
+def test_numbers_of_bfloat16_that_float16_lacks() -> None:
+    for number, kind in ((1e6, UsageError), (np.inf, BrokenModel), (np.nan, BrokenModel)):
+        bits = (np.array([[1.0, number]], np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        with pytest.raises(kind, match="tensor 'w' has numbers"):
+            quantizing.f16_of_bf16(bits, "w")
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16"])
+def test_halves_that_are_not_finite(kind: str) -> None:
+    bits = np.arange(64, dtype=np.uint16).reshape(2, 32)
+    quantizing.finite(bits, kind, "w")
+    bits[1, 3] = 0x7F80
+    with pytest.raises(BrokenModel, match="tensor 'w' has numbers that are not finite"):
+        quantizing.finite(bits, kind, "w")
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_name_the_tensor(bad: float) -> None:
     x = noise(4, 64)
