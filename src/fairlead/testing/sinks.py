@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from fairlead.contracts.figures import Look
 from fairlead.contracts.sink import Part, Streamed
 
 
@@ -134,6 +135,7 @@ class MemorySink:
         self.shared: Counter[str] = Counter()
         self.stalls: list[float] = []
         self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
+        self.looks: dict[str, Look] = {}
         self.certificate_until = 0.0
         self._workers = MemoryWorkersMeter()
 
@@ -171,6 +173,9 @@ class MemorySink:
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         self.streams[endpoint, group] = look
 
+    def figures(self, owner: str, look: Look) -> None:
+        self.looks[owner] = look
+
     def certificate(self, until: float) -> None:
         self.certificate_until = until
 
@@ -193,6 +198,10 @@ class MemorySink:
             counts |= {f"fallback:{':'.join((*key, *one))}": count for one, count in meter.fallbacks.items()}
             counts |= {f"breaker:{':'.join(key)}:{state}": n for state, n in Counter(meter.breakers).items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
+        for shows in self.looks.values():
+            for one in shows():
+                mark = "" if one.kind == "counter" else "!"
+                counts[f"{mark}figure:{one.name}:{':'.join(value for _, value in one.labels)}"] = int(one.value)
         for key, look in self.streams.items():
             counts[f"streamed:{':'.join(key)}"] = look().answered
         return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"

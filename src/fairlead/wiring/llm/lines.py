@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import Final
 
 from fairlead.serve.llm.ask import Enter, Stage, line
+from fairlead.wiring.llm import cascades, fair, routes
 from fairlead.wiring.llm.wanted import Building
 
 Make = Callable[[Building], Stage | None]
 """Makes a stage of what the spec says; None where it asks for none: then it costs nothing."""
 
-STAGES: Final[tuple[Make, ...]] = ()
-"""Outermost first: measuring, limits, ledger, guard of what is asked, cache, cascade, route, fair share, guard of what
-is answered.
+STAGES: Final[tuple[Make, ...]] = (routes.cheaper, cascades.cascade, routes.route, fair.fair)
+"""Outermost first: measuring, limits, cheaper, ledger, guard of what is asked, cache, cascade, route, fair share, guard
+of what is answered.
 """
 
 
