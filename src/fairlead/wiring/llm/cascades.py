@@ -18,14 +18,15 @@ from fairlead.serve.llm.cascade.auditing import Alarm
 from fairlead.serve.llm.cascade.settings import Climbing, Step
 from fairlead.serve.llm.cascade.stage import Cascade
 from fairlead.serve.llm.relay import Relay
+from fairlead.serve.settings import endpoint_name
 from fairlead.wiring.llm.wanted import Building
 
 log = logging.getLogger("fairlead.serve")
 
 
 def path(home: Home, endpoint: str, step: str) -> Path:
-    """Where what was fitted for a step is."""
-    return home.root / "cascades" / endpoint / f"{step}.json"
+    """Where what was fitted for a step is. Raises UsageError for names that no endpoint has."""
+    return home.root / "cascades" / endpoint_name(endpoint) / f"{endpoint_name(step)}.json"
 
 
 def cascade(building: Building) -> Stage | None:

@@ -211,8 +211,9 @@ class _Request:
         self._held.append(event)
         if self._characters > _HELD:
             self._stop()
-            self._spent = self._sum(tried.seen)
-            self.climb(self._at + 1)
+            if not self._over:  # what made room may have led to somebody who gave this one up
+                self._spent = self._sum(tried.seen)
+                self.climb(self._at + 1)
 
     def _judge(self, end: Ended) -> None:
         """Keep the answer of a cheap model, or ask the next one."""
@@ -260,7 +261,8 @@ class _Request:
         tried = self._try
         seen = tried.seen if tried is not None else Usage()
         self._stop()
-        self._climb_or_tell(DeadlineExceeded("the first model took too long"), seen)
+        if not self._over:  # as above
+            self._climb_or_tell(DeadlineExceeded("the first model took too long"), seen)
 
     def _stop(self) -> None:
         tried = self._try

@@ -48,9 +48,9 @@ class Counters:
         return len(self._had) > KEPT
 
     def forget(self, busy: set[str]) -> None:
-        """Tenants that have nothing here, the oldest first, until no more than ``KEPT`` are left."""
+        """Tenants that have nothing here, the oldest first, until half of ``KEPT`` are left."""
         idle = [tenant for tenant in self._had if tenant not in busy]
-        for tenant in idle[: len(self._had) - KEPT]:
+        for tenant in idle[: len(self._had) - KEPT // 2]:
             del self._had[tenant]
 
 

@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from fairlead.serve.call import LANES
 from fairlead.serve.llm.fair.counters import Counters
@@ -41,9 +41,20 @@ class _Tenant:
         self.lanes: tuple[OrderedDict[int, Place], ...] = tuple(OrderedDict() for _ in LANES)
         self.requests = self.tokens = 0
 
+    def last(self) -> Place:
+        """Of the least urgent lane. It has some."""
+        return next(reversed(next(lane for lane in reversed(self.lanes) if lane).values()))
+
 
 QUEUE_FULL: Final = "queue_full"
 TENANT_FULL: Final = "tenant_full"
+
+
+class Room(NamedTuple):
+    """``refused``: why there is none; empty where there is.  ``victim``: who makes way."""
+
+    refused: str = ""
+    victim: Place | None = None
 
 
 class Queue:
@@ -62,33 +73,36 @@ class Queue:
     def tenants(self) -> Iterator[str]:
         return iter(self._tenants)
 
-    def refusal(self, place: Place) -> str:
-        """Why it may not wait here: empty where it may. ``QUEUE_FULL`` only where nobody would make way."""
+    def room(self, place: Place) -> Room:
+        """Whether it may wait here, and who makes way for it.
+
+        That is the last request of the least urgent lane of its own tenant, where that has its part of the queue; of
+        whoever has most waiting, where the queue is full and that is more than its own tenant would have.
+        """
         settings, own = self._settings, self._tenants.get(place.tenant)
         if own is not None:
-            most, tokens = settings.tenant * settings.queue, settings.tenant * settings.tokens
-            if own.requests + 1 > max(1.0, most) or own.tokens + place.tokens > tokens:
-                return TENANT_FULL
-        return "" if self._room(place) or self.displaced(place) is not None else QUEUE_FULL
+            most, tokens = max(1.0, settings.tenant * settings.queue), settings.tenant * settings.tokens
+            if own.requests + 1 > most or own.tokens + place.tokens > tokens:
+                last = own.last()
+                fits = own.tokens - last.tokens + place.tokens <= tokens
+                return Room("", last) if last.lane > place.lane and fits else Room(TENANT_FULL)
+        if self.requests < settings.queue and self.tokens + place.tokens <= settings.tokens:
+            return Room()
+        victim = self._fullest(place)
+        fits = victim is not None and self.tokens - victim.tokens + place.tokens <= settings.tokens
+        return Room("", victim) if fits else Room(QUEUE_FULL)
 
-    def displaced(self, place: Place) -> Place | None:
-        """Who makes way for it in a full queue: the last of the least urgent lane of whoever has most waiting.
-
-        None where there is room, and where nobody has more than its own tenant would have, or a less urgent lane.
-        """
-        if self._room(place):
+    def _fullest(self, place: Place) -> Place | None:
+        """The last request of whoever has most waiting for their weight, if it is to make way."""
+        weight = self._settings.weight
+        name = max(self._tenants, key=lambda one: self._tenants[one].requests / weight(one), default=None)
+        if name is None:
             return None
-        name = max(self._tenants, key=lambda one: self._tenants[one].requests / self._settings.weight(one), default="")
-        if not name or self._settings.tokens < self.tokens + place.tokens - self._tenants[name].tokens:
-            return None
-        last = next(reversed(next(lane for lane in reversed(self._tenants[name].lanes) if lane).values()))
-        own = self._tenants[place.tenant].requests if place.tenant in self._tenants else 0
-        fuller = self._tenants[name].requests / self._settings.weight(name)
+        last = self._tenants[name].last()
         if name == place.tenant:
-            gives = last.lane > place.lane
-        else:
-            gives = fuller > (own + 1) / self._settings.weight(place.tenant)
-        return last if gives and self.tokens - last.tokens + place.tokens <= self._settings.tokens else None
+            return last if last.lane > place.lane else None
+        own = self._tenants[place.tenant].requests if place.tenant in self._tenants else 0
+        return last if self._tenants[name].requests / weight(name) > (own + 1) / weight(place.tenant) else None
 
     def put(self, place: Place) -> None:
         """At the end of its lane. There must be room."""
@@ -144,9 +158,6 @@ class Queue:
 
     def _behind(self, lane: int, waited: float) -> float:
         return self._settings.lead * max(0, lane - int(waited / self._settings.age))
-
-    def _room(self, place: Place) -> bool:
-        return self.requests < self._settings.queue and self.tokens + place.tokens <= self._settings.tokens
 
     def _add(self, place: Place, *, back: bool = False) -> None:
         own = self._tenants.get(place.tenant)

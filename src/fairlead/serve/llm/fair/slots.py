@@ -86,6 +86,8 @@ class Slots:
 
     def _entitled(self, tenant: str, lane: int) -> bool:
         """To one of the spare places."""
+        if lane != BATCH and not self._running.get(tenant):
+            return True
         others = [one for one in self._recent if one != (tenant, lane == BATCH)]
         if not others:
             return True

@@ -67,9 +67,9 @@ class Fair:
             self.counters.left(tenant)
             self._start(request)
             return request
-        if reason := self.queue.refusal(request.place):
+        reason, victim = self.queue.room(request.place)
+        if reason:
             return self._refuse(request, self._full(reason, request.place), reason)
-        victim = self.queue.displaced(request.place)
         other = self._requests[victim] if victim is not None else None
         if other is not None:
             self._leave(other)
@@ -98,7 +98,7 @@ class Fair:
             return
         self._pumping = True
         try:
-            while not self._held and self.queue.requests:
+            while not self._held and self.queue.requests and self.slots.running < self.slots.limit:
                 place = self.queue.next(self.clock.now(), self._may)
                 if place is None:
                     break
@@ -262,9 +262,11 @@ class _Request:
             self.charge(-self._charged)
             fair.hold(self, event)
             return
+        used = tried.seen
         if isinstance(event, Ended) and any(event.usage):
-            self.charge(settings.cost(event.usage) - self._charged)
-            fair.measured.used(self.place.tenant, event.usage)
+            used = event.usage
+            self.charge(settings.cost(used) - self._charged)
+        fair.measured.used(self.place.tenant, used)
         fair.released(self.place.tenant, well=tried.begun or isinstance(event, Ended))
         try:
             self.end(event)

@@ -39,7 +39,9 @@ class Routes:
         self.settings, self.clock, self.timers = settings, clock, timers
         own = (endpoint,) if settings.own else ()
         names = (*own, *settings.replicas, *settings.fallback)
-        self.choosing = Choosing(names, len(names) - len(settings.fallback), settings)
+        replicas = len(names) - len(settings.fallback)
+        self._looks = settings.block if replicas > 1 else 0
+        self.choosing = Choosing(names, replicas, settings)
         self.budget = Budget(settings.budget)
         self.measured = Measured(endpoint, names)
         self._endpoint = endpoint
@@ -52,7 +54,7 @@ class Routes:
 
     def enter(self, ask: Ask, tell: Tell) -> Running:
         self.budget.call(self.clock.now())
-        found = blocks(ask.generation, self.settings.block) if self.settings.block else []
+        found = blocks(ask.generation, self._looks) if self._looks else []
         request = _Request(self, ask, tell, found)
         request.go(None)
         return request

@@ -185,6 +185,19 @@ def test_a_full_queue_refuses_and_one_tenant_cannot_fill_it() -> None:
     assert rig.fair.queue.requests == 8
 
 
+def test_a_tenants_own_batch_makes_way_for_what_is_urgent() -> None:
+    rig = Rig(Sharing(queue=8, spare=0), parallel=1)
+    names = [rig.ask("a", lane=2)[0] for _ in range(5)]
+    assert isinstance(rig.ended(rig.ask("a", lane=2)[0]), QueueFull)
+    urgent, _ = rig.ask("a", lane=0)
+    assert rig.ended(urgent) is None
+    assert isinstance(rig.ended(names[-1]), Overloaded)
+    assert rig.fair.queue.by_lane == [1, 0, 3]
+    rig.timers.run(1.3)
+    assert isinstance(rig.ended(urgent), Ended)
+    assert rig.ended(names[1]) is None
+
+
 def test_a_queue_is_full_by_tokens_too() -> None:
     rig = Rig(Sharing(tokens=100, tenant=1.0, spare=0), parallel=1)
     rig.ask("a", prompt=90)
