@@ -30,11 +30,12 @@ class ScriptedEngine:
     def __init__(self, script: Script, timers: ManualTimers, most: int = 1_000_000, parallel: int = 4) -> None:
         self._script, self._timers, self._most, self._parallel = script, timers, most, parallel
         self.asked: list[Generation] = []
+        self.resumes = True
         self.running = self.high = self.cancelled = self.refused = 0
 
     @property
     def traits(self) -> EngineTraits:
-        return EngineTraits("scripted", parallel=self._parallel)
+        return EngineTraits("scripted", parallel=self._parallel, resumes=self.resumes)
 
     async def start(self) -> None:
         """There is nothing to open."""

@@ -17,7 +17,13 @@ def route(building: Building) -> Stage | None:
     asked = wanted.parts.get("route")
     if not isinstance(asked, Route) or not (asked.replicas or asked.fallback):
         return None
-    made = Routes(wanted.name, routing(asked, own=bool(wanted.engine)), around.chats.resolve, around.clock)
+    made = Routes(
+        wanted.name,
+        routing(asked, own=bool(wanted.engine)),
+        around.chats.resolve,
+        around.clock,
+        traits=lambda: building.engine.traits,
+    )
     around.sink.figures(f"{wanted.name}/route", made.figures)
     if isinstance(building.engine, Relay):
         building.engine.told.append(made.troubles)

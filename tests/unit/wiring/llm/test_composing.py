@@ -169,6 +169,7 @@ async def test_a_spec_with_all_of_it_answers(tmp_path: Path) -> None:
         for _ in range(6):
             said, end, ask = await server.ask("routed")
             assert isinstance(end, Ended)
+            assert said == "one two three"
         assert "dying" in str(server.sink.render()[0])
 
 

@@ -6,6 +6,7 @@ Source: Clopper and Pearson, Biometrika 26 (1934).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 _HALVINGS = 60
 
@@ -29,6 +30,15 @@ def needed(share: float, delta: float) -> int:
     return math.ceil(math.log(delta) / math.log1p(-share))
 
 
+def allowed(n: int, share: float, delta: float) -> int:
+    """The greatest k of n for which ``upper`` is at most ``share``; -1 for none."""
+    low, high = -1, n  # it is low, and high is too many
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if at_most(middle, n, share) <= delta else (low, middle)
+    return low
+
+
 def at_most(k: int, n: int, share: float) -> float:
     """Probability of k or fewer of n."""
     if share <= 0.0:
@@ -40,12 +50,12 @@ def at_most(k: int, n: int, share: float) -> float:
     return min(1.0, math.fsum(map(math.exp, terms)))
 
 
-def _solve(below: object) -> float:
+def _solve(below: Callable[[float], bool]) -> float:
     """Where it turns from true to false, between 0 and 1."""
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if below(middle):  # type: ignore[operator]
+        if below(middle):
             low = middle
         else:
             high = middle

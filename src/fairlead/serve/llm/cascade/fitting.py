@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from fairlead.contracts.errors import UsageError
-from fairlead.serve.llm.cascade.bounds import lower, needed, upper
+from fairlead.serve.llm.cascade.bounds import allowed, lower, needed, upper
 
 _BINS: Final = 10
 SHARES: Final = tuple(one / 10 for one in range(11))
@@ -57,6 +57,7 @@ def fit(rows: Sequence[Row], max_loss: float, delta: float) -> Fitted:
             f"{needed(max_loss, delta)} are needed at least; label more, or allow more loss"
         )
     ordered = sorted(rows, key=lambda row: -row.score)
+    most = allowed(count, max_loss, delta)
     threshold, best, lost, at = math.inf, 0, 0, 0
     lost_best = 0
     while at < count:
@@ -64,7 +65,7 @@ def fit(rows: Sequence[Row], max_loss: float, delta: float) -> Fitted:
         while at < count and ordered[at].score == score:
             lost += ordered[at].lost
             at += 1
-        if upper(lost, count, delta) > max_loss:
+        if lost > most:
             break
         threshold, best, lost_best = score, at, lost
     return Fitted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from fairlead.contracts.errors import (
     CircuitOpen,
@@ -65,5 +65,7 @@ def continued(asked: Generation, text: str, tokens: int) -> Generation | None:
         if tokens >= sampling.most:
             return None
         sampling = replace(sampling, most=sampling.most - tokens)
-    prompt = asked.prompt + text if isinstance(asked.prompt, str) else (*asked.prompt, Message("assistant", text))
-    return replace(asked, prompt=prompt, sampling=sampling)
+    if isinstance(asked.prompt, str):
+        return replace(asked, prompt=asked.prompt + text, sampling=sampling)
+    talk: Any = (*asked.prompt, Message("assistant", text))
+    return replace(asked, prompt=talk, sampling=sampling, resumes=True)

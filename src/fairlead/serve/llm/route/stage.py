@@ -6,11 +6,11 @@ in order, and one end, however many endpoints took part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from fairlead.contracts.engine import Event, Running, Tell
-from fairlead.contracts.errors import CircuitOpen, DeadlineExceeded, FairleadError, Unavailable
+from fairlead.contracts.engine import EngineTraits, Event, Running, Tell
+from fairlead.contracts.errors import CircuitOpen, DeadlineExceeded, FairleadError, NotFound, Unavailable
 from fairlead.contracts.figures import Figure
 from fairlead.contracts.generation import Begun, Ended, Generation, Piece, Usage
 from fairlead.kit.clock import Clock
@@ -31,10 +31,16 @@ CONTINUED: Final = "fairlead-continued"
 
 
 class Routes:
-    """Stage. ``find``: the other endpoints."""
+    """Stage. ``find``: the other endpoints.  ``traits``: of the endpoint's own engine, if it is a replica."""
 
     def __init__(
-        self, endpoint: str, settings: Routing, find: others.Find, clock: Clock, timers: Timers = looped
+        self,
+        endpoint: str,
+        settings: Routing,
+        find: others.Find,
+        clock: Clock,
+        timers: Timers = looped,
+        traits: Callable[[], EngineTraits] = lambda: EngineTraits(""),
     ) -> None:
         self.settings, self.clock, self.timers = settings, clock, timers
         own = (endpoint,) if settings.own else ()
@@ -44,7 +50,7 @@ class Routes:
         self.choosing = Choosing(names, replicas, settings)
         self.budget = Budget(settings.budget)
         self.measured = Measured(endpoint, names)
-        self._endpoint = endpoint
+        self._endpoint, self._find, self._traits = endpoint, find, traits
         self._enters = [others.enter(find, name, endpoint) for name in names]
 
     def stage(self, after: Enter) -> Enter:
@@ -64,6 +70,15 @@ class Routes:
 
     def name(self, at: int) -> str:
         return self.choosing.names[at]
+
+    def resumes(self, at: int) -> bool:
+        """Whether it goes on with a conversation whose answer was begun."""
+        if at == 0 and self.settings.own:
+            return self._traits().resumes
+        try:
+            return self._find(self.name(at)).engine.traits.resumes
+        except (NotFound, Unavailable):
+            return False
 
     def figures(self) -> Iterator[Figure]:
         """For metrics."""
@@ -165,6 +180,8 @@ class _Request:
         routes = self._routes
         able = routes.settings.continues and self._whole and deciding.continuable(self._ask.generation)
         then = deciding.after(error, said=self._said is not None, continuable=able)
+        if then is Then.CONTINUE and not isinstance(self._ask.generation.prompt, str):
+            self._tried += [at for at in range(len(routes.choosing.names)) if not routes.resumes(at)]
         if then is Then.TELL:
             self._end(error)
             return

@@ -119,9 +119,23 @@ def test_or_another_one_goes_on_where_it_stopped() -> None:
     assert rig.end.usage == Usage(4, 0, 4)
     asked = rig.engines["b"].asked[0]
     assert asked.prompt[-1] == Message("assistant", "one two ")
+    assert asked.resumes
     assert asked.sampling.most == 8
     assert rig.asked is not None
     assert rig.asked.notes.headers["fairlead-continued"] == "true"
+
+
+def test_nobody_goes_on_who_cannot() -> None:
+    scripts = {"a": fails(LOST, ["one"]), "b": well("two")}
+    rig = Rig(scripts, Routing(replicas=("a", "b", "gone"), continues=True))
+    rig.engines["b"].resumes = False
+    rig.ask()
+    rig.timers.run(5)
+    assert rig.end is LOST
+    assert not rig.engines["b"].asked
+    rig.ask(Generation("1", "chat", "a text"))
+    rig.timers.run(5)
+    assert rig.text == "one two"
 
 
 def test_a_lost_answer_that_was_as_long_as_it_may_be_ends() -> None:
