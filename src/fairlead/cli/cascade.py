@@ -39,10 +39,8 @@ def fit_command(
     as_json: AsJson = False,
 ) -> None:
     """Find from which confidence on answers are kept, and train a router where there are no probabilities."""
-    made = fits.fitted(
-        home_of(home), SystemClock(), endpoint, step, data,
-        signal=signal, max_loss=max_loss, delta=delta,  # type: ignore[arg-type] - checked there
-    )  # fmt: skip
+    where = home_of(home)
+    made = fits.fitted(where, SystemClock(), endpoint, step, data, signal=signal, max_loss=max_loss, delta=delta)
     points = [point._asdict() for point in made.points]
     shown = [{name: f"{value:.3f}" for name, value in point.items()} for point in points]
     text = _text(made.record)

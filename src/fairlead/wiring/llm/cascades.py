@@ -7,11 +7,11 @@ import math
 import random
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.codec import json
 from fairlead.kit.config import Home
-from fairlead.kit.spec.cascade import Cascade as Asked
 from fairlead.serve.llm.ask import Stage
 from fairlead.serve.llm.cascade import record
 from fairlead.serve.llm.cascade.auditing import Alarm
@@ -20,6 +20,9 @@ from fairlead.serve.llm.cascade.stage import Cascade
 from fairlead.serve.llm.relay import Relay
 from fairlead.serve.settings import endpoint_name
 from fairlead.wiring.llm.wanted import Building
+
+if TYPE_CHECKING:  # pydantic is not loaded for a server that was started without a spec
+    from fairlead.kit.spec.cascade import Cascade as Asked
 
 log = logging.getLogger("fairlead.serve")
 
@@ -32,8 +35,8 @@ def path(home: Home, endpoint: str, step: str) -> Path:
 def cascade(building: Building) -> Stage | None:
     """Raises UsageError for a fitted file that is damaged, or that promises less than the spec wants."""
     wanted, around = building.wanted, building.around
-    asked = wanted.parts.get("cascade")
-    if not isinstance(asked, Asked):
+    asked: Asked | None = wanted.parts.get("cascade")
+    if asked is None:
         return None
     steps = tuple(_step(around.home, wanted.name, name, asked) for name in asked.steps[:-1])
     settings = Climbing(steps, asked.steps[-1], asked.step_time, asked.audit, asked.disagree)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.config import nearest
-from fairlead.kit.spec.cascade import Cascade
-from fairlead.kit.spec.read import SpecFile
-from fairlead.kit.spec.route import Route
-from fairlead.kit.spec.spec import Endpoint
 from fairlead.wiring.llm.wanted import Wanted
+
+if TYPE_CHECKING:  # pydantic is not loaded for a server that was started without a spec
+    from fairlead.kit.spec.cascade import Cascade
+    from fairlead.kit.spec.read import SpecFile
+    from fairlead.kit.spec.route import Route
+    from fairlead.kit.spec.spec import Endpoint
 
 
 def behind(wanted: Wanted) -> list[str]:
     """The endpoints behind one that has no engine, the one that stands for it first."""
-    cascade, route = wanted.parts.get("cascade"), wanted.parts.get("route")
+    cascade: Cascade | None = wanted.parts.get("cascade")
+    route: Route | None = wanted.parts.get("route")
     names: list[str] = []
-    if isinstance(route, Route):
+    if route is not None:
         names += [*route.replicas, *route.fallback]
-    if isinstance(cascade, Cascade):
+    if cascade is not None:
         names += reversed(cascade.steps)
     return [name for name in names if name != wanted.name]
 

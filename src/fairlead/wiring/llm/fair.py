@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fairlead.contracts.engine import EngineTraits
-from fairlead.kit.spec.scheduling import Scheduling
 from fairlead.serve.llm.ask import Stage
 from fairlead.serve.llm.fair.settings import Sharing
 from fairlead.serve.llm.fair.stage import Fair
 from fairlead.wiring.llm.wanted import Building
+
+if TYPE_CHECKING:  # pydantic is not loaded for a server that was started without a spec
+    from fairlead.kit.spec.scheduling import Scheduling
 
 ELSEWHERE: Final = 64
 """Answers at once of another server that does not say how many it takes: it refuses when that is too many."""
@@ -20,9 +22,10 @@ def fair(building: Building) -> Stage | None:
     wanted, around = building.wanted, building.around
     if not wanted.engine:
         return None
+    asked: Scheduling | None = wanted.parts.get("scheduling")
     made = Fair(
         wanted.name,
-        sharing(wanted.parts.get("scheduling") or Scheduling()),
+        sharing(asked) if asked is not None else Sharing(),
         lambda: at_once(building.engine.traits),
         around.clock,
     )

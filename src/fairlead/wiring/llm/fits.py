@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -62,7 +62,7 @@ def fitted(
     step: str,
     data: Path,
     *,
-    signal: Literal["", "mean", "min", "router"] = "",
+    signal: str = "",
     max_loss: float = 0.02,
     delta: float = 0.05,
 ) -> Outcome:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fairlead.kit.spec.route import Route
+from typing import TYPE_CHECKING
+
 from fairlead.serve.llm.ask import Stage
 from fairlead.serve.llm.relay import Relay
 from fairlead.serve.llm.route.cheaper import Cheaper
@@ -11,11 +12,14 @@ from fairlead.serve.llm.route.stage import Routes
 from fairlead.serve.resilience.breaker import BreakerPolicy
 from fairlead.wiring.llm.wanted import Building
 
+if TYPE_CHECKING:  # pydantic is not loaded for a server that was started without a spec
+    from fairlead.kit.spec.route import Route
+
 
 def route(building: Building) -> Stage | None:
     wanted, around = building.wanted, building.around
-    asked = wanted.parts.get("route")
-    if not isinstance(asked, Route) or not (asked.replicas or asked.fallback):
+    asked: Route | None = wanted.parts.get("route")
+    if asked is None or not (asked.replicas or asked.fallback):
         return None
     made = Routes(
         wanted.name,
@@ -32,8 +36,8 @@ def route(building: Building) -> Stage | None:
 
 def cheaper(building: Building) -> Stage | None:
     """Outside of the ledger, whose refusal it hears."""
-    asked = building.wanted.parts.get("route")
-    if not isinstance(asked, Route) or not asked.cheaper:
+    asked: Route | None = building.wanted.parts.get("route")
+    if asked is None or not asked.cheaper:
         return None
     return Cheaper(building.wanted.name, asked.cheaper, building.around.chats.resolve)
 

@@ -158,7 +158,7 @@ async def test_a_spec_with_all_of_it_answers(tmp_path: Path) -> None:
         assert ask.notes.facts["confidence"] == 1.0
         said, end, ask = await server.ask("unfitted")
         assert (said, ask.notes.headers["fairlead-route"]) == ("one two three", "b")
-        assert server.chats.troubles() == ["unfitted: unfitted: no answer of a is kept: fit it: fairlead cascade fit"]
+        assert server.chats.troubles() == ["unfitted: no answer of a is kept: fit it: fairlead cascade fit"]
         relay = server.chats.resolve("sure").engine
         assert await relay.count(ask.generation) == 4
         assert relay.traits.platform == "echo"

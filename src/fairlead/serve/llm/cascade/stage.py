@@ -106,7 +106,7 @@ class Cascade:
     def troubles(self) -> list[str]:
         """A sentence for each cheap model that is not asked."""
         return [
-            f"{self._endpoint}: no answer of {step.name} is kept"
+            f"no answer of {step.name} is kept"
             + (
                 ", because too many disagreed with the last model's"
                 if audit.asked

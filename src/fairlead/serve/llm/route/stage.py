@@ -50,7 +50,7 @@ class Routes:
         self.choosing = Choosing(names, replicas, settings)
         self.budget = Budget(settings.budget)
         self.measured = Measured(endpoint, names)
-        self._endpoint, self._find, self._traits = endpoint, find, traits
+        self._find, self._traits = find, traits
         self._enters = [others.enter(find, name, endpoint) for name in names]
 
     def stage(self, after: Enter) -> Enter:
@@ -86,7 +86,7 @@ class Routes:
 
     def troubles(self) -> list[str]:
         """A sentence for each endpoint that is left out."""
-        return [f"{self._endpoint}: {name} fails and is left out" for name in self.choosing.left_out()]
+        return [f"{name} fails and is left out" for name in self.choosing.left_out()]
 
 
 class _Request:

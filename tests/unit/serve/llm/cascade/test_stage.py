@@ -150,7 +150,7 @@ def test_a_model_that_was_never_fitted_is_not_asked() -> None:
     rig.timers.run(2)
     assert rig.text == "from the big one"
     assert not rig.small.asked
-    assert rig.cascade.troubles() == ["assistant: no answer of small is kept: fit it: fairlead cascade fit"]
+    assert rig.cascade.troubles() == ["no answer of small is kept: fit it: fairlead cascade fit"]
 
 
 def test_a_router_decides_by_the_question() -> None:

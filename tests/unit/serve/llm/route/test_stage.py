@@ -193,7 +193,7 @@ def test_while_all_are_out_the_answer_is_quick() -> None:
     assert isinstance(rig.end, CircuitOpen)
     assert rig.end.retry_after
     assert len(rig.engines["a"].asked) == 3
-    assert rig.routes.troubles() == ["chat: a fails and is left out"]
+    assert rig.routes.troubles() == ["a fails and is left out"]
 
 
 def test_one_that_wakes_is_waited_for_within_the_deadline() -> None:
