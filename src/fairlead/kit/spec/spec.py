@@ -27,12 +27,16 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,1
 _SOURCES = ("model", "graph", "upstream", "llm")
 """What an endpoint can be; it is one of them."""
 
-_OVER = ("route", "cascade")
-"""Or one of these alone: a language model that is made of others."""
+SPEAKING = ("route", "cascade", "scheduling")
+"""What only language models have; with one of the first two alone an endpoint is made of others."""
 
-_ONE: list[Any] = [{"required": [name]} for name in _SOURCES]
-_ONE += [{"required": [name], "not": {"anyOf": _ONE[:]}} for name in _OVER[:1]]
-_ONE += [{"required": [name], "not": {"anyOf": [*_ONE[:4], {"required": ["route"]}]}} for name in _OVER[1:]]
+
+def _asked(*names: str) -> dict[str, Any]:
+    return {"anyOf": [{"required": [name]} for name in names]}
+
+
+_ONE: list[Any] = [{"required": [name], "not": _asked(*SPEAKING)} for name in _SOURCES[:-1]]
+_ONE += [{"required": ["llm"]}, {"allOf": [_asked(*SPEAKING[:2]), {"not": _asked(*_SOURCES)}]}]
 
 
 class Endpoint(Part):
@@ -103,6 +107,9 @@ class Endpoint(Part):
         given = [name for name in _SOURCES if getattr(self, name)]
         if not given and (self.route or self.cascade):
             return self
+        wrong = [name for name in SPEAKING if getattr(self, name) is not None]
+        if given and given != ["llm"] and wrong:
+            raise ValueError(f"{wrong[0]} is for language models, and this one has {given[0]}")
         if len(given) != 1:
             told = " and ".join(given) if given else "none of them"
             raise ValueError(f"give one of {', '.join(_SOURCES)}; found {told}")

@@ -22,7 +22,7 @@ WRONG = {
     ),
     "endpoints:\n  churn:\n    modle: m": "f.yaml:3: endpoints.churn.modle is not known; did you mean model?",
     "endpoints:\n  churn: {}": (
-        "f.yaml:2: endpoints.churn is {}; give one of model, graph, upstream; found none of them"
+        "f.yaml:2: endpoints.churn is {}; give one of model, graph, upstream, llm; found none of them"
     ),
     "projects: x\n" + MINIMAL: "f.yaml:1: projects is not known; did you mean project?",
     "zzz: x\n"
