@@ -16,8 +16,9 @@ from pathlib import Path
 
 from fairlead.cli import main as cli
 from fairlead.contracts import errors
+from fairlead.contracts.answered import Answered
 from fairlead.contracts.figures import Look
-from fairlead.contracts.generation import Usage
+from fairlead.contracts.generation import Generation, Usage
 from fairlead.contracts.sink import Streamed
 from fairlead.kit import plugins
 from fairlead.kit.clock import SystemClock
@@ -113,6 +114,8 @@ def metrics() -> str:
     for owner, look in shown():
         sink.figures(owner, look)
     sink.stream("churn", "churn", lambda: Streamed(0, 0, 0, 0, 0, 0, 0, 0, [(1.0, 0)], 0.0))
+    asked = Generation("", "chat", "")
+    sink.chat("chat").answered(Answered("chat", asked, "", "stop", False, 0.0, 0.0, 0.0, 0, 0, 0.0, None))
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
     for family in sink.registry.collect():
         if family.name.startswith("fairlead_"):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fairlead.contracts.answered import ChatMeter
 from fairlead.contracts.figures import Look
 
 
@@ -124,6 +125,9 @@ class Streamed:
 
 class Sink(Protocol):
     def endpoint(self, endpoint: str, version: str) -> EndpointMeter: ...
+
+    def chat(self, endpoint: str) -> ChatMeter:
+        """The meter of a language model; the same one each time."""
 
     def workers(self) -> WorkersMeter:
         """The meter of this server's workers; the same one each time."""

@@ -49,6 +49,7 @@ _EXTRA_OF = {
     "grpc": "grpc",
     "jwt": "auth",
     "cryptography": "auth",
+    "opentelemetry": "otel",
     "openvino": "llm",
     "openvino_genai": "llm",
     "tokenizers": "llm",

@@ -46,6 +46,7 @@ from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.limiting import Limiting, limiter
 from fairlead.wiring.llm.opening import After, openings
+from fairlead.wiring.llm.tracing import Traced, Tracing
 from fairlead.wiring.llm.wanted import Surroundings, Wanted
 from fairlead.wiring.loading import Loading
 from fairlead.wiring.residing import shared
@@ -114,6 +115,7 @@ class Plan:
 
     ``access``: who may call; None: nobody is asked who they are.  ``identity``: how, beside by a key.
     ``chats``: language models.
+    ``tracing``: where their traces go.
     """
 
     home: Home
@@ -128,6 +130,7 @@ class Plan:
     audit: auditing.Auditing = auditing.Auditing()
     callers: Mapping[str, callers.Watched] = field(default_factory=dict)
     chats: Sequence[Wanted] = ()
+    tracing: Tracing = Tracing()
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -213,7 +216,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     certificates = Renewal(plan.settings, front.sink, SystemClock())
     companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
     openers = openings(plan.chats, around, catalog)
-    companions += [fallbacks, *counting, *beside, *_knowing(plan, front, loaders, openers)]
+    companions += [fallbacks, *counting, *beside, *_knowing(plan, front, loaders, openers), Traced(around.tracers)]
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, front.sink, SystemClock())]
@@ -249,7 +252,18 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
 def _around(plan: Plan, application: Application, place: int) -> Surroundings:
     """What language models find beside them."""
     front, workers = application.front, plan.settings.workers
-    return Surroundings(plan.home, front.sink, SystemClock(), application.chats, application.limiter, place, workers)
+    tracers = plan.tracing.tracers(plan.home) if plan.chats else []
+    return Surroundings(
+        plan.home,
+        front.sink,
+        SystemClock(),
+        application.chats,
+        application.limiter,
+        tracers,
+        plan.tracing.content,
+        place,
+        workers,
+    )
 
 
 def _troubles(catalog: Catalog, loading: Loading, companions: Sequence[Companion]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from fairlead.kit.spec.resilience import Resilience
 from fairlead.kit.spec.route import Route
 from fairlead.kit.spec.scheduling import Scheduling
 from fairlead.kit.spec.serving import Batching, Bounds, Record, Replicas, Server, Upstream
+from fairlead.kit.spec.traces import Traces
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """What can stand in a URL and a metric label."""
@@ -140,6 +141,8 @@ class Spec(Part):
     """Who may call at all."""
     audit: Audit = Audit()
     """What is written down of who did what."""
+    traces: Traces = Traces()
+    """Where traces of language models go."""
     server: Server = Server()
     """The one port of all endpoints, and the processes behind it."""
     endpoints: dict[Name, Endpoint] = Field(min_length=1)

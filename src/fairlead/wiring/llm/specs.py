@@ -7,6 +7,7 @@ from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.wiring.llm import composing, engines
+from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
 
 TAKES = frozenset({"llm", "deadline_ms", "threads", "access"})
@@ -18,6 +19,14 @@ PARTS: tuple[str, ...] = ("route", "cascade", "scheduling")
 def wanted(spec: Spec) -> list[Wanted]:
     """Every language model of a spec."""
     return [_wanted(name, one) for name, one in spec.endpoints.items() if one.speaks]
+
+
+def tracing(spec: Spec) -> Tracing:
+    """Where traces go."""
+    asked = spec.traces
+    return Tracing(
+        asked.otlp, asked.headers, asked.file, asked.days, asked.content, asked.names, spec.project or "fairlead"
+    )
 
 
 def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairlead.contracts.answered import Tracer
 from fairlead.contracts.engine import Engine
 from fairlead.contracts.sink import Sink
 from fairlead.kit.clock import Clock
@@ -39,13 +40,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models."""
+    """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models.
+
+    ``tracers``: hear of every answer; of what was said, too, with ``content``.
+    """
 
     home: Home
     sink: Sink
     clock: Clock
     chats: Chats
     limiter: Limiter | None = None
+    tracers: Sequence[Tracer] = ()
+    content: bool = False
     place: int = 0
     workers: int = 1
 
