@@ -27,7 +27,7 @@ class Place:
     lane: int
     tokens: int
     came: float
-    order: int = 0
+    order: int
 
 
 class _Tenant:
@@ -104,10 +104,13 @@ class Queue:
         own = self._tenants[place.tenant].requests if place.tenant in self._tenants else 0
         return last if self._tenants[name].requests / weight(name) > (own + 1) / weight(place.tenant) else None
 
+    def place(self, tenant: str, lane: int, tokens: int, now: float) -> Place:
+        """For a request that comes now, whether it waits or not."""
+        self._order += 1
+        return Place(tenant, lane, tokens, now, self._order)
+
     def put(self, place: Place) -> None:
         """At the end of its lane. There must be room."""
-        self._order += 1
-        place.order = self._order
         self._add(place)
 
     def back(self, place: Place) -> None:

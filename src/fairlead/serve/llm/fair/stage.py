@@ -58,7 +58,7 @@ class Fair:
     def enter(self, ask: Ask, tell: Tell) -> Running:
         now, lane = self.clock.now(), ask.generation.lane
         tenant = tenant_of(ask)
-        request = _Request(self, ask, tell, Place(tenant, lane, prompt_tokens(ask), now))
+        request = _Request(self, ask, tell, self.queue.place(tenant, lane, prompt_tokens(ask), now))
         if ask.generation.deadline <= now:
             return self._refuse(request, DeadlineExceeded("the time of this request is over; allow more"), "deadline")
         self.slots.saw(tenant, lane, now)
