@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import pytest
 
-from fairlead.contracts.engine import Event
+from fairlead.contracts.engine import EngineTraits, Event
 from fairlead.contracts.errors import Unavailable, UsageError
 from fairlead.contracts.generation import Ended, Generation, Message, Piece
 from fairlead.kit.clock import SystemClock
@@ -16,13 +19,14 @@ from fairlead.kit.config import Home, home
 from fairlead.kit.spec.read import parse
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.llm.ask import Ask, over
+from fairlead.serve.llm.cascade.auditing import Alarm
 from fairlead.serve.llm.chats import Chats
 from fairlead.serve.llm.fair.settings import Sharing
 from fairlead.serve.llm.route.settings import Routing
 from fairlead.testing.sinks import MemorySink
-from fairlead.wiring.llm import composing, fair, routes, specs
+from fairlead.wiring.llm import cascades, composing, fair, routes, specs
 from fairlead.wiring.llm.opening import openings
-from fairlead.wiring.llm.wanted import Surroundings
+from fairlead.wiring.llm.wanted import Building, Surroundings
 
 BASE = """endpoints:
   a: {llm: {engine: echo}}
@@ -171,6 +175,36 @@ async def test_a_spec_with_all_of_it_answers(tmp_path: Path) -> None:
             assert isinstance(end, Ended)
             assert said == "one two three"
         assert "dying" in str(server.sink.render()[0])
+
+
+async def test_what_a_maker_makes_of_little(tmp_path: Path) -> None:
+    text = BASE.replace("  churn: {model: ./churn.onnx}\n", "") + (
+        "  c: {llm: {engine: echo, options: {context: 3}}, route: {cheaper: a}}\n"
+    )
+    async with Server(text, home(tmp_path)) as server:
+        assert (await server.ask("c", "one"))[0] == "one"
+        (c,) = [one.wanted for one in server.openings if one.wanted.name == "c"]  # type: ignore[attr-defined]
+        building = Building(c, server.chats.resolve("c").engine, server.openings[0].around)  # type: ignore[attr-defined]
+        assert routes.route(building) is None
+        assert routes.cheaper(building) is not None
+        assert cascades.cascade(building) is None
+
+
+def test_an_alarm_is_kept(tmp_path: Path) -> None:
+    where = tmp_path / "deep" / "alarms.jsonl"
+    alarm = Alarm("assistant", "small", 40, 0.5, 0.4, 0.2, math.inf, 17)
+    cascades.Alarms(where).tell(alarm)
+    cascades.Alarms(where).tell(replace(alarm, threshold=0.9))
+    first, second = map(json.loads, where.read_text().splitlines())
+    assert (first["threshold"], first["share"], second["threshold"]) == (None, 0.5, 0.9)
+    (tmp_path / "file").write_text("")
+    cascades.Alarms(tmp_path / "file" / "alarms.jsonl").tell(alarm)  # is logged, at least
+
+
+def test_another_server_takes_many_unless_it_says_how_many() -> None:
+    assert fair.at_once(EngineTraits("openai", local=False)) == fair.ELSEWHERE
+    assert fair.at_once(EngineTraits("openai", local=False, parallel=8)) == 8
+    assert fair.at_once(EngineTraits("embedded", parallel=1)) == 1
 
 
 async def test_an_endpoint_whose_others_are_gone(tmp_path: Path) -> None:

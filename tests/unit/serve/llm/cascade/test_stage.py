@@ -144,6 +144,21 @@ def test_a_slow_cheap_model_has_its_share_of_the_time() -> None:
     assert not rig.timers.waiting
 
 
+def test_an_answer_that_is_too_long_to_hold_climbs() -> None:
+    long: list[Event | float] = [
+        0.1,
+        Begun(Usage(3)),
+        *[Piece("x" * 400_000) for _ in range(4)],
+        Ended("stop", Usage(3)),
+    ]
+    rig = Rig(lambda _: list(long), big())
+    rig.ask()
+    rig.timers.run(3)
+    assert rig.text == "from the big one"
+    assert rig.end == Ended("stop", Usage(6, 0, 7))
+    assert (rig.small.running, rig.small.cancelled) == (0, 1)
+
+
 def test_a_model_that_was_never_fitted_is_not_asked() -> None:
     rig = Rig(small(), big(), Step("small", math.inf))
     rig.ask()

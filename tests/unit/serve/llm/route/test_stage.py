@@ -213,6 +213,17 @@ def test_one_that_wakes_is_waited_for_within_the_deadline() -> None:
     assert rig.clock.now() < 40
 
 
+def test_one_that_loads_is_waited_for() -> None:
+    rig = Rig({"a": well("loaded")}, Routing(replicas=("b",), wake=30.0))
+    rig.chats.expect("b")
+    rig.ask()
+    rig.timers.run(3)
+    assert rig.told == []
+    rig.chats.put(Chat("b", rig.engines["a"], last(rig.engines["a"])))
+    rig.timers.run(5)
+    assert rig.text == "loaded"
+
+
 def test_waiting_can_be_cancelled() -> None:
     rig = Rig({"a": fails(Unavailable("waking", retry_after=1))}, Routing(replicas=("a",), wake=30.0))
     running = rig.ask()
@@ -241,6 +252,16 @@ def test_a_deadline_that_is_over() -> None:
     rig = Rig({"a": well("late")}, Routing(replicas=("a",)))
     rig.ask(Generation("1", "chat", "x", deadline=0.0))
     assert isinstance(rig.end, DeadlineExceeded)
+
+
+def test_what_is_counted() -> None:
+    rig = Rig({"a": fails(LOST), "b": well("ok")}, AB)
+    rig.ask()
+    rig.timers.run(3)
+    found = {(one.name, dict(one.labels).get("to", "")): one.value for one in rig.routes.figures()}
+    assert found["fairlead_llm_route_outcomes", "b"] == 1
+    assert found["fairlead_llm_route_running", "b"] == 0
+    assert found["fairlead_llm_route_retries", ""] == 1
 
 
 def test_limits_of_the_other_endpoint_hold() -> None:
