@@ -54,6 +54,7 @@ _EXTRA_OF = {
     "openvino_genai": "llm",
     "tokenizers": "llm",
     "jinja2": "llm",
+    "usearch": "llm",
 }
 """Which of our extras installs a library."""
 

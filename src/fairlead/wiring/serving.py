@@ -260,9 +260,9 @@ def _around(plan: Plan, application: Application, place: int) -> Surroundings:
         application.chats,
         application.limiter,
         tracers,
-        plan.tracing.content,
-        place,
-        workers,
+        content=plan.tracing.content,
+        place=place,
+        workers=workers,
     )
 
 

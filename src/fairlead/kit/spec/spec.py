@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from fairlead.kit.spec.abuse import Abuse
 from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
+from fairlead.kit.spec.cache import Cache
 from fairlead.kit.spec.cascade import Cascade
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
@@ -28,7 +29,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,1
 _SOURCES = ("model", "graph", "upstream", "llm")
 """What an endpoint can be; it is one of them."""
 
-SPEAKING = ("route", "cascade", "scheduling")
+SPEAKING = ("route", "cascade", "scheduling", "cache")
 """What only language models have; with one of the first two alone an endpoint is made of others."""
 
 
@@ -54,6 +55,8 @@ class Endpoint(Part):
     """Other servers that run the model, instead of `model`."""
     llm: Llm | None = Field(default=None, examples=[{"model": "./models/chat"}])
     """A language model, instead of `model`."""
+    cache: Cache | None = Field(default=None, examples=[{"exact": "1h"}])
+    """Answers of a language model that are given again; null: none."""
     route: Route | None = Field(default=None, examples=[{"replicas": ["chat-a", "chat-b"]}])
     """Other language models that answer for this one, beside its own `llm` or instead."""
     cascade: Cascade | None = Field(default=None, examples=[{"steps": ["small-chat", "chat"], "max_loss": 0.02}])
@@ -151,7 +154,7 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("console", "features", "limits", "resilience"),
-    Endpoint: ("features", "limits", "cache", "guardrails", "redis"),
+    Endpoint: ("features", "limits", "guardrails", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""

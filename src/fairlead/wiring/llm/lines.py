@@ -7,13 +7,14 @@ from typing import Final
 
 from fairlead.serve.llm.ask import Enter, Stage, line
 from fairlead.wiring.llm import cascades, fair, routes
+from fairlead.wiring.llm.caches import caching
 from fairlead.wiring.llm.measured import measuring
 from fairlead.wiring.llm.wanted import Building
 
 Make = Callable[[Building], Stage | None]
 """Makes a stage of what the spec says; None where it asks for none: then it costs nothing."""
 
-STAGES: Final[tuple[Make, ...]] = (measuring, routes.cheaper, cascades.cascade, routes.route, fair.fair)
+STAGES: Final[tuple[Make, ...]] = (measuring, routes.cheaper, caching, cascades.cascade, routes.route, fair.fair)
 """Outermost first: measuring, limits, cheaper, ledger, guard of what is asked, cache, cascade, route, fair share, guard
 of what is answered.
 """

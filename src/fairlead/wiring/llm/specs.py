@@ -10,9 +10,9 @@ from fairlead.wiring.llm import composing, engines
 from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "cache"})
 """Parts of an endpoint that a language model has."""
-PARTS: tuple[str, ...] = ("route", "cascade", "scheduling")
+PARTS: tuple[str, ...] = ("cache", "route", "cascade", "scheduling")
 """Those of them that are for stages of its line."""
 
 
