@@ -80,7 +80,7 @@ class Queue:
         whoever has most waiting, where the queue is full and that is more than its own tenant would have.
         """
         settings, own = self._settings, self._tenants.get(place.tenant)
-        if own is not None:
+        if own is not None and place.tenant:  # callers whom nobody knows are no tenant: the queue is theirs
             most, tokens = max(1.0, settings.tenant * settings.queue), settings.tenant * settings.tokens
             if own.requests + 1 > most or own.tokens + place.tokens > tokens:
                 last = own.last()

@@ -57,6 +57,15 @@ def test_a_full_queue_of_one_tenant_makes_way_for_its_own_more_urgent() -> None:
     assert queue.room(queue.place("a", 2, 1, 0.0)) == Room(TENANT_FULL)
 
 
+def test_callers_whom_nobody_knows_may_fill_it() -> None:
+    queue = made(queue=3)
+    for _ in range(3):
+        assert queue.room(queue.place("", 1, 1, 0.0)) == Room()
+        last = put(queue, "")
+    assert queue.room(queue.place("", 1, 1, 0.0)) == Room(QUEUE_FULL)
+    assert queue.room(queue.place("a", 1, 1, 0.0)) == Room("", last)
+
+
 def test_weights_say_who_has_most_waiting_and_who_is_next() -> None:
     queue = made(queue=6, weights={"gold": 4.0})
     for tenant in ("gold", "gold", "gold", "b", "b"):
