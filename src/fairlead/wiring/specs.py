@@ -75,7 +75,7 @@ def read(path: Path) -> SpecFile:
     fallbacks: dict[str, tuple[str, ...]] = {}
     for name, endpoint in file.spec.endpoints.items():
         found[name] = _check_graph(file, name, endpoint)
-        (llms.check if endpoint.llm is not None else _check)(file, name, endpoint)
+        (llms.check if endpoint.speaks else _check)(file, name, endpoint)
         fallbacks[name] = specs_resilience.checked(file, name, endpoint)
     specs_limits.check(file)
     try:
@@ -130,7 +130,7 @@ def plan(
         home,
         [
             replace(one, safety=specs_resilience.placed(file, one.name, one.safety)) if file else one
-            for one in (target(name, endpoint) for name, endpoint in spec.endpoints.items() if endpoint.llm is None)
+            for one in (target(name, endpoint) for name, endpoint in spec.endpoints.items() if not endpoint.speaks)
         ],
         server(spec, insecure=insecure),
         EndpointSettings(),
