@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "fairlead.cli.monitor:app",
         "What a recorded endpoint does, and whether it drifts, who copies it: report, drift, abuse.",
     ),
+    "cascade": ("fairlead.cli.cascade:app", "When the answer of a cheap language model is kept: fit, show."),
     "feedback": ("fairlead.cli.feedback:feedback", "Keep what turned out to be true: labels from a CSV file."),
     "timeline": ("fairlead.cli.timeline:timeline", "What happened to an endpoint, with the numbers it stood on."),
     "verdict": ("fairlead.cli.verdict:app", "What gates, rollouts and data tests decided: show, list."),

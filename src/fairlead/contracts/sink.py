@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fairlead.contracts.answered import ChatMeter
+from fairlead.contracts.figures import Look
 from fairlead.contracts.guardrail import GuardMeter
 
 
@@ -167,6 +168,12 @@ class Sink(Protocol):
 
     def certificate(self, until: float) -> None:
         """The TLS certificate that new connections get ends then, seconds since 1970. From any thread."""
+
+    def figures(self, owner: str, look: Look) -> None:
+        """``look`` is called whenever somebody wants to know; it takes the place of an earlier one of this owner.
+
+        A counter never falls. Of several workers everything is added up, but for gauges of which the sink knows better.
+        """
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fairlead.contracts.answered import Answered
+from fairlead.contracts.figures import Look
 from fairlead.contracts.sink import Part, Streamed
 
 
@@ -175,6 +176,7 @@ class MemorySink:
         self.shared: Counter[str] = Counter()
         self.stalls: list[float] = []
         self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
+        self.looks: dict[str, Look] = {}
         self.certificate_until = 0.0
         self.chats: dict[str, MemoryChatMeter] = {}
         self.guarded: dict[str, MemoryGuardMeter] = {}
@@ -220,6 +222,9 @@ class MemorySink:
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         self.streams[endpoint, group] = look
 
+    def figures(self, owner: str, look: Look) -> None:
+        self.looks[owner] = look
+
     def certificate(self, until: float) -> None:
         self.certificate_until = until
 
@@ -247,6 +252,10 @@ class MemorySink:
             counts |= {f"chat:{name}:{outcome}": count for outcome, count in outcomes.items()}
         for name, guard in self.guarded.items():
             counts |= {f"guard:{name}:{':'.join(key)}": count for key, count in guard.findings.items()}
+        for shows in self.looks.values():
+            for one in shows():
+                mark = "" if one.kind == "counter" else "!"
+                counts[f"{mark}figure:{one.name}:{':'.join(value for _, value in one.labels)}"] = int(one.value)
         for key, look in self.streams.items():
             counts[f"streamed:{':'.join(key)}"] = look().answered
         return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from fairlead.kit.spec.part import Part, Seconds
 from fairlead.kit.spec.read import part_of
-from fairlead.kit.spec.spec import _SOURCES, Endpoint, Spec
+from fairlead.kit.spec.spec import _SOURCES, SPEAKING, Endpoint, Spec
 
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 _WIDTH = 44
@@ -132,8 +132,8 @@ def _sample(part: type[Part], values: Mapping[str, Any], indent: str, *, told: b
                 yield from _sample(inner, given, indent + "  ", told=told)
         elif name in values:
             yield f"{indent}{name}: {_flow(given)}"
-        elif part is Endpoint and name in _SOURCES:
-            continue  # one of them is given
+        elif part is Endpoint and name in (*_SOURCES, *SPEAKING):
+            continue  # one of them is given, and it is no language model
         elif told and inner is not None and isinstance(found.default, BaseModel):
             yield f"{indent}# {name}:"
             yield from (_comment(line, indent) for line in _sample(inner, {}, indent + "  ", told=True))

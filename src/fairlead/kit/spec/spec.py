@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
@@ -10,6 +10,7 @@ from fairlead.kit.spec.abuse import Abuse
 from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
 from fairlead.kit.spec.cache import Cache
+from fairlead.kit.spec.cascade import Cascade
 from fairlead.kit.spec.embedding import Embedding
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
@@ -18,6 +19,8 @@ from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Private, Seconds
 from fairlead.kit.spec.resilience import Resilience
+from fairlead.kit.spec.route import Route
+from fairlead.kit.spec.scheduling import Scheduling
 from fairlead.kit.spec.serving import Batching, Bounds, Record, Replicas, Server, Upstream
 from fairlead.kit.spec.traces import Traces
 
@@ -25,15 +28,26 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,1
 """What can stand in a URL and a metric label."""
 
 
-_SOURCES = ("model", "graph", "upstream", "llm", "embedding")
+_SOURCES = ("model", "graph", "upstream", "embedding", "llm")
 """What an endpoint can be; it is one of them."""
+
+SPEAKING = ("route", "cascade", "scheduling", "cache")
+"""What only language models have; with one of the first two alone an endpoint is made of others."""
+
+
+def _asked(*names: str) -> dict[str, Any]:
+    return {"anyOf": [{"required": [name]} for name in names]}
+
+
+_ONE: list[Any] = [{"required": [name], "not": _asked(*SPEAKING)} for name in _SOURCES[:-1]]
+_ONE += [{"required": ["llm"]}, {"allOf": [_asked(*SPEAKING[:2]), {"not": _asked(*_SOURCES)}]}]
 
 
 class Endpoint(Part):
     """A model, a graph of other endpoints, a model of other servers, or a model of language, under a name that clients
     call."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _SOURCES]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": _ONE})
 
     model: str = Field(default="", min_length=1)
     """`models:/churn@champion`, `models:/churn/3`, `runs:/ID/PATH`, `./model.onnx`, a folder or `pkg.module:Class`."""
@@ -49,6 +63,12 @@ class Endpoint(Part):
     """What must not pass a language model, in questions and in answers; null: everything may."""
     cache: Cache | None = Field(default=None, examples=[{"exact": "1h"}])
     """Answers of a language model that are given again; null: none."""
+    route: Route | None = Field(default=None, examples=[{"replicas": ["chat-a", "chat-b"]}])
+    """Other language models that answer for this one, beside its own `llm` or instead."""
+    cascade: Cascade | None = Field(default=None, examples=[{"steps": ["small-chat", "chat"], "max_loss": 0.02}])
+    """Cheaper language models that are asked first."""
+    scheduling: Scheduling | None = Field(default=None, examples=[{"queue": 256, "weights": {"gold": 2.0}}])
+    """How the engine of `llm` is shared among tenants; null: as the defaults say."""
     runtime: str = ""
     """Run with this runtime instead of the one that the package chose."""
     trust_pickle: bool = False
@@ -95,6 +115,11 @@ class Endpoint(Part):
     @model_validator(mode="after")
     def _one_source(self) -> Endpoint:
         given = [name for name in _SOURCES if getattr(self, name)]
+        if not given and (self.route or self.cascade):
+            return self
+        wrong = [name for name in SPEAKING if getattr(self, name) is not None]
+        if given and given != ["llm"] and wrong:
+            raise ValueError(f"{wrong[0]} is for language models, and this one has {given[0]}")
         if len(given) != 1:
             told = " and ".join(given) if given else "none of them"
             raise ValueError(f"give one of {', '.join(_SOURCES)}; found {told}")
@@ -102,8 +127,9 @@ class Endpoint(Part):
 
     @property
     def speaks(self) -> bool:
-        """Whether it is a language model, or makes vectors of texts."""
-        return self.llm is not None or self.embedding is not None
+        """Whether it is a language model, made of some, or makes vectors of texts."""
+        made = not self.model and (self.route or self.cascade) is not None
+        return self.llm is not None or self.embedding is not None or made
 
 
 class Spec(Part):
@@ -135,7 +161,7 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("console", "features", "limits", "resilience"),
-    Endpoint: ("features", "limits", "cascade", "redis"),
+    Endpoint: ("features", "limits", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""

@@ -14,10 +14,11 @@ from fairlead.kit import plugins
 from fairlead.kit.config import nearest
 from fairlead.kit.options import given
 from fairlead.kit.secrets import secret
+from fairlead.serve.llm.relay import Relay
 from fairlead.serve.llm.texting.calling.parsing import FORMATS
 from fairlead.serve.llm.texting.engine import Texting
 from fairlead.serve.llm.texting.speaking import Manner
-from fairlead.wiring.llm import tokenizers
+from fairlead.wiring.llm import composing, tokenizers
 from fairlead.wiring.llm.wanted import Surroundings, Wanted
 
 ENGINES: Final = "fairlead.engines"
@@ -35,6 +36,8 @@ def names() -> list[str]:
 
 def engine(wanted: Wanted, around: Surroundings) -> Engine:
     """Made, not started. Raises UsageError and MissingExtra."""
+    if not wanted.engine:
+        return Relay(composing.behind(wanted), around.chats.resolve)
     if wanted.engine not in names():
         raise UsageError(
             f"there is no engine {wanted.engine!r}{nearest(wanted.engine, names())}; installed are {', '.join(names())}"

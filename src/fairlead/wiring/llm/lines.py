@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fairlead.serve.llm.ask import Enter, Stage, line
+from fairlead.wiring.llm import cascades, fair, routes
 from fairlead.wiring.llm.caches import caching
 from fairlead.wiring.llm.guards import answering, asking
 from fairlead.wiring.llm.measured import measuring
@@ -14,9 +15,18 @@ from fairlead.wiring.llm.wanted import Building
 Make = Callable[[Building], Stage | None]
 """Makes a stage of what the spec says; None where it asks for none: then it costs nothing."""
 
-STAGES: Final[tuple[Make, ...]] = (measuring, asking, caching, answering)
-"""Outermost first: measuring, limits, ledger, guard of what is asked, cache, cascade, route, fair share, guard of what
-is answered.
+STAGES: Final[tuple[Make, ...]] = (
+    measuring,
+    routes.cheaper,
+    asking,
+    caching,
+    answering,
+    cascades.cascade,
+    routes.route,
+    fair.fair,
+)
+"""Outermost first: measuring, a cheaper endpoint, guard of what is asked, cache, guard of what is answered, cascade, route,
+fair share.
 """
 
 

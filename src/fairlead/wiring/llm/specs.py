@@ -6,13 +6,13 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
-from fairlead.wiring.llm import embedding, engines, guards
+from fairlead.wiring.llm import composing, embedding, engines, guards
 from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
 
 TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "cache"})
 """Parts of an endpoint that a language model has."""
-PARTS: tuple[str, ...] = ("cache", "guardrails", "embedding")
+PARTS: tuple[str, ...] = ("cache", "guardrails", "route", "cascade", "scheduling", "embedding")
 """Those of them that are for stages of its line."""
 
 
@@ -37,11 +37,12 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
                 f"{file.at('endpoints', name, part)} is for a model of tensors, and {name} is a language model"
             )
     if endpoint.embedding is not None:
-        for part in sorted((endpoint.model_fields_set & {*PARTS, "cache"}) - {"embedding"}):
+        for part in sorted((endpoint.model_fields_set & set(PARTS)) - {"embedding"}):
             raise UsageError(f"{file.at('endpoints', name, part)} is for a language model, and {name} is none")
-    if endpoint.embedding is not None and endpoint.embedding.engine not in ("", *embedding.names()):
-        where = file.at("endpoints", name, "embedding", "engine")
-        raise UsageError(f"{where} is {endpoint.embedding.engine!r}; installed are {', '.join(embedding.names())}")
+        if endpoint.embedding.engine not in ("", *embedding.names()):
+            where = file.at("endpoints", name, "embedding", "engine")
+            raise UsageError(f"{where} is {endpoint.embedding.engine!r}; installed are {', '.join(embedding.names())}")
+    composing.check(file, name, endpoint)
     if endpoint.llm is not None and endpoint.llm.engine not in engines.names():
         where = file.at("endpoints", name, "llm", "engine")
         raise UsageError(f"{where} is {endpoint.llm.engine!r}; installed are {', '.join(engines.names())}")
