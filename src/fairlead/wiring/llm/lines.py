@@ -25,8 +25,8 @@ STAGES: Final[tuple[Make, ...]] = (
     routes.route,
     fair.fair,
 )
-"""Outermost first: measuring, a cheaper endpoint, guard of what is asked, cache, guard of what is answered, cascade, route,
-fair share.
+"""Outermost first: measuring, a cheaper endpoint, guard of what is asked, cache, guard of what is answered, cascade,
+route, fair share.
 """
 
 
