@@ -1,0 +1,92 @@
+"""Which budgets hold for a caller at an endpoint, and what an answer may take of each at worst."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+from fairlead.contracts.access import Caller
+from fairlead.contracts.ledger import EACH, Budget, Line, Window
+from fairlead.serve.llm.ledger.windows import Calendar, zone
+
+_KNOWN: Final = 8192
+"""Callers of which it is remembered; then they are looked up anew."""
+_KEY: Final = 400
+"""Bytes of a balance's name; what is longer ends with a digest of the whole."""
+
+
+class Open(NamedTuple):
+    """A budget that holds for somebody. ``key``: of the balance."""
+
+    budget: Budget
+    key: str
+    calendar: Calendar
+    money: bool
+
+    def line(self, at_ms: int, tokens: int, cost: int) -> Line:
+        begins, ends = self.calendar.around(at_ms)
+        one = self.budget
+        return Line(self.key, begins, ends, one.amount, cost if self.money else tokens, self.money, one.hard)
+
+
+class Opened(NamedTuple):
+    """All that hold for one caller at one endpoint. ``hard``: some is.  ``currencies``: that money is counted in."""
+
+    budgets: tuple[Open, ...]
+    hard: bool
+    currencies: frozenset[str]
+    caller: Caller | None
+
+
+class Books:
+    """Of all budgets of a server; those that callers bring themselves join them."""
+
+    def __init__(self, budgets: Sequence[Budget]) -> None:
+        self._budgets = [(one, _calendar(one)) for one in budgets]
+        self._known: dict[tuple[str, str], Opened] = {}
+
+    def of(self, caller: Caller | None, endpoint: str) -> Opened:
+        name = "" if caller is None else caller.name
+        found = self._known.get((name, endpoint))
+        if found is None or found.caller is not caller:
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            found = self._known[name, endpoint] = self._open(caller, endpoint)
+        return found
+
+    def _open(self, caller: Caller | None, endpoint: str) -> Opened:
+        tenant, name = ("", "") if caller is None else (caller.tenant, caller.name)
+        budgets: Iterable[tuple[Budget, Calendar]] = self._budgets
+        if caller is not None and caller.budgets:
+            budgets = [*self._budgets, *((one, _calendar(one)) for one in caller.budgets)]
+        found = tuple(
+            Open(one, balance(one, tenant, name, endpoint), calendar, bool(one.currency))
+            for one, calendar in budgets
+            if _fits(one.tenant, tenant) and _fits(one.key, name) and _fits(one.endpoint, endpoint)
+        )
+        hard = any(one.budget.hard for one in found)
+        return Opened(found, hard, frozenset(one.budget.currency for one in found if one.money), caller)
+
+
+def balance(one: Budget, tenant: str, key: str, endpoint: str) -> str:
+    """The name of its balance: ``acme/month``, ``each-key@shop-web/day``, ``acme/day@Europe/Berlin``."""
+    each = [
+        f"@{quote(name, safe='')}"
+        for said, name in ((one.tenant, tenant), (one.key, key), (one.endpoint, endpoint))
+        if said == EACH
+    ]
+    where = "" if one.zone == "UTC" or one.window is Window.TOTAL else f"@{one.zone}"
+    text = f"{one.name}{''.join(each)}/{one.window}{where}"
+    if len(text.encode()) > _KEY:
+        text = f"{text[:80]}~{hashlib.sha256(text.encode()).hexdigest()}"
+    return text
+
+
+def _fits(said: str, name: str) -> bool:
+    return not said or said == name or (said == EACH and bool(name))
+
+
+def _calendar(one: Budget) -> Calendar:
+    return Calendar(one.window, zone(one.zone))

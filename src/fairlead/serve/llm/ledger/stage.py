@@ -1,0 +1,205 @@
+"""The stage that reserves the worst case before a token is made, and settles what it was in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from fairlead.contracts.engine import Engine, EngineTraits, Event, Running, Tell
+from fairlead.contracts.errors import FairleadError, InvalidParameter, ModelFailed
+from fairlead.contracts.generation import Begun, Ended, Piece, Usage
+from fairlead.contracts.ledger import Hold, How, Price, Refusal, Reservation
+from fairlead.kit.money import decimal
+from fairlead.kit.sentences import cause
+from fairlead.serve.llm.ask import OVER, Ask, Enter, Later, Notes
+from fairlead.serve.llm.ledger import prices, worst
+from fairlead.serve.llm.ledger.ledger import Ledger, Quote
+
+COST: Final = "cost"
+"""In ``Notes.facts``: what the request has cost so far, a decimal number as text; ``currency`` beside it."""
+FREE: Final = "free"
+"""In ``Notes.facts``: a stage behind this one has answered without an engine, and nobody is charged."""
+HEADER: Final = "fairlead-cost"
+
+
+class LedgerStage:
+    """``names``: of the model in the price book, the likeliest first."""
+
+    def __init__(self, ledger: Ledger, endpoint: str, names: tuple[str, ...], engine: Engine) -> None:
+        self._ledger, self._endpoint, self._names, self._engine = ledger, endpoint, names, engine
+        self._traits: EngineTraits | None = None
+
+    def stage(self, after: Enter) -> Enter:
+        return lambda ask, tell: self._enter(ask, tell, after)
+
+    def _enter(self, ask: Ask, tell: Tell, after: Enter) -> Running:
+        try:
+            quote = self._ledger.quote(ask.caller, self._endpoint, self._names)
+            found = self._reserve(ask, quote)
+        except FairleadError as error:
+            tell(error)
+            return OVER
+        if isinstance(found, Refusal):
+            refused = self._final(ask, quote, found)
+            if refused is not None:
+                tell(refused)
+                return OVER
+            return self._counted(ask, quote, tell, after)
+        return _Answer(self._ledger, ask, quote.price, found, tell, self._local()).begin(after)
+
+    def _local(self) -> bool:
+        return self._known().local
+
+    def _known(self) -> EngineTraits:
+        """Complete: an engine that is asked was started."""
+        if self._traits is None:
+            self._traits = self._engine.traits
+        return self._traits
+
+    def _reserve(self, ask: Ask, quote: Quote) -> Hold | Refusal | Reservation:
+        """Raises InvalidParameter and Unavailable."""
+        prompt, answer = self._bounds(ask, hard=quote.opened.hard)
+        return self._ledger.reserve(ask.request_id[:128], quote, prompt, answer)
+
+    def _bounds(self, ask: Ask, *, hard: bool) -> tuple[int, int]:
+        context, known = self._known().context, ask.prompt >= 0
+        prompt = ask.prompt if known else worst.prompt_bound(ask.generation)
+        if context and not known:
+            prompt = min(prompt, context)
+        try:
+            return prompt, worst.answer_bound(ask.generation, context, prompt, known=known)
+        except InvalidParameter:
+            if hard:
+                raise
+            return prompt, 0
+
+    def _final(self, ask: Ask, quote: Quote, found: Refusal) -> FairleadError | None:
+        """The refusal; None where counting the prompt could make it fit."""
+        prompt, answer = self._bounds(ask, hard=True)
+        one = quote.opened.budgets[found.line]
+        told = prices.worst(quote.price, prompt, answer) if one.money and quote.price else prompt + answer
+        least = prices.worst(quote.price, 0, answer) if one.money and quote.price else answer
+        countable = ask.prompt < 0 and self._known().local
+        if countable and found.settled + found.reserved + least <= one.budget.amount:
+            return None
+        return self._ledger.refused(quote, found, told)
+
+    def _counted(self, ask: Ask, quote: Quote, tell: Tell, after: Enter) -> Running:
+        """The same once the prompt was counted: near the end of a budget its bytes are too much to reserve."""
+
+        async def count() -> None:
+            try:
+                exact = replace(ask, prompt=await self._engine.count(ask.generation))
+                found = self._reserve(exact, quote)
+            except Exception as error:  # noqa: BLE001 - every answer ends, whatever an engine raises
+                if not later.cancelled:
+                    tell(error if isinstance(error, FairleadError) else ModelFailed(f"nobody counts it: {cause(error)}"))
+                return
+            if isinstance(found, Refusal):
+                refused = self._final(exact, quote, found)
+                if refused is not None and not later.cancelled:
+                    tell(refused)
+                return
+            answer = _Answer(self._ledger, exact, quote.price, found, tell, self._local())
+            later.then(answer if later.cancelled else answer.begin(after))
+
+        task = asyncio.get_running_loop().create_task(count())
+        later = Later(task.cancel)  # the task runs later, and finds it
+        return later
+
+
+class _Answer:
+    """One that was paid for in advance."""
+
+    __slots__ = (
+        "_ask", "_begun", "_held", "_ledger", "_local", "_output", "_price", "_prompt", "_reasoning", "_running",
+        "_tell",
+    )  # fmt: skip
+
+    def __init__(
+        self, ledger: Ledger, ask: Ask, price: Price | None, held: Hold | Reservation, tell: Tell, local: bool
+    ) -> None:
+        self._ledger, self._ask, self._price, self._held = ledger, ask, price, held
+        self._tell: Tell | None = tell
+        self._local = local
+        self._running: Running | None = None
+        self._begun = False
+        self._prompt: Usage | None = None
+        self._output = self._reasoning = 0
+
+    def begin(self, after: Enter) -> _Answer:
+        if isinstance(self._held, Hold) and self._held.over:
+            self._ask.notes.facts["over_budget"] = True
+        running = after(self._ask, self._hear)
+        self._running = running
+        if self._tell is None:
+            running.cancel()  # it ended, or was cancelled by what it told
+        return self
+
+    def cancel(self) -> None:
+        if self._tell is None:
+            return
+        self._tell = None
+        if self._running is not None:
+            self._running.cancel()
+        if self._begun or (not self._local and self._running is not None):
+            self._settle(self._seen(), "cancelled")  # a server that is asked has to be paid for the prompt
+        else:
+            self._settle(Usage(), "cancelled")
+
+    def _hear(self, event: Event) -> None:
+        tell = self._tell
+        if tell is None:
+            return
+        if type(event) is Piece:
+            self._begun = True
+            tokens = event.tokens or worst.piece_guess(event.text or event.reasoning or event.refusal)
+            if event.reasoning and not event.text:
+                self._reasoning += tokens
+            else:
+                self._output += tokens
+            self._progress()
+        elif type(event) is Begun:
+            self._begun = True
+            if event.usage.prompt:
+                self._prompt = Usage(event.usage.input, event.usage.cached)
+            self._progress()
+        elif type(event) is Ended:
+            self._tell = None
+            usage = event.usage if sum(event.usage) else self._seen()
+            self._settle(Usage() if self._ask.notes.facts.get(FREE) else usage, "settled")
+        else:
+            self._tell = None
+            self._settle(self._seen() if self._begun else Usage(), "failed")
+        tell(event)
+
+    def _progress(self) -> None:
+        held = self._held
+        if type(held) is Hold:
+            usage = self._seen()
+            self._ledger.store.progress(held, usage, prices.cost(self._price, usage) if self._price else 0)
+
+    def _seen(self) -> Usage:
+        """What is known to have been used."""
+        prompt = self._prompt
+        if prompt is None:
+            counted = self._ask.prompt
+            prompt = self._prompt = Usage(counted if counted >= 0 else worst.prompt_guess(self._ask.generation))
+        return Usage(prompt.input, prompt.cached, self._output, self._reasoning)
+
+    def _settle(self, usage: Usage, how: How) -> None:
+        price = self._price
+        cost = prices.cost(price, usage) if price else 0
+        self._ledger.settle(self._held, usage, cost, how)
+        if price:
+            _note(self._ask.notes, cost, price.currency)
+
+
+def _note(notes: Notes, cost: int, currency: str) -> None:
+    """Several answers of one request are added up."""
+    facts = notes.facts
+    known = facts.get("cost_nano", 0)
+    total = facts["cost_nano"] = cost + (known if isinstance(known, int) else 0)
+    facts[COST], facts["currency"] = decimal(total), currency
+    notes.headers[HEADER] = f"{decimal(total)} {currency}"
