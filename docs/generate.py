@@ -16,6 +16,8 @@ from pathlib import Path
 
 from fairlead.cli import main as cli
 from fairlead.contracts import errors
+from fairlead.contracts.answered import Answered
+from fairlead.contracts.generation import Generation
 from fairlead.contracts.sink import Streamed
 from fairlead.kit import plugins
 from fairlead.kit.spec import describe
@@ -86,6 +88,8 @@ def metrics() -> str:
     sink.injected("churn", "slow", 1)
     sink.degraded("events", True)
     sink.stream("churn", "churn", lambda: Streamed(0, 0, 0, 0, 0, 0, 0, 0, [(1.0, 0)], 0.0))
+    asked = Generation("", "chat", "")
+    sink.chat("chat").answered(Answered("chat", asked, "", "stop", False, 0.0, 0.0, 0.0, 0, 0, 0.0, None))
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
     for family in sink.registry.collect():
         if family.name.startswith("fairlead_"):

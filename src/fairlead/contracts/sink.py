@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fairlead.contracts.answered import ChatMeter
+
 
 class EndpointMeter(Protocol):
     """Measures one version of one endpoint; made once, so that a call costs no label look-up."""
@@ -122,6 +124,9 @@ class Streamed:
 
 class Sink(Protocol):
     def endpoint(self, endpoint: str, version: str) -> EndpointMeter: ...
+
+    def chat(self, endpoint: str) -> ChatMeter:
+        """The meter of a language model; the same one each time."""
 
     def workers(self) -> WorkersMeter:
         """The meter of this server's workers; the same one each time."""

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fairlead.contracts.answered import Answered
+from fairlead.contracts.generation import Generation, Usage
 from fairlead.contracts.sink import Part, Sink, Streamed
 
 Make = Callable[[], Sink]
@@ -93,8 +95,13 @@ CHECKS = (
 def _told(sink: Sink, calls: int) -> bytes:
     """Tell it of some calls, in numbers that add up without rounding; what it shows of them."""
     sink.ready("churn", "1", True)
-    meter = sink.endpoint("churn", "1")
+    meter, chat = sink.endpoint("churn", "1"), sink.chat("chat")
+    asked = Generation("1", "chat", "Hello")
     for _ in range(calls):
+        chat.began()
+        chat.answered(
+            Answered("chat", asked, "r", "stop", False, 0.5, 1.0, 2.0, 0, 5, 0.25, Usage(input=8, cached=2, output=5))
+        )
         meter.answered(0.5, 2, 0.25, 0.25)
         meter.batch(4, 2, 0.25)
         meter.failed("queue_full", 0.125)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from fairlead.contracts.answered import Answered
 from fairlead.contracts.sink import Part, Streamed
 
 
@@ -117,6 +118,24 @@ class MemoryWorkersMeter:
         self.unheard.append(worker)
 
 
+class MemoryChatMeter:
+    """What one language model was told. ``began``: questions.  ``told``: their ends, all of them."""
+
+    def __init__(self) -> None:
+        self.questions = 0
+        self.told: list[Answered] = []
+        self.engine = (0, 0, 0.0)
+
+    def began(self) -> None:
+        self.questions += 1
+
+    def answered(self, one: Answered) -> None:
+        self.told.append(one)
+
+    def waiting(self, waiting: int, running: int, memory: float) -> None:
+        self.engine = (waiting, running, memory)
+
+
 class MemorySink:
     """Keeps what it is told. ``over``: calls over a limit.  ``shared``: what became of shared limits.
 
@@ -135,10 +154,14 @@ class MemorySink:
         self.stalls: list[float] = []
         self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
         self.certificate_until = 0.0
+        self.chats: dict[str, MemoryChatMeter] = {}
         self._workers = MemoryWorkersMeter()
 
     def endpoint(self, endpoint: str, version: str) -> MemoryMeter:
         return self.meters.setdefault((endpoint, version), MemoryMeter())
+
+    def chat(self, endpoint: str) -> MemoryChatMeter:
+        return self.chats.setdefault(endpoint, MemoryChatMeter())
 
     def workers(self) -> MemoryWorkersMeter:
         return self._workers
@@ -193,6 +216,9 @@ class MemorySink:
             counts |= {f"fallback:{':'.join((*key, *one))}": count for one, count in meter.fallbacks.items()}
             counts |= {f"breaker:{':'.join(key)}:{state}": n for state, n in Counter(meter.breakers).items()}
             counts[f"!waiting:{':'.join(key)}"] = meter.waiting[0]
+        for name, chat in self.chats.items():
+            outcomes = Counter(one.outcome for one in chat.told)
+            counts |= {f"chat:{name}:{outcome}": count for outcome, count in outcomes.items()}
         for key, look in self.streams.items():
             counts[f"streamed:{':'.join(key)}"] = look().answered
         return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"

@@ -13,6 +13,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from fairlead.adapters.sinks.prometheus.chats import Chats
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.faults import Faults
 from fairlead.adapters.sinks.prometheus.limits import Limits
@@ -65,6 +66,10 @@ class PrometheusSink:
             )
             for what in ("kept", "dropped")
         ]
+        chats = Chats()
+        self.registry.register(chats)
+        self.chat = chats.chat
+        """``endpoint``, as the contract says."""
         faults = Faults(self.registry)
         self.injected = faults.injected
         """``endpoint, kind, calls``, as the contract says."""

@@ -1,0 +1,77 @@
+"""What is known of an answer of a language model when it is over: for metrics, traces and the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fairlead.contracts.generation import Generation, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer, or why there is none. Times are monotonic seconds.
+
+    ``endpoint``: what the caller named.  ``outcome``: why it ended, a ``Reason`` or an error's code.
+    ``arrived``, ``first``, ``ended``: the request, its first piece (0.0: there was none), its end.
+    ``at_ms``: Unix time in milliseconds when it ended.  ``tokens``: that pieces said they had.
+    ``longest``: seconds between two pieces, at most.
+    ``usage``: None where nobody said.  ``text``: the answer, where content is traced; else empty.
+    ``parent``: the caller's ``traceparent``; empty for none.  ``facts``: what stages told.
+    """
+
+    endpoint: str
+    generation: Generation
+    request_id: str
+    outcome: str
+    failed: bool
+    arrived: float
+    first: float
+    ended: float
+    at_ms: int
+    tokens: int
+    longest: float
+    usage: Usage | None
+    streamed: bool = False
+    caller: str = ""
+    text: str = ""
+    error: str = ""
+    parent: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.arrived
+
+    @property
+    def per_token(self) -> float:
+        """Seconds for each token after the first; 0.0 for fewer than two."""
+        made = self.usage.completion if self.usage is not None else self.tokens
+        return (self.ended - self.first) / (made - 1) if made > 1 and self.first else 0.0
+
+
+class ChatMeter(Protocol):
+    """Measures one language model; made once. Called on the event loop."""
+
+    def began(self) -> None:
+        """A question has come; ``answered`` will be called for it once."""
+
+    def answered(self, one: Answered) -> None: ...
+
+    def waiting(self, waiting: int, running: int, memory: float) -> None:
+        """How busy its engine is, as ``contracts.engine.Load`` says."""
+
+
+class Tracer(Protocol):
+    """Plugin contract: takes what is known of answers. Entry-point group ``fairlead.traces``.
+
+    Made with a URL or path and the name of the service. ``put`` is called on the event loop and never blocks or raises.
+    """
+
+    def put(self, one: Answered) -> None: ...
+
+    def troubles(self) -> list[str]: ...
+
+    def close(self) -> None:
+        """Send what is left, for seconds at most. Blocks."""

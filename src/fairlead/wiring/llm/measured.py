@@ -1,0 +1,12 @@
+"""Who is told of answers: metrics, and traces where the spec says where to."""
+
+from __future__ import annotations
+
+from fairlead.serve.llm.ask import Stage
+from fairlead.serve.llm.measuring import Measuring
+from fairlead.wiring.llm.wanted import Building
+
+
+def measuring(building: Building) -> Stage:
+    around = building.around
+    return Measuring(around.sink.chat(building.wanted.name), around.clock)
