@@ -1,4 +1,4 @@
-"""Money and tokens: what may be spent, what an answer costs, and what was spent. Entry-point group ``fairlead.ledgers``.
+"""What may be spent, what an answer costs, and what was spent. Entry-point group ``fairlead.ledgers``.
 
 Amounts are whole numbers: tokens, or nano-units of a currency (0.15 USD is 150,000,000). Nothing here is a float.
 """
@@ -165,8 +165,8 @@ class LedgerOptions:
 class LedgerStore(Protocol):
     """Shared by all processes of a machine, and safe when one of them is killed at any instruction.
 
-    Nothing waits longer than some 0.1 s. Raises Unavailable while another process holds it up or it is full, StorageFull
-    when it cannot be written.
+    Nothing waits longer than some 0.1 s. Raises Unavailable while another process holds it up or it is full,
+    StorageFull when it cannot be written.
     """
 
     def reserve(self, asked: Reservation) -> Hold | Refusal:

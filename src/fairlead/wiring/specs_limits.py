@@ -15,6 +15,7 @@ from fairlead.kit.spec.limits import Limited
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Spec
 from fairlead.serve.limits.rules import EndpointLimits, Rules
+from fairlead.wiring import specs_ledger
 
 Path = tuple[str | int, ...]
 Placed = tuple[Path, Rate | Quota]
@@ -49,6 +50,7 @@ def check(file: SpecFile) -> None:
     """Raises UsageError for limits that are none, or contradict each other, naming the lines; MissingExtra for Redis
     without its library.
     """
+    specs_ledger.check(file)
     access = file.spec.access
     _check(file, access.limits, ("access", "limits"))
     for name, one in access.tenants.items():
@@ -66,6 +68,7 @@ def check(file: SpecFile) -> None:
 
 def check_unknown(spec: Spec) -> None:
     """Where nobody is asked who they are. Raises UsageError for limits of callers, which would be those of nobody."""
+    specs_ledger.check_unknown(spec)
     of_callers = {"access.limits": spec.access.limits}
     of_callers |= {f"access.tenants.{name}": one for name, one in spec.access.tenants.items()}
     of_callers |= {f"endpoints.{name}.access.per_caller": one.access.per_caller for name, one in spec.endpoints.items()}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
+from fairlead.wiring.ledgering import Ledgering
 from fairlead.wiring.llm import engines
 from fairlead.wiring.llm.wanted import Wanted
+from fairlead.wiring.specs_ledger import ledgering as read_ledger
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets"})
 """Parts of an endpoint that a language model has."""
 PARTS: tuple[str, ...] = ()
 """Those of them that are for stages of its line."""
@@ -17,6 +19,11 @@ PARTS: tuple[str, ...] = ()
 def wanted(spec: Spec) -> list[Wanted]:
     """Every language model of a spec."""
     return [_wanted(name, one) for name, one in spec.endpoints.items() if one.llm is not None]
+
+
+def ledgering(spec: Spec) -> Ledgering:
+    """What counts the spending on them."""
+    return read_ledger(spec)
 
 
 def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:

@@ -12,6 +12,7 @@ from fairlead.kit.clock import Clock
 from fairlead.kit.config import Home
 from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.llm.chats import Chats
+from fairlead.serve.llm.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models."""
+    """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models.
+
+    ``limiter``, ``ledger``: None where nothing is counted.
+    """
 
     home: Home
     sink: Sink
@@ -47,6 +51,7 @@ class Surroundings:
     limiter: Limiter | None = None
     place: int = 0
     workers: int = 1
+    ledger: Ledger | None = None
 
 
 @dataclass(frozen=True, slots=True)

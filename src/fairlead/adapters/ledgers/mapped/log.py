@@ -66,12 +66,11 @@ class Log:
             if segment != self._segment:
                 self._open(segment)
             written = os.pwrite(self._file, line, end)
-            if written != len(line):
-                raise OSError(28, os.strerror(28))
+            cause = "" if written == len(line) else "no space left"
         except OSError as error:
-            raise StorageFull(
-                f"the ledger cannot be written in {self.folder}: {error.strerror}; free some space"
-            ) from None
+            cause = error.strerror or "it failed"
+        if cause:
+            raise StorageFull(f"the ledger cannot be written in {self.folder}: {cause}; free some space")
         return end + written
 
     def full(self, end: int) -> bool:
@@ -130,6 +129,14 @@ class Log:
             return
         except msgspec.DecodeError:
             return  # of a machine that lost its power: nothing behind it holds
+
+    def spends(self, last: int, end: int) -> Iterator[Spend]:
+        """Of all segments up to ``end`` of the last one, in the order of settling."""
+        for segment in self.segments():
+            if segment <= last:
+                for entry, _ in self.read(segment, end if segment == last else -1):
+                    if entry.id:
+                        yield entry.spend()
 
     def close(self) -> None:
         if self._file >= 0:

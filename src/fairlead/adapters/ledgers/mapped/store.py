@@ -39,7 +39,7 @@ class MappedLedger:
         with self._memory.locked():
             if self._memory.fresh():
                 self._memory.clear()
-                self._recall()
+                _recall(self._log, self._rows, self._memory)
                 self._memory.begun()
 
     def reserve(self, asked: Reservation) -> Hold | Refusal:
@@ -116,12 +116,9 @@ class MappedLedger:
     def spends(self, since_ms: int = 0, until_ms: int | None = None) -> Iterator[Spend]:
         with self._memory.locked():
             last, end = self._memory.words[SEGMENT], self._memory.words[LOG_END]
-        for segment in self._log.segments():
-            if segment > last:
-                break
-            for entry, _ in self._log.read(segment, end if segment == last else -1):
-                if entry.id and since_ms <= entry.at and (until_ms is None or entry.at < until_ms):
-                    yield entry.spend()
+        for one in self._log.spends(last, end):
+            if since_ms <= one.at_ms and (until_ms is None or one.at_ms < until_ms):
+                yield one
 
     def reset(self, key: str, by: str, now_ms: int) -> Balance:
         with self._memory.locked():
@@ -215,16 +212,17 @@ class MappedLedger:
             self._owner.forget(number)
         return count
 
-    def _recall(self) -> None:
-        """The balances as the log has them, of a machine that has just been started."""
-        segments = self._log.segments()
-        for segment in reversed(segments):  # the last one that is whole
-            found, end = logs.told(self._log, segment)
-            if end:
-                break
-        else:
-            segment, found = max(segments, default=0) + 1, {}
-            end = self._log.begin(segment, ())
-        self._log.cut(segment, end)
-        self._rows.replace(found)
-        self._memory.change([(SEGMENT, segment), (LOG_END, end)])
+
+def _recall(log: Log, rows: Rows, memory: Memory) -> None:
+    """The balances as the log has them, of a machine that has just been started."""
+    segments = log.segments()
+    for segment in reversed(segments):  # the last one that is whole
+        found, end = logs.told(log, segment)
+        if end:
+            break
+    else:
+        segment, found = max(segments, default=0) + 1, {}
+        end = log.begin(segment, ())
+    log.cut(segment, end)
+    rows.replace(found)
+    memory.change([(SEGMENT, segment), (LOG_END, end)])

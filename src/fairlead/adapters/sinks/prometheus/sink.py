@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from fairlead.adapters.sinks.prometheus.chats import Chats
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.faults import Faults
+from fairlead.adapters.sinks.prometheus.ledger import Ledger
 from fairlead.adapters.sinks.prometheus.limits import Limits
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.pressure import Pressure
@@ -90,6 +91,9 @@ class PrometheusSink:
         """``endpoint, group, look``, as the contract says."""
         limits = Limits(self.registry)
         self.limited, self.shared_limits = limits.limited, limits.shared
+        """As the contract says."""
+        ledger = Ledger(self.registry)
+        self.spent, self.over_budget, self.budget = ledger.spent, ledger.over, ledger.budget
         """As the contract says."""
         self._workers: Workers | None = None
         self._certificate: Gauge | None = None

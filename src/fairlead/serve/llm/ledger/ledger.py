@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import FairleadError, OverBudget, Unavailable
 from fairlead.contracts.generation import Usage
 from fairlead.contracts.ledger import Account, Hold, How, LedgerStore, Price, Refusal, Reservation, Window
+from fairlead.contracts.sink import Sink
 from fairlead.kit.clock import Clock
 from fairlead.kit.money import written
 from fairlead.serve.llm.ledger import prices
@@ -21,14 +22,6 @@ log = logging.getLogger("fairlead.serve")
 
 SOON: Final = 1.0
 """Seconds until what others have reserved may be free again."""
-
-
-class Meter(Protocol):
-    """Where it is measured."""
-
-    def spent(self, endpoint: str, usage: Usage, cost: int, currency: str) -> None: ...
-
-    def over_budget(self, endpoint: str, reason: str) -> None: ...
 
 
 class Quote(NamedTuple):
@@ -49,7 +42,7 @@ class Ledger:
         prices: PriceBook,
         books: Books,
         clock: Clock,
-        meter: Meter,
+        meter: Sink,
         *,
         project: str = "",
         closed: bool = True,
@@ -145,7 +138,7 @@ class Ledger:
                 told = {"id": asked.id, "usage": list(usage), "cost": cost, "currency": asked.currency}
                 log.warning("spent and not written down", extra={"fields": told})
         if sum(usage) or cost:
-            self._meter.spent(asked.account.endpoint, usage, cost, asked.currency)
+            self._meter.spent(asked.account.endpoint, sum(usage), cost, asked.currency)
 
     def tick(self) -> None:
         """Settle what waits, and what dead processes left. Never raises."""

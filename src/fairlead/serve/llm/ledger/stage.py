@@ -94,7 +94,9 @@ class LedgerStage:
                 found = self._reserve(exact, quote)
             except Exception as error:  # noqa: BLE001 - every answer ends, whatever an engine raises
                 if not later.cancelled:
-                    tell(error if isinstance(error, FairleadError) else ModelFailed(f"nobody counts it: {cause(error)}"))
+                    tell(
+                        error if isinstance(error, FairleadError) else ModelFailed(f"nobody counts it: {cause(error)}")
+                    )
                 return
             if isinstance(found, Refusal):
                 refused = self._final(exact, quote, found)
@@ -105,7 +107,11 @@ class LedgerStage:
             later.then(answer if later.cancelled else answer.begin(after))
 
         task = asyncio.get_running_loop().create_task(count())
-        later = Later(task.cancel)  # the task runs later, and finds it
+
+        def stop() -> None:
+            task.cancel()
+
+        later = Later(stop)  # the task runs later, and finds it
         return later
 
 

@@ -21,7 +21,9 @@ def zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-        raise UsageError(f"time zone {name[:60]!r} is not known; expected a name such as UTC or Europe/Berlin") from None
+        raise UsageError(
+            f"time zone {name[:60]!r} is not known; expected a name such as UTC or Europe/Berlin"
+        ) from None
 
 
 def around(kind: Window, zone: tzinfo, at_ms: int) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """How many tokens an answer can take at worst, before anybody has counted any. Pure.
 
-A token of a byte-level vocabulary stands for one byte at least, so a text has no more tokens than bytes; what a template
-puts around it is added. A tokenizer whose normalization makes text longer, or a template that says more, goes past the
-bound: the answer is settled at what it was, and the difference is an overspend of this one answer.
+A token of a byte-level vocabulary stands for one byte at least, so a text has no more tokens than bytes; what a
+template puts around it is added. A tokenizer whose normalization makes text longer, or a template that says more, goes
+past the bound: the answer is settled at what it was, and the difference is an overspend of this one answer.
 """
 
 from __future__ import annotations
