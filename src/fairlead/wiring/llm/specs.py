@@ -42,6 +42,8 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
 def _wanted(name: str, endpoint: Endpoint) -> Wanted:
     asked = endpoint.llm
     assert asked is not None  # noqa: S101 - as above
+    limited = endpoint.limits.max_tokens if endpoint.limits else 0
+    most = min(filter(None, (asked.max_tokens, limited)), default=0)
     return Wanted(
         name,
         asked.engine,
@@ -50,8 +52,8 @@ def _wanted(name: str, endpoint: Endpoint) -> Wanted:
         asked.token,
         asked.precision,
         endpoint.threads,
-        asked.max_tokens or None,
-        asked.default_tokens or asked.max_tokens or None,
+        most or None,
+        min(asked.default_tokens or most, most or asked.default_tokens) or None,
         endpoint.deadline_ms / 1000,
         asked.options,
         {part: getattr(endpoint, part) for part in PARTS},

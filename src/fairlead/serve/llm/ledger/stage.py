@@ -8,13 +8,15 @@ from typing import Final
 
 from fairlead.contracts.engine import Engine, EngineTraits, Event, Running, Tell
 from fairlead.contracts.errors import FairleadError, InvalidParameter, ModelFailed
-from fairlead.contracts.generation import Begun, Ended, Piece, Usage
+from fairlead.contracts.generation import Ended, Usage
 from fairlead.contracts.ledger import Hold, How, Price, Refusal, Reservation
 from fairlead.kit.money import decimal
 from fairlead.kit.sentences import cause
-from fairlead.serve.llm.ask import OVER, Ask, Enter, Later, Notes
-from fairlead.serve.llm.ledger import prices, worst
+from fairlead.serve.llm import worst
+from fairlead.serve.llm.ask import OVER, Ask, Enter, Later, Notes, over
+from fairlead.serve.llm.ledger import prices
 from fairlead.serve.llm.ledger.ledger import Ledger, Quote
+from fairlead.serve.llm.seen import Seen
 
 COST: Final = "cost"
 """In ``Notes.facts``: what the request has cost so far, a decimal number as text; ``currency`` beside it."""
@@ -118,10 +120,7 @@ class LedgerStage:
 class _Answer:
     """One that was paid for in advance."""
 
-    __slots__ = (
-        "_ask", "_begun", "_held", "_ledger", "_local", "_output", "_price", "_prompt", "_reasoning", "_running",
-        "_tell",
-    )  # fmt: skip
+    __slots__ = ("_ask", "_held", "_ledger", "_local", "_price", "_running", "_seen", "_tell")
 
     def __init__(
         self, ledger: Ledger, ask: Ask, price: Price | None, held: Hold | Reservation, tell: Tell, local: bool
@@ -130,9 +129,7 @@ class _Answer:
         self._tell: Tell | None = tell
         self._local = local
         self._running: Running | None = None
-        self._begun = False
-        self._prompt: Usage | None = None
-        self._output = self._reasoning = 0
+        self._seen = Seen(ask)
 
     def begin(self, after: Enter) -> _Answer:
         if isinstance(self._held, Hold) and self._held.over:
@@ -149,8 +146,8 @@ class _Answer:
         self._tell = None
         if self._running is not None:
             self._running.cancel()
-        if self._begun or (not self._local and self._running is not None):
-            self._settle(self._seen(), "cancelled")  # a server that is asked has to be paid for the prompt
+        if self._seen.begun or (not self._local and self._running is not None):
+            self._settle(self._seen.usage(), "cancelled")  # a server that was asked has to be paid for the prompt
         else:
             self._settle(Usage(), "cancelled")
 
@@ -158,41 +155,20 @@ class _Answer:
         tell = self._tell
         if tell is None:
             return
-        if type(event) is Piece:
-            self._begun = True
-            tokens = event.tokens or worst.piece_guess(event.text or event.reasoning or event.refusal)
-            if event.reasoning and not event.text:
-                self._reasoning += tokens
-            else:
-                self._output += tokens
-            self._progress()
-        elif type(event) is Begun:
-            self._begun = True
-            if event.usage.prompt:
-                self._prompt = Usage(event.usage.input, event.usage.cached)
-            self._progress()
-        elif type(event) is Ended:
-            self._tell = None
-            usage = event.usage if sum(event.usage) else self._seen()
-            self._settle(Usage() if self._ask.notes.facts.get(FREE) else usage, "settled")
+        if not over(event):
+            self._seen.hear(event)
+            held = self._held
+            if type(held) is Hold:
+                usage = self._seen.usage()
+                self._ledger.store.progress(held, usage, prices.cost(self._price, usage) if self._price else 0)
         else:
             self._tell = None
-            self._settle(self._seen() if self._begun else Usage(), "failed")
+            if isinstance(event, Ended):
+                usage = event.usage if sum(event.usage) else self._seen.usage()
+                self._settle(Usage() if self._ask.notes.facts.get(FREE) else usage, "settled")
+            else:
+                self._settle(self._seen.usage() if self._seen.begun else Usage(), "failed")
         tell(event)
-
-    def _progress(self) -> None:
-        held = self._held
-        if type(held) is Hold:
-            usage = self._seen()
-            self._ledger.store.progress(held, usage, prices.cost(self._price, usage) if self._price else 0)
-
-    def _seen(self) -> Usage:
-        """What is known to have been used."""
-        prompt = self._prompt
-        if prompt is None:
-            counted = self._ask.prompt
-            prompt = self._prompt = Usage(counted if counted >= 0 else worst.prompt_guess(self._ask.generation))
-        return Usage(prompt.input, prompt.cached, self._output, self._reasoning)
 
     def _settle(self, usage: Usage, how: How) -> None:
         price = self._price
