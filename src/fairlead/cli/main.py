@@ -54,6 +54,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "render": ("fairlead.cli.render:app", "A spec as the configuration of something else: envoy."),
     "chaos": ("fairlead.cli.chaos:chaos", "Inject faults into an endpoint of a test server, and see what callers see."),
     "audit": ("fairlead.cli.audit:app", "Who did what to which endpoint, and the proof of it: tail, verify, export."),
+    "ledger": (
+        "fairlead.cli.ledger:app",
+        "What language models cost, and what is left of budgets: show, statement, reset, rebuild.",
+    ),
     "doctor": ("fairlead.cli.doctor:doctor", "Check a model or a running endpoint before users do."),
 }
 """Command name to where it lives and what the list of commands says about it."""

@@ -13,8 +13,9 @@ from fairlead.serve.llm.ledger.windows import Calendar, zone
 
 _KNOWN: Final = 8192
 """Callers of which it is remembered; then they are looked up anew."""
-_KEY: Final = 400
-"""Bytes of a balance's name; what is longer ends with a digest of the whole."""
+_LONGEST: Final = 320
+"""Letters of what says whose a balance is; where it is longer, it ends with a digest of the whole."""
+TOKENS: Final = "tokens"
 
 
 class Open(NamedTuple):
@@ -71,17 +72,23 @@ class Books:
 
 
 def balance(one: Budget, tenant: str, key: str, endpoint: str) -> str:
-    """The name of its balance: ``acme/month``, ``each-key@shop-web/day``, ``acme/day@Europe/Berlin``."""
+    """The name of its balance: ``acme/USD/month``, ``each-key@shop-web/tokens/day``, ``acme/USD/day/Europe/Berlin``."""
     each = [
         f"@{quote(name, safe='')}"
         for said, name in ((one.tenant, tenant), (one.key, key), (one.endpoint, endpoint))
         if said == EACH
     ]
-    where = "" if one.zone == "UTC" or one.window is Window.TOTAL else f"@{one.zone}"
-    text = f"{one.name}{''.join(each)}/{one.window}{where}"
-    if len(text.encode()) > _KEY:
-        text = f"{text[:80]}~{hashlib.sha256(text.encode()).hexdigest()}"
-    return text
+    whose = one.name + "".join(each)
+    if len(whose) > _LONGEST:
+        whose = f"{whose[:80]}~{hashlib.sha256(whose.encode()).hexdigest()}"
+    where = "" if one.zone == "UTC" or one.window is Window.TOTAL else f"/{one.zone}"
+    return f"{whose}/{one.currency or TOKENS}/{one.window}{where}"
+
+
+def unit(key: str) -> str:
+    """What a balance of this name counts: a currency; empty for tokens."""
+    found = key.split("/")
+    return "" if len(found) < 2 or found[1] == TOKENS else found[1]
 
 
 def _fits(said: str, name: str) -> bool:

@@ -61,24 +61,31 @@ class LedgerStage:
 
     def _reserve(self, ask: Ask, quote: Quote) -> Hold | Refusal | Reservation:
         """Raises InvalidParameter and Unavailable."""
-        prompt, answer = self._bounds(ask, hard=quote.opened.hard)
+        prompt, answer = self._bounds(ask, quote)
         return self._ledger.reserve(ask.request_id[:128], quote, prompt, answer)
 
-    def _bounds(self, ask: Ask, *, hard: bool) -> tuple[int, int]:
+    def _bounds(self, ask: Ask, quote: Quote) -> tuple[int, int]:
+        """Tokens of the prompt and of the answer, at most; together no more than the model takes."""
         context, known = self._known().context, ask.prompt >= 0
         prompt = ask.prompt if known else worst.prompt_bound(ask.generation)
         if context and not known:
             prompt = min(prompt, context)
         try:
-            return prompt, worst.answer_bound(ask.generation, context, prompt, known=known)
+            answer = worst.answer_bound(ask.generation, context, prompt, known=known)
         except InvalidParameter:
-            if hard:
+            if quote.opened.hard:
                 raise
             return prompt, 0
+        if context and prompt + answer > context:  # the dearer of the two takes what there is
+            price = quote.price
+            if price is not None and max(price.input, price.cached) > max(price.output, price.reasoning):
+                return prompt, context - prompt
+            return context - answer, answer
+        return prompt, answer
 
     def _final(self, ask: Ask, quote: Quote, found: Refusal) -> FairleadError | None:
         """The refusal; None where counting the prompt could make it fit."""
-        prompt, answer = self._bounds(ask, hard=True)
+        prompt, answer = self._bounds(ask, quote)
         one = quote.opened.budgets[found.line]
         told = prices.worst(quote.price, prompt, answer) if one.money and quote.price else prompt + answer
         least = prices.worst(quote.price, 0, answer) if one.money and quote.price else answer
