@@ -56,7 +56,10 @@ class Owner:
         self._path(number).unlink(missing_ok=True)
 
     def close(self) -> None:
-        os.close(self._file)
+        """It is as if the process had ended. Once or often."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:016x}"
