@@ -15,6 +15,10 @@ from fairlead.contracts.generation import Usage
 NANO = 10**9
 """Nano-units of a currency in one of it."""
 
+LINES = 12
+"""Budgets that hold for one answer, at most; ``BROUGHT`` of them by its caller."""
+BROUGHT = 4
+
 EACH = "*"
 """In place of a name: each of them has a budget of its own."""
 

@@ -48,7 +48,7 @@ def budget(text: str) -> tuple[Amount, Window]:
 
 def nano(number: str | float) -> int:
     """A price, in nano-units, as it was written: ``0.15`` is 150,000,000. Raises UsageError."""
-    text = number if isinstance(number, str) else repr(number)
+    text = number if isinstance(number, str) else f"{Decimal(repr(number)):f}"
     if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]+)?", text, re.ASCII) or Decimal(text) > 10**6:
         raise UsageError(f"price {text[:40]!r} is none; expected a number from 0 to 1,000,000, such as 0.15")
     return _whole(Decimal(text) * NANO, text, "a billionth of a unit", least=0)

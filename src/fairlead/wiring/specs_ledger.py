@@ -6,11 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
 from fairlead.contracts.errors import UsageError
-from fairlead.contracts.ledger import EACH, Budget, Price, Window
+from fairlead.contracts.ledger import BROUGHT, EACH, LINES, Budget, Price, Window
 from fairlead.kit import money
 from fairlead.kit.config import nearest
 from fairlead.kit.spec import document
@@ -23,8 +24,8 @@ from fairlead.wiring.ledgering import Ledgering
 
 Path_ = tuple[str | int, ...]
 
-MOST = 11
-"""Budgets that can hold for one answer, with one that a key brings."""
+MOST: Final = LINES - BROUGHT
+"""Budgets of a spec that can hold for one answer."""
 
 
 def ledgering(spec: Spec) -> Ledgering:

@@ -43,7 +43,8 @@ def test_budgets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "found"), [(0.15, 150_000_000), ("0.1", 100_000_000), (3, 3 * NANO), (0, 0), ("0.0375", 37_500_000)]
+    ("number", "found"),
+    [(0.15, 150_000_000), ("0.1", 100_000_000), (3, 3 * NANO), (0, 0), ("0.0375", 37_500_000), (0.00001, 10_000)],
 )
 def test_prices_are_as_they_were_written(number: str | float, found: int) -> None:
     assert money.nano(number) == found

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from fairlead.contracts.errors import StorageFull, Unavailable
+from fairlead.contracts.ledger import LINES
 
 WORD: Final = 8
 BALANCES: Final = 8192
@@ -32,7 +33,6 @@ BLOCK: Final = 64
 SLOTS: Final = BLOCKS * BLOCK
 SLOT: Final = 192
 """Words of one: state, serial, time, usage (4), cost, how, lines, length of its text, 5 of each line, the text."""
-LINES: Final = 12
 LINE: Final = 5
 LINES_AT: Final = 11
 TEXT_AT: Final = LINES_AT + LINES * LINE

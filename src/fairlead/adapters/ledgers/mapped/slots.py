@@ -11,7 +11,6 @@ from fairlead.adapters.ledgers.mapped.memory import (
     BLOCK,
     BLOCKS,
     LINE,
-    LINES,
     LINES_AT,
     OWNERS_AT,
     SLOT,
@@ -23,7 +22,7 @@ from fairlead.adapters.ledgers.mapped.memory import (
 from fairlead.adapters.ledgers.mapped.owners import Owner
 from fairlead.adapters.ledgers.mapped.rows import Stand
 from fairlead.contracts.generation import Usage
-from fairlead.contracts.ledger import Hold, How, Reservation
+from fairlead.contracts.ledger import LINES, Hold, How, Reservation
 
 FREE, HELD, ENDED = 0, 1, 2
 """States. ``ENDED``: what it cost is known, and not settled yet."""

@@ -9,13 +9,13 @@ from typing import Final
 
 from fairlead.adapters.ledgers.mapped import log as logs
 from fairlead.adapters.ledgers.mapped.log import Entry, Log
-from fairlead.adapters.ledgers.mapped.memory import LINES, LOG_END, SEGMENT, SERIAL, TEXT_BYTES, Memory
+from fairlead.adapters.ledgers.mapped.memory import LOG_END, SEGMENT, SERIAL, TEXT_BYTES, Memory
 from fairlead.adapters.ledgers.mapped.owners import Owner
 from fairlead.adapters.ledgers.mapped.rows import RESERVED, Changes, Rows, Stand
 from fairlead.adapters.ledgers.mapped.slots import HELD, Slots
 from fairlead.contracts.errors import FairleadError, NotFound, Unavailable, UsageError
 from fairlead.contracts.generation import Usage
-from fairlead.contracts.ledger import Account, Balance, Hold, How, LedgerOptions, Refusal, Reservation, Spend
+from fairlead.contracts.ledger import LINES, Account, Balance, Hold, How, LedgerOptions, Refusal, Reservation, Spend
 from fairlead.kit.clock import SystemClock
 
 _DAY_MS: Final = 86_400_000

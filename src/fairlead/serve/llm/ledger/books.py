@@ -62,11 +62,14 @@ class Books:
         budgets: Iterable[tuple[Budget, Calendar]] = self._budgets
         if caller is not None and caller.budgets:
             budgets = [*self._budgets, *((one, _calendar(one)) for one in caller.budgets)]
-        found = tuple(
-            Open(one, balance(one, tenant, name, endpoint), calendar, bool(one.currency))
-            for one, calendar in budgets
-            if _fits(one.tenant, tenant) and _fits(one.key, name) and _fits(one.endpoint, endpoint)
-        )
+        by_key: dict[str, Open] = {}
+        for one, calendar in budgets:
+            if _fits(one.tenant, tenant) and _fits(one.key, name) and _fits(one.endpoint, endpoint):
+                key = balance(one, tenant, name, endpoint)
+                known = by_key.get(key)  # a balance has one line in an answer: the stricter one
+                if known is None or (one.hard, -one.amount) > (known.budget.hard, -known.budget.amount):
+                    by_key[key] = Open(one, key, calendar, bool(one.currency))
+        found = tuple(by_key.values())
         hard = any(one.budget.hard for one in found)
         return Opened(found, hard, frozenset(one.budget.currency for one in found if one.money), caller)
 
