@@ -108,11 +108,12 @@ def rebuild(home: HomeOption = None, as_json: AsJson = False) -> None:
 
 @contextmanager
 def _opened(home: Home) -> Iterator[LedgerStore]:
-    """The ledger of a home that has one. Raises NotFound."""
+    """The ledger of a home that has one, once what servers that have ended left is settled. Raises NotFound."""
     if not (home.root / "ledger").is_dir():
         raise NotFound(f"nothing was spent in {home.root}: no language model with budgets or prices ran there")
     store = ledgering.store(home)
     try:
+        store.tick(SystemClock.wall_ms())
         yield store
     finally:
         store.close()
