@@ -7,12 +7,12 @@ from collections.abc import Awaitable
 
 from fairlead.contracts.engine import Engine, Event, Running, Tell
 from fairlead.contracts.errors import FairleadError
-from fairlead.contracts.generation import Ended
+from fairlead.contracts.generation import Begun, Ended, Piece
 from fairlead.serve.limits.account import Account
 from fairlead.serve.limits.buckets import Costs
 from fairlead.serve.limits.limiter import Limiter, Permit
 from fairlead.serve.llm import worst
-from fairlead.serve.llm.ask import OVER, Ask, Enter, Later, over
+from fairlead.serve.llm.ask import OVER, Ask, Enter, Later
 from fairlead.serve.llm.seen import Seen
 
 
@@ -122,7 +122,7 @@ class _Charged:
         tell = self._tell
         if tell is None:
             return
-        if not over(event):
+        if type(event) is Piece or type(event) is Begun:
             self._seen.hear(event)
         else:
             self._tell = None

@@ -9,24 +9,24 @@ from fairlead.serve.llm.ask import Ask
 
 
 class Seen:
-    """``begun``: an engine has taken it up."""
+    """``begun``: an engine has taken it up.  ``output``: tokens so far, of reasoning too."""
 
-    __slots__ = ("_ask", "_output", "_prompt", "_reasoning", "begun")
+    __slots__ = ("_ask", "_prompt", "_reasoning", "begun", "output")
 
     def __init__(self, ask: Ask) -> None:
         self.begun = False
+        self.output = 0
         self._ask = ask
         self._prompt: Usage | None = None
-        self._output = self._reasoning = 0
+        self._reasoning = 0
 
     def hear(self, event: Event) -> None:
         if type(event) is Piece:
             self.begun = True
             tokens = event.tokens or worst.piece_guess(event.text or event.reasoning or event.refusal)
+            self.output += tokens
             if event.reasoning and not event.text:
                 self._reasoning += tokens
-            else:
-                self._output += tokens
         elif type(event) is Begun:
             self.begun = True
             if event.usage.prompt:
@@ -38,4 +38,4 @@ class Seen:
         if prompt is None:
             counted = self._ask.prompt
             prompt = self._prompt = Usage(counted if counted >= 0 else worst.prompt_guess(self._ask.generation))
-        return Usage(prompt.input, prompt.cached, self._output, self._reasoning)
+        return Usage(prompt.input, prompt.cached, self.output - self._reasoning, self._reasoning)

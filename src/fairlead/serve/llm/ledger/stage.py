@@ -8,12 +8,12 @@ from typing import Final
 
 from fairlead.contracts.engine import Engine, EngineTraits, Event, Running, Tell
 from fairlead.contracts.errors import FairleadError, InvalidParameter, ModelFailed
-from fairlead.contracts.generation import Ended, Usage
+from fairlead.contracts.generation import Begun, Ended, Piece, Usage
 from fairlead.contracts.ledger import Hold, How, Price, Refusal, Reservation
 from fairlead.kit.money import decimal
 from fairlead.kit.sentences import cause
 from fairlead.serve.llm import worst
-from fairlead.serve.llm.ask import OVER, Ask, Enter, Later, Notes, over
+from fairlead.serve.llm.ask import OVER, Ask, Enter, Later, Notes
 from fairlead.serve.llm.ledger import prices
 from fairlead.serve.llm.ledger.ledger import Ledger, Quote
 from fairlead.serve.llm.seen import Seen
@@ -23,6 +23,8 @@ COST: Final = "cost"
 FREE: Final = "free"
 """In ``Notes.facts``: a stage behind this one has answered without an engine, and nobody is charged."""
 HEADER: Final = "fairlead-cost"
+PACE: Final = 8
+"""Tokens of an answer, at most, that are not told to the store while it is made."""
 
 
 class LedgerStage:
@@ -127,7 +129,7 @@ class LedgerStage:
 class _Answer:
     """One that was paid for in advance."""
 
-    __slots__ = ("_ask", "_held", "_ledger", "_local", "_price", "_running", "_seen", "_tell")
+    __slots__ = ("_ask", "_held", "_ledger", "_local", "_next", "_price", "_running", "_seen", "_tell")
 
     def __init__(
         self, ledger: Ledger, ask: Ask, price: Price | None, held: Hold | Reservation, tell: Tell, local: bool
@@ -137,6 +139,7 @@ class _Answer:
         self._local = local
         self._running: Running | None = None
         self._seen = Seen(ask)
+        self._next = 1
 
     def begin(self, after: Enter) -> _Answer:
         if isinstance(self._held, Hold) and self._held.over:
@@ -162,12 +165,12 @@ class _Answer:
         tell = self._tell
         if tell is None:
             return
-        if not over(event):
-            self._seen.hear(event)
-            held = self._held
-            if type(held) is Hold:
-                usage = self._seen.usage()
-                self._ledger.store.progress(held, usage, prices.cost(self._price, usage) if self._price else 0)
+        seen = self._seen
+        if type(event) is Piece or type(event) is Begun:
+            seen.hear(event)
+            if seen.output >= self._next or type(event) is Begun:
+                self._next = seen.output + PACE
+                self._progress(seen.usage())
         else:
             self._tell = None
             if isinstance(event, Ended):
@@ -176,6 +179,11 @@ class _Answer:
             else:
                 self._settle(self._seen.usage() if self._seen.begun else Usage(), "failed")
         tell(event)
+
+    def _progress(self, usage: Usage) -> None:
+        held = self._held
+        if type(held) is Hold:
+            self._ledger.store.progress(held, usage, prices.cost(self._price, usage) if self._price else 0)
 
     def _settle(self, usage: Usage, how: How) -> None:
         price = self._price

@@ -100,7 +100,7 @@ def test_the_worst_is_reserved_and_what_it_was_is_settled() -> None:
     assert rig.stands(1) == (0, 9 + 10)
     rig.engine.tell(Begun(Usage(4)))
     rig.engine.tell(Piece("x", 3))
-    assert rig.store.told[1] == (Usage(4, 0, 3), 10)
+    assert rig.store.told[1] == (Usage(4), 4)
     rig.engine.tell(Ended("stop", Usage(3, 1, 3)))
     assert [type(one) for one in rig.told] == [Begun, Piece, Ended]
     assert rig.stands(0) == (10, 0)  # 3 + 0.5 + 6, rounded up
@@ -152,6 +152,16 @@ def test_a_server_elsewhere_is_paid_for_the_prompt_of_what_was_given_up() -> Non
     rig.ask()
     rig.engine.tell(Unavailable("no connection"))
     assert rig.stands() == (2, 0)
+
+
+def test_progress_is_told_now_and_then() -> None:
+    rig = Rig(TOKENS)
+    rig.ask(prompt=4)
+    told = []
+    for _ in range(20):
+        rig.engine.tell(Piece("x"))
+        told.append(rig.store.told[1][0].output)
+    assert told == [1] * 8 + [9] * 8 + [17] * 4
 
 
 def test_an_engine_that_says_no_usage() -> None:
