@@ -136,7 +136,7 @@ def _placed(spec: Spec, file: SpecFile | None = None) -> Iterator[tuple[Path_, B
 
 
 def _budget(one: parts.BudgetHere, endpoint: str) -> Budget:
-    amount = money.amount(one.amount)
+    amount = money.amount(str(one.amount))
     windows.zone(one.zone)
     whose = [
         f"each-{kind}" if name == EACH else name

@@ -17,7 +17,7 @@ Number = float | str
 class BudgetHere(Part):
     """How much may be spent at one endpoint in each window of the calendar."""
 
-    amount: str = Field(max_length=60, examples=["50 USD"])
+    amount: str | int = Field(examples=["50 USD"])
     """Money, `50 USD`, or tokens, `5M tokens`; in nano-units exactly."""
     per: Literal["hour", "day", "week", "month", "total"] = "month"
     """Window of the calendar; `total`: all time."""
