@@ -37,7 +37,7 @@ HOUR: Final = 3_600_000
 SPEED: Final = 7200
 """How much faster the windows pass."""
 TOKENS, MONEY, SOFT, FOREVER = "tokens", "money", "soft", "forever"
-MOST: Final = {TOKENS: 30_000, MONEY: 250_000, SOFT: 5_000, FOREVER: 10**9}
+MOST: Final = {TOKENS: 6_000, MONEY: 40_000, SOFT: 1_000, FOREVER: 10**9}
 PRICE: Final = 7
 PIECE: Final = 16
 FLYING: Final = 6

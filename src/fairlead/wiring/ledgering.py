@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,9 +15,12 @@ from fairlead.contracts.sink import Sink
 from fairlead.kit import plugins
 from fairlead.kit.clock import Clock
 from fairlead.kit.config import Home
+from fairlead.kit.files import locked, write_whole
 from fairlead.serve.llm.ledger.books import Books, balance
 from fairlead.serve.llm.ledger.ledger import Ledger
 from fairlead.serve.llm.ledger.prices import PriceBook
+from fairlead.serve.llm.ledger.shares import Shares
+from fairlead.wiring import stores
 
 log = logging.getLogger("fairlead.serve")
 
@@ -58,9 +62,19 @@ def ledger(asked: Ledgering, home: Home, clock: Clock, sink: Sink, *, named: boo
         sink,
         project=asked.project,
         closed=asked.closed,
+        shares=Shares(stores.state(home), _machine(home)) if asked.shared else None,
     )
     shown = {balance(one, "", "", ""): one for one in asked.budgets if EACH not in (one.tenant, one.key, one.endpoint)}
     return found, [Keeping(found, sink, shown)]
+
+
+def _machine(home: Home) -> str:
+    """The name of this home among those that share budgets: made once, the same for all workers."""
+    path = home.root / "ledger" / "machine"
+    with locked(path.with_name("machine.lock")):
+        if not path.exists():
+            write_whole(path, secrets.token_hex(8).encode())
+        return path.read_text().strip()
 
 
 class Keeping:

@@ -10,9 +10,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from fairlead.contracts.errors import UsageError
+from fairlead.contracts.errors import MissingExtra, UsageError
 from fairlead.contracts.ledger import BROUGHT, EACH, LINES, Budget, Price, Window
-from fairlead.kit import money
+from fairlead.kit import money, plugins
 from fairlead.kit.config import nearest
 from fairlead.kit.spec import document
 from fairlead.kit.spec import ledger as parts
@@ -70,6 +70,8 @@ def check(file: SpecFile) -> None:
     if (spec.budgets or spec.prices or spec.prices_file) and not chats:
         part = next(part for part in ("budgets", "prices", "prices_file") if getattr(spec, part))
         raise UsageError(f"{file.at(part)} is for language models, and no endpoint is one; leave it out")
+    if spec.ledger.shared and not plugins.installed("sqlalchemy"):
+        raise MissingExtra(f"{file.at('ledger', 'shared')} needs a state store: pip install 'fairlead[registry]'")
     try:
         book = PriceBook(prices(spec))
     except UsageError as error:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import FairleadError, OverBudget, Unavailable
 from fairlead.contracts.generation import Usage
-from fairlead.contracts.ledger import Account, Hold, How, LedgerStore, Price, Refusal, Reservation, Window
+from fairlead.contracts.ledger import Account, Hold, How, LedgerStore, Line, Price, Refusal, Reservation, Window
 from fairlead.contracts.sink import Sink
 from fairlead.kit.clock import Clock
 from fairlead.kit.money import written
 from fairlead.serve.llm.ledger import prices
-from fairlead.serve.llm.ledger.books import Books, Open, Opened
+from fairlead.serve.llm.ledger.books import Books, Opened
 from fairlead.serve.llm.ledger.prices import PriceBook
+from fairlead.serve.llm.ledger.shares import Shares
 
 log = logging.getLogger("fairlead.serve")
 
@@ -34,7 +34,10 @@ class Quote(NamedTuple):
 
 
 class Ledger:
-    """One for a server or worker. ``closed``: what a hard budget holds for is refused while the store fails."""
+    """One for a server or worker. ``closed``: what a hard budget holds for is refused while the store fails.
+
+    ``shares``: of hard budgets, where several machines share them.
+    """
 
     def __init__(
         self,
@@ -46,13 +49,13 @@ class Ledger:
         *,
         project: str = "",
         closed: bool = True,
+        shares: Shares | None = None,
     ) -> None:
         self.store, self.prices, self.books = store, prices, books
         self._clock, self._meter = clock, meter
         self._project, self._closed = project, closed
         self._why = ""
-        self.shared: Callable[[Open, int], int] | None = None
-        """What of a budget this machine may spend, where several share it."""
+        self._shares = shares
 
     def now(self) -> int:
         return self._clock.wall_ms()
@@ -78,9 +81,10 @@ class Ledger:
 
         Raises Unavailable where it is not.
         """
-        tokens = prompt + answer
-        cost = prices.worst(quote.price, prompt, answer) if quote.price else 0
-        lines = tuple(one.line(quote.at_ms, tokens, cost) for one in quote.opened.budgets)
+        lines = self._lines(quote, prompt, answer)
+        if self._shares is not None:
+            granted = self._shares.granted
+            lines = tuple(one._replace(most=granted(one)) if one.hard else one for one in lines)
         asked = Reservation(id_, quote.account, quote.at_ms, quote.price.currency if quote.price else "", lines)
         try:
             found = self.store.reserve(asked)
@@ -94,6 +98,28 @@ class Ledger:
             return asked
         self._why = ""
         return found
+
+    def _lines(self, quote: Quote, prompt: int, answer: int) -> tuple[Line, ...]:
+        tokens = prompt + answer
+        cost = prices.worst(quote.price, prompt, answer) if quote.price else 0
+        return tuple(one.line(quote.at_ms, tokens, cost) for one in quote.opened.budgets)
+
+    def share(self, quote: Quote, found: Refusal, prompt: int, answer: int) -> Line | None:
+        """The line that this machine could take more for; None where it has all that there is."""
+        line = self._lines(quote, prompt, answer)[found.line]
+        return line if self._shares is not None and self._shares.granted(line) < line.most else None
+
+    def take_share(self, line: Line, found: Refusal, at_ms: int) -> bool:
+        """Take it; whether there is enough. Blocks. Raises Unavailable where nobody knows, and it must be known."""
+        if self._shares is None:
+            return False
+        try:
+            return self._shares.more(line, found.settled + found.reserved, at_ms)
+        except FairleadError as error:
+            self._failed(error)
+            raise Unavailable(
+                f"budgets are shared, and the store that shares them fails: {error}", retry_after=error.retry_after or 1
+            ) from error
 
     def refused(self, quote: Quote, found: Refusal, worst: int) -> OverBudget:
         """What the caller is told. ``worst``: what the answer may take of the line."""
@@ -111,7 +137,7 @@ class Ledger:
             return OverBudget(f"{could}, and {what} does not have as much: lower max_completion_tokens")
         stands = f" {written(found.settled, budget.currency)} are spent and {written(found.reserved, budget.currency)} "
         stands = stands + "reserved;" if own else ""
-        if found.settled + worst <= budget.amount:
+        if found.settled + worst <= budget.amount and self._shares is None:
             return OverBudget(
                 f"{what} is reserved by answers under way:{stands} {could}; try again soon", retry_after=SOON
             )

@@ -45,11 +45,11 @@ class LedgerStage:
             tell(error)
             return OVER
         if isinstance(found, Refusal):
-            refused = self._final(ask, quote, found)
+            refused = None if self._may_fit(ask, quote, found) else self._refused(ask, quote, found)
             if refused is not None:
                 tell(refused)
                 return OVER
-            return self._counted(ask, quote, tell, after)
+            return self._later(ask, quote, tell, after)
         return _Answer(self._ledger, ask, quote.price, found, tell, self._local()).begin(after)
 
     def _local(self) -> bool:
@@ -85,39 +85,54 @@ class LedgerStage:
             return context - answer, answer
         return prompt, answer
 
-    def _final(self, ask: Ask, quote: Quote, found: Refusal) -> FairleadError | None:
-        """The refusal; None where counting the prompt could make it fit."""
+    def _countable(self, ask: Ask, quote: Quote, found: Refusal) -> bool:
+        """Whether counting the prompt could make it fit: its bytes are the most that it can be."""
+        if ask.prompt >= 0 or not self._known().local:
+            return False
+        one, (_, answer) = quote.opened.budgets[found.line], self._bounds(ask, quote)
+        least = prices.worst(quote.price, 0, answer) if one.money and quote.price else answer
+        return found.settled + found.reserved + least <= one.budget.amount
+
+    def _may_fit(self, ask: Ask, quote: Quote, found: Refusal) -> bool:
+        share = self._ledger.share(quote, found, *self._bounds(ask, quote))
+        return share is not None or self._countable(ask, quote, found)
+
+    def _refused(self, ask: Ask, quote: Quote, found: Refusal) -> FairleadError:
         prompt, answer = self._bounds(ask, quote)
         one = quote.opened.budgets[found.line]
         told = prices.worst(quote.price, prompt, answer) if one.money and quote.price else prompt + answer
-        least = prices.worst(quote.price, 0, answer) if one.money and quote.price else answer
-        countable = ask.prompt < 0 and self._known().local
-        if countable and found.settled + found.reserved + least <= one.budget.amount:
-            return None
         return self._ledger.refused(quote, found, told)
 
-    def _counted(self, ask: Ask, quote: Quote, tell: Tell, after: Enter) -> Running:
-        """The same once the prompt was counted: near the end of a budget its bytes are too much to reserve."""
+    async def _found(self, ask: Ask, quote: Quote) -> tuple[Ask, Hold | Reservation]:
+        """Reserved after all: once the prompt was counted, or a larger share was taken. Raises what it ends with."""
+        loop = asyncio.get_running_loop()
+        while True:
+            found = self._reserve(ask, quote)
+            if not isinstance(found, Refusal):
+                return ask, found
+            if self._countable(ask, quote, found):
+                ask = replace(ask, prompt=await self._engine.count(ask.generation))
+                continue
+            share = self._ledger.share(quote, found, *self._bounds(ask, quote))
+            if share is None or not await loop.run_in_executor(
+                None, self._ledger.take_share, share, found, quote.at_ms
+            ):
+                raise self._refused(ask, quote, found)
 
-        async def count() -> None:
+    def _later(self, ask: Ask, quote: Quote, tell: Tell, after: Enter) -> Running:
+        async def find() -> None:
             try:
-                exact = replace(ask, prompt=await self._engine.count(ask.generation))
-                found = self._reserve(exact, quote)
+                exact, found = await self._found(ask, quote)
             except Exception as error:  # noqa: BLE001 - every answer ends, whatever an engine raises
                 if not later.cancelled:
                     tell(
                         error if isinstance(error, FairleadError) else ModelFailed(f"nobody counts it: {cause(error)}")
                     )
                 return
-            if isinstance(found, Refusal):
-                refused = self._final(exact, quote, found)
-                if refused is not None and not later.cancelled:
-                    tell(refused)
-                return
             answer = _Answer(self._ledger, exact, quote.price, found, tell, self._local())
             later.then(answer if later.cancelled else answer.begin(after))
 
-        task = asyncio.get_running_loop().create_task(count())
+        task = asyncio.get_running_loop().create_task(find())
 
         def stop() -> None:
             task.cancel()
