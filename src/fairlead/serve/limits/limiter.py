@@ -151,7 +151,8 @@ class Limiter:
             return
         self._book.give(account.tokens, tokens, permit.since, *self._now())
         if self._others is not None:
-            self._others.give([Charge(one.key, one.limit, -tokens) for one in account.tokens])
+            now = [one for one in account.tokens if type(one) is not Counted or one.begins <= permit.since]
+            self._others.give([Charge(one.key, one.limit, -tokens) for one in now])
 
     def settle(self) -> None:
         """Keep what was counted of the quotas; called every second, and at the end."""
