@@ -213,5 +213,6 @@ def _note(notes: Notes, cost: int, currency: str) -> None:
     facts = notes.facts
     known = facts.get("cost_nano", 0)
     total = facts["cost_nano"] = cost + (known if isinstance(known, int) else 0)
-    facts[COST], facts["currency"] = decimal(total), currency
-    notes.headers[HEADER] = f"{decimal(total)} {currency}"
+    told = decimal(total)
+    facts[COST], facts["currency"] = told, currency
+    notes.headers[HEADER] = f"{told} {currency}"
