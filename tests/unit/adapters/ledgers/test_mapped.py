@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -263,6 +264,37 @@ def test_names_of_any_length_and_kind(ledger: MappedLedger) -> None:
     other = opened(Path(ledger._log.folder))
     assert other.tick(1) == 1
     other.close()
+
+
+def test_what_no_word_holds(ledger: MappedLedger) -> None:
+    holds = [held(ledger.reserve(asked(line(worst=2**60, hard=False)))) for _ in range(9)]
+    assert stands(ledger) == (0, 2**62)
+    for hold in holds:
+        ledger.settle(hold, Usage(2**60), 0, "settled", 2)
+    assert stands(ledger) == (2**62, 0)
+
+
+def test_one_that_begins_waits_for_one_that_reads_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(tmp_path).close()
+    monkeypatch.setattr(memories, "_TRIES", 3)
+    other = Memory(tmp_path / "balances-1")
+    other.lock()
+    threading.Timer(0.2, other.unlock).start()
+    opened(tmp_path).close()
+    other.lock()
+    monkeypatch.setattr(memories, "PATIENCE", 0.05)
+    with pytest.raises(Unavailable):
+        opened(tmp_path)
+    other.unlock()
+    other.close()
+
+
+def test_a_window_in_which_nothing_was_settled_yet_is_made_of_the_log_as_empty(ledger: MappedLedger) -> None:
+    ledger.settle(held(ledger.reserve(asked(line()))), Usage(9), 0, "settled", 2)
+    held(ledger.reserve(asked(line(hour=1), at_ms=HOUR)))
+    before = ledger.balances()
+    assert ledger.rebuild() == before
+    assert stands(ledger) == (0, 40)
 
 
 def test_old_files_go(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ WORDS: Final = SLOTS_AT + SLOTS * SLOT
 _MOST_CHANGED: Final = (OWNERS_AT - _INTENT_AT) // 2
 
 MAGIC: Final = int.from_bytes(b"fl-ledg1", "little")
+PATIENCE: Final = 30.0
+"""Seconds that a process waits for the others when it begins."""
 _SPINS, _TRIES, _PAUSE = 30, 800, 0.0001
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -82,8 +84,23 @@ class Memory:
         finally:
             self.unlock()
 
+    def wait(self) -> None:
+        """Lock it, also where another process makes the balances of the log, which may take a while. Raises
+        Unavailable.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.lock()
+            except Unavailable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
     def lock(self) -> None:
-        """The same without a block. What another began and was killed in is done before."""
+        """The same as ``locked`` without a block. What another began and was killed in is done before."""
         file = self._file
         for tried in range(1 if self._stuck else _SPINS + _TRIES):
             try:

@@ -21,7 +21,7 @@ SETTLED, RESERVED, BEGINS, ENDS, ANSWERS, LENGTH = 2, 3, 4, 5, 6, 7
 """Words of a row, behind the digest."""
 _PROBES: Final = 256
 _KNOWN: Final = 16_384
-_MOST: Final = 2**62
+LARGEST: Final = 2**62
 
 Changes = list[tuple[int, int]]
 
@@ -78,7 +78,7 @@ class Rows:
         words = self._words
         return [
             (row + RESERVED, max(0, words[row + RESERVED] - worst)),
-            (row + SETTLED, min(_MOST, words[row + SETTLED] + amount)),
+            (row + SETTLED, min(LARGEST, words[row + SETTLED] + amount)),
             (row + ANSWERS, words[row + ANSWERS] + (1 if amount else 0)),
         ]
 
@@ -108,8 +108,9 @@ class Rows:
         for key, one in found.items():
             changes: Changes = []
             line = Line(key, one.begins, one.ends, 0, 0, money=False, hard=False)
-            row = self.stand(line, one.begins, [], changes).row
-            changes += ((row + SETTLED, one.settled), (row + ANSWERS, one.answers))
+            stand = self.stand(line, one.begins, [], changes)
+            row, now = stand.row, stand.begins == one.begins  # else nothing was settled in a later window
+            changes += ((row + SETTLED, one.settled if now else 0), (row + ANSWERS, one.answers if now else 0))
             self._memory.change(changes)
 
     def _place(self, key: str) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from fairlead.adapters.ledgers.mapped import log as logs
 from fairlead.adapters.ledgers.mapped.log import Entry, Log
 from fairlead.adapters.ledgers.mapped.memory import LOG_END, SEGMENT, SERIAL, TEXT_BYTES, Memory
 from fairlead.adapters.ledgers.mapped.owners import Owner
-from fairlead.adapters.ledgers.mapped.rows import RESERVED, Changes, Rows, Stand
+from fairlead.adapters.ledgers.mapped.rows import LARGEST, RESERVED, Changes, Rows, Stand
 from fairlead.adapters.ledgers.mapped.slots import HELD, Slots
 from fairlead.contracts.errors import FairleadError, NotFound, Unavailable, UsageError
 from fairlead.contracts.generation import Usage
@@ -36,11 +36,14 @@ class MappedLedger:
         self._log = Log(folder, segment)
         self._owed: list[tuple[Hold, int]] = []
         self._looked = 0
-        with self._memory.locked():
+        self._memory.wait()
+        try:
             if self._memory.fresh():
                 self._memory.clear()
                 _recall(self._log, self._rows, self._memory)
                 self._memory.begun()
+        finally:
+            self._memory.unlock()
 
     def reserve(self, asked: Reservation) -> Hold | Refusal:
         if len(asked.lines) > LINES:
@@ -68,7 +71,7 @@ class MappedLedger:
                 if line.hard:
                     return Refusal(place, one.settled, one.reserved, one.ends)
                 over.append(place)
-            changes.append((one.row + RESERVED, one.reserved + line.worst))
+            changes.append((one.row + RESERVED, min(LARGEST, one.reserved + line.worst)))
             stands.append(one)
             taken.append(one.row)
         serial = self._memory.words[SERIAL] + 1
@@ -79,7 +82,8 @@ class MappedLedger:
         return Hold(asked, at, serial, over)
 
     def progress(self, hold: Hold, usage: Usage, cost: int) -> None:
-        self._slots.progress(hold.place, usage, cost)
+        if self._slots.holds(hold):
+            self._slots.progress(hold.place, usage, cost)
 
     def settle(self, hold: Hold, usage: Usage, cost: int, how: How, now_ms: int) -> None:
         if self._slots.holds(hold):  # first, so that it is known whatever becomes of the rest

@@ -16,6 +16,8 @@ _KNOWN: Final = 8192
 _LONGEST: Final = 320
 """Letters of what says whose a balance is; where it is longer, it ends with a digest of the whole."""
 TOKENS: Final = "tokens"
+_WORST: Final = 2**60
+"""What is more than this fits into no budget, and into no word of 64 bits."""
 
 
 class Open(NamedTuple):
@@ -29,7 +31,8 @@ class Open(NamedTuple):
     def line(self, at_ms: int, tokens: int, cost: int) -> Line:
         begins, ends = self.calendar.around(at_ms)
         one = self.budget
-        return Line(self.key, begins, ends, one.amount, cost if self.money else tokens, self.money, one.hard)
+        worst = min(cost if self.money else tokens, _WORST)
+        return Line(self.key, begins, ends, one.amount, worst, self.money, one.hard)
 
 
 class Opened(NamedTuple):

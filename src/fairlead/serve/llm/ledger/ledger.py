@@ -13,6 +13,7 @@ from fairlead.contracts.ledger import Account, Hold, How, LedgerStore, Line, Pri
 from fairlead.contracts.sink import Sink
 from fairlead.kit.clock import Clock
 from fairlead.kit.money import written
+from fairlead.kit.sentences import cause
 from fairlead.serve.llm.ledger import prices
 from fairlead.serve.llm.ledger.books import Books, Opened
 from fairlead.serve.llm.ledger.prices import PriceBook
@@ -88,12 +89,12 @@ class Ledger:
         asked = Reservation(id_, quote.account, quote.at_ms, quote.price.currency if quote.price else "", lines)
         try:
             found = self.store.reserve(asked)
-        except FairleadError as error:
+        except Exception as error:
             self._failed(error)
             if self._closed and quote.opened.hard:
                 self._meter.over_budget(quote.account.endpoint, "down")
                 raise Unavailable(
-                    f"budgets cannot be counted now, so nothing is spent: {error}", retry_after=error.retry_after or 1
+                    f"budgets cannot be counted now, so nothing is spent: {_said(error)}", retry_after=1
                 ) from error
             return asked
         self._why = ""
@@ -158,7 +159,7 @@ class Ledger:
                 self.store.settle(held, usage, cost, how, now)
             elif sum(usage) or cost:
                 self.store.charge(held, usage, cost, how, now)
-        except FairleadError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._failed(error)
             if isinstance(held, Reservation):
                 told = {"id": asked.id, "usage": list(usage), "cost": cost, "currency": asked.currency}
@@ -170,7 +171,7 @@ class Ledger:
         """Settle what waits, and what dead processes left. Never raises."""
         try:
             count = self.store.tick(self._clock.wall_ms())
-        except FairleadError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self._failed(error)
             return
         self._why = ""
@@ -180,7 +181,11 @@ class Ledger:
     def troubles(self) -> list[str]:
         return [f"budgets are not counted: {self._why}"] if self._why else []
 
-    def _failed(self, error: FairleadError) -> None:
+    def _failed(self, error: Exception) -> None:
         if not self._why:
-            log.warning("the ledger fails", extra={"fields": {"cause": str(error)}})
-        self._why = str(error)
+            log.warning("the ledger fails", extra={"fields": {"cause": _said(error)}})
+        self._why = _said(error)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, FairleadError) else cause(error)

@@ -23,6 +23,8 @@ COST: Final = "cost"
 FREE: Final = "free"
 """In ``Notes.facts``: a stage behind this one has answered without an engine, and nobody is charged."""
 HEADER: Final = "fairlead-cost"
+MOST: Final = 10**9
+"""Tokens of one class that an answer can have."""
 PACE: Final = 8
 """Tokens of an answer, at most, that are not told to the store while it is made."""
 
@@ -201,6 +203,8 @@ class _Answer:
             self._ledger.store.progress(held, usage, prices.cost(self._price, usage) if self._price else 0)
 
     def _settle(self, usage: Usage, how: How) -> None:
+        if min(usage) < 0 or max(usage) > MOST:  # an engine elsewhere may say anything
+            usage = Usage(*(min(max(0, count), MOST) for count in usage))
         price = self._price
         cost = prices.cost(price, usage) if price else 0
         self._ledger.settle(self._held, usage, cost, how)

@@ -154,6 +154,30 @@ def test_a_server_elsewhere_is_paid_for_the_prompt_of_what_was_given_up() -> Non
     assert rig.stands() == (2, 0)
 
 
+@pytest.mark.parametrize(("said", "used"), [(Usage(-5, 3), 3), (Usage(10**30, -1), 10**9)])
+def test_an_engine_may_say_anything(said: Usage, used: int) -> None:
+    rig = Rig(TOKENS)
+    rig.ask(prompt=4)
+    rig.engine.tell(Ended("stop", said))
+    assert rig.stands() == (used, 0)
+
+
+def test_a_store_may_fail_in_any_way() -> None:
+    rig = Rig(TOKENS)
+    rig.store.fails = OSError(5, "Input/output error")  # type: ignore[assignment]
+    rig.ask(prompt=4)
+    assert isinstance(rig.error, Unavailable)
+    assert "Input/output error" in str(rig.error)
+    rig.ledger.tick()
+    assert rig.ledger.troubles()
+
+
+def test_more_than_any_budget_has() -> None:
+    rig = Rig(MONEY, Budget("s", 9, Window.DAY, hard=False), engine=Engine(EngineTraits("test", 0)))
+    rig.ask(prompt=10**25, most=10**25)
+    assert "this answer may take" in str(rig.error)
+
+
 def test_progress_is_told_now_and_then() -> None:
     rig = Rig(TOKENS)
     rig.ask(prompt=4)
