@@ -91,6 +91,7 @@ def metrics() -> str:
     sink.injected("churn", "slow", 1)
     sink.degraded("events", True)
     sink.stream("churn", "churn", lambda: Streamed(0, 0, 0, 0, 0, 0, 0, 0, [(1.0, 0)], 0.0))
+    sink.chat("chat").cached("exact")
     asked = Generation("", "chat", "")
     sink.chat("chat").answered(Answered("chat", asked, "", "stop", False, 0.0, 0.0, 0.0, 0, 0, 0.0, None))
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]

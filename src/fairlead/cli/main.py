@@ -58,6 +58,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "fairlead.cli.ledger:app",
         "What language models cost, and what is left of budgets: show, statement, reset, rebuild.",
     ),
+    "bench": ("fairlead.cli.bench:app", "What a running server does under load: llm."),
     "doctor": ("fairlead.cli.doctor:doctor", "Check a model or a running endpoint before users do."),
 }
 """Command name to where it lives and what the list of commands says about it."""

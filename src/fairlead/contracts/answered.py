@@ -59,6 +59,12 @@ class ChatMeter(Protocol):
 
     def answered(self, one: Answered) -> None: ...
 
+    def cached(self, outcome: str) -> None:
+        """The cache was asked: ``exact`` or ``semantic`` hit, ``miss``, ``guarded`` (near, and not the same).
+
+        A hit that was asked of the model again was the ``same`` or ``false``.
+        """
+
     def waiting(self, waiting: int, running: int, memory: float) -> None:
         """How busy its engine is, as ``contracts.engine.Load`` says."""
 

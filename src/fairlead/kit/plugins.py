@@ -49,10 +49,12 @@ _EXTRA_OF = {
     "grpc": "grpc",
     "jwt": "auth",
     "cryptography": "auth",
+    "opentelemetry": "otel",
     "openvino": "llm",
     "openvino_genai": "llm",
     "tokenizers": "llm",
     "jinja2": "llm",
+    "usearch": "llm",
 }
 """Which of our extras installs a library."""
 

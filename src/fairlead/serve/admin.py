@@ -116,14 +116,15 @@ class Pages:
         return _json(metadata.v1_model(self._resolve(request).endpoint, True, self._started))
 
     async def index(self, request: Request) -> Response:
-        """Triton's repository index: every live version, what still loads, and what was unloaded."""
+        """Triton's repository index: every live version, language models, what still loads, and what was unloaded."""
         sight, catalog = sight_of(request), self._catalog
         live = (one for one in catalog.all() if sight.sees(one.endpoint, one.version))
         known = [{"name": one.endpoint, "version": one.version, "state": "READY"} for one in live]
         loading = ({"name": name, "state": "LOADING"} for name in sight.names(catalog.loading))
         unloaded = sight.names(catalog.unloaded)
         gone = ({"name": name, "state": "UNAVAILABLE", "reason": "unloaded"} for name in unloaded)
-        return _json([*known, *loading, *gone])
+        others = ({"name": name, "version": "", "state": "READY"} for name in sight.names(catalog.others))
+        return _json([*known, *others, *loading, *gone])
 
     def _resolve(self, request: Request) -> Live:
         asked = request.path_params

@@ -125,6 +125,10 @@ class MemoryChatMeter:
         self.questions = 0
         self.told: list[Answered] = []
         self.engine = (0, 0, 0.0)
+        self.looks: Counter[str] = Counter()
+
+    def cached(self, outcome: str) -> None:
+        self.looks[outcome] += 1
 
     def began(self) -> None:
         self.questions += 1

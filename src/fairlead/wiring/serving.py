@@ -47,6 +47,7 @@ from fairlead.wiring.identity import Identity
 from fairlead.wiring.ledgering import Ledgering, ledger
 from fairlead.wiring.limiting import Limiting, limiter
 from fairlead.wiring.llm.opening import After, openings
+from fairlead.wiring.llm.tracing import Traced, Tracing
 from fairlead.wiring.llm.wanted import Surroundings, Wanted
 from fairlead.wiring.loading import Loading
 from fairlead.wiring.residing import shared
@@ -115,6 +116,7 @@ class Plan:
 
     ``access``: who may call; None: nobody is asked who they are.  ``identity``: how, beside by a key.
     ``chats``: language models.
+    ``tracing``: where their traces go.
     """
 
     home: Home
@@ -129,6 +131,7 @@ class Plan:
     audit: auditing.Auditing = auditing.Auditing()
     callers: Mapping[str, callers.Watched] = field(default_factory=dict)
     chats: Sequence[Wanted] = ()
+    tracing: Tracing = Tracing()
     ledgering: Ledgering = Ledgering()
 
     def __post_init__(self) -> None:
@@ -251,13 +254,23 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
 def _around(plan: Plan, application: Application, place: int) -> tuple[Surroundings, list[Companion]]:
     """What language models find beside them, and what of it lives beside the server."""
     front, workers, clock = application.front, plan.settings.workers, SystemClock()
+    tracers = plan.tracing.tracers(plan.home) if plan.chats else []
     asked = plan.ledgering if plan.chats else Ledgering()
     named = bool(plan.chats) and front.gate is not None
     paying, beside = ledger(asked, plan.home, clock, front.sink, named=named)
     around = Surroundings(
-        plan.home, front.sink, clock, application.chats, application.limiter, place, workers, ledger=paying
+        plan.home,
+        front.sink,
+        clock,
+        application.chats,
+        application.limiter,
+        tracers,
+        content=plan.tracing.content,
+        place=place,
+        workers=workers,
+        ledger=paying,
     )
-    return around, beside
+    return around, [*beside, Traced(tracers)]
 
 
 def _troubles(catalog: Catalog, loading: Loading, companions: Sequence[Companion]) -> Iterator[str]:

@@ -141,7 +141,7 @@ def plan(
         Auditing(spec.audit.enabled, spec.audit.days, spec.audit.payloads, spec.audit.key),
         watched(spec, access),
         llms.wanted(spec),
-        llms.ledgering(spec),
+        *llms.beside(spec),
     )
 
 

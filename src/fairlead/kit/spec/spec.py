@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from fairlead.kit.spec.abuse import Abuse
 from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
+from fairlead.kit.spec.cache import Cache
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.ledger import Budget, BudgetHere, Ledger, Price, TokenLimits
@@ -17,6 +18,7 @@ from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Private, Seconds
 from fairlead.kit.spec.resilience import Resilience
 from fairlead.kit.spec.serving import Batching, Bounds, Record, Replicas, Server, Upstream
+from fairlead.kit.spec.traces import Traces
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """What can stand in a URL and a metric label."""
@@ -44,6 +46,8 @@ class Endpoint(Part):
     """How much each caller may ask of a language model; null: as much as it can."""
     budgets: tuple[BudgetHere, ...] = Field(default=(), max_length=64, examples=[[{"amount": "50 USD"}]])
     """How much may be spent on a language model."""
+    cache: Cache | None = Field(default=None, examples=[{"exact": "1h"}])
+    """Answers of a language model that are given again; null: none."""
     runtime: str = ""
     """Run with this runtime instead of the one that the package chose."""
     trust_pickle: bool = False
@@ -127,6 +131,8 @@ class Spec(Part):
     """Where spending is counted."""
     audit: Audit = Audit()
     """What is written down of who did what."""
+    traces: Traces = Traces()
+    """Where traces of language models go."""
     server: Server = Server()
     """The one port of all endpoints, and the processes behind it."""
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
@@ -135,7 +141,7 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("console", "features", "limits", "resilience"),
-    Endpoint: ("features", "cache", "guardrails", "cascade", "redis"),
+    Endpoint: ("features", "guardrails", "cascade", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""

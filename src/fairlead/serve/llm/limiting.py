@@ -12,7 +12,7 @@ from fairlead.serve.limits.account import Account
 from fairlead.serve.limits.buckets import Costs
 from fairlead.serve.limits.limiter import Limiter, Permit
 from fairlead.serve.llm import worst
-from fairlead.serve.llm.ask import OVER, Ask, Enter, Later
+from fairlead.serve.llm.ask import KEPT, OVER, Ask, Enter, Later
 from fairlead.serve.llm.seen import Seen
 
 
@@ -95,11 +95,11 @@ class LimitStage:
 class _Charged:
     """An answer whose tokens were charged in advance."""
 
-    __slots__ = ("_limiter", "_permit", "_running", "_seen", "_tell", "_tokens")
+    __slots__ = ("_limiter", "_notes", "_permit", "_running", "_seen", "_tell", "_tokens")
 
     def __init__(self, limiter: Limiter, ask: Ask, tell: Tell, permit: Permit, tokens: int) -> None:
         self._limiter, self._permit, self._tokens = limiter, permit, tokens
-        self._seen = Seen(ask)
+        self._seen, self._notes = Seen(ask), ask.notes
         self._tell: Tell | None = tell
         self._running: Running | None = None
 
@@ -133,5 +133,6 @@ class _Charged:
         tell(event)
 
     def _end(self, tokens: int) -> None:
-        self._limiter.give_back(self._permit, self._tokens - tokens)
+        taken = 0 if KEPT in self._notes.facts else tokens
+        self._limiter.give_back(self._permit, self._tokens - taken)
         self._permit.release()

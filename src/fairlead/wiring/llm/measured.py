@@ -9,4 +9,5 @@ from fairlead.wiring.llm.wanted import Building
 
 def measuring(building: Building) -> Stage:
     around = building.around
-    return Measuring(around.sink.chat(building.wanted.name), around.clock)
+    hear = [one.put for one in around.tracers]
+    return Measuring(around.sink.chat(building.wanted.name), around.clock, hear, str if around.content else None)

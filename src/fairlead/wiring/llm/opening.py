@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.contracts.engine import Engine
+from fairlead.contracts.errors import UsageError
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.llm.chats import Chat
 from fairlead.serve.openai.routes import CHAT
@@ -39,8 +40,11 @@ class Opening:
     async def open(self) -> None:
         wanted, clock = self.wanted, self.around.clock
         began = clock.now()
-        self._engine = engine = engines.engine(wanted, self.around)
-        enter = lines.built(Building(wanted, engine, self.around))
+        try:
+            self._engine = engine = engines.engine(wanted, self.around)
+            enter = lines.built(Building(wanted, engine, self.around))
+        except UsageError as error:
+            raise UsageError(f"endpoint {wanted.name!r}: {error}") from error
         await engine.start()
         created = clock.wall_ms() // 1000
         self.around.chats.put(Chat(wanted.name, engine, enter, wanted.default, wanted.most, wanted.deadline, created))

@@ -7,12 +7,13 @@ from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.wiring.ledgering import Ledgering
 from fairlead.wiring.llm import engines
+from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
-from fairlead.wiring.specs_ledger import ledgering as read_ledger
+from fairlead.wiring.specs_ledger import ledgering
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache"})
 """Parts of an endpoint that a language model has."""
-PARTS: tuple[str, ...] = ()
+PARTS: tuple[str, ...] = ("cache",)
 """Those of them that are for stages of its line."""
 
 
@@ -21,9 +22,17 @@ def wanted(spec: Spec) -> list[Wanted]:
     return [_wanted(name, one) for name, one in spec.endpoints.items() if one.llm is not None]
 
 
-def ledgering(spec: Spec) -> Ledgering:
-    """What counts the spending on them."""
-    return read_ledger(spec)
+def beside(spec: Spec) -> tuple[Tracing, Ledgering]:
+    """What lives beside them."""
+    return tracing(spec), ledgering(spec)
+
+
+def tracing(spec: Spec) -> Tracing:
+    """Where traces go."""
+    asked = spec.traces
+    return Tracing(
+        asked.otlp, asked.headers, asked.file, asked.days, asked.content, asked.names, spec.project or "fairlead"
+    )
 
 
 def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:

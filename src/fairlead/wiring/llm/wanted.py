@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairlead.contracts.answered import Tracer
 from fairlead.contracts.engine import Engine
 from fairlead.contracts.sink import Sink
+from fairlead.contracts.vectors import Vector
 from fairlead.kit.clock import Clock
 from fairlead.kit.config import Home
 from fairlead.serve.limits.limiter import Limiter
@@ -42,6 +44,8 @@ class Surroundings:
     """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models.
 
     ``limiter``, ``ledger``: None where nothing is counted.
+    ``embed``: a text, by the endpoint of this name; None: nobody embeds here.
+    ``tracers``: hear of every answer; of what was said, too, with ``content``.
     """
 
     home: Home
@@ -49,6 +53,9 @@ class Surroundings:
     clock: Clock
     chats: Chats
     limiter: Limiter | None = None
+    tracers: Sequence[Tracer] = ()
+    embed: Callable[[str, str], Awaitable[Vector]] | None = None
+    content: bool = False
     place: int = 0
     workers: int = 1
     ledger: Ledger | None = None

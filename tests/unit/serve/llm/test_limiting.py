@@ -100,6 +100,14 @@ def test_what_was_not_taken_is_given_back(
     assert len(rig.told) == len([one for one in events if one])
 
 
+def test_what_a_cache_answered_is_given_back_whole() -> None:
+    rig = Rig(TOKENS)
+    rig.ask()
+    rig.last.notes.facts["cache"] = "exact"
+    rig.engine.tell(Ended("stop", Usage(900, 100, 10)))
+    assert rig.left() == 6000
+
+
 def test_over_the_limit() -> None:
     rig = Rig(TOKENS)
     rig.ask()

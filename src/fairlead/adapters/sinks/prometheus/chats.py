@@ -95,6 +95,14 @@ class Chats:
             running.add_metric((endpoint,), meter.running)
             beside.add_metric((endpoint,), meter.engine[1])
             waiting.add_metric((endpoint,), meter.engine[0])
+        looks = CounterMetricFamily(
+            "fairlead_llm_cache", "Looks into the cache by what they found.", labels=("endpoint", "outcome")
+        )
+        for endpoint, meter in self._meters.items():
+            for outcome, count in meter.looks.items():
+                looks.add_metric((endpoint, outcome), count)
+        if looks.samples:
+            yield looks
         yield from (answers, tokens, running, ended, prompts, made, beside, waiting)
 
 
@@ -105,6 +113,7 @@ class _Chat:
         self.outcomes: dict[tuple[str, bool], int] = {}
         self.tokens = [0, 0, 0, 0]
         self.running = 0
+        self.looks: dict[str, int] = {}
         self.engine = (0, 0, 0.0)
         self.histograms = {shown.name: Histogram(shown.bounds) for shown in _HISTOGRAMS}
         self._columns = Columns(len(_HISTOGRAMS), self._fold)
@@ -125,6 +134,9 @@ class _Chat:
         self._columns.put(
             first, one.per_token or -1.0, gap, one.seconds, usage.prompt or -1.0, usage.completion or -1.0
         )
+
+    def cached(self, outcome: str) -> None:
+        self.looks[outcome] = self.looks.get(outcome, 0) + 1
 
     def waiting(self, waiting: int, running: int, memory: float) -> None:
         self.engine = (waiting, running, memory)

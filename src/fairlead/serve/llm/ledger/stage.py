@@ -13,15 +13,13 @@ from fairlead.contracts.ledger import Hold, How, Price, Refusal, Reservation
 from fairlead.kit.money import decimal
 from fairlead.kit.sentences import cause
 from fairlead.serve.llm import worst
-from fairlead.serve.llm.ask import OVER, Ask, Enter, Later, Notes
+from fairlead.serve.llm.ask import KEPT, OVER, Ask, Enter, Later, Notes
 from fairlead.serve.llm.ledger import prices
 from fairlead.serve.llm.ledger.ledger import Ledger, Quote
 from fairlead.serve.llm.seen import Seen
 
 COST: Final = "cost"
 """In ``Notes.facts``: what the request has cost so far, a decimal number as text; ``currency`` beside it."""
-FREE: Final = "free"
-"""In ``Notes.facts``: a stage behind this one has answered without an engine, and nobody is charged."""
 HEADER: Final = "fairlead-cost"
 MOST: Final = 10**9
 """Tokens of one class that an answer can have."""
@@ -192,7 +190,7 @@ class _Answer:
             self._tell = None
             if isinstance(event, Ended):
                 usage = event.usage if sum(event.usage) else self._seen.usage()
-                self._settle(Usage() if self._ask.notes.facts.get(FREE) else usage, "settled")
+                self._settle(usage, "settled")
             else:
                 self._settle(self._seen.usage() if self._seen.begun else Usage(), "failed")
         tell(event)
@@ -205,6 +203,8 @@ class _Answer:
     def _settle(self, usage: Usage, how: How) -> None:
         if min(usage) < 0 or max(usage) > MOST:  # an engine elsewhere may say anything
             usage = Usage(*(min(max(0, count), MOST) for count in usage))
+        if KEPT in self._ask.notes.facts:  # answered without an engine
+            usage = Usage()
         price = self._price
         cost = prices.cost(price, usage) if price else 0
         self._ledger.settle(self._held, usage, cost, how)

@@ -220,7 +220,7 @@ def test_everything_at_once_and_a_cancel_in_what_is_told() -> None:
 def test_nobody_is_charged_for_what_a_cache_answered() -> None:
     rig = Rig(TOKENS)
     rig.ask()
-    rig.last.notes.facts["free"] = True
+    rig.last.notes.facts["cache"] = "exact"
     rig.engine.tell(Ended("stop", Usage(4, 0, 1)))
     assert rig.stands() == (0, 0)
     assert rig.last.notes.headers["fairlead-cost"] == "0.00 USD"

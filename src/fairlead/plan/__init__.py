@@ -1,0 +1,1 @@
+"""What several stages plan with: how long things take, how many there must be."""

@@ -1,0 +1,163 @@
+"""What an embedding does not see: two questions that look alike and ask for different things. Pure, in English.
+
+``differ`` says why the answer of one is none of the other's: one says "not" and the other does not, they name other
+numbers, other names, an opposite. It errs on the side of a miss: a miss costs an answer, a false hit is a wrong one.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from typing import Final
+
+_WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+(?:[.,:/-]\d+)*%?")
+_NUMBER: Final = re.compile(r"\d")
+_NEGATIONS: Final = frozenset(
+    [
+        "no",
+        "not",
+        "never",
+        "none",
+        "nobody",
+        "nothing",
+        "neither",
+        "nor",
+        "without",
+        "cannot",
+        "unable",
+        "except",
+        "fail",
+        "fails",
+        "failed",
+        "isnt",
+        "lack",
+        "lacks",
+    ]
+)
+_TAIL: Final = re.compile(r"n['\u2019]t$")
+_NUMBERS: Final = {
+    word: str(value)
+    for value, word in enumerate(
+        [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ]
+    )
+    if word != "one"  # mostly a pronoun
+} | {"thirty": "30", "forty": "40", "fifty": "50", "hundred": "100", "thousand": "1000", "million": "1000000"}
+_OPPOSITES: Final = tuple(
+    (frozenset(left.split()), frozenset(right.split()))
+    for left, right in (
+        (
+            "enable enables enabled activate activated turn_on",
+            "disable disables disabled deactivate deactivated turn_off",
+        ),
+        (
+            "increase increases increased raise raised more higher up",
+            "decrease decreases decreased lower lowered less down",
+        ),
+        ("add adds added insert", "remove removes removed delete deletes deleted"),
+        ("before earlier until", "after later since"),
+        ("first oldest", "last newest latest"),
+        ("open opened opening", "close closed closing"),
+        ("start starts started begin", "stop stops stopped end ends"),
+        ("buy bought purchase", "sell sold"),
+        ("send sent sending", "receive received receiving"),
+        ("deposit deposited", "withdraw withdrew withdrawal"),
+        ("minimum min least lowest smallest cheapest", "maximum max most highest largest"),
+        ("encrypt encrypted encode", "decrypt decrypted decode"),
+        ("install installed", "uninstall uninstalled"),
+        ("lock locked block blocked freeze", "unlock unlocked unblock unfreeze"),
+        ("import imported upload uploaded", "export exported download downloaded"),
+        ("allow allowed permit accept accepted", "deny denied forbid reject rejected"),
+        ("advantage advantages pros benefit benefits", "disadvantage disadvantages cons drawback drawbacks"),
+        ("true right correct good best", "false wrong incorrect bad worst"),
+        ("public", "private"),
+        ("with", "without"),
+        ("win won", "lose lost"),
+        ("male man men husband", "female woman women wife"),
+    )
+)
+_ASKED: Final = frozenset(["who", "what", "when", "where", "why", "which", "how", "whose"])
+_COMMON: Final = frozenset(
+    ["i", "im", "ive", "id", "ill", "a", "an", "the", "ok", "tv", "pc", "usb", "pdf", "api", "url", "id", "faq"]
+)
+
+
+def differ(one: str, other: str) -> str:
+    """Why they ask for different things: ``polarity``, ``number``, ``entity``, ``opposite``, ``asked``; else empty."""
+    left, right = _words(one), _words(other)
+    if _negated(left) != _negated(right):
+        return "polarity"
+    if _numbers(left) != _numbers(right):
+        return "number"
+    if _names(one) != _names(other):
+        return "entity"
+    if _opposed(left, right):
+        return "opposite"
+    return "asked" if _asked(left) != _asked(right) else ""
+
+
+def _words(text: str) -> list[str]:
+    return [word.casefold().replace("\u2019", "'") for word in _WORD.findall(unicodedata.normalize("NFKC", text))]
+
+
+def _negated(words: list[str]) -> bool:
+    """Whether it says "not" an odd number of times."""
+    return sum(word.replace("'", "") in _NEGATIONS or bool(_TAIL.search(word)) for word in words) % 2 == 1
+
+
+def _numbers(words: list[str]) -> Counter[str]:
+    found = (_NUMBERS.get(word, word) for word in words if word in _NUMBERS or _NUMBER.search(word))
+    return Counter(number.replace(",", "") for number in found)
+
+
+def _names(text: str) -> frozenset[str]:
+    """Words that are written as names: capitals that begin no sentence, and words of capitals or with digits."""
+    found: set[str] = set()
+    begins = True
+    for match in re.finditer(r"[.!?]\s+|[^\W_][\w.+#-]*[^\W_]|[^\W_]", unicodedata.normalize("NFKC", text)):
+        word = match[0]
+        if word[0] in ".!?":
+            begins = True
+            continue
+        shouted = len(word) > 1 and word.isupper()
+        if (word[0].isupper() and not begins) or shouted or any(letter.isupper() for letter in word[1:]):
+            found.add(word.casefold())
+        begins = False
+    return frozenset(found - _COMMON)
+
+
+def _opposed(left: list[str], right: list[str]) -> bool:
+    one, other = set(left), set(right)
+    for these, those in _OPPOSITES:
+        says, said = (bool(one & these), bool(one & those)), (bool(other & these), bool(other & those))
+        if says != said and ((says[0] and said[1]) or (says[1] and said[0])):
+            return True
+    return False
+
+
+def _asked(words: list[str]) -> frozenset[str]:
+    """Which question words it has, where it begins with one: "who" is not answered by "when"."""
+    first = next((stem for word in words[:2] if (stem := word.partition("'")[0]) in _ASKED), "")
+    return frozenset({first}) if first else frozenset()
