@@ -14,6 +14,7 @@ import uvloop
 
 from fairlead.adapters.sinks.prometheus.sink import PrometheusSink
 from fairlead.contracts.audit import Auditor
+from fairlead.contracts.engine import Engine
 from fairlead.contracts.events import Accepted
 from fairlead.contracts.runtime import LoadedModel
 from fairlead.kit.clock import SystemClock
@@ -26,6 +27,9 @@ from fairlead.serve.chaos.faults import Chaos, Denied
 from fairlead.serve.endpoint import Live, Placement
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.listener import Listener
+from fairlead.serve.llm.ask import Enter, last
+from fairlead.serve.llm.chats import Chat
+from fairlead.serve.openai.routes import CHAT
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.protocol import protocol
 from fairlead.serve.renewal import Renewal
@@ -67,6 +71,23 @@ class Running:
         return link
 
 
+class Speaking:
+    """Brings a language model to life."""
+
+    def __init__(self, application: Application, name: str, engine: Engine, enter: Enter | None, **more: Any) -> None:
+        self._application, self.endpoint, self._engine, self._enter = application, name, engine, enter
+        self._more = more
+
+    async def open(self) -> None:
+        await self._engine.start()
+        enter = self._enter or last(self._engine)
+        self._application.chats.put(Chat(self.endpoint, self._engine, enter, **self._more))
+        self._application.front.pipeline.catalog.other(self.endpoint, CHAT)
+
+    async def close(self) -> None:
+        await self._engine.stop()
+
+
 def long_way(*parts: Any) -> type[asyncio.Protocol]:
     """The protocol class of a server that takes no request the short way."""
     return type("LongWay", (protocol(*parts),), {"_plain": lambda _self: None})
@@ -86,6 +107,10 @@ def running(
     control: Control | None = None,
     chaos: Chaos | None = None,
     audit: Auditor | None = None,
+    chats: Mapping[str, Engine] | None = None,
+    enter: Enter | None = None,
+    chat: Mapping[str, Any] | None = None,
+    also: Callable[[Application], None] = lambda _application: None,
     **limits: Any,
 ) -> Iterator[Running]:
     """Serve ``models`` until the block ends; the server must then end cleanly.
@@ -94,6 +119,7 @@ def running(
 
     ``gate``: stands before everything.  ``control``: loads and unloads.  ``chaos``: injects faults.
     ``audit``: what is done where there is no gate is told there.
+    ``chats``: language models.  ``enter``: their line.  ``chat``: more of each.  ``also``: more of the application.
     """
     clock, catalog, sink = SystemClock(), Catalog(), PrometheusSink()
     pipeline = Pipeline(catalog, clock)
@@ -126,6 +152,8 @@ def running(
         return state.label(labels)
 
     application.feedback = feedback
+    also(application)
+    openers = [Speaking(application, name, one, enter, **(chat or {})) for name, one in (chats or {}).items()]
     ready = threading.Event()
     made_protocol = protocol if short_way else long_way
     loaders = [loader(name, model) for name, model in models.items()]
@@ -148,6 +176,7 @@ def running(
             on_ready=at,
             companions=[*([found.grpc] if found.grpc else []), certificates],
             certificates=certificates,
+            openers=openers,
         )
         found.server = made
         found.loop = asyncio.get_running_loop()

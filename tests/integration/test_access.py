@@ -6,16 +6,19 @@ import asyncio
 import copy
 import itertools
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 from running import Running, running
 
 from fairlead.contracts.audit import Audited
+from fairlead.contracts.engine import EngineOptions
 from fairlead.contracts.errors import NotFound
+from fairlead.contracts.generation import Message, Tool
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.protos import HEALTH, OIP, REFLECTION, REFLECTION_ALPHA, SERVICES, message
 from fairlead.kit.scopes import scope
@@ -30,8 +33,10 @@ from fairlead.serve.chaos.faults import Injection
 from fairlead.serve.endpoint import Live
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.service import Service
+from fairlead.serve.openai.embeddings import Embedded, Embedding
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.repository import Locked
+from fairlead.testing.engines import EchoEngine
 from fairlead.testing.models import EchoModel
 from fairlead.testing.sinks import MemorySink
 
@@ -40,9 +45,10 @@ V2_BODY: Final = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP64", 
 V1_BODY: Final = {"instances": [[1.0, 2.0]]}
 FAULT: Final = {"id": "me", "inject": ["error:5%"], "seconds": 2}
 LABEL: Final = {"endpoint": "churn", "key": "a", "label": 1}
+CHAT_BODY: Final = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
 
-PREDICT, EXPLAIN, FEEDBACK, ADMIN, DESCRIBE, METRICS, KNOWN, OPEN = (
-    "predict", "explain", "feedback", "admin", "describe", "metrics", "", "open",
+PREDICT, GENERATE, EXPLAIN, FEEDBACK, ADMIN, DESCRIBE, METRICS, KNOWN, OPEN = (
+    "predict", "generate", "explain", "feedback", "admin", "describe", "metrics", "", "open",
 )  # fmt: skip
 
 ROUTES: Final[dict[str, tuple[str, str, Any, str]]] = {
@@ -52,6 +58,13 @@ ROUTES: Final[dict[str, tuple[str, str, Any, str]]] = {
     "/v1/models/{endpoint}:explain": ("POST", "/v1/models/churn:explain", V1_BODY, EXPLAIN),
     "/invocations": ("POST", "/invocations", V1_BODY, "sole"),
     "/serving-endpoints/{endpoint}/invocations": ("POST", "/serving-endpoints/churn/invocations", V1_BODY, PREDICT),
+    "/v1/chat/completions": ("POST", "/v1/chat/completions", CHAT_BODY, GENERATE),
+    "/v1/completions": ("POST", "/v1/completions", {"model": "chat", "prompt": "hi"}, GENERATE),
+    "/v1/responses": ("POST", "/v1/responses", {"model": "chat", "input": "hi"}, GENERATE),
+    "/v1/responses/{id}": ("GET", "/v1/responses/resp_1", None, KNOWN),
+    "/v1/embeddings": ("POST", "/v1/embeddings", {"model": "chat", "input": "hi"}, GENERATE),
+    "/tokenize": ("POST", "/tokenize", {"model": "chat", "prompt": "hi"}, GENERATE),
+    "/detokenize": ("POST", "/detokenize", {"model": "chat", "tokens": [104]}, GENERATE),
     "/v1/feedback": ("POST", "/v1/feedback", LABEL, FEEDBACK),
     "/v2/repository/models/{endpoint}/load": ("POST", "/v2/repository/models/churn/load", {}, ADMIN),
     "/v2/repository/models/{endpoint}/unload": ("POST", "/v2/repository/models/churn/unload", {}, ADMIN),
@@ -112,6 +125,34 @@ METHODS: Final[dict[str, tuple[str, str, dict[str, Any], str]]] = {
 """Method to request and response message, the request's fields, and what it needs."""
 
 
+TEXTS: Final = tuple(route for route, (*_, need) in ROUTES.items() if need == GENERATE)
+
+
+class Lengths:
+    """Embeds and tokenizes, somehow."""
+
+    deadline, ends, begin, chats, size = 5.0, (0,), (), True, 1000
+
+    async def embed(self, asked: Embedding) -> Embedded:
+        return Embedded(np.zeros((len(asked.inputs), 1)), 1)
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(one) for one in text]
+
+    def piece(self, token: int) -> bytes:
+        return chr(token).encode()
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+    def converse(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
+        return [len(messages), len(tools)]
+
+
+def furnish(application: Application) -> None:
+    application.embedders["chat"] = application.tokenizers["chat"] = Lengths()  # type: ignore[assignment]
+
+
 class Obeying:
     """A control that loads and unloads nothing, and says that it did; of what is not there it names what is."""
 
@@ -162,6 +203,8 @@ class Keys:
         self.made: dict[str, Key] = {}
         self.text: dict[str, str] = {}
         now = SystemClock.wall_ms()
+        self._add(f"right {GENERATE}", f"chat:{GENERATE}")
+        self._add(f"wrong version {GENERATE}", f"chat:{GENERATE}:9")
         for action in (PREDICT, EXPLAIN, FEEDBACK, ADMIN, DESCRIBE):
             self._add(f"right {action}", f"churn:{action}")
             self._add(f"wrong version {action}", f"churn:{action}:9")
@@ -221,7 +264,7 @@ def expected(state: str, need: str) -> int:
         return 403
     if state == "other endpoint":
         return 200 if need == "sole" else 404
-    return {DESCRIBE: 200, "sole": 404}.get(need, 403)
+    return {DESCRIBE: 200, "sole": 404, GENERATE: 404}.get(need, 403)
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +280,8 @@ def notes() -> Notes:
 def serving(keys: Keys, notes: Notes | None = None, rules: Rules | None = None, **more: Any) -> Any:
     gate = Gate(rules or Rules(), Callers(SystemClock(), keys.ring()), notes)
     models = {"churn": EchoModel(), "fraud": EchoModel()}
-    return running(models, gate=gate, control=Obeying(), chaos=Calm(), grpc_port=0, **more)
+    chats = {"chat": EchoEngine(EngineOptions("echo", ""))}
+    return running(models, gate=gate, control=Obeying(), chaos=Calm(), grpc_port=0, chats=chats, also=furnish, **more)
 
 
 @pytest.fixture(scope="module", params=["short", "long"])
@@ -262,12 +306,15 @@ def channel(server: Running) -> Iterator[grpc.Channel]:
 def test_http(client: httpx.Client, keys: Keys, notes: Notes, route: str, state: str) -> None:
     method, path, body, need = ROUTES[route]
     notes.noted.clear()
+    notes.let_in.clear()
     shown = keys.headers(state, need)
     for again in range(2):  # the second time the answer may come from memory
         response = client.request(method, path, json=body, headers=shown)
         status, wanted = response.status_code, expected(state, need)
         if route == "/v1/models/{endpoint}:explain" and wanted == OK:
             assert status == 503, again  # there is nothing to explain it with
+        elif route == "/v1/responses/{id}" and wanted == OK:
+            assert status == 404, again  # which is theirs to see, and not there
         elif route == "/" and wanted == OK:
             assert status == 307
         else:
@@ -275,8 +322,12 @@ def test_http(client: httpx.Client, keys: Keys, notes: Notes, route: str, state:
         if wanted == 401:
             assert response.headers["www-authenticate"] == "Bearer"
             assert "known callers only" in response.text
-            assert response.json().get("code") == "unauthenticated"
-            assert "error_code" in response.json() or "error" in response.json()
+            told = response.json()
+            if need == GENERATE or route == "/v1/responses/{id}":
+                assert (told["error"]["type"], told["error"]["code"]) == ("authentication_error", "invalid_api_key")
+            else:
+                assert told.get("code") == "unauthenticated"
+                assert "error_code" in told or "error" in told
     if wanted in (401, 403):
         assert [one.outcome for one in notes.noted] == [{401: "unauthenticated", 403: "forbidden"}[wanted]] * 2
         assert {one.actor for one in notes.noted} == {"anonymous" if wanted == 401 else notes.noted[0].actor}
@@ -289,6 +340,61 @@ def test_http(client: httpx.Client, keys: Keys, notes: Notes, route: str, state:
         assert {one.actor for one in notes.noted} == {f"{state}-admin" if state == "right" else state}
     elif need == ADMIN and wanted == OK:
         assert [(one.action, one.endpoint, one.outcome) for one in notes.noted] == [("admin", "churn", "allowed")] * 2
+    elif need == GENERATE:
+        actor = f"{state}-generate" if state == "right" else state
+        assert notes.let_in[-2:] == [(actor, "generate", "chat")] * 2 if wanted == OK else not notes.let_in
+
+
+@pytest.mark.parametrize("hides", [True, False], ids=["hidden", "told"])
+def test_an_unseen_model_is_byte_for_byte_one_that_is_not_there(keys: Keys, hides: bool) -> None:
+    shown = {"x-api-key": keys.text["other endpoint"], "x-request-id": "same"}
+    with serving(keys, rules=Rules(hides=hides)) as found, httpx.Client(base_url=found.url, headers=shown) as client:
+        for route in TEXTS:
+            answers = []
+            for name in ("chat", "churn", "ghost"):
+                response = client.post(route, json={**ROUTES[route][2], "model": name})
+                headers = [pair for pair in response.headers.raw if pair[0].lower() not in (b"date", b"content-length")]
+                answers.append((response.status_code, headers, response.content.replace(name.encode(), b"NAMED")))
+            assert answers[0] == answers[1] == answers[2], route
+            assert answers[0][0] == (404 if hides else 403)
+
+
+def test_who_may_ask_every_model_learns_no_names(client: httpx.Client, keys: Keys) -> None:
+    for route in TEXTS:
+        response = client.post(
+            route, json={**ROUTES[route][2], "model": "ghost"}, headers={"x-api-key": keys.text["admin"]}
+        )
+        assert response.status_code == 404
+        assert "churn" not in response.text
+        assert "chat" not in response.text
+
+
+def test_a_language_model_is_seen_by_those_who_may_ask_it(client: httpx.Client, keys: Keys) -> None:
+    for state, status in (("right generate", OK), ("admin", OK), ("other endpoint", 404), ("no scope", 404)):
+        shown = {"x-api-key": keys.text[state]}
+        found = client.get("/v1/models/chat", headers=shown)
+        assert (found.status_code, "chat" in client.get("/v1/models", headers=shown).json()["models"]) == (
+            status,
+            status == OK,
+        )
+        if status == OK:
+            told = {key: found.json()[key] for key in ("id", "object", "owned_by", "name", "ready")}
+            assert told == {"id": "chat", "object": "model", "owned_by": "fairlead", "name": "chat", "ready": True}
+        else:
+            ghost = client.get("/v1/models/ghost", headers=shown)
+            assert found.text == ghost.text.replace("ghost", "chat")
+    assert client.get("/v1/models/chat").status_code == 401
+
+
+def test_kept_responses_are_their_callers_own(client: httpx.Client, keys: Keys) -> None:
+    mine, theirs = ({"x-api-key": keys.text[one]} for one in ("right generate", "admin"))
+    made = client.post("/v1/responses", json=ROUTES["/v1/responses"][2], headers=mine).json()["id"]
+    again = {**ROUTES["/v1/responses"][2], "previous_response_id": made}
+    assert client.get(f"/v1/responses/{made}", headers=mine).status_code == OK
+    assert client.post("/v1/responses", json=again, headers=mine).status_code == OK
+    assert client.get(f"/v1/responses/{made}", headers=theirs).status_code == 404
+    assert client.delete(f"/v1/responses/{made}", headers=theirs).status_code == 404
+    assert client.post("/v1/responses", json=again, headers=theirs).status_code == 404
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -441,8 +547,9 @@ def test_health_of_an_endpoint_over_grpc(channel: grpc.Channel, keys: Keys) -> N
 def test_lists_show_what_the_caller_may_see(client: httpx.Client, keys: Keys) -> None:
     for state, names in (("no scope", {"churn"}), ("other endpoint", {"fraud"}), ("admin", {"churn", "fraud"})):
         shown = {"x-api-key": keys.text[state]}
-        assert set(client.get("/v1/models", headers=shown).json()["models"]) == names
-        assert {one["name"] for one in client.post("/v2/repository/index", headers=shown).json()} == names
+        told = {*names, "chat"} if state == "admin" else names
+        assert set(client.get("/v1/models", headers=shown).json()["models"]) == told
+        assert names <= {one["name"] for one in client.post("/v2/repository/index", headers=shown).json()} <= told
         openapi, docs = client.get("/openapi.json", headers=shown).text, client.get("/docs", headers=shown).text
         for name in ("churn", "fraud"):
             assert (f"models/{name}" in openapi) is (name in names)

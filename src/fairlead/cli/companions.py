@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairlead.kit.clock import Clock
-from fairlead.serve.restarts import Restarts
+from fairlead.kit.restarts import Restarts
 
 log = logging.getLogger("fairlead.cli")
 

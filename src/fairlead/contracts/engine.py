@@ -39,6 +39,7 @@ class EngineTraits:
     at.
 
     ``tools``, ``schemas``, ``seeds``: whether it honours them.  ``logprobs``: most alternatives a token; -1 for none.
+    ``resumes``: it goes on with an answer that was begun (``Generation.resumes``).
     ``counts``: whether its ``Usage`` is exact.  ``local``: it runs on this machine, and nobody else is paid.
     """
 
@@ -51,6 +52,7 @@ class EngineTraits:
     logprobs: int = -1
     counts: bool = True
     local: bool = True
+    resumes: bool = False
 
 
 class Load(Protocol):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fairlead.contracts.answered import ChatMeter
+from fairlead.contracts.figures import Look
+from fairlead.contracts.guardrail import GuardMeter
 
 
 class EndpointMeter(Protocol):
@@ -128,6 +130,9 @@ class Sink(Protocol):
     def chat(self, endpoint: str) -> ChatMeter:
         """The meter of a language model; the same one each time."""
 
+    def guards(self, endpoint: str) -> GuardMeter:
+        """The meter of a language model's guardrails; the same one each time."""
+
     def workers(self) -> WorkersMeter:
         """The meter of this server's workers; the same one each time."""
 
@@ -174,6 +179,12 @@ class Sink(Protocol):
 
     def certificate(self, until: float) -> None:
         """The TLS certificate that new connections get ends then, seconds since 1970. From any thread."""
+
+    def figures(self, owner: str, look: Look) -> None:
+        """``look`` is called whenever somebody wants to know; it takes the place of an earlier one of this owner.
+
+        A counter never falls. Of several workers everything is added up, but for gauges of which the sink knows better.
+        """
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""

@@ -41,6 +41,7 @@ _EXTRA_OF = {
     "torch": "torch",
     "tensorflow": "tensorflow",
     "safetensors": "torch",
+    "transformers": "transformers",
     "onnxscript": "torch",
     "nats": "brokers",
     "redis": "redis",
@@ -54,6 +55,8 @@ _EXTRA_OF = {
     "openvino_genai": "llm",
     "tokenizers": "llm",
     "jinja2": "llm",
+    "presidio_analyzer": "presidio",
+    "spacy": "presidio",
     "usearch": "llm",
 }
 """Which of our extras installs a library."""

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from fairlead.contracts.errors import BrokenModel, SourceNotFound, UnknownFormat
-from fairlead.package import torchserve, triton
+from fairlead.package import llms, torchserve, triton
 from fairlead.package.pickles import is_pickle
 from fairlead.package.protobuf import onnx_header
 
@@ -56,7 +56,8 @@ _SAFETENSORS = _foreign(
     "safetensors weights",
     f"weights alone have no code to run: name the PyTorch class too, package.module:Class@FILE, or {_TO_ONNX}",
 )
-_GGUF = _foreign("gguf", "a GGUF language model", "no runtime for language models is installed here")
+_AS_LLM = "an endpoint serves it with `llm: {model: PATH}` in the spec"
+_GGUF = _foreign("gguf", "a GGUF language model", _AS_LLM)
 _TORCHSCRIPT = Format("torchscript", "torch", "a TorchScript program")
 _PT2 = Format("pt2", "torch", "a PyTorch 2 export archive (.pt2)")
 _TORCH = _foreign(
@@ -235,6 +236,9 @@ def _folder(path: Path) -> Format:
         return _SAVED_MODEL
     if {"Manifest.json", "Data"} <= names:
         return _COREML
+    if llms.looks(path):
+        found = llms.about(path)
+        return _foreign({llms.HF: "transformers"}.get(found.kind, found.kind), found.title, _AS_LLM)
     if "config.json" in names and any(name.endswith((".safetensors", ".bin")) for name in names):
         return _TRANSFORMERS
     if not names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from fairlead import __version__
+from fairlead.contracts.access import Action
 from fairlead.contracts.errors import FairleadError, RateLimited, Unauthenticated, Unavailable
 from fairlead.contracts.sink import Sink
 from fairlead.kit.config import nearest
@@ -24,7 +25,7 @@ from fairlead.serve.edges.status import status_of
 from fairlead.serve.endpoint import Live
 from fairlead.serve.examples import Described
 from fairlead.serve.guarding import sight_of
-from fairlead.serve.openapi import openapi
+from fairlead.serve.openapi import Document, openapi
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -41,7 +42,7 @@ def measured(catalog: Catalog, sink: Sink) -> tuple[bytes, str]:
 
 class Pages:
     """Handlers over the catalog. ``draining`` tells whether the server is on its way out; ``exposition`` gives the
-    metrics.
+    metrics; ``texts`` the paths and schemas of language models, by their names.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Pages:
         exposition: Exposition,
         troubles: Callable[[], list[str]] = list,
         explained: Callable[[Live], bool] = lambda _live: False,
+        texts: Callable[[Sequence[str]], tuple[Document, Document]] = lambda _names: ({}, {}),
     ) -> None:
         self._catalog = catalog
         self._draining = draining
         self._exposition = exposition
         self._troubles = troubles
         self._explained = explained
+        self._texts = texts
         self._started = int(time.time())
 
     async def home(self, _: Request) -> Response:
@@ -81,11 +84,13 @@ class Pages:
 
     async def docs(self, request: Request) -> Response:
         sight, base = sight_of(request), str(request.base_url).rstrip("/")
-        return Response(page(self._described(sight), base, sight.caller is not None), media_type="text/html")
+        text = page(self._described(sight), base, sight.caller is not None, sight.names(self._catalog.others))
+        return Response(text, media_type="text/html")
 
     async def openapi(self, request: Request) -> Response:
         sight = sight_of(request)
-        return _json(openapi(self._described(sight), sight.caller is not None))
+        others = sight.names(self._catalog.others)
+        return _json(openapi(self._described(sight), sight.caller is not None, others, self._texts(others)))
 
     async def server(self, _: Request) -> Response:
         return _json(metadata.server(__version__))
@@ -113,7 +118,12 @@ class Pages:
         return _json(metadata.v1_models(names, self._started))
 
     async def v1_model(self, request: Request) -> Response:
-        return _json(metadata.v1_model(self._resolve(request).endpoint, True, self._started))
+        name = request.path_params["endpoint"]
+        if name in self._catalog.others:
+            sight_of(request).require(Action.DESCRIBE, name)
+        else:
+            name = self._resolve(request).endpoint
+        return _json(metadata.v1_model(name, True, self._started))
 
     async def index(self, request: Request) -> Response:
         """Triton's repository index: every live version, language models, what still loads, and what was unloaded."""

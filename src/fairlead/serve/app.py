@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.tokens import Tokenizer
 from fairlead.serve.access.needs import UNKNOWN_ROUTE
 from fairlead.serve.admin import Exposition, Pages, measured, refuse, unknown_route, wrong_method
 from fairlead.serve.chaos.faults import Chaos, Denied
@@ -23,6 +24,10 @@ from fairlead.serve.guarding import Handler, guarded, guarded_error
 from fairlead.serve.http import Labels, inference, labels, loading
 from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.llm.chats import Chats
+from fairlead.serve.openai.described import described
+from fairlead.serve.openai.desk import BEAT
+from fairlead.serve.openai.embeddings import Embedder
+from fairlead.serve.openai.kept import KEPT
 from fairlead.serve.openai.routes import OpenAI
 from fairlead.serve.repository import Control, Locked
 from fairlead.serve.routes import INFERENCE
@@ -35,7 +40,9 @@ class Application:
     endpoints it has checked; None where there is nothing to keep them in.  ``control``: loads and unloads.
     ``chaos``: injects faults.
     ``explainers``: of a version, by endpoint and version.  ``limiter``: None where nothing has limits.
-    ``chats``: language models.
+    ``chats``: language models.  ``embedders``, ``tokenizers``: of those that have one, by name.
+    ``kept``: responses of OpenAI's API that are kept, 0 where several processes answer.  ``beat``: seconds of silence
+    after which a stream gets a comment.
     """
 
     front: Front
@@ -48,6 +55,21 @@ class Application:
     explainers: Mapping[tuple[str, str], Explainer] = field(default_factory=dict)
     limiter: Limiter | None = None
     chats: Chats = field(default_factory=Chats)
+    embedders: dict[str, Embedder] = field(default_factory=dict)
+    tokenizers: dict[str, Tokenizer] = field(default_factory=dict)
+    kept: int = KEPT
+    beat: float = BEAT
+
+    def openai(self) -> OpenAI:
+        """OpenAI's API over what is there."""
+        return OpenAI(
+            self.front,
+            self.chats,
+            embedders=self.embedders,
+            tokenizers=self.tokenizers,
+            kept=self.kept,
+            beat=self.beat,
+        )
 
     def explainer(self, live: Live) -> Explainer:
         return self.explainers.get((live.endpoint, live.version), Explainer())
@@ -72,7 +94,12 @@ def build(application: Application) -> Starlette:
     front = application.front
     exposition = application.exposition or application.own
     pages = Pages(
-        front.pipeline.catalog, application.is_draining, exposition, application.in_trouble, application.explained
+        front.pipeline.catalog,
+        application.is_draining,
+        exposition,
+        application.in_trouble,
+        application.explained,
+        described,
     )
     control, get, post = application.control, ["GET"], ["POST"]
     inject, calm = injecting(application.chaos, front.pipeline.clock, front.max_body)
@@ -82,7 +109,7 @@ def build(application: Application) -> Starlette:
 
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
     routes = [Route(each.pattern, inference(front, each.edge, each.pattern), methods=post) for each in INFERENCE]
-    routes += OpenAI(front, application.chats).routes()
+    routes += application.openai().routes()
     routes += [
         Route(EXPLAIN, explaining(front, application.explainer, application.limiter), methods=post),
         one("/", pages.home, get),

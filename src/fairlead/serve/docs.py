@@ -28,24 +28,30 @@ _CSS: Final = (_HERE / "docs.css").read_text(encoding="utf-8")
 _JS: Final = (_HERE / "docs.js").read_text(encoding="utf-8")
 
 
-def page(endpoints: Sequence[Described], base: str = "http://127.0.0.1:8080", asks: bool = False) -> bytes:
+def page(
+    endpoints: Sequence[Described],
+    base: str = "http://127.0.0.1:8080",
+    asks: bool = False,
+    texts: Sequence[str] = (),
+) -> bytes:
     """The page. ``base``: the address written into the calls; a browser shows the one it loaded the page from.
 
-    ``asks``: callers must show a key.
+    ``asks``: callers must show a key.  ``texts``: names of language models.
     """
     base = base.rstrip("/")
-    names = [described.name for described in endpoints]
-    if not endpoints:
+    names = [*(described.name for described in endpoints), *texts]
+    if not names:
         headline, lead = "Nothing is live yet", "Endpoints appear here as soon as their models are loaded."
     else:
         headline = "One live endpoint" if len(names) == 1 else f"{len(names)} live endpoints"
         lead = (
-            "Call an endpoint with the Open Inference Protocol, KServe V1 or MLflow scoring. "
+            f"Call an endpoint with {_protocols_of(endpoints, texts)}. "
             "Every example below is a real request: paste it, or send it from here."
         )
     if asks:
         lead += " This server asks who calls: add -H 'authorization: Bearer KEY', and set FAIRLEAD_API_KEY for Python."
-    sections = "\n".join(_section(described, index, base) for index, described in enumerate(endpoints))
+    written = [_text(name, len(endpoints) + index, base) for index, name in enumerate(texts)]
+    sections = "\n".join([*(_section(one, index, base) for index, one in enumerate(endpoints)), *written])
     text = _PAGE.substitute(
         title=html.escape(f"{', '.join(names) or 'No endpoints'} - Fairlead"),
         server_version=__version__,
@@ -57,6 +63,38 @@ def page(endpoints: Sequence[Described], base: str = "http://127.0.0.1:8080", as
         sections=sections or '<p class="empty">No endpoint is live.</p>',
     )
     return text.encode()
+
+
+def _protocols_of(endpoints: Sequence[Described], texts: Sequence[str]) -> str:
+    known = ["the Open Inference Protocol", "KServe V1", "MLflow scoring"] if endpoints else []
+    known += ["OpenAI's API"] if texts else []
+    return " or ".join(part for part in (", ".join(known[:-1]), known[-1]) if part)
+
+
+def _text(name: str, index: int, base: str) -> str:
+    """A language model."""
+    key = f"e{index}"
+    bodies = (
+        ("Chat", "/v1/chat/completions", {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 32}),
+        ("Responses", "/v1/responses", {"input": "Say hello.", "max_output_tokens": 32}),
+        ("Completions", "/v1/completions", {"prompt": "Once upon a time", "max_tokens": 32}),
+    )
+    panes: list[tuple[str, str]] = []
+    for title, path, body in bodies:
+        text = json.encode({"model": name, **body}).decode()
+        pane = _route(path) + _code(_curl(base + path, text)) + _form(path, text, f"{key}-{len(panes)}")
+        panes.append((title, pane))
+    python = (
+        f'from openai import OpenAI\n\nclient = OpenAI(base_url="{base}/v1", api_key="KEY")\n'
+        f'messages = [{{"role": "user", "content": "Say hello."}}]\n'
+        f"answer = client.chat.completions.create(model={name!r}, messages=messages)\n"
+        "print(answer.choices[0].message.content)"
+    )
+    panes.append(("Python", _code(python)))
+    return f"""<article class="endpoint" id="{key}" data-base="{html.escape(base)}">
+<header><h2>{html.escape(name)}</h2><span class="tag">language model</span></header>
+<section>{_tabs(panes, key)}</section>
+</article>"""
 
 
 def _section(described: Described, index: int, base: str) -> str:
@@ -144,6 +182,10 @@ def _calls(described: Described, key: str, base: str) -> str:
                 (title, _route(path) + _code(_curl(base + path, text)) + _form(path, text, f"{key}-{len(panes)}"))
             )
     panes.append(("Python", _code(_python(described, base))))
+    return _tabs(panes, key)
+
+
+def _tabs(panes: Sequence[tuple[str, str]], key: str) -> str:
     tabs = "".join(
         f'<button type="button" role="tab" aria-controls="{key}-pane{at}" aria-selected="{str(at == 0).lower()}"'
         f' tabindex="{0 if at == 0 else -1}">{title}</button>'

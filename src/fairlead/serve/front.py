@@ -21,6 +21,7 @@ from fairlead.serve.access.credentials import Certificate
 from fairlead.serve.access.gate import Gate
 from fairlead.serve.call import STANDARD, Call, Dropped
 from fairlead.serve.coarsening import Coarsening
+from fairlead.serve.cycle import Begin
 from fairlead.serve.edges.edge import Answer, Edge
 from fairlead.serve.endpoint import Live
 from fairlead.serve.pipeline import Pipeline, lane_of, log_failure, timeout_ms
@@ -34,7 +35,7 @@ class Front:
     """What every exchange needs. ``max_body``: bytes, after decompression too.
 
     ``gate``: knows who may call; None: nobody is asked.  ``audit``: what is done is written down there.
-    ``coarse``: endpoints that tell less than they know, by name.
+    ``coarse``: endpoints that tell less than they know, by name.  ``direct``: what else may go the short way, by path.
     """
 
     pipeline: Pipeline
@@ -43,6 +44,7 @@ class Front:
     gate: Gate | None = None
     audit: Auditor | None = None
     coarse: dict[str, Coarsening] = field(default_factory=dict)
+    direct: dict[bytes, Begin] = field(default_factory=dict)
 
 
 class Exchange(ABC):

@@ -34,13 +34,19 @@ _SHOWN: Final[Document] = {
 """How callers show who they are."""
 
 
-def openapi(endpoints: Sequence[Described], asks: bool = False) -> Document:
+def openapi(
+    endpoints: Sequence[Described],
+    asks: bool = False,
+    others: Sequence[str] = (),
+    more: tuple[Document, Document] = ({}, {}),
+) -> Document:
     """The document. Every path is one that answers now; endpoint names and versions are the live ones.
 
-    ``asks``: callers must show a key.
+    ``asks``: callers must show a key.  ``others``: names of what is no model of tensors.  ``more``: paths and schemas
+    of those.
     """
-    components = dict(schemas.SHARED)
-    paths = _server_paths(endpoints)
+    components = {**schemas.SHARED, **more[1]}
+    paths = _server_paths([*(described.name for described in endpoints), *others]) | more[0]
     for index, described in enumerate(endpoints):
         key = _key(described, index)
         components |= schemas.of_endpoint(described, key)
@@ -55,17 +61,28 @@ def openapi(endpoints: Sequence[Described], asks: bool = False) -> Document:
         "info": {
             "title": "Fairlead",
             "version": __version__,
-            "description": "Open Inference Protocol V2, KServe V1 and MLflow scoring for "
-            + (", ".join(described.name for described in endpoints) or "no endpoint yet")
-            + ".",
+            "description": _about(endpoints, others),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": described.name} for described in endpoints] + [{"name": "server"}],
+        "tags": [{"name": name} for name in _tags(endpoints, more[0])],
         "paths": paths,
         "components": {"schemas": components, "headers": schemas.HEADERS, "parameters": schemas.PARAMETERS, **schemes},
         **shown,
     }
+
+
+def _about(endpoints: Sequence[Described], others: Sequence[str]) -> str:
+    tensors = ", ".join(described.name for described in endpoints)
+    said = "" if others and not tensors else f"Open Inference Protocol V2, KServe V1 and MLflow scoring for {tensors}"
+    if not tensors and not others:
+        said += "no endpoint yet"
+    texts = f"OpenAI's API for {', '.join(others)}" if others else ""
+    return "; ".join(part for part in (said, texts) if part) + "."
+
+
+def _tags(endpoints: Sequence[Described], more: Document) -> list[str]:
+    return [*(described.name for described in endpoints), *(["text"] if more else []), "server"]
 
 
 def _key(described: Described, index: int) -> str:
@@ -98,8 +115,7 @@ def _feedback() -> Document:
     }
 
 
-def _server_paths(endpoints: Sequence[Described]) -> Document:
-    names = [described.name for described in endpoints]
+def _server_paths(names: Sequence[str]) -> Document:
     return {
         "/v2": {"get": _get("Server metadata", "ServerMetadata", metadata.server(__version__))},
         "/v2/health/live": {"get": _get("The server runs", "Live", {"live": True})},

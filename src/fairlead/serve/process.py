@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+from fairlead.kit.restarts import Restarts, how_ended
 from fairlead.serve.channel import Channel
 from fairlead.serve.messages import Accepted, Drain, Failed, ToSupervisor
-from fairlead.serve.restarts import Restarts, how_ended
 
 UNTAKEN: Final = 64
 """Connections that may be on their way to a worker; with more it gets none until it takes some."""

@@ -1,10 +1,10 @@
 """The short way: an inference request answered from the HTTP parser's callbacks, without an ASGI scope or a task.
 
 Given to uvicorn through its public ``http=`` setting. It takes a request only when the connection is idle and the
-request has the plain shape: a known inference route, POST, HTTP/1.1, keep-alive, a content-length under the limit, no
-body encoding, no expectation. Every other request goes the long way, through Starlette, on the same connection:
-pipelined, chunked, compressed and closing requests are therefore handled in one place, and in order. Both ways make
-their answers with the same ``Exchange``.
+request has the plain shape: a known inference route or one of ``Front.direct``, POST, HTTP/1.1, keep-alive, a
+content-length under the limit, no body encoding, no expectation. Every other request goes the long way, through
+Starlette, on the same connection: pipelined, chunked, compressed and closing requests are therefore handled in one
+place, and in order. Both ways make their answers with the same ``Exchange``, or the same ``Talk``.
 
 A head that was parsed before is not parsed again: clients on a kept connection send the same bytes up to the body, and
 the parser has already said what they mean. It is asked again for anything else, and it only ever sees whole messages.
@@ -22,6 +22,7 @@ from fairlead.contracts.errors import FairleadError
 from fairlead.serve.access.credentials import EXTENSION, Certificate, peer, single
 from fairlead.serve.callers import Callers, room
 from fairlead.serve.connection import Connection
+from fairlead.serve.cycle import Begin, Cycle
 from fairlead.serve.front import Front, HttpExchange
 from fairlead.serve.reading import PIECE
 from fairlead.serve.routes import Target, match
@@ -49,64 +50,33 @@ _BLANK: Final = b"\r\n\r\n"
 class Plain(NamedTuple):
     """What a head says that may go the short way. ``length``: bytes of the body."""
 
-    target: Target
+    target: Target | Begin
     headers: dict[bytes, bytes]
     length: int
 
 
-class Fast(HttpExchange):
-    """An exchange that stands where uvicorn has its cycle of one request and one response.
-
-    uvicorn reads ``disconnected``, ``keep_alive``, ``message_event`` and ``response_complete`` of it.
-    """
+class Fast(HttpExchange, Cycle):
+    """An exchange that stands where uvicorn has its cycle."""
 
     tells = False  # what is refused here goes the long way, which tells it
 
-    __slots__ = ("_link", "body", "disconnected", "keep_alive", "response_complete")
+    __slots__ = ("body", "disconnected", "keep_alive", "link", "response_complete")
 
-    def __init__(self, link: InferenceProtocol, plain: Plain) -> None:
-        route = plain.target.route
-        super().__init__(link.front, route.edge, route.pattern, plain.headers)
-        self._link = link
-        self.body: bytes | bytearray = b""
-        self.keep_alive = True
-        self.response_complete = False
-        self.disconnected = False
-
-    @property
-    def message_event(self) -> Fast:
-        return self
-
-    def set(self) -> None:
-        """What uvicorn calls to wake a task whose connection was lost."""
-        if self.disconnected and not self.response_complete:
-            self.cancel()
-
-    def gather(self, piece: bytes) -> None:
-        """One more piece of the body."""
-        if not self.body:
-            self.body = piece
-        else:
-            if type(self.body) is bytes:
-                self.body = bytearray(self.body)
-            self.body += piece
-
-    def take(self) -> bytes:
-        """The body, whole."""
-        body, self.body = self.body, b""
-        return bytes(body)
+    def __init__(self, link: InferenceProtocol, target: Target, headers: dict[bytes, bytes]) -> None:
+        super().__init__(link.front, target.route.edge, target.route.pattern, headers)
+        self.prepare(link)
 
     def certificate(self) -> Certificate | None:
-        return peer(self._link.transport)
+        return self.shown()
 
     def drop(self) -> None:
         self.response_complete = True
-        self._link.transport.abort()
+        self.link.transport.abort()
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """Write the one answer; a caller who is gone gets none."""
         self.response_complete = True
-        link = self._link
+        link = self.link
         transport = link.transport
         if self.disconnected or transport.is_closing():
             return
@@ -123,7 +93,7 @@ class InferenceProtocol(Connection):
 
     front: Front
     draining: Callable[[], bool]
-    targets: dict[bytes, Target]
+    targets: dict[bytes, Target | Begin]
     heads: dict[bytes, Plain]
     always_of: list[Any]
 
@@ -195,7 +165,7 @@ class InferenceProtocol(Connection):
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        if type(self.cycle) is Fast:
+        if isinstance(self.cycle, Cycle):
             self._barren = -self._piece
             self._got += len(body)
             self.cycle.gather(body)
@@ -203,18 +173,25 @@ class InferenceProtocol(Connection):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if type(self.cycle) is Fast and self._in_body:
+        if isinstance(self.cycle, Cycle) and self._in_body:
             self._submit(self.cycle.take())
         else:
             super().on_message_complete()
 
     def _start(self, plain: Plain) -> bool:
         """Begin the exchange of a request that goes the short way; False when it must go the long one."""
-        exchange = Fast(self, plain)
-        try:
-            exchange.resolve(plain.target.endpoint, plain.target.version)
-        except FairleadError:
-            return False  # the long way finds the same, and tells it
+        target = plain.target
+        exchange: Cycle | None
+        if isinstance(target, Target):
+            exchange = fast = Fast(self, target, plain.headers)
+            try:
+                fast.resolve(target.endpoint, target.version)
+            except FairleadError:
+                return False  # the long way finds the same, and tells it
+        else:
+            exchange = target(self, plain.headers)
+            if exchange is None:
+                return False
         self.cycle = self.running = exchange
         return True
 
@@ -270,7 +247,7 @@ def protocol(front: Front, settings: ServerSettings, draining: Callable[[], bool
         if settings.workers > 1
         else Callers(room(settings.max_connections), settings.max_connections_per_address),
         "draining": staticmethod(draining),
-        "targets": {},
+        "targets": dict(front.direct),
         "heads": {},
         "always_of": [None, b""],
     }

@@ -30,6 +30,7 @@ class ServerSettings:
     ``tls_cert``, ``tls_key``: PEM files; without a certificate the server speaks plain HTTP, and without a key the
     certificate's file holds both.
     ``tls_client_ca``: PEM file; callers must show a certificate that one of these authorities signed.
+    ``stream_keep_alive``: seconds of silence after which a stream of text gets a comment.
     ``grpc_port``: where gRPC is spoken, 0 for a free port, None for nowhere.
     ``workers``: processes; with more than one a supervisor stands in front of them.
     ``model_control``: whether callers may load and unload models; None: where the server is for this machine alone.
@@ -47,6 +48,7 @@ class ServerSettings:
     max_head: int = 64 * 1024
     read_timeout: float = 30.0
     write_timeout: float = 60.0
+    stream_keep_alive: float = 15.0
     tls_cert: str = ""
     tls_key: str = ""
     tls_client_ca: str = ""
@@ -68,6 +70,7 @@ class ServerSettings:
         _between("keep alive, seconds", self.keep_alive, 0.1, 86_400)
         _between("read timeout, seconds", self.read_timeout, 0.1, 86_400)
         _between("write timeout, seconds", self.write_timeout, 0.1, 86_400)
+        _between("stream keep alive, seconds", self.stream_keep_alive, 0.1, 3600)
         _between("workers", self.workers, 1, 256)
         _between("max connections", self.max_connections, 0, 1_000_000)
         _between("max connections per address", self.max_connections_per_address, 0, 1_000_000)

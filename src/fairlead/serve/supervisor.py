@@ -16,6 +16,7 @@ from typing import Any, Final
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.sink import Sink
 from fairlead.kit.clock import Clock
+from fairlead.kit.restarts import Restarts
 from fairlead.serve.door import LULL, Shared
 from fairlead.serve.messages import (
     Closed,
@@ -33,7 +34,6 @@ from fairlead.serve.messages import (
 from fairlead.serve.orders import Orders
 from fairlead.serve.process import Command, Place, Process, State
 from fairlead.serve.reception import Reception
-from fairlead.serve.restarts import Restarts
 from fairlead.serve.rolling import Rolling
 from fairlead.serve.scrapes import Scrapes
 from fairlead.serve.settings import ServerSettings

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairlead.contracts.engine import EngineOptions, EngineTraits, Tell
-from fairlead.contracts.errors import ContextTooLong, EngineLost, FairleadError, Unavailable
+from fairlead.contracts.errors import EngineLost, FairleadError, InputError, Unavailable
 from fairlead.contracts.generation import Begun, CallDelta, Chosen, Ended, Generation, Message, Piece, Usage
+from fairlead.kit.fitting import too_long, unfit
 from fairlead.kit.options import given
 
 CONTEXT = 4096
@@ -43,7 +44,7 @@ class EchoEngine:
     @property
     def traits(self) -> EngineTraits:
         return EngineTraits(
-            "echo", self._context, self._parallel or 64, tools=True, schemas=True, seeds=True, logprobs=5
+            "echo", self._context, self._parallel or 64, tools=True, schemas=True, seeds=True, logprobs=20, resumes=True
         )
 
     async def start(self) -> None:
@@ -55,10 +56,13 @@ class EchoEngine:
             one.end(Unavailable("the engine was stopped", retry_after=1))
 
     async def count(self, asked: Generation) -> int:
-        found = len(words(asked.prompt)) if not isinstance(asked.prompt, tuple) else tokens(asked)
-        if found >= self._context:
-            raise ContextTooLong(f"the prompt has {found} tokens; the model takes {self._context}")
-        return found
+        error = self._refusal(asked)
+        if error is not None:
+            raise error
+        return tokens(asked)
+
+    def _refusal(self, asked: Generation) -> InputError | None:
+        return unfit(asked, self.traits) or too_long(tokens(asked), asked, self.traits)
 
     def load(self) -> Busy:
         return Busy(len(self._waiting), len(self._running))
@@ -74,9 +78,9 @@ class EchoEngine:
         if len(self.asked) >= 1000:
             del self.asked[:500]
         self.asked.append(asked)
-        prompt = tokens(asked)
-        if prompt + (asked.sampling.least or 1) > self._context:
-            made.end(ContextTooLong(f"the prompt has {prompt} tokens; the model takes {self._context} with the answer"))
+        error = self._refusal(asked)
+        if error is not None:
+            made.end(error)
         elif self._parallel and len(self._running) >= self._parallel:
             self._waiting.append(made)
         else:
@@ -106,7 +110,8 @@ class _Echo:
         self._engine, self._asked = engine, asked
         self._tell: Tell | None = tell
         self._timer: asyncio.TimerHandle | None = None
-        room = engine.traits.context - tokens(asked)
+        self._prompt = tokens(asked)
+        room = engine.traits.context - self._prompt
         most = room if asked.sampling.most is None else min(asked.sampling.most, room)
         self._pieces, self._reason = _answer(asked, most)
         self._said = 0
@@ -147,7 +152,7 @@ class _Echo:
     def _begin(self) -> None:
         self._begun = True
         if self._tell is not None:
-            self._tell(Begun(Usage(input=tokens(self._asked))))
+            self._tell(Begun(Usage(input=self._prompt)))
 
     def _one(self) -> None:
         if not self._begun:
@@ -161,7 +166,7 @@ class _Echo:
             self._said += 1
             self._tell(piece)
         else:
-            self.end(Ended(self._reason, Usage(input=tokens(self._asked), output=len(self._pieces))))  # type: ignore[arg-type]
+            self.end(Ended(self._reason, Usage(input=self._prompt, output=len(self._pieces))))  # type: ignore[arg-type]
 
 
 def words(text: str) -> list[str]:
@@ -188,6 +193,9 @@ def _answer(asked: Generation, most: int) -> tuple[Sequence[Piece], str]:
     else:
         end = prompt[-1] if prompt else ""
         text = end.content if isinstance(end, Message) else " ".join(map(str, prompt))
+        before = prompt[-2] if asked.resumes and len(prompt) > 1 else ""
+        if isinstance(before, Message):
+            text = before.content.removeprefix(text)
     if asked.format is not None:
         text = "{}"
     cut = min((at for stop in sampling.stop if (at := text.find(stop)) >= 0), default=len(text))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fairlead.contracts.answered import Answered
+from fairlead.contracts.figures import Look
 from fairlead.contracts.sink import Part, Streamed
 
 
@@ -140,6 +141,24 @@ class MemoryChatMeter:
         self.engine = (waiting, running, memory)
 
 
+class MemoryGuardMeter:
+    """What the guardrails of one language model were found to do."""
+
+    def __init__(self) -> None:
+        self.findings: Counter[tuple[str, str, str, str]] = Counter()
+        self.looks: Counter[str] = Counter()
+        self.silent: Counter[tuple[str, str, str]] = Counter()
+
+    def found(self, side: str, detector: str, kind: str, action: str, findings: int) -> None:
+        self.findings[side, detector, kind, action] += findings
+
+    def looked(self, side: str, seconds: float) -> None:  # noqa: ARG002 - the contract names it
+        self.looks[side] += 1
+
+    def missed(self, side: str, detector: str, why: str) -> None:
+        self.silent[side, detector, why] += 1
+
+
 class MemorySink:
     """Keeps what it is told. ``over``: calls over a limit.  ``shared``: what became of shared limits.
     ``spends``, ``over_budgets``, ``budgets``: what the ledger told.
@@ -161,8 +180,10 @@ class MemorySink:
         self.over_budgets: Counter[tuple[str, str]] = Counter()
         self.budgets: dict[str, tuple[int, int, int]] = {}
         self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
+        self.looks: dict[str, Look] = {}
         self.certificate_until = 0.0
         self.chats: dict[str, MemoryChatMeter] = {}
+        self.guarded: dict[str, MemoryGuardMeter] = {}
         self._workers = MemoryWorkersMeter()
 
     def endpoint(self, endpoint: str, version: str) -> MemoryMeter:
@@ -170,6 +191,9 @@ class MemorySink:
 
     def chat(self, endpoint: str) -> MemoryChatMeter:
         return self.chats.setdefault(endpoint, MemoryChatMeter())
+
+    def guards(self, endpoint: str) -> MemoryGuardMeter:
+        return self.guarded.setdefault(endpoint, MemoryGuardMeter())
 
     def workers(self) -> MemoryWorkersMeter:
         return self._workers
@@ -212,6 +236,9 @@ class MemorySink:
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         self.streams[endpoint, group] = look
 
+    def figures(self, owner: str, look: Look) -> None:
+        self.looks[owner] = look
+
     def certificate(self, until: float) -> None:
         self.certificate_until = until
 
@@ -239,6 +266,12 @@ class MemorySink:
         for name, chat in self.chats.items():
             outcomes = Counter(one.outcome for one in chat.told)
             counts |= {f"chat:{name}:{outcome}": count for outcome, count in outcomes.items()}
+        for name, guard in self.guarded.items():
+            counts |= {f"guard:{name}:{':'.join(key)}": count for key, count in guard.findings.items()}
+        for shows in self.looks.values():
+            for one in shows():
+                mark = "" if one.kind == "counter" else "!"
+                counts[f"{mark}figure:{one.name}:{':'.join(value for _, value in one.labels)}"] = int(one.value)
         for key, look in self.streams.items():
             counts[f"streamed:{':'.join(key)}"] = look().answered
         return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"

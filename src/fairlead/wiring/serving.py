@@ -159,20 +159,23 @@ def server(plan: Plan, on_ready: Callable[[int, Catalog], None] = lambda _port, 
     front = _front(plan, catalog, measurements)
     return _server(
         plan,
-        Application(front),
+        Application(front, beat=plan.settings.stream_keep_alive),
         on_ready=lambda port: on_ready(port, catalog),
         protocol=functools.partial(protocol, front),
     )
 
 
 def worker(plan: Plan, link: socket.socket, name: str) -> Server:
-    """The same, whose connections come from a supervisor over ``link``. ``name``: the worker's place."""
+    """The same, whose connections come from a supervisor over ``link``. ``name``: the worker's place.
+
+    It keeps no responses: another worker would not find them.
+    """
     catalog, measurements = Catalog(), sink()
     door = Worker(link, name, catalog, measurements)
     front = _front(plan, catalog, measurements, name)
     return _server(
         plan,
-        Application(front, door.exposition),
+        Application(front, door.exposition, kept=0, beat=plan.settings.stream_keep_alive),
         name,
         on_ready=lambda _: door.ready(),
         protocol=lambda *given: door.counted(protocol(front, *given)),

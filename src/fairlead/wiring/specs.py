@@ -31,7 +31,7 @@ from fairlead.serve.access.rules import Rules
 from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.columns import Keeping
 from fairlead.serve.graph import shape
-from fairlead.serve.settings import EndpointSettings, ServerSettings
+from fairlead.serve.settings import EndpointSettings
 from fairlead.wiring import (
     graphs,
     serving,
@@ -49,6 +49,7 @@ from fairlead.wiring.explaining import Explained
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.limiting import Limiting
 from fairlead.wiring.llm import specs as llms
+from fairlead.wiring.specs_server import server as server
 from fairlead.wiring.watching import Kept
 
 EXAMPLE: Mapping[str, Any] = {"endpoints": {"churn": {"model": "models:/churn@champion"}}}
@@ -74,7 +75,7 @@ def read(path: Path) -> SpecFile:
     fallbacks: dict[str, tuple[str, ...]] = {}
     for name, endpoint in file.spec.endpoints.items():
         found[name] = _check_graph(file, name, endpoint)
-        (llms.check if endpoint.llm is not None else _check)(file, name, endpoint)
+        (llms.check if endpoint.speaks else _check)(file, name, endpoint)
         fallbacks[name] = specs_resilience.checked(file, name, endpoint)
     specs_limits.check(file)
     try:
@@ -129,7 +130,7 @@ def plan(
         home,
         [
             replace(one, safety=specs_resilience.placed(file, one.name, one.safety)) if file else one
-            for one in (target(name, endpoint) for name, endpoint in spec.endpoints.items() if endpoint.llm is None)
+            for one in (target(name, endpoint) for name, endpoint in spec.endpoints.items() if not endpoint.speaks)
         ],
         server(spec, insecure=insecure),
         EndpointSettings(),
@@ -183,27 +184,6 @@ def rules(spec: Spec, access: bool | None = None, insecure: bool = False) -> Rul
         return None
     scopes = {name: tuple(map(scope, one.access.scopes)) for name, one in spec.endpoints.items()}
     return Rules(scopes, spec.access.unseen == 404)
-
-
-def server(spec: Spec, *, insecure: bool = False) -> ServerSettings:
-    asked = spec.server
-    return ServerSettings(
-        asked.host,
-        asked.port,
-        max(1, round(asked.max_body_mb * 2**20)),
-        asked.grace,
-        workers=asked.workers,
-        tls_cert=asked.tls.cert if asked.tls else "",
-        tls_key=asked.tls.key if asked.tls else "",
-        tls_client_ca=asked.tls.client_ca if asked.tls else "",
-        grpc_port=asked.grpc_port,
-        memory=round(asked.memory_mb * 2**20),
-        model_control=asked.model_control,
-        max_connections=asked.max_connections,
-        max_connections_per_address=asked.max_connections_per_address,
-        chaos=asked.chaos,
-        insecure=insecure,
-    )
 
 
 def settings(endpoint: Endpoint) -> EndpointSettings:
@@ -357,10 +337,8 @@ def _check_graph(file: SpecFile, name: str, endpoint: Endpoint) -> Graph | None:
 def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     """What the spec's own types cannot know. Raises UsageError."""
     asked = _asked(endpoint)
-    if endpoint.upstream is not None:
-        specs_upstream.check(file, name, endpoint)
-    else:
-        specs_upstream.check_here(file, name, endpoint)
+    llms.refuse(file, name, endpoint)
+    (specs_upstream.check if endpoint.upstream is not None else specs_upstream.check_here)(file, name, endpoint)
     try:
         source = None if endpoint.graph is not None else parse(uri(name, endpoint))
     except UsageError as error:

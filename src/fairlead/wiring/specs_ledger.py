@@ -62,10 +62,13 @@ def check(file: SpecFile) -> None:
     spec = file.spec
     for name, endpoint in spec.endpoints.items():
         for part in ("limits", "budgets"):
-            if endpoint.llm is None and getattr(endpoint, part):
+            if getattr(endpoint, part) and not endpoint.speaks:
                 raise UsageError(
                     f"{file.at('endpoints', name, part)} is for a language model, and {name} is none; leave it out"
                 )
+        if endpoint.budgets and endpoint.llm is None:
+            at = file.at("endpoints", name, "budgets")
+            raise UsageError(f"{at} pays an engine, and {name} has none: set it at the endpoints behind it")
     chats = [name for name, one in spec.endpoints.items() if one.llm is not None]
     if (spec.budgets or spec.prices or spec.prices_file) and not chats:
         part = next(part for part in ("budgets", "prices", "prices_file") if getattr(spec, part))

@@ -52,10 +52,11 @@ class Checker(HTMLParser):
             assert self.open.pop() == tag
 
 
+@pytest.mark.parametrize("texts", [[], ["writer", "<b>"]], ids=len)
 @pytest.mark.parametrize("endpoints", [[], ENDPOINTS, [IMAGE]], ids=len)
-def test_the_page_is_sound(endpoints: list[Described]) -> None:
+def test_the_page_is_sound(endpoints: list[Described], texts: list[str]) -> None:
     checker = Checker()
-    checker.feed(page(endpoints).decode())
+    checker.feed(page(endpoints, texts=texts).decode())
     assert checker.open == []
     assert len(set(checker.ids)) == len(checker.ids)
     assert set(checker.targets) <= set(checker.ids)

@@ -22,6 +22,7 @@ from fairlead.serve.edges.invocations import Invocations
 from fairlead.serve.edges.v1 import V1
 from fairlead.serve.edges.v2 import V2
 from fairlead.serve.examples import Described
+from fairlead.serve.openai import described as texts
 from fairlead.serve.openapi import openapi
 
 EXAMPLE = {
@@ -51,6 +52,21 @@ def test_it_is_openapi(endpoints: list[Described]) -> None:
     validate(document)
     assert ("/invocations" in document["paths"]) == (len(endpoints) == 1)
     json.dumps(document)
+
+
+def test_language_models_are_in_it() -> None:
+    document = openapi(ENDPOINTS[:1], others=["writer"], more=texts.described(["writer"]))
+    validate(document)
+    assert document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    for path in document["paths"]:
+        if path.startswith(("/v1/chat", "/v1/comp", "/v1/resp", "/v1/emb")) and "{" not in path:
+            content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+            jsonschema.validate(content["example"], {**content["schema"], "components": document["components"]})
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(
+                    {**content["example"], "colour": 1}, {**content["schema"], "components": document["components"]}
+                )
+    assert "/v1/chat/completions" not in openapi(ENDPOINTS[:1], more=texts.described([]))["paths"]
 
 
 def test_paths_are_the_live_ones() -> None:

@@ -89,6 +89,10 @@ def test_prices_of_a_file(tmp_path: Path) -> None:
         ("endpoints:\n  c: {model: m, limits: {tokens_per_minute: 5k}}", "f.yaml:2: endpoints.c.limits is for a"),
         ("endpoints:\n  c: {model: m, budgets: [{amount: 5k}]}", "f.yaml:2: endpoints.c.budgets is for a language"),
         (
+            CHAT + "  both: {route: {replicas: [chat]}, budgets: [{amount: 5k}]}",
+            "f.yaml:3: endpoints.both.budgets pays an engine, and both has none: set it at the endpoints behind it",
+        ),
+        (
             "budgets:\n" + "".join(f"- {{amount: 5k, name: b{n}}}\n" for n in range(9)) + CHAT,
             "f.yaml:1: budgets: 9 budgets can hold for one answer of chat; 8 are the most",
         ),

@@ -36,6 +36,8 @@ class Server(Part):
     """Largest request body, MiB."""
     grace: Seconds = Field(default=25.0, ge=0, le=3600)
     """Time from SIGTERM to exit, at most."""
+    stream_keep_alive: Seconds = Field(default=15.0, ge=0.1, le=3600)
+    """Silence after which a stream of text gets a comment, so that nobody between takes it for dead."""
     memory_mb: float = Field(default=0.0, ge=0, le=2**30)
     """Memory that all models together may have, MiB: those called least recently sleep; 0: as much as there is."""
     model_control: bool | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
@@ -10,13 +10,17 @@ from fairlead.kit.spec.abuse import Abuse
 from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
 from fairlead.kit.spec.cache import Cache
+from fairlead.kit.spec.cascade import Cascade
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
+from fairlead.kit.spec.guardrails import Guardrails
 from fairlead.kit.spec.ledger import Budget, BudgetHere, Ledger, Price, TokenLimits
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Private, Seconds
 from fairlead.kit.spec.resilience import Resilience
+from fairlead.kit.spec.route import Route
+from fairlead.kit.spec.scheduling import Scheduling
 from fairlead.kit.spec.serving import Batching, Bounds, Record, Replicas, Server, Upstream
 from fairlead.kit.spec.traces import Traces
 
@@ -27,12 +31,23 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,1
 _SOURCES = ("model", "graph", "upstream", "llm")
 """What an endpoint can be; it is one of them."""
 
+SPEAKING = ("route", "cascade", "scheduling", "cache")
+"""What only language models have; with one of the first two alone an endpoint is made of others."""
+
+
+def _asked(*names: str) -> dict[str, Any]:
+    return {"anyOf": [{"required": [name]} for name in names]}
+
+
+_ONE: list[Any] = [{"required": [name], "not": _asked(*SPEAKING)} for name in _SOURCES[:-1]]
+_ONE += [{"required": ["llm"]}, {"allOf": [_asked(*SPEAKING[:2]), {"not": _asked(*_SOURCES)}]}]
+
 
 class Endpoint(Part):
     """A model, a graph of other endpoints, a model of other servers, or a language model, under a name that clients
     call."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _SOURCES]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": _ONE})
 
     model: str = Field(default="", min_length=1)
     """`models:/churn@champion`, `models:/churn/3`, `runs:/ID/PATH`, `./model.onnx`, a folder or `pkg.module:Class`."""
@@ -46,8 +61,16 @@ class Endpoint(Part):
     """How much each caller may ask of a language model; null: as much as it can."""
     budgets: tuple[BudgetHere, ...] = Field(default=(), max_length=64, examples=[[{"amount": "50 USD"}]])
     """How much may be spent on a language model."""
+    guardrails: Guardrails | None = Field(default=None, examples=[{"input": ["injection", "pii"], "output": ["pii"]}])
+    """What must not pass a language model, in questions and in answers; null: everything may."""
     cache: Cache | None = Field(default=None, examples=[{"exact": "1h"}])
     """Answers of a language model that are given again; null: none."""
+    route: Route | None = Field(default=None, examples=[{"replicas": ["chat-a", "chat-b"]}])
+    """Other language models that answer for this one, beside its own `llm` or instead."""
+    cascade: Cascade | None = Field(default=None, examples=[{"steps": ["small-chat", "chat"], "max_loss": 0.02}])
+    """Cheaper language models that are asked first."""
+    scheduling: Scheduling | None = Field(default=None, examples=[{"queue": 256, "weights": {"gold": 2.0}}])
+    """How the engine of `llm` is shared among tenants; null: as the defaults say."""
     runtime: str = ""
     """Run with this runtime instead of the one that the package chose."""
     trust_pickle: bool = False
@@ -94,10 +117,20 @@ class Endpoint(Part):
     @model_validator(mode="after")
     def _one_source(self) -> Endpoint:
         given = [name for name in _SOURCES if getattr(self, name)]
+        if not given and (self.route or self.cascade):
+            return self
+        wrong = [name for name in SPEAKING if getattr(self, name) is not None]
+        if given and given != ["llm"] and wrong:
+            raise ValueError(f"{wrong[0]} is for language models, and this one has {given[0]}")
         if len(given) != 1:
             told = " and ".join(given) if given else "none of them"
             raise ValueError(f"give one of {', '.join(_SOURCES)}; found {told}")
         return self
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it is a language model, or made of some."""
+        return self.llm is not None or (not self.model and (self.route or self.cascade) is not None)
 
 
 class Spec(Part):
@@ -141,7 +174,7 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("console", "features", "limits", "resilience"),
-    Endpoint: ("features", "guardrails", "cascade", "redis"),
+    Endpoint: ("features", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""

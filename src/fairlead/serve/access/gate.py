@@ -90,6 +90,24 @@ class Gate:
             self._audit.allowed(caller.name, action, endpoint)
         return caller, live
 
+    def admit(self, asking: Asking, endpoint: str) -> Pass:
+        """The same for a call whose body names what answers it, and that has no versions; ``let_in`` comes once it was
+        found. Raises Unauthenticated, Forbidden or NotFound.
+        """
+        get = asking.headers.get
+        asked = (get(b"authorization"), get(b"x-api-key"), get(b"api-key"), asking.route, endpoint, None)
+        found = self._passes.get(asked)
+        if found is None or found[0] <= asking.arrived:
+            found = self._pass(asking, asked)
+        if not found.every:
+            raise self._refuse(asking, found.caller, found.action, endpoint, "")
+        return found
+
+    def let_in(self, found: Pass, endpoint: str) -> None:
+        """A call that ``admit`` allowed has found what answers it."""
+        if self._audit is not None:
+            self._audit.allowed(found.caller.name, found.action, endpoint)
+
     def hold(self, asking: Asking, caller: Caller, live: Live) -> None:
         """Another version answers than the one that was found when the caller came. Raises Forbidden or NotFound."""
         error = self.withheld(asking, caller, live)

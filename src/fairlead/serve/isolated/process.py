@@ -20,10 +20,10 @@ from fairlead.contracts.errors import BrokenModel, Unavailable
 from fairlead.contracts.runtime import Artefact
 from fairlead.contracts.types import Tensors
 from fairlead.kit import memory
+from fairlead.kit.restarts import how_ended
 from fairlead.serve import messages as workers
 from fairlead.serve.isolated.frames import Reader, Region, pack
 from fairlead.serve.isolated.messages import Failed, Load, Loaded, Message, ToServer
-from fairlead.serve.restarts import how_ended
 
 PARTING: Final = 2.0
 """Seconds from the end of the socket to the end of the process; then it is killed."""

@@ -11,10 +11,10 @@ from typing import Final, Protocol
 from fairlead.contracts.sink import EndpointMeter
 from fairlead.contracts.types import Tensors
 from fairlead.kit.clock import Clock
+from fairlead.kit.restarts import Restarts
 from fairlead.kit.threads import apart
 from fairlead.serve.isolated.messages import Message
 from fairlead.serve.isolated.process import Order, Process
-from fairlead.serve.restarts import Restarts
 
 log = logging.getLogger("fairlead.serve")
 

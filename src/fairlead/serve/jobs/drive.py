@@ -17,13 +17,13 @@ from fairlead.contracts.errors import Busy, Cancelled, FairleadError, UsageError
 from fairlead.contracts.tables import Piece, Tables
 from fairlead.kit.clock import Clock
 from fairlead.kit.files import held
+from fairlead.kit.restarts import how_ended
 from fairlead.serve.jobs import checkpoint
 from fairlead.serve.jobs.checkpoint import Journal, Manifest, Places, Totals, rejected_name, shard_name, whole
 from fairlead.serve.jobs.messages import Begin, Done, FromWorker, Ready, Score
 from fairlead.serve.jobs.worker import Link
 from fairlead.serve.messages import Failed, raised
 from fairlead.serve.process import Command
-from fairlead.serve.restarts import how_ended
 
 GO_ON = "the same command with --resume goes on from the last shard"
 

@@ -28,6 +28,8 @@ class LimitStage:
         return lambda ask, tell: self._enter(ask, tell, after)
 
     def _enter(self, ask: Ask, tell: Tell, after: Enter) -> Running:
+        if ask.through:  # counted where the caller asked
+            return after(ask, tell)
         limiter = self._limiter
         permit = limiter.permit(ask.caller, self._endpoint)
         account = permit.account

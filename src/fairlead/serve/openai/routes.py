@@ -1,112 +1,89 @@
-"""The routes of OpenAI's API, and what is the same for all of them: who calls, which model, errors in its shape."""
+"""The routes of OpenAI's API."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
-import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fairlead.contracts.access import Action
-from fairlead.contracts.engine import Event
-from fairlead.contracts.errors import FairleadError, MalformedBody
-from fairlead.contracts.generation import Ended, Generation, Message, Piece, Sampling
-from fairlead.kit.ids import request_id as fresh_id
-from fairlead.serve.edges.status import status_of
-from fairlead.serve.front import Front, request_id
-from fairlead.serve.guarding import guarded, sight_of
-from fairlead.serve.http import read_body
-from fairlead.serve.llm.ask import Ask
+from fairlead.contracts.tokens import Tokenizer
+from fairlead.kit.codec import json
+from fairlead.serve.front import Front
 from fairlead.serve.llm.chats import Chats
+from fairlead.serve.openai import chat, completions, responses
+from fairlead.serve.openai.desk import BEAT, Desk, Way
+from fairlead.serve.openai.embeddings import Embedder, Embeddings
+from fairlead.serve.openai.kept import KEPT, Shelf
+from fairlead.serve.openai.simply import Guest, Simply, told
+from fairlead.serve.openai.tokenizing import Tokenizing
+from fairlead.serve.openai.ways import Long, direct
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-CHAT = "/v1/chat/completions"
+CHAT: Final = "/v1/chat/completions"
+COMPLETIONS: Final = "/v1/completions"
+RESPONSES: Final = "/v1/responses"
+RESPONSE: Final = "/v1/responses/{id}"
+EMBEDDINGS: Final = "/v1/embeddings"
+TOKENIZE: Final = "/tokenize"
+DETOKENIZE: Final = "/detokenize"
 
 
 class OpenAI:
-    """All routes over the language models of a server."""
+    """All routes over the language models of a server, and over its ``embedders`` and ``tokenizers``, by model.
 
-    def __init__(self, front: Front, chats: Chats) -> None:
+    ``kept``: responses that are kept; 0 where several processes answer.  ``beat``: seconds of silence after which a
+    stream gets a comment.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        chats: Chats,
+        *,
+        embedders: Mapping[str, Embedder] | None = None,
+        tokenizers: Mapping[str, Tokenizer] | None = None,
+        kept: int = KEPT,
+        beat: float = BEAT,
+    ) -> None:
         self._front = front
-        self._chats = chats
+        self._desk = Desk(front, chats, beat)
+        self._shelf = Shelf(kept)
+        self._embeddings = Embeddings(embedders if embedders is not None else {})
+        self._tokenizing = Tokenizing(tokenizers if tokenizers is not None else {}, chats)
+        self._ways = (
+            Way(CHAT, chat.read, chat.PROMPT),
+            Way(COMPLETIONS, completions.read, completions.PROMPT),
+            Way(RESPONSES, responses.reading(self._shelf), responses.PROMPT),
+        )
 
     def routes(self) -> list[Route]:
-        return [self._route(CHAT, self.chat)]
+        """For the router; what can go the short way is told to the front."""
+        for way in self._ways:
+            self._front.direct[way.pattern.encode()] = direct(self._desk, way)
+        found = [Route(way.pattern, Long(self._desk, way)) for way in self._ways]
+        tokens = self._tokenizing
+        return [
+            *found,
+            self._simply(RESPONSE, {"GET": self._response, "DELETE": self._forget}),
+            self._simply(EMBEDDINGS, {"POST": self._embeddings.answer}),
+            self._simply(TOKENIZE, {"POST": tokens.tokenize}, "prompt"),
+            self._simply(DETOKENIZE, {"POST": tokens.detokenize}, "tokens"),
+        ]
 
-    def _route(self, path: str, handler: Handler) -> Route:
-        inner = guarded(self._front, handler, path)
+    def _simply(self, path: str, handlers: Mapping[str, Any], prompt: str = "input") -> Route:
+        return Route(path, Simply(self._front, path, handlers, prompt))
 
-        async def handle(request: Request) -> Response:
-            try:
-                return await inner(request)
-            except FairleadError as error:
-                return refuse(error)
+    async def _response(self, guest: Guest) -> Response:
+        identity = guest.request.path_params["id"]
+        return told(self._shelf.get(_name(guest), identity, "response_id").document)
 
-        return Route(path, handle, methods=["POST"])
-
-    async def chat(self, request: Request) -> Response:
-        """A conversation, answered whole."""
-        body = await read_body(request, self._front.max_body)
-        try:
-            asked = msgspec.json.decode(body, type=_Body)
-        except msgspec.DecodeError as error:
-            raise MalformedBody(f"the body is no request of this API: {error}") from None
-        sight_of(request).require(Action.GENERATE, asked.model)
-        chat = self._chats.resolve(asked.model)
-        now = self._front.pipeline.clock.now()
-        messages = tuple(Message(one.role, one.content) for one in asked.messages)  # type: ignore[arg-type]
-        most = asked.max_completion_tokens or chat.default
-        generation = Generation(fresh_id(), asked.model, messages, Sampling(most=most), deadline=now + chat.deadline)
-        ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-        said: list[str] = []
-
-        def tell(event: Event) -> None:
-            if isinstance(event, Piece):
-                said.append(event.text)
-            elif ended.done():
-                return
-            elif isinstance(event, Ended):
-                ended.set_result(event)
-            elif isinstance(event, FairleadError):
-                ended.set_exception(event)
-
-        identity = request_id(request.headers.get("x-request-id", "").encode() or None)
-        running = chat.enter(Ask(generation, now, identity, sight_of(request).caller, len(body)), tell)
-        try:
-            end = await ended
-        finally:
-            running.cancel()
-        message = {"role": "assistant", "content": "".join(said)}
-        choice = {"index": 0, "message": message, "finish_reason": end.reason, "logprobs": None}
-        usage = {
-            "prompt_tokens": end.usage.prompt,
-            "completion_tokens": end.usage.completion,
-            "total_tokens": sum(end.usage),
-        }
-        return _json({"object": "chat.completion", "model": asked.model, "choices": [choice], "usage": usage})
+    async def _forget(self, guest: Guest) -> Response:
+        identity, name = guest.request.path_params["id"], _name(guest)
+        self._shelf.get(name, identity, "response_id")
+        self._shelf.forget(name, identity)
+        return told(json.encode({"id": identity, "object": "response", "deleted": True}))
 
 
-class _Message(msgspec.Struct):
-    role: str
-    content: str
-
-
-class _Body(msgspec.Struct):
-    model: str
-    messages: list[_Message]
-    max_completion_tokens: int | None = None
-
-
-def refuse(error: FairleadError) -> Response:
-    """An error in the shape of this API."""
-    told = {"message": str(error), "type": "invalid_request_error", "param": None, "code": error.code}
-    return _json({"error": told}, status_of(error.code))
-
-
-def _json(document: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(document), status, media_type="application/json")
+def _name(guest: Guest) -> str:
+    return "" if guest.caller is None else guest.caller.name

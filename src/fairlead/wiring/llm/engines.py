@@ -9,6 +9,8 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit import plugins
 from fairlead.kit.config import nearest
 from fairlead.kit.secrets import secret
+from fairlead.serve.llm.relay import Relay
+from fairlead.wiring.llm import composing
 from fairlead.wiring.llm.wanted import Surroundings, Wanted
 
 ENGINES = "fairlead.engines"
@@ -21,6 +23,8 @@ def names() -> list[str]:
 
 def engine(wanted: Wanted, around: Surroundings) -> Engine:
     """Made, not started. Raises UsageError and MissingExtra."""
+    if not wanted.engine:
+        return Relay(composing.behind(wanted), around.chats.resolve)
     if wanted.engine not in names():
         raise UsageError(
             f"there is no engine {wanted.engine!r}{nearest(wanted.engine, names())}; installed are {', '.join(names())}"

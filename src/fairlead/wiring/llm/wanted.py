@@ -21,8 +21,9 @@ from fairlead.serve.llm.ledger.ledger import Ledger
 class Wanted:
     """One endpoint, as the spec says. ``most``, ``default``: tokens of an answer; None: as many as fit.
 
-    ``deadline``: seconds.  ``parts``: what the spec says of its stages, by the name of the part; each stage's maker
-    reads its own.
+    ``engine``: empty where it is made of others.  ``deadline``: seconds.
+
+    ``parts``: what the spec says of its stages, by the name of the part; each stage's maker reads its own.
     """
 
     name: str

@@ -30,8 +30,8 @@ WRONG = {
     " budgets, prices, prices_file, ledger, audit, traces, server, endpoints",
     MINIMAL + "\nconsole: null": "f.yaml:2: console is not honoured by this release; leave it out",
     "server: {grpc_prt: 8081}\n" + MINIMAL: "f.yaml:1: server.grpc_prt is not known; did you mean grpc_port?",
-    "endpoints:\n  churn:\n    model: m\n    guardrails: {input: [pii]}": (
-        "f.yaml:4: endpoints.churn.guardrails is not honoured by this release; leave it out"
+    "endpoints:\n  churn:\n    model: m\n    features: {view: v}": (
+        "f.yaml:4: endpoints.churn.features is not honoured by this release; leave it out"
     ),
     "endpoints:\n  churn:\n    model: m\n    resilience: {retires: 2}": (
         "f.yaml:4: endpoints.churn.resilience.retires is not known; did you mean retries?"

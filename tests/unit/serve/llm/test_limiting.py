@@ -170,6 +170,14 @@ def test_what_passes_by_costs_nothing() -> None:
     assert rated.ask() is rated.engine  # counted, and not wrapped
 
 
+def test_what_another_endpoint_passes_on_was_counted_there() -> None:
+    rig = Rig(TOKENS)
+    rig.ask()
+    rig.enter(replace(rig.last, through=("other",)), rig.told.append)
+    assert rig.engine.asked == 2
+    assert rig.left() == 3000
+
+
 def test_a_period_that_has_passed_keeps_what_it_was_charged() -> None:
     rig = Rig(Limits(quotas=(Quota(6000, Period.HOUR, Measure.TOKENS),)))
     rig.ask()

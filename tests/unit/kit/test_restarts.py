@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairlead.serve.restarts import FIRST, LONGEST, STEADY, Restarts
+from fairlead.kit.restarts import FIRST, LONGEST, STEADY, Restarts
 
 
 @dataclass

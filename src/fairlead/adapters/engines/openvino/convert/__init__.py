@@ -1,0 +1,1 @@
+"""Hugging Face safetensors to OpenVINO IR, with numpy and openvino only."""
