@@ -99,6 +99,8 @@ class LedgerStage:
 
     def _refused(self, ask: Ask, quote: Quote, found: Refusal) -> FairleadError:
         prompt, answer = self._bounds(ask, quote)
+        if ask.prompt < 0 and self._known().local:
+            prompt = 0  # nobody has counted it, for the answer alone is too much: its bytes would be a wrong reason
         one = quote.opened.budgets[found.line]
         told = prices.worst(quote.price, prompt, answer) if one.money and quote.price else prompt + answer
         return self._ledger.refused(quote, found, told)

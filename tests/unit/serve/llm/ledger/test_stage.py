@@ -291,7 +291,10 @@ async def test_near_the_end_of_a_budget_the_prompt_is_counted() -> None:
     assert rig.stands() == (6, 0)
     rig.ask("x" * 100, most=35)  # no prompt is short enough
     assert rig.engine.counted == 1
-    assert isinstance(rig.told[-1], OverBudget)
+    refused = rig.told[-1]
+    assert isinstance(refused, OverBudget)
+    assert "is spent: this answer may take 35 tokens" in str(refused)
+    assert refused.retry_after is not None
 
 
 @pytest.mark.parametrize(
