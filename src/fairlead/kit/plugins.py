@@ -53,6 +53,7 @@ _EXTRA_OF = {
     "opentelemetry": "otel",
     "openvino": "llm",
     "openvino_genai": "llm",
+    "openvino_tokenizers": "llm",
     "tokenizers": "llm",
     "jinja2": "llm",
     "presidio_analyzer": "presidio",

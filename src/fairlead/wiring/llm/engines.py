@@ -37,5 +37,6 @@ def engine(wanted: Wanted, around: Surroundings) -> Engine:
         str(around.home.root / "engines"),
         wanted.threads,
         wanted.options,
+        wanted.precision,
     )
     return cast("Engine", plugins.load(ENGINES, wanted.engine)(options))
