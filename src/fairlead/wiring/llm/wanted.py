@@ -14,6 +14,7 @@ from fairlead.kit.clock import Clock
 from fairlead.kit.config import Home
 from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.llm.chats import Chats
+from fairlead.serve.llm.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Wanted:
 class Surroundings:
     """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models.
 
+    ``limiter``, ``ledger``: None where nothing is counted.
     ``embed``: a text, by the endpoint of this name; None: nobody embeds here.
     ``tracers``: hear of every answer; of what was said, too, with ``content``.
     """
@@ -57,6 +59,7 @@ class Surroundings:
     content: bool = False
     place: int = 0
     workers: int = 1
+    ledger: Ledger | None = None
 
 
 @dataclass(frozen=True, slots=True)
