@@ -56,6 +56,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chaos": ("fairlead.cli.chaos:chaos", "Inject faults into an endpoint of a test server, and see what callers see."),
     "guard": ("fairlead.cli.guard:app", "Guardrails of language models: check a text, train the classifier."),
     "audit": ("fairlead.cli.audit:app", "Who did what to which endpoint, and the proof of it: tail, verify, export."),
+    "ledger": (
+        "fairlead.cli.ledger:app",
+        "What language models cost, and what is left of budgets: show, statement, reset, rebuild.",
+    ),
     "bench": ("fairlead.cli.bench:app", "What a running server does under load: llm."),
     "doctor": ("fairlead.cli.doctor:doctor", "Check a model or a running endpoint before users do."),
 }

@@ -163,6 +163,17 @@ class Sink(Protocol):
     def shared_limits(self, counted: str, calls: int) -> None:
         """So many calls were ``asked`` about of the store that servers share, or decided ``alone`` without it."""
 
+    def spent(self, endpoint: str, tokens: int, cost: int, currency: str) -> None:
+        """An answer was paid for. ``cost``: nano-units; ``currency``: empty where nobody has to be paid."""
+
+    def over_budget(self, endpoint: str, reason: str) -> None:
+        """An answer was refused: ``money`` or ``tokens`` of a budget do not pay for it, the model has no ``price``, or
+        budgets cannot be counted now (``down``).
+        """
+
+    def budget(self, budget: str, currency: str, amount: int, settled: int, reserved: int) -> None:
+        """How a budget of the spec stands in its window: nano-units, or tokens where ``currency`` is empty."""
+
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         """A stream worker begins; ``look`` is called whenever somebody wants to know how it stands."""
 

@@ -150,6 +150,9 @@ def _told(sink: Sink, calls: int) -> bytes:
         sink.limited("churn", "key", "requests")
         sink.limited("", "tenant", "bytes")
         sink.shared_limits("alone", 3)
+        sink.spent("chat", 30, 500_000_000, "USD")
+        sink.spent("chat", 2, 0, "")
+        sink.over_budget("chat", "money")
     return _steady(sink)
 
 

@@ -161,6 +161,7 @@ class MemoryGuardMeter:
 
 class MemorySink:
     """Keeps what it is told. ``over``: calls over a limit.  ``shared``: what became of shared limits.
+    ``spends``, ``over_budgets``, ``budgets``: what the ledger told.
 
     Its exposition is ``name value`` for each count and ``!name value`` for the rest."""
 
@@ -175,6 +176,9 @@ class MemorySink:
         self.over: Counter[tuple[str, str, str]] = Counter()
         self.shared: Counter[str] = Counter()
         self.stalls: list[float] = []
+        self.spends: Counter[tuple[str, str]] = Counter()
+        self.over_budgets: Counter[tuple[str, str]] = Counter()
+        self.budgets: dict[str, tuple[int, int, int]] = {}
         self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
         self.looks: dict[str, Look] = {}
         self.certificate_until = 0.0
@@ -219,6 +223,16 @@ class MemorySink:
     def shared_limits(self, counted: str, calls: int) -> None:
         self.shared[counted] += calls
 
+    def spent(self, endpoint: str, tokens: int, cost: int, currency: str) -> None:
+        self.spends[endpoint, "tokens"] += tokens
+        self.spends[endpoint, currency] += cost
+
+    def over_budget(self, endpoint: str, reason: str) -> None:
+        self.over_budgets[endpoint, reason] += 1
+
+    def budget(self, budget: str, currency: str, amount: int, settled: int, reserved: int) -> None:  # noqa: ARG002
+        self.budgets[budget] = amount, settled, reserved
+
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         self.streams[endpoint, group] = look
 
@@ -235,6 +249,8 @@ class MemorySink:
         counts |= {f"!degraded:{part}": int(down) for part, down in self.down.items()}
         counts |= {f"limited:{':'.join(key)}": count for key, count in self.over.items()}
         counts |= {f"shared:{counted}": count for counted, count in self.shared.items()}
+        counts |= {f"spent:{':'.join(key)}": count for key, count in self.spends.items()}
+        counts |= {f"over_budget:{':'.join(key)}": count for key, count in self.over_budgets.items()}
         for key, meter in self.meters.items():
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}

@@ -142,7 +142,7 @@ def plan(
         Auditing(spec.audit.enabled, spec.audit.days, spec.audit.payloads, spec.audit.key),
         watched(spec, access),
         llms.wanted(spec),
-        llms.tracing(spec),
+        *llms.beside(spec),
     )
 
 

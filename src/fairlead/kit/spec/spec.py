@@ -15,6 +15,7 @@ from fairlead.kit.spec.embedding import Embedding
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
 from fairlead.kit.spec.guardrails import Guardrails
+from fairlead.kit.spec.ledger import Budget, BudgetHere, Ledger, Price, TokenLimits
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Private, Seconds
@@ -59,6 +60,10 @@ class Endpoint(Part):
     """A model that makes vectors of texts, instead of `model`."""
     llm: Llm | None = Field(default=None, examples=[{"model": "./models/chat"}])
     """A language model, instead of `model`."""
+    limits: TokenLimits | None = Field(default=None, examples=[{"tokens_per_minute": "60k"}])
+    """How much each caller may ask of a language model; null: as much as it can."""
+    budgets: tuple[BudgetHere, ...] = Field(default=(), max_length=64, examples=[[{"amount": "50 USD"}]])
+    """How much may be spent on a language model."""
     guardrails: Guardrails | None = Field(default=None, examples=[{"input": ["injection", "pii"], "output": ["pii"]}])
     """What must not pass a language model, in questions and in answers; null: everything may."""
     cache: Cache | None = Field(default=None, examples=[{"exact": "1h"}])
@@ -149,6 +154,18 @@ class Spec(Part):
     """Redis that counts limits for several servers: `redis://[USER:PASSWORD@]HOST:PORT/DB`, `rediss://` for TLS."""
     access: Access = Access()
     """Who may call at all."""
+    budgets: tuple[Budget, ...] = Field(
+        default=(), max_length=1024, examples=[[{"tenant": "acme", "amount": "50 USD", "per": "month"}]]
+    )
+    """How much may be spent on language models; all that fit a call hold."""
+    prices: tuple[Price, ...] = Field(
+        default=(), max_length=4096, examples=[[{"model": "chat", "input": 0.15, "output": 0.6}]]
+    )
+    """What language models cost."""
+    prices_file: str = Field(default="", max_length=4096, examples=["./prices.yaml"])
+    """YAML or JSON file with a list of more of them, as `prices` has it."""
+    ledger: Ledger = Ledger()
+    """Where spending is counted."""
     audit: Audit = Audit()
     """What is written down of who did what."""
     traces: Traces = Traces()
@@ -161,7 +178,7 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("console", "features", "limits", "resilience"),
-    Endpoint: ("features", "limits", "redis"),
+    Endpoint: ("features", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""

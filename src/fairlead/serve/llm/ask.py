@@ -17,6 +17,9 @@ from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.generation import Ended, Generation
 from fairlead.serve.call import Allowance
 
+KEPT = "cache"
+"""In ``Notes.facts`` where an answer is one that was kept: no engine made it, and it costs nothing."""
+
 
 @dataclass(slots=True)
 class Notes:

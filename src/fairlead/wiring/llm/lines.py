@@ -9,6 +9,8 @@ from fairlead.serve.llm.ask import Enter, Stage, line
 from fairlead.wiring.llm import cascades, fair, routes
 from fairlead.wiring.llm.caches import caching
 from fairlead.wiring.llm.guards import answering, asking
+from fairlead.wiring.llm.ledgers import spending, spending_own
+from fairlead.wiring.llm.limits import limiting
 from fairlead.wiring.llm.measured import measuring
 from fairlead.wiring.llm.wanted import Building
 
@@ -18,15 +20,18 @@ Make = Callable[[Building], Stage | None]
 STAGES: Final[tuple[Make, ...]] = (
     measuring,
     routes.cheaper,
+    limiting,
+    spending,
     asking,
     caching,
     answering,
     cascades.cascade,
     routes.route,
     fair.fair,
+    spending_own,
 )
-"""Outermost first: measuring, a cheaper endpoint, guard of what is asked, cache, guard of what is answered, cascade, route,
-fair share.
+"""Outermost first: measuring, a cheaper endpoint, limits, ledger, guard of what is asked, cache, guard of what is
+answered, cascade, route, fair share; the ledger of an endpoint that asks others stands around its own engine alone.
 """
 
 

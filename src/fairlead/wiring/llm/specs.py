@@ -6,11 +6,13 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
+from fairlead.wiring.ledgering import Ledgering
 from fairlead.wiring.llm import composing, embedding, engines, guards
 from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
+from fairlead.wiring.specs_ledger import ledgering
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "cache"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache"})
 """Parts of an endpoint that a language model has."""
 PARTS: tuple[str, ...] = ("cache", "guardrails", "route", "cascade", "scheduling", "embedding")
 """Those of them that are for stages of its line."""
@@ -19,6 +21,11 @@ PARTS: tuple[str, ...] = ("cache", "guardrails", "route", "cascade", "scheduling
 def wanted(spec: Spec) -> list[Wanted]:
     """Every language model of a spec."""
     return [_wanted(name, one) for name, one in spec.endpoints.items() if one.speaks]
+
+
+def beside(spec: Spec) -> tuple[Tracing, Ledgering]:
+    """What lives beside them."""
+    return tracing(spec), ledgering(spec)
 
 
 def tracing(spec: Spec) -> Tracing:
@@ -59,6 +66,8 @@ def refuse(file: SpecFile, name: str, endpoint: Endpoint) -> None:
 
 def _wanted(name: str, endpoint: Endpoint) -> Wanted:
     asked = endpoint.llm or Llm()
+    limited = endpoint.limits.max_tokens if endpoint.limits else 0
+    most = min(filter(None, (asked.max_tokens, limited)), default=0)
     return Wanted(
         name,
         asked.engine if endpoint.llm is not None else "",
@@ -67,8 +76,8 @@ def _wanted(name: str, endpoint: Endpoint) -> Wanted:
         asked.token,
         asked.precision,
         endpoint.threads,
-        asked.max_tokens or None,
-        asked.default_tokens or asked.max_tokens or None,
+        most or None,
+        min(asked.default_tokens or most, most or asked.default_tokens) or None,
         endpoint.deadline_ms / 1000,
         asked.options,
         {part: getattr(endpoint, part) for part in PARTS},

@@ -16,6 +16,7 @@ from fairlead.kit.config import Home
 from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.llm.chats import Chats
 from fairlead.serve.llm.embeddings import Embeddings
+from fairlead.serve.llm.ledger.ledger import Ledger
 from fairlead.serve.openai.embeddings import Embedder
 
 
@@ -47,6 +48,7 @@ class Surroundings:
     """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models.
 
     ``tokenizers``, ``embedders``: what edges ask, by name.  ``embeddings``: for whoever needs vectors of texts.
+    ``limiter``, ``ledger``: None where nothing is counted.
     ``embed``: a text, by the endpoint of this name; None: nobody embeds here.
     ``tracers``: hear of every answer; of what was said, too, with ``content``.
     """
@@ -64,6 +66,7 @@ class Surroundings:
     tokenizers: dict[str, Tokenizer] = field(default_factory=dict)
     embedders: dict[str, Embedder] = field(default_factory=dict)
     embeddings: Embeddings = field(default_factory=Embeddings)
+    ledger: Ledger | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ _LEAST: Final = re.compile(
 _MOST: Final = (
     b"fairlead_event_loop_longest_stall_seconds",
     b"fairlead_queue_delay_seconds",
+    b"fairlead_budget_amount",
+    b"fairlead_budget_settled",
+    b"fairlead_budget_reserved",
     b"fairlead_llm_cascade_threshold",
 )
 """Gauges of which the greatest one holds."""

@@ -18,6 +18,7 @@ from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.faults import Faults
 from fairlead.adapters.sinks.prometheus.figures import Figures
 from fairlead.adapters.sinks.prometheus.guards import Guards
+from fairlead.adapters.sinks.prometheus.ledger import Ledger
 from fairlead.adapters.sinks.prometheus.limits import Limits
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.pressure import Pressure
@@ -99,6 +100,9 @@ class PrometheusSink:
         """``owner, look``, as the contract says."""
         limits = Limits(self.registry)
         self.limited, self.shared_limits = limits.limited, limits.shared
+        """As the contract says."""
+        ledger = Ledger(self.registry)
+        self.spent, self.over_budget, self.budget = ledger.spent, ledger.over, ledger.budget
         """As the contract says."""
         self._workers: Workers | None = None
         self._certificate: Gauge | None = None
