@@ -19,6 +19,8 @@ from fairlead.serve.call import Allowance
 
 KEPT = "cache"
 """In ``Notes.facts`` where an answer is one that was kept: no engine made it, and it costs nothing."""
+CACHED = "fairlead-cache"
+"""The header that tells the caller so."""
 
 
 @dataclass(slots=True)
@@ -32,6 +34,11 @@ class Notes:
     headers: dict[str, str] = field(default_factory=dict)
     allowance: Allowance | None = None
     facts: dict[str, object] = field(default_factory=dict)
+
+    def made(self) -> None:
+        """Somebody else is asked after all: what was kept is not the answer, and the next one costs what it costs."""
+        self.facts.pop(KEPT, None)
+        self.headers.pop(CACHED, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ Make = Callable[[Building], Stage | None]
 
 STAGES: Final[tuple[Make, ...]] = (
     measuring,
-    routes.cheaper,
     limiting,
+    routes.cheaper,
     spending,
     asking,
     caching,
@@ -30,7 +30,7 @@ STAGES: Final[tuple[Make, ...]] = (
     fair.fair,
     spending_own,
 )
-"""Outermost first: measuring, a cheaper endpoint, limits, ledger, guard of what is asked, cache, guard of what is
+"""Outermost first: measuring, limits, a cheaper endpoint, ledger, guard of what is asked, cache, guard of what is
 answered, cascade, route, fair share; the ledger of an endpoint that asks others stands around its own engine alone.
 """
 

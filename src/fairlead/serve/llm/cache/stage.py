@@ -21,7 +21,7 @@ from fairlead.contracts.generation import Begun, Ended, Piece
 from fairlead.contracts.vectors import Vector
 from fairlead.kit.clock import Clock
 from fairlead.serve.call import BATCH
-from fairlead.serve.llm.ask import Ask, Enter, Later, Notes
+from fairlead.serve.llm.ask import CACHED, KEPT, Ask, Enter, Later, Notes
 from fairlead.serve.llm.cache.canonical import exact, partition, question
 from fairlead.serve.llm.cache.meaning import Meaning
 from fairlead.serve.llm.cache.sameness import differ
@@ -29,7 +29,6 @@ from fairlead.serve.llm.cache.shelf import Kept, Shelf
 
 log = logging.getLogger("fairlead.serve")
 
-HEADER: Final = "fairlead-cache"
 WHOLE: Final = frozenset({"stop", "tool_calls", "length"})
 """Ends of answers that are kept."""
 LONGEST: Final = 4096
@@ -135,8 +134,8 @@ class Caching:
 
     def _replay(self, ask: Ask, kept: Kept, tier: str, now: float, tell: Tell, running: Later) -> Running:
         """Tell it again; ``running`` may be cancelled meanwhile."""
-        ask.notes.facts["cache"] = tier
-        ask.notes.headers[HEADER] = f"{tier}; age={round(now - kept.at)}"
+        ask.notes.facts[KEPT] = tier
+        ask.notes.headers[CACHED] = f"{tier}; age={round(now - kept.at)}"
         events: tuple[Event, ...] = (Begun(kept.ended.usage._replace(output=0, reasoning=0)), *kept.pieces, kept.ended)
         for event in events:
             if running.cancelled:
@@ -172,8 +171,8 @@ class Caching:
             elif isinstance(event, Ended | FairleadError) and not ended.done():
                 ended.set_result(isinstance(event, Ended))
 
-        generation = replace(ask.generation, id=f"{ask.generation.id}-audit", lane=BATCH)
-        running = after(replace(ask, generation=generation, notes=Notes()), hear)
+        generation = replace(ask.generation, id=f"{ask.generation.id}-audit", lane=BATCH, tenant="")
+        running = after(replace(ask, generation=generation, caller=None, notes=Notes()), hear)  # no caller pays for it
         try:
             if not await ended:
                 return

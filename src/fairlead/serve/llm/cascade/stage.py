@@ -151,6 +151,7 @@ class _Request:
         self._path.append(name)
         self._held, self._characters, self._logprobs = [], 0, []
         notes, generation = self._ask.notes, self._ask.generation
+        notes.made()
         notes.headers[ROUTE] = name
         notes.facts["cascade"] = tuple(self._path)
         if self._judged and generation.sampling.logprobs is None:

@@ -14,10 +14,10 @@ from fairlead.contracts.access import Caller
 from fairlead.contracts.engine import EngineOptions, Event
 from fairlead.contracts.errors import EngineLost, Unavailable
 from fairlead.contracts.generation import Begun, Ended, Format, Generation, Message, Piece, Sampling, Tool, Usage
-from fairlead.serve.llm.ask import Ask, Notes, line
+from fairlead.serve.llm.ask import CACHED, Ask, Notes, line
 from fairlead.serve.llm.cache.meaning import Meaning
 from fairlead.serve.llm.cache.shelf import Kept, Shelf
-from fairlead.serve.llm.cache.stage import HEADER, Caching, Rules
+from fairlead.serve.llm.cache.stage import Caching, Rules
 from fairlead.serve.llm.cache.trial import Trial
 from fairlead.testing.clock import ManualClock
 from fairlead.testing.engines import EchoEngine
@@ -72,13 +72,13 @@ def said(heard: list[Event]) -> str:
 async def test_the_same_question_gets_the_same_answer_piece_for_piece():
     world = World()
     first, notes = await world.ask()
-    assert HEADER not in notes.headers
+    assert CACHED not in notes.headers
     world.clock.advance(12)
     second, notes = await world.ask(replace(BASE, id="2"))
     assert second == first
     assert isinstance(second[0], Begun)
     assert isinstance(second[-1], Ended)
-    assert (notes.headers[HEADER], notes.facts["cache"]) == ("exact; age=12", "exact")
+    assert (notes.headers[CACHED], notes.facts["cache"]) == ("exact; age=12", "exact")
     assert len(world.engine.asked) == 1
     assert world.told == {"miss": 1, "exact": 1}
 
