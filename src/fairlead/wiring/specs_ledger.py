@@ -17,7 +17,7 @@ from fairlead.kit.config import nearest
 from fairlead.kit.spec import document
 from fairlead.kit.spec import ledger as parts
 from fairlead.kit.spec.read import SpecFile
-from fairlead.kit.spec.spec import Spec
+from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.serve.llm.ledger import windows
 from fairlead.serve.llm.ledger.prices import PriceBook
 from fairlead.wiring.ledgering import Ledgering
@@ -66,10 +66,10 @@ def check(file: SpecFile) -> None:
                 raise UsageError(
                     f"{file.at('endpoints', name, part)} is for a language model, and {name} is none; leave it out"
                 )
-        if endpoint.budgets and endpoint.llm is None:
+        if endpoint.budgets and not _paid(endpoint):
             at = file.at("endpoints", name, "budgets")
             raise UsageError(f"{at} pays an engine, and {name} has none: set it at the endpoints behind it")
-    chats = [name for name, one in spec.endpoints.items() if one.llm is not None]
+    chats = [name for name, one in spec.endpoints.items() if _paid(one)]
     if (spec.budgets or spec.prices or spec.prices_file) and not chats:
         part = next(part for part in ("budgets", "prices", "prices_file") if getattr(spec, part))
         raise UsageError(f"{file.at(part)} is for language models, and no endpoint is one; leave it out")
@@ -105,6 +105,11 @@ def check_unknown(spec: Spec) -> None:
                 f"{path} is what a caller may spend, and access.required, that nobody is asked who they are: say "
                 "access: {required: true}, or give --access or --no-access"
             )
+
+
+def _paid(endpoint: Endpoint) -> bool:
+    """Whether it has an engine of its own, whose tokens cost something."""
+    return endpoint.llm is not None or endpoint.embedding is not None
 
 
 def _check(file: SpecFile, where: Path_, one: Budget, chats: list[str], book: PriceBook) -> None:

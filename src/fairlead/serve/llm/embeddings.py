@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,13 +37,14 @@ _INLINE: Final = 4_096
 
 @dataclass(slots=True)
 class _Call:
-    """Texts of one caller. ``next``: the first that is not computed yet."""
+    """Texts of one caller. ``next``: the first that is not computed yet.  ``begun``: called with the first of them."""
 
     rows: Sequence[Sequence[int]]
     deadline: float
     future: asyncio.Future[NDArray[np.float32]]
     next: int = 0
     parts: list[NDArray[np.float32]] = field(default_factory=list)
+    begun: Callable[[], None] | None = None
 
     def takes(self, part: NDArray[np.float32]) -> None:
         self.parts.append(part)
@@ -64,11 +65,16 @@ class Riding:
         self._rows = 0
         self._task: asyncio.Task[None] | None = None
 
-    async def embed(self, rows: Sequence[Sequence[int]], deadline: float) -> NDArray[np.float32]:
-        """Raises QueueFull, DeadlineExceeded, and what the embedder raises of these rows."""
+    async def embed(
+        self, rows: Sequence[Sequence[int]], deadline: float, begun: Callable[[], None] | None = None
+    ) -> NDArray[np.float32]:
+        """``begun``: called once, when the first of them are computed.
+
+        Raises QueueFull, DeadlineExceeded, and what the embedder raises of these rows.
+        """
         if self._rows + len(rows) > _WAITING:
             raise QueueFull(f"{self._rows} texts wait for the embedding model; at most {_WAITING} may", retry_after=1)
-        call = _Call(rows, deadline, asyncio.get_running_loop().create_future())
+        call = _Call(rows, deadline, asyncio.get_running_loop().create_future(), begun=begun)
         self._waiting.append(call)
         self._rows += len(rows)
         if self._task is None or self._task.done():
@@ -94,6 +100,8 @@ class Riding:
                 self._waiting.popleft()
                 continue
             start = call.next
+            if not start and call.begun is not None:
+                call.begun()
             while call.next < len(call.rows) and rows < _ROWS and (not rows or tokens < _TOKENS):
                 tokens += len(call.rows[call.next])
                 call.next += 1
@@ -118,7 +126,7 @@ class Riding:
                 for one in batch:
                     await self._computed([one])
             else:
-                batch[0][0].fails(_typed(error))
+                batch[0][0].fails(typed(error))
             return
         place = 0
         for call, start, end in batch:
@@ -134,7 +142,7 @@ class Riding:
         self._waiting.clear()
 
 
-def _typed(error: Exception) -> FairleadError:
+def typed(error: Exception) -> FairleadError:
     return (
         error
         if isinstance(error, FairleadError)
@@ -153,14 +161,17 @@ class Embedding:
     created: int = 0
 
     async def embed(self, texts: Sequence[Text], deadline: float) -> Embedded:
-        """``deadline``: monotonic seconds. Raises InputError that names the text, and what ``Riding.embed`` raises."""
+        """``deadline``: monotonic seconds. Raises what ``read`` and ``Riding.embed`` raise."""
+        rows = await self.read(texts)
+        return Embedded(await self.riding.embed(rows, deadline), tuple(map(len, rows)))
+
+    async def read(self, texts: Sequence[Text]) -> list[list[int]]:
+        """Ids of their tokens. Raises InputError that names the text."""
         if not 0 < len(texts) <= MOST:
             raise InvalidParameter(f"input has {len(texts)} texts; 1 to {MOST} are taken at once")
         if sum(map(len, texts)) <= _INLINE:
-            rows = self._read(texts)
-        else:
-            rows = await asyncio.get_running_loop().run_in_executor(None, self._read, texts)
-        return Embedded(await self.riding.embed(rows, deadline), tuple(map(len, rows)))
+            return self._read(texts)
+        return await asyncio.get_running_loop().run_in_executor(None, self._read, texts)
 
     def _read(self, texts: Sequence[Text]) -> list[list[int]]:
         return [self.embedder.read(one) for one in texts]

@@ -12,15 +12,19 @@ from typing import cast
 from fairlead.contracts.embedder import Embedder, EmbedderOptions
 from fairlead.contracts.errors import SourceNotFound
 from fairlead.kit import plugins
-from fairlead.kit.clock import Clock
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.llm import embeddings
 from fairlead.serve.llm.embeddings import Riding, shortened
+from fairlead.serve.llm.measuring import Measuring
+from fairlead.serve.llm.relay import Relay
+from fairlead.serve.llm.vectoring import Vectoring
 from fairlead.serve.openai.embeddings import Embedded
 from fairlead.serve.openai.embeddings import Embedding as Asked
 from fairlead.serve.openai.routes import EMBEDDINGS
 from fairlead.wiring.llm import tokenizers
-from fairlead.wiring.llm.wanted import Surroundings, Wanted
+from fairlead.wiring.llm.ledgers import spending
+from fairlead.wiring.llm.limits import limiting
+from fairlead.wiring.llm.wanted import Building, Surroundings, Wanted
 
 log = logging.getLogger("fairlead.serve")
 
@@ -90,11 +94,18 @@ class Embedding:
         self._riding = riding = Riding(embedder, clock)
         live = embeddings.Embedding(name, embedder, riding, self.wanted.deadline, clock.wall_ms() // 1000)
         self.around.embeddings.put(live)
-        self.around.embedders[name] = _Asked(live, clock)
+        self.around.embedders[name] = _Asked(live, self._line(live))
         self.around.tokenizers[name] = tokenizer
         self.catalog.other(name, EMBEDDINGS)
         seconds = round(clock.now() - began, 3)
         log.info("loaded", extra={"fields": {"endpoint": name, "engine": engine, "seconds": seconds}})
+
+    def _line(self, live: embeddings.Embedding) -> Vectoring:
+        """Counted, limited and paid for as answers are; no trace is written of them."""
+        building = Building(self.wanted, Relay((), self.around.chats.resolve), self.around)
+        measuring = Measuring(self.around.sink.chat(live.name), self.around.clock)
+        others = [made for make in (limiting, spending) if (made := make(building)) is not None]
+        return Vectoring(live, [measuring, *others], self.around.clock)
 
     async def close(self) -> None:
         name = self.wanted.name
@@ -110,10 +121,10 @@ class Embedding:
 class _Asked:
     """What the edge asks."""
 
-    def __init__(self, live: embeddings.Embedding, clock: Clock) -> None:
-        self._live, self._clock = live, clock
+    def __init__(self, live: embeddings.Embedding, line: Vectoring) -> None:
+        self._line = line
         self.deadline = live.deadline
 
     async def embed(self, asked: Asked) -> Embedded:
-        found = await self._live.embed(asked.inputs, self._clock.now() + self.deadline)
+        found = await self._line.embed(asked.inputs, asked.caller, asked.request_id, asked.size, asked.notes)
         return Embedded(shortened(found.vectors, asked.dimensions), sum(found.tokens))
