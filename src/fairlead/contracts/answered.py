@@ -15,7 +15,7 @@ class Answered:
 
     ``endpoint``: what the caller named.  ``outcome``: why it ended, a ``Reason`` or an error's code.
     ``arrived``, ``first``, ``ended``: the request, its first piece (0.0: there was none), its end.
-    ``at_ms``: Unix time in milliseconds when it ended.  ``tokens``: that pieces said they had.
+    ``at_ms``: Unix time in milliseconds when it ended.  ``tokens``: of its pieces; guessed where they do not say.
     ``longest``: seconds between two pieces, at most.
     ``usage``: None where nobody said.  ``text``: the answer, where content is traced; else empty.
     ``parent``: the caller's ``traceparent``; empty for none.  ``facts``: what stages told.

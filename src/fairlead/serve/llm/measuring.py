@@ -11,6 +11,7 @@ from fairlead.contracts.errors import Cancelled, FairleadError
 from fairlead.contracts.generation import Begun, Ended, Piece, Usage
 from fairlead.kit.clock import Clock
 from fairlead.serve.llm.ask import Ask, Enter
+from fairlead.serve.llm.seen import Seen
 
 Hear = Callable[[Answered], None]
 
@@ -52,9 +53,9 @@ class Measuring:
             watch.first,
             self._clock.now(),
             self._clock.wall_ms(),
-            watch.tokens,
+            watch.seen.output,
             watch.longest,
-            watch.usage,
+            watch.usage or (watch.seen.usage() if watch.seen.begun else None),
             ask.streams,
             "" if ask.caller is None else ask.caller.name,
             "" if self.redact is None else self.redact("".join(watch.said)[:TEXT]),
@@ -69,14 +70,14 @@ class Measuring:
 class _Watch:
     """One answer: what it tells is passed on as it is."""
 
-    __slots__ = ("_last", "_measuring", "_tell", "ask", "first", "longest", "running", "said", "tokens", "usage")
+    __slots__ = ("_last", "_measuring", "_tell", "ask", "first", "longest", "running", "said", "seen", "usage")
 
     def __init__(self, measuring: Measuring, ask: Ask, tell: Tell) -> None:
         self._measuring, self.ask = measuring, ask
         self._tell: Tell | None = tell
         self.running: Running | None = None
         self.first = self._last = self.longest = 0.0
-        self.tokens = 0
+        self.seen = Seen(ask)
         self.usage: Usage | None = None
         self.said: list[str] = []
 
@@ -88,17 +89,17 @@ class _Watch:
         if kind is Piece:
             self._piece(event)  # type: ignore[arg-type]  # it is one
         elif kind is Begun:
-            self.usage = event.usage  # type: ignore[union-attr]  # as above
+            self.seen.hear(event)
         else:
             self._end(event)
         tell(event)
 
     def cancel(self) -> None:
-        if self._tell is not None:
-            self._tell = None
-            self._measuring.over(self, Cancelled.code, Cancelled("the caller closed the connection"))
+        tell, self._tell = self._tell, None
         if self.running is not None:
-            self.running.cancel()
+            self.running.cancel()  # first: what it cost is told of it
+        if tell is not None:
+            self._measuring.over(self, Cancelled.code, Cancelled("the caller closed the connection"))
 
     def _piece(self, piece: Piece) -> None:
         now = self._measuring.now()
@@ -107,7 +108,7 @@ class _Watch:
         elif now - self._last > self.longest:
             self.longest = now - self._last
         self._last = now
-        self.tokens += piece.tokens
+        self.seen.hear(piece)
         if self._measuring.redact is not None:
             self.said.append(piece.text)
 
@@ -116,5 +117,5 @@ class _Watch:
         if isinstance(event, FairleadError):
             self._measuring.over(self, event.code, event)
         elif isinstance(event, Ended):
-            self.usage = event.usage
+            self.usage = event.usage if sum(event.usage) else None
             self._measuring.over(self, event.reason, None)

@@ -73,6 +73,33 @@ def test_an_error_and_a_cancel_are_ends_too(clock):
     assert sink.chat("chat").questions == 2
 
 
+def test_what_was_made_before_it_was_given_up_counts_as_the_ledger_counts_it(clock):
+    sink, engine = MemorySink(), Held()
+    enter = line([Measuring(sink.chat("chat"), clock)], engine)
+    ends: list[Event | None] = [None, EngineLost("the engine ended"), Ended("stop", Usage())]
+    for end in ends:
+        running = enter(ask(clock), lambda _event: None)
+        for event in (Begun(Usage(input=3, cached=1)), Piece("a"), Piece(reasoning="b", tokens=2), Piece("c")):
+            engine.tell(event)
+        if end is None:
+            running.cancel()
+        else:
+            engine.tell(end)
+    assert [one.usage for one in sink.chat("chat").told] == [Usage(3, 1, 2, 2)] * 3
+
+
+def test_what_it_cost_is_known_when_a_cancelled_one_is_told_of(clock):
+    sink, asked, costs = MemorySink(), ask(clock), []
+
+    class Pays:
+        def cancel(self) -> None:
+            asked.notes.facts["cost"] = "1"
+
+    hear = lambda one: costs.append(one.facts.get("cost"))  # noqa: E731
+    Measuring(sink.chat("chat"), clock, [hear]).stage(lambda _ask, _tell: Pays())(asked, lambda _event: None).cancel()
+    assert costs == ["1"]
+
+
 async def test_an_engine_that_answers_before_it_returns(clock):
     sink, heard, engine = MemorySink(), [], EchoEngine(EngineOptions("chat", ""))
     await engine.start()
