@@ -230,6 +230,14 @@ def test_models_and_embeddings(sdk: openai.OpenAI, client: httpx.Client) -> None
         sdk.embeddings.create(model="e", input="a", dimensions=7)
 
 
+def test_a_text_that_would_take_minutes_and_gigabytes_is_sent_in_parts() -> None:
+    with serving(max_body=2**26) as (_, client):
+        for path, long in (("/tokenize", {"prompt": "x" * 4_000_000}), ("/detokenize", {"tokens": [104] * 2_000_000})):
+            refused = client.post(path, json=long)
+            assert (refused.status_code, "send the text in parts" in refused.text) == (413, True), refused.text
+        assert client.post("/tokenize", json={"prompt": "x" * 3_000_000}).json()["count"] == 3_000_001
+
+
 def test_tokenize(client: httpx.Client) -> None:
     found = client.post("/tokenize", json={"model": "m", "prompt": "hi", "return_token_strs": True}).json()
     assert found == {"count": 3, "max_model_len": 4096, "tokens": [1, 104, 105], "token_strs": ["\x01", "h", "i"]}

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct
 from starlette.responses import Response
 
-from fairlead.contracts.errors import NotFound, Unavailable
+from fairlead.contracts.errors import BodyTooLarge, NotFound, Unavailable
 from fairlead.contracts.tokens import Tokenizer
 from fairlead.kit.codec import json
 from fairlead.serve.http import read_body
@@ -23,6 +23,8 @@ from fairlead.serve.openai.tools import Offered, offered
 
 INLINE: Final = 20_000
 """Bytes of a body from which on a thread does the work."""
+MOST: Final = 4_000_000
+"""Bytes of a body: seconds of a processor, and some hundred megabytes for the ids. Nobody can stop a thread."""
 
 _Model = Annotated[str, Meta(min_length=1, max_length=256)]
 
@@ -56,9 +58,11 @@ class Tokenizing:
 
     def __init__(self, tokenizers: Mapping[str, Tokenizer], chats: Chats) -> None:
         self._tokenizers, self._chats = tokenizers, chats
+        self._turn = asyncio.Lock()
+        """Long texts are read one at a time: together they would take every thread that there is."""
 
     async def tokenize(self, guest: Guest) -> Response:
-        raw = await read_body(guest.request, guest.front.max_body)
+        raw = await _body(guest)
         body = decode(_BODY, raw)
         name, tokenizer = self._model(guest, body.model)
         for param in ("chat_template", "chat_template_kwargs"):
@@ -70,7 +74,7 @@ class Tokenizing:
             raise unsupported("add_generation_prompt", "is always true here: a conversation is ready for an answer.")
         if (body.prompt is None) == (body.messages is None):
             raise Invalid("Send either 'prompt' or 'messages'.", "prompt", "missing_required_parameter")
-        ids = await _done(len(raw), _encoded, tokenizer, body)
+        ids = await self._done(len(raw), _encoded, tokenizer, body)
         strings = None
         if body.return_token_strs:
             strings = [tokenizer.piece(one).decode(errors="replace") for one in ids]
@@ -78,7 +82,7 @@ class Tokenizing:
         return told(json.encode(found))
 
     async def detokenize(self, guest: Guest) -> Response:
-        raw = await read_body(guest.request, guest.front.max_body)
+        raw = await _body(guest)
         body = decode(_IDS, raw)
         _, tokenizer = self._model(guest, body.model)
         for at, one in enumerate(body.tokens):
@@ -86,7 +90,7 @@ class Tokenizing:
                 raise Invalid(
                     f"Invalid 'tokens[{at}]': {one} is no token; there are {tokenizer.size}.", f"tokens[{at}]"
                 )
-        text = await _done(len(raw), tokenizer.decode, body.tokens)
+        text = await self._done(len(raw), tokenizer.decode, body.tokens)
         return told(json.encode({"prompt": text}))
 
     def _model(self, guest: Guest, name: str | None) -> tuple[str, Tokenizer]:
@@ -95,6 +99,15 @@ class Tokenizing:
                 raise Invalid("Missing required parameter: 'model'.", "model", "missing_required_parameter")
             name = next(iter(self._tokenizers))
         return name, guest.model(name, self._tokenizers, "tell its tokens here")
+
+    async def _done(self, size: int, work: Any, *given: Any) -> Any:
+        """Here where it is short, else in a thread."""
+        if size < INLINE:
+            return work(*given)
+        await self._turn.acquire()
+        task = asyncio.ensure_future(asyncio.to_thread(work, *given))
+        task.add_done_callback(lambda _task: self._turn.release())  # not when the caller leaves: the thread goes on
+        return await asyncio.shield(task)
 
     def _context(self, name: str) -> int:
         try:
@@ -110,6 +123,8 @@ def _encoded(tokenizer: Tokenizer, body: Body) -> list[int]:
     return [*begin, *tokenizer.encode(body.prompt)]
 
 
-async def _done(size: int, work: Any, *given: Any) -> Any:
-    """Here where it is short, else in a thread."""
-    return work(*given) if size < INLINE else await asyncio.to_thread(work, *given)
+async def _body(guest: Guest) -> bytes:
+    raw = await read_body(guest.request, guest.front.max_body)
+    if len(raw) > MOST:
+        raise BodyTooLarge(f"the body has {len(raw)} bytes; tokens of {MOST} are told at once: send the text in parts")
+    return raw
