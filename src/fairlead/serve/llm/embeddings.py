@@ -216,12 +216,17 @@ class Embeddings:
         return list(self._live.values())
 
 
+def check_dimensions(dimensions: int | None, size: int) -> None:
+    """Raises InvalidParameter. ``size``: numbers that the model's vectors have."""
+    if dimensions is not None and not 0 < dimensions <= size:
+        raise InvalidParameter(f"dimensions is {dimensions}; the model has {size}")
+
+
 def shortened(vectors: NDArray[np.float32], dimensions: int | None) -> NDArray[np.float32]:
     """``dimensions`` of the API: the first numbers of each vector, of length 1 again. Raises InvalidParameter."""
+    check_dimensions(dimensions, vectors.shape[1])
     if dimensions is None or dimensions == vectors.shape[1]:
         return vectors
-    if not 0 < dimensions < vectors.shape[1]:
-        raise InvalidParameter(f"dimensions is {dimensions}; the model has {vectors.shape[1]}")
     first = vectors[:, :dimensions]
     lengths = np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12)
     found: NDArray[np.float32] = np.divide(first, lengths, dtype=np.float32)

@@ -14,7 +14,7 @@ from fairlead.contracts.errors import SourceNotFound
 from fairlead.kit import plugins
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.llm import embeddings
-from fairlead.serve.llm.embeddings import Riding, shortened
+from fairlead.serve.llm.embeddings import Riding, check_dimensions, shortened
 from fairlead.serve.llm.measuring import Measuring
 from fairlead.serve.llm.relay import Relay
 from fairlead.serve.llm.vectoring import Vectoring
@@ -122,9 +122,10 @@ class _Asked:
     """What the edge asks."""
 
     def __init__(self, live: embeddings.Embedding, line: Vectoring) -> None:
-        self._line = line
+        self._live, self._line = live, line
         self.deadline = live.deadline
 
     async def embed(self, asked: Asked) -> Embedded:
+        check_dimensions(asked.dimensions, self._live.embedder.size)  # first: what is refused costs nothing
         found = await self._line.embed(asked.inputs, asked.caller, asked.request_id, asked.size, asked.notes)
         return Embedded(shortened(found.vectors, asked.dimensions), sum(found.tokens))
