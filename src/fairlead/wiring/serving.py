@@ -45,6 +45,7 @@ from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.limiting import Limiting, limiter
+from fairlead.wiring.llm.batches import batching
 from fairlead.wiring.llm.opening import After, openings
 from fairlead.wiring.llm.tracing import Traced, Tracing
 from fairlead.wiring.llm.wanted import Surroundings, Wanted
@@ -219,6 +220,9 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     certificates = Renewal(plan.settings, front.sink, SystemClock())
     companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
     openers = openings(plan.chats, around, catalog)
+    application.batches = batching(plan.home, plan.chats)
+    if application.batches is not None:
+        companions.append(application.batches)
     companions += [fallbacks, *counting, *beside, *_knowing(plan, front, loaders, openers), Traced(around.tracers)]
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:

@@ -152,6 +152,13 @@ class KeyRing:
             return None
         return Found(entry[2], _end(entry[1], entry[0]))
 
+    def named(self, name: str, now_ms: int) -> Caller | None:
+        """The key of this name, as it is now; None for one that is not known, or over."""
+        found = (
+            caller for secret, key, caller in self._by_id.values() if key.name == name and held(key, secret, now_ms)
+        )
+        return next(found, None)
+
 
 def _end(key: Key, secret: Secret) -> int:
     ends = [end for end in (key.expires_ms, secret.until_ms) if end]

@@ -86,11 +86,15 @@ class Talk(ABC):
         """The body is whole: ask for what it wants."""
         try:
             wish = self._way.read(body)
-            chat = self._desk.enter(wish.model, self)
+            chat = self.find(wish.model)
             self._streams = wish.streams
             self._ask(wish, chat, len(body))
         except Exception as error:  # noqa: BLE001 - told to the caller and, when it is not ours, to the log
             self.refuse(error)
+
+    def find(self, model: str) -> Chat:
+        """What answers. Raises Forbidden, NotFound, Unavailable."""
+        return self._desk.enter(model, self)
 
     def _ask(self, wish: Wish, chat: Chat, size: int) -> None:
         clock = self._desk.front.pipeline.clock
