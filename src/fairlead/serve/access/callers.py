@@ -77,7 +77,7 @@ class Callers:
         return known
 
     def again(self, caller: Caller | None) -> Caller:
-        """Somebody who came before, for what the server does for them later: a key as it is now, and whoever is known by
+        """Somebody who came before, for what the server does for them later: a key as it is now, whoever is known by
         something else as they were then. Raises Unauthenticated, or Unavailable where no key was read yet.
         """
         if caller is None:

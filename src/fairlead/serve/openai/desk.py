@@ -80,7 +80,7 @@ class Desk:
             talk.flush()
 
     def enter(self, name: str, asking: Guest, *, again: bool = False) -> Chat:
-        """The model that a request names, for a caller who may ask it. ``again``: who came before and shows nothing now.
+        """The model that a request names, for a caller who may ask it. ``again``: one who came before.
 
         Raises Forbidden, NotFound, Unavailable; Unauthenticated for those who came before and are known no longer.
         """

@@ -43,8 +43,8 @@ class Files:
             used = sum(one.bytes for one in held)
             if used + len(data) > self._size:
                 raise over(
-                    f"this file has {len(data)} bytes and your others {used}; {self._size} are kept of a caller: delete "
-                    "some"
+                    f"this file has {len(data)} bytes and your others {used}; {self._size} are kept of a "
+                    "caller: delete some"
                 )
             ends = now + (keep or DAYS * 86400)
             file = File(fresh("file-", self._clock.wall_ms()), len(data), now, ends, filename, "batch")

@@ -89,9 +89,9 @@ class Runner:
             try:
                 await self._look(answering)
                 self._trouble = ""
-            except Exception as error:  # noqa: BLE001 - told in the server's health, and tried again
+            except Exception as error:  # told in the server's health, and tried again
                 if not self._trouble:
-                    log.error("batches cannot be looked for", exc_info=error)
+                    log.exception("batches cannot be looked for")
                 self._trouble = f"batches cannot be looked for: {error}"
             self._woken.clear()
             with suppress(TimeoutError):
@@ -125,8 +125,8 @@ class Runner:
         place = work.place
         try:
             await work.run()
-        except Exception as error:  # noqa: BLE001 - of one batch: the others are not to suffer from it
-            log.error("batch cannot be worked on", exc_info=error, extra={"fields": {"batch": place.identity}})
+        except Exception as error:  # of one batch: the others are not to suffer from it
+            log.exception("batch cannot be worked on", extra={"fields": {"batch": place.identity}})
             self._broken[place] = self._clock.now() + AGAIN, f"batch {place.identity} cannot be worked on: {error}"
         finally:
             stack.close()

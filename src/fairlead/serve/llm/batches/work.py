@@ -35,6 +35,8 @@ LOOK: Final = 0.25
 """Seconds between two looks at whether somebody wants it to end."""
 TELL: Final = 1.0
 """Seconds between two states that are written down while nothing but counts changes."""
+PAUSE: Final = 0.05
+"""Seconds between two looks for room."""
 FULL: Final = 5.0
 """Seconds until a full disk is tried again."""
 _NEVER: Final = {
@@ -194,6 +196,8 @@ class Work:
         url, caller, tries = self._batch.endpoint, self._batch.caller, 0
         while True:
             await self._unless_draining()
+            while not self._answering.room(url, model):  # others of this turn may have taken it
+                await asyncio.sleep(PAUSE)
             found = await self._answering.answer(url, model, asked, caller)
             tries += 1
             if found.again is None or (found.lost and tries >= TRIES):

@@ -11,7 +11,7 @@ MOST: Final = 16
 """Parts of a body."""
 LONGEST: Final = 8192
 """Bytes of the headers of a part."""
-_BOUNDARY: Final = re.compile(r"""boundary=(?:"([^"\r\n]{1,70})"|([^\s;,"]{1,70}))""", re.IGNORECASE)
+_BOUNDARY: Final = re.compile(r"""boundary=(?:"([^"\r\n]{1,70})"|([^\s;,"]{1,70})(?![^\s;,]))""", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r""";\s*([a-zA-Z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))""", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
