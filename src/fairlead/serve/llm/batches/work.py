@@ -196,7 +196,7 @@ class Work:
         url, caller, tries = self._batch.endpoint, self._batch.caller, 0
         while True:
             await self._unless_draining()
-            while not self._answering.room(url, model):  # others of this turn may have taken it
+            while not self._answering.room(url, model):  # noqa: ASYNC110 - room is seen, and told by nobody
                 await asyncio.sleep(PAUSE)
             found = await self._answering.answer(url, model, asked, caller)
             tries += 1
