@@ -292,6 +292,22 @@ def test_cancelled(tmp_path: Path) -> None:
         assert ask.batches.cancel(batch.id).status == "cancelled"
 
 
+def test_who_waits_is_not_kept_waiting_by_a_batch(tmp_path: Path) -> None:
+    engine = Counting(delay=0.01, parallel=1)
+    with serving(tmp_path, engine) as (_, ask):
+        batch = begin(ask, lines(*(line(f"r{at}") for at in range(200))))
+        while ask.batches.retrieve(batch.id).request_counts.completed < 1:
+            time.sleep(0.02)
+        for _ in range(10):
+            before = len(engine.asked)
+            ask.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello big world"}])
+            place = next(at for at, one in enumerate(engine.asked[before:]) if one.lane != BATCH)
+            assert place <= 1, "nothing of the batch goes before it, but what was on its way"
+            assert len(engine.asked) - before - place - 1 <= 2, "and nothing begins until it has its place"
+        assert ask.batches.cancel(batch.id).id == batch.id
+        assert until(ask, batch.id).status == "cancelled"
+
+
 def test_expired(tmp_path: Path) -> None:
     clock = Jumping()
     with serving(tmp_path, Counting(delay=0.1, parallel=1), clock) as (_, ask):

@@ -220,9 +220,6 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     certificates = Renewal(plan.settings, front.sink, SystemClock())
     companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
     openers = openings(plan.chats, around, catalog)
-    application.batches = batching(plan.home, plan.chats)
-    if application.batches is not None:
-        companions.append(application.batches)
     companions += [fallbacks, *counting, *beside, *_knowing(plan, front, loaders, openers), Traced(around.tracers)]
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
@@ -298,19 +295,21 @@ def _knowing(plan: Plan, front: Front, loaders: list[Loader], openers: list[Quic
 def _ordered(
     plan: Plan, application: Application, repository: Repository, door: Worker | None, place: int
 ) -> list[Companion]:
-    """What callers may order: models loaded and unloaded, faults injected. ``door``: of a worker, who tells others."""
+    """What callers may order: models loaded and unloaded, batches, faults. ``door``: of a worker, who tells others."""
     front = application.front
+    application.batches = batching(plan.home, plan.chats)
+    beside: list[Companion] = [] if application.batches is None else [application.batches]
     if plan.settings.controlled or (front.gate is not None and plan.settings.model_control is None):
         application.control = repository if door is None else door
         if door is not None:
             door.control = repository
     if not plan.settings.chaos:
-        return []
+        return beside
     injector = Injector(front.pipeline.catalog, front.sink, SystemClock(), place)
     application.chaos = injector if door is None else Faults(door)
     if door is not None:
         door.chaos = injector
-    return [injector]
+    return [*beside, injector]
 
 
 def supervisor(settings: ServerSettings, command: Command, on_ready: Callable[[int, Endpoints], None]) -> Supervisor:

@@ -138,10 +138,12 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[Key] = ()) -> None:
         self._by_id: dict[bytes, tuple[Secret, Key, Caller]] = {}
+        self._by_name: dict[str, tuple[Key, Caller]] = {}
         for key in keys:
             if not key.revoked_ms:
                 caller = Caller(key.name, "key", key.scopes, key.tenant, key.limits)
                 self._by_id.update({one.id.encode(): (one, key, caller) for one in key.secrets})
+                self._by_name[key.name] = key, caller
 
     def find(self, credential: bytes, now_ms: int) -> Found | None:
         """Who shows this; None for what is no key, not known, or over. The time that it takes does not tell which."""
@@ -154,10 +156,8 @@ class KeyRing:
 
     def named(self, name: str, now_ms: int) -> Caller | None:
         """The key of this name, as it is now; None for one that is not known, or over."""
-        found = (
-            caller for secret, key, caller in self._by_id.values() if key.name == name and held(key, secret, now_ms)
-        )
-        return next(found, None)
+        found = self._by_name.get(name)
+        return found[1] if found is not None and found[0].state(now_ms) == "active" else None
 
 
 def _end(key: Key, secret: Secret) -> int:

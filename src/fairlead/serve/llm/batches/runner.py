@@ -118,6 +118,7 @@ class Runner:
                 self._begin(Work(self.shelf, place, answering, self._clock, self.threads), stack)
 
     def _begin(self, work: Work, stack: ExitStack) -> None:
+        work.draining = self._draining
         task = asyncio.get_running_loop().create_task(self._run(work, stack))
         self._works[work.place] = work, task
 

@@ -19,7 +19,7 @@ from fairlead.kit.codec import json
 from fairlead.kit.threads import Threads
 from fairlead.serve.llm.batches.asking import Answered, Answering
 from fairlead.serve.llm.batches.journal import Journal, Line
-from fairlead.serve.llm.batches.lines import Request, answered, body, check, never
+from fairlead.serve.llm.batches.lines import TOLD, Request, answered, body, check, never
 from fairlead.serve.llm.batches.records import Batch, Problem
 from fairlead.serve.llm.batches.shelf import Place, Shelf
 
@@ -98,7 +98,7 @@ class Work:
             await self._unless_draining()
             problems = found.problems or self._strangers(found.models)
             if problems:
-                failed = msgspec.structs.replace(batch.at("failed", self._shelf.now()), errors=tuple(problems))
+                failed = msgspec.structs.replace(batch.at("failed", self._shelf.now()), errors=tuple(problems[:TOLD]))
                 await self._patiently(lambda: self._shelf.write(self.place, failed))
                 await self._do(lambda: self._shelf.close(self.place))
                 return
@@ -245,13 +245,16 @@ class Work:
                 return found
 
     async def _do(self, work: Callable[[], T]) -> T:
-        """In a thread; who is cancelled meanwhile waits for its end: nothing of it is left behind."""
-        asked = self._threads.ask(work)
-        try:
-            return await asyncio.shield(asked)
-        except asyncio.CancelledError:
-            await asyncio.wait((asked,))
-            raise
+        return await _whole(self._threads.ask(work))
+
+
+async def _whole(asked: asyncio.Future[T]) -> T:
+    """What a thread does; who is cancelled meanwhile waits for its end: nothing of it is left behind."""
+    try:
+        return await asyncio.shield(asked)
+    except asyncio.CancelledError:
+        await asyncio.wait((asked,))
+        raise
 
 
 def _identity() -> str:

@@ -23,7 +23,6 @@ from fairlead.serve.access.credentials import Certificate
 from fairlead.serve.access.gate import Gate, Pass
 from fairlead.serve.front import Front
 from fairlead.serve.llm.batches.asking import Answered
-from fairlead.serve.llm.chats import Chat
 from fairlead.serve.openai import refusals
 from fairlead.serve.openai.desk import Desk, Way
 from fairlead.serve.openai.embeddings import Embeddings
@@ -41,6 +40,7 @@ T = TypeVar("T")
 class Spoken(Talk):
     """A request for text whose answer a batch waits for. ``error``: what it was refused with."""
 
+    again = True
     __slots__ = ("answered", "error")
 
     def __init__(self, desk: Desk, way: Way, caller: Caller | None) -> None:
@@ -48,9 +48,6 @@ class Spoken(Talk):
         self.caller = caller
         self.error: Exception | None = None
         self.answered: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-
-    def find(self, model: str) -> Chat:
-        return self._desk.enter(model, self, again=True)
 
     def put(self, status: int, head: bytes, body: bytes) -> None:  # noqa: ARG002 - nobody reads headers
         if not self.answered.done():
