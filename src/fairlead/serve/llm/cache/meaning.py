@@ -76,7 +76,10 @@ class Meaning:
 
     def drop(self, key: bytes) -> None:
         """It is no longer on the shelf."""
-        partition, place = self._places.pop(key, (b"", -1))
+        known = self._places.pop(key, None)
+        if known is None:
+            return
+        partition, place = known
         self._keys.pop(place, None)
         index = self._indexes.get(partition)
         if index is not None:
