@@ -17,12 +17,21 @@ from pathlib import Path
 from fairlead.cli import main as cli
 from fairlead.contracts import errors
 from fairlead.contracts.answered import Answered
-from fairlead.contracts.generation import Generation
+from fairlead.contracts.figures import Look
+from fairlead.contracts.generation import Generation, Usage
 from fairlead.contracts.sink import Streamed
 from fairlead.kit import plugins
+from fairlead.kit.clock import SystemClock
 from fairlead.kit.spec import describe
 from fairlead.serve.edges.status import STATUS, status_of
 from fairlead.serve.grpc.status import STATUS as GRPC
+from fairlead.serve.llm.cascade.settings import Climbing, Step
+from fairlead.serve.llm.cascade.stage import Cascade
+from fairlead.serve.llm.chats import Chats
+from fairlead.serve.llm.fair.settings import Sharing
+from fairlead.serve.llm.fair.stage import Fair
+from fairlead.serve.llm.route.settings import Routing
+from fairlead.serve.llm.route.stage import Routes
 
 DOCS = Path(__file__).parent
 
@@ -60,6 +69,21 @@ def _help(words: list[str]) -> str:
     return out.getvalue().rstrip()
 
 
+def shown() -> list[tuple[str, Look]]:
+    """What stages of language models count, each figure once."""
+    clock, nobody = SystemClock(), Chats().resolve
+    fair = Fair("chat", Sharing(), lambda: 1, clock)
+    fair.slots.saw("", 1, 0.0)
+    fair.measured.refused("queue_full", 1)
+    fair.measured.used("", Usage(1))
+    routes = Routes("chat", Routing(replicas=("a",)), nobody, clock)
+    routes.measured.picked["a", "least"] = routes.measured.outcomes["a", "ok"] = routes.measured.retries["wait"] = 1
+    climbing = Climbing((Step("small", 0.9),), "chat")
+    cascade = Cascade("assistant", climbing, nobody, clock, lambda: 1.0, lambda _alarm: None)
+    cascade.measured.climbed["small", "unsure"] = 1
+    return [("fair", fair.figures), ("route", routes.figures), ("cascade", cascade.figures)]
+
+
 def metrics() -> str:
     """Every metric of our own."""
     sink = plugins.load("fairlead.sinks", "prometheus")()
@@ -80,6 +104,9 @@ def metrics() -> str:
     sink.endpoint("risk", "1").step("scaled", "ok", 0.0)
     sink.limited("churn", "key", "requests")
     sink.shared_limits("asked", 1)
+    sink.spent("chat", 1, 1, "USD")
+    sink.over_budget("chat", "money")
+    sink.budget("acme", "USD", 1, 0, 0)
     sink.endpoint("churn", "1").fell_back("cache", "model_failed")
     sink.endpoint("churn", "1").breaker("open")
     sink.workers().silent("0")
@@ -87,10 +114,15 @@ def metrics() -> str:
     sink.certificate(0.0)
     sink.injected("churn", "slow", 1)
     sink.degraded("events", True)
+    for owner, look in shown():
+        sink.figures(owner, look)
     sink.stream("churn", "churn", lambda: Streamed(0, 0, 0, 0, 0, 0, 0, 0, [(1.0, 0)], 0.0))
     sink.chat("chat").cached("exact")
     asked = Generation("", "chat", "")
     sink.chat("chat").answered(Answered("chat", asked, "", "stop", False, 0.0, 0.0, 0.0, 0, 0, 0.0, None))
+    sink.guards("chat").found("input", "pii", "email", "mask", 1)
+    sink.guards("chat").looked("input", 0.0)
+    sink.guards("chat").missed("input", "http", "late")
     rows = ["| metric | type | labels | what it measures |", "|---|---|---|---|"]
     for family in sink.registry.collect():
         if family.name.startswith("fairlead_"):

@@ -94,12 +94,15 @@ def test_only_plugins_imports_by_string_and_only_config_reads_the_environment(pa
             )
 
 
+_OWN = ("_cython_", "__editable__", "_distutils_hack", "_virtualenv", "_sysconfigdata_")
+
+
 def third_party(statement: str) -> set[str]:
     """Top-level modules outside the standard library that a fresh interpreter has after ``statement``."""
     code = f"import sys\n{statement}\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = set(out.splitlines()[-1].split())
-    own = {name for name in loaded if name.startswith(("_cython_", "__editable__", "_distutils_hack", "_virtualenv"))}
+    own = {name for name in loaded if name.startswith(_OWN)}
     return (
         loaded
         - set(sys.stdlib_module_names)

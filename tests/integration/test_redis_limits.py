@@ -172,6 +172,23 @@ async def test_many_clients_take_exactly_what_there_is(url: str) -> None:
         await store.close()
 
 
+async def test_what_was_not_taken_is_given_back_and_no_more(url: str) -> None:
+    store = RedisLimits(url)
+    rate, quota = Rate(6000, 60.0, Measure.TOKENS, 6000), Quota(6000, Period.MONTH, Measure.TOKENS)
+    call = [Charge("rate", rate, 5000), Charge("quota", quota, 5000)]
+    assert (await store.take([call]))[0].refused < 0
+    assert (await store.take([call]))[0].refused >= 0
+    await store.add([Charge("rate", rate, -4900), Charge("quota", quota, -4900)])
+    (verdict,) = await store.take([call])
+    assert verdict.refused < 0
+    assert verdict.left[1][0] == 900
+    await store.add([Charge("rate", rate, -100_000), Charge("quota", quota, -100_000)])
+    (verdict,) = await store.take([[Charge("rate", rate, 6000), Charge("quota", quota, 6000)]])
+    assert verdict.refused < 0
+    assert [left for left, _ in verdict.left] == [0, 0]
+    await store.close()
+
+
 async def test_it_says_where_it_is_and_never_the_password() -> None:
     store = RedisLimits("redis://user:hunter2@127.0.0.1:1/0")
     with pytest.raises(Unavailable, match=r"redis://\*\*\*@127.0.0.1:1/0 cannot count limits") as refused:

@@ -10,9 +10,12 @@ import typer
 from fairlead.cli.output import AsJson, HomeOption, emit, table
 from fairlead.cli.where import home_of
 from fairlead.contracts.errors import UsageError
+from fairlead.contracts.ledger import BROUGHT, EACH, Budget
 from fairlead.contracts.limits import Limits
 from fairlead.kit import limits
 from fairlead.kit.clock import SystemClock
+from fairlead.kit.money import budget as read_budget
+from fairlead.kit.money import written
 from fairlead.kit.scopes import scope as read_scope
 from fairlead.kit.spec.part import seconds
 from fairlead.serve.access.keys import Key, held
@@ -24,6 +27,7 @@ app = typer.Typer(
 )
 
 _LONGEST_DAYS = 36_500
+_EXAMPLES = {"--budget": "money such as '20 USD/month'", "--token-budget": "tokens such as 5M/day"}
 
 
 @app.command()
@@ -36,6 +40,10 @@ def create(
     rate: Annotated[list[str] | None, typer.Option(help="200/s, 10k rows/min, 64MB/s; again for more.")] = None,
     quota: Annotated[list[str] | None, typer.Option(help="5M/day, 100k rows/month; again for more.")] = None,
     concurrency: Annotated[int, typer.Option(help="Calls at once; 0: as many as there are.", min=0)] = 0,
+    budget: Annotated[
+        list[str] | None, typer.Option(help="Money for language models: '20 USD/month'; again for more.")
+    ] = None,
+    token_budget: Annotated[list[str] | None, typer.Option(help="Tokens of them: 5M/day; again for more.")] = None,
     tenant: Annotated[str, typer.Option(help="With whom it shares a tenant's limits.")] = "",
     expires: Annotated[str, typer.Option(metavar="TIME", help="How long it holds: 90d, 12h; empty: for ever.")] = "",
     home: HomeOption = None,
@@ -53,6 +61,7 @@ def create(
         tenant=tenant,
         limits=Limits(tuple(map(limits.rate, rate or ())), tuple(map(limits.quota, quota or ())), concurrency),
         by=where.user,
+        budgets=_budgets(budget or [], token_budget or []),
     )
     key, text = access.create(where, asked)
     about = {"scopes": _scopes(key), "expires": _time(key.expires_ms)}
@@ -117,6 +126,7 @@ def _document(key: Key, now_ms: int) -> dict[str, Any]:
         "rates": [_rate(one.amount, one.measure, f"{one.seconds:g}s") for one in key.limits.rates],
         "quotas": [_rate(one.amount, one.measure, one.period) for one in key.limits.quotas],
         "concurrency": key.limits.concurrency,
+        "budgets": [f"{written(one.amount, one.currency)}/{one.window}" for one in key.budgets],
         "created": _time(key.created_ms),
         "expires": _time(key.expires_ms),
         "revoked": _time(key.revoked_ms),
@@ -129,6 +139,7 @@ def _row(key: Key, now_ms: int) -> dict[str, Any]:
     limit = [
         *told["rates"],
         *told["quotas"],
+        *told["budgets"],
         *([f"{key.limits.concurrency} at once"] if key.limits.concurrency else []),
     ]
     return {
@@ -144,6 +155,20 @@ def _row(key: Key, now_ms: int) -> dict[str, Any]:
 
 def _scopes(key: Key) -> str:
     return ", ".join(map(str, key.scopes))
+
+
+def _budgets(money: list[str], tokens: list[str]) -> tuple[Budget, ...]:
+    """Raises UsageError."""
+    found = []
+    for texts, option in ((money, "--budget"), (tokens, "--token-budget")):
+        for text in texts:
+            (amount, currency), window = read_budget(text)
+            if bool(currency) is not (option == "--budget"):
+                raise UsageError(f"{option} is {text[:40]!r}; expected {_EXAMPLES[option]}")
+            found.append(Budget("key", amount, window, currency, key=EACH))
+    if len({(one.currency, one.window) for one in found}) < len(found) or len(found) > BROUGHT:
+        raise UsageError(f"a key has one budget of a currency in a window, and {BROUGHT} at most; leave some out")
+    return tuple(found)
 
 
 def _rate(amount: float, measure: str, per: str) -> str:

@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "fairlead.cli.monitor:app",
         "What a recorded endpoint does, and whether it drifts, who copies it: report, drift, abuse.",
     ),
+    "cascade": ("fairlead.cli.cascade:app", "When the answer of a cheap language model is kept: fit, show."),
     "feedback": ("fairlead.cli.feedback:feedback", "Keep what turned out to be true: labels from a CSV file."),
     "timeline": ("fairlead.cli.timeline:timeline", "What happened to an endpoint, with the numbers it stood on."),
     "verdict": ("fairlead.cli.verdict:app", "What gates, rollouts and data tests decided: show, list."),
@@ -53,7 +54,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
     "render": ("fairlead.cli.render:app", "A spec as the configuration of something else: envoy."),
     "chaos": ("fairlead.cli.chaos:chaos", "Inject faults into an endpoint of a test server, and see what callers see."),
+    "guard": ("fairlead.cli.guard:app", "Guardrails of language models: check a text, train the classifier."),
     "audit": ("fairlead.cli.audit:app", "Who did what to which endpoint, and the proof of it: tail, verify, export."),
+    "ledger": (
+        "fairlead.cli.ledger:app",
+        "What language models cost, and what is left of budgets: show, statement, reset, rebuild.",
+    ),
     "bench": ("fairlead.cli.bench:app", "What a running server does under load: llm."),
     "doctor": ("fairlead.cli.doctor:doctor", "Check a model or a running endpoint before users do."),
 }

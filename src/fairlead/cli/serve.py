@@ -29,6 +29,7 @@ from fairlead.serve.settings import EndpointSettings, ServerSettings
 from fairlead.serve.supervisor import Supervisor
 from fairlead.wiring import serving
 from fairlead.wiring.access import needed
+from fairlead.wiring.llm import paths
 
 GrpcPort = Annotated[
     int | None, typer.Option(help="Port of gRPC, 8081 by custom; 0 takes a free one. Without it: no gRPC.")
@@ -43,8 +44,8 @@ Grace = Annotated[float, typer.Option(help="Seconds from SIGTERM to exit, at mos
 Models = Annotated[
     list[str],
     typer.Argument(
-        help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, pkg.module:Predictor, "
-        "oip+http://HOST:PORT/NAME"
+        help="URI or NAME=URI: models:/churn@champion, runs:/ID/model, ./model.onnx, ./folder, ./chat.gguf, "
+        "pkg.module:Predictor, oip+http://HOST:PORT/NAME"
     ),
 ]
 DeadlineMs = Annotated[float, typer.Option(help="Time for a call that names none in x-request-timeout-ms.")]
@@ -62,6 +63,12 @@ ProcessesOption = Annotated[int, typer.Option(help="Processes of each model, wit
 ReplicasOption = Annotated[
     str,
     typer.Option(metavar="MIN..MAX", help="Processes of each model that come and go with the calls, as 0..4."),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        help="Of the weights of language models, converted here: f16, bf16, int8 or int4.", show_default="int8"
+    ),
 ]
 TargetConcurrency = Annotated[float, typer.Option(help="Calls in flight for each replica, with --replicas.")]
 IdleTtl = Annotated[
@@ -103,10 +110,9 @@ def serve(
     tls_cert: TlsCert = "", tls_key: TlsKey = "", tls_client_ca: TlsClientCa = "",
     record: RecordOption = False,
     executor: ExecutorOption = "auto", processes: ProcessesOption = 1,
-    env: EnvOption = "current",
-    replicas: ReplicasOption = "",
-    target_concurrency: TargetConcurrency = 8.0,
-    idle_ttl: IdleTtl = 600.0,
+    env: EnvOption = "current", replicas: ReplicasOption = "",
+    target_concurrency: TargetConcurrency = 8.0, idle_ttl: IdleTtl = 600.0,
+    precision: PrecisionOption = "",
     memory_mb: MemoryMb = 0.0,
     model_control: ModelControl = None,
     access: AccessOption = None, insecure: InsecureOption = False,
@@ -127,9 +133,10 @@ def serve(
         max_connections=max_connections, max_connections_per_address=max_connections_per_address, chaos=chaos,
         insecure=insecure,
     )  # fmt: skip
+    found = paths.split(models, precision, threads, deadline_ms)
     asked = serving.Plan(
         read_home(home, tracking),
-        serving.targets(models, trust_pickle=trust_pickle, runtime=runtime),
+        serving.targets(found.models, trust_pickle=trust_pickle, runtime=runtime),
         settings,
         EndpointSettings(
             max_rows, max_wait_ms, queue_rows, deadline_ms=deadline_ms, executor=executor, processes=processes, env=env,
@@ -138,7 +145,7 @@ def serve(
             call_rows=max_call_rows, string_bytes=_bytes(max_string_kb / 1024),
         ),
         record,
-        access=Rules() if needed(settings, bool(access), insecure) else None,
+        access=Rules() if needed(settings, bool(access), insecure) else None, chats=found.chats,
     )  # fmt: skip
     if worker_of:
         running.work(lambda: asked, level, worker_of)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from fairlead.contracts.ledger import Budget
 from fairlead.contracts.limits import Limits
 
 
@@ -65,7 +66,8 @@ class Caller:
     """Somebody who showed who they are.
 
     ``name``: unique among all callers of a server, fit for logs.  ``kind``: ``key``, ``jwt`` or ``mtls``.
-    ``tenant``: whom several callers share limits with; empty for nobody.  ``limits``: of this caller alone.
+    ``tenant``: whom several callers share limits with; empty for nobody.  ``limits``, ``budgets``: of this caller
+    alone.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Caller:
     scopes: tuple[Scope, ...]
     tenant: str = ""
     limits: Limits = Limits()
+    budgets: tuple[Budget, ...] = ()
 
     def may(self, action: Action, endpoint: str = "", version: str = "") -> bool:
         """Whether some scope covers it; nothing is allowed by default."""

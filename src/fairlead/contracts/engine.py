@@ -39,6 +39,7 @@ class EngineTraits:
     at.
 
     ``tools``, ``schemas``, ``seeds``: whether it honours them.  ``logprobs``: most alternatives a token; -1 for none.
+    ``resumes``: it goes on with an answer that was begun (``Generation.resumes``).
     ``counts``: whether its ``Usage`` is exact.  ``local``: it runs on this machine, and nobody else is paid.
     """
 
@@ -51,6 +52,7 @@ class EngineTraits:
     logprobs: int = -1
     counts: bool = True
     local: bool = True
+    resumes: bool = False
 
 
 class Load(Protocol):
@@ -66,7 +68,8 @@ class EngineOptions:
     """What an engine is made of. ``model``: a path, a name at the other server.  ``url``: of the other server.
 
     ``folder``: where it may keep what it makes of the model.  ``options``: the rest of its part of the spec, checked by
-    the engine.
+    the engine.  ``precision``: of weights that are converted here (``f16``, ``bf16``, ``int8``, ``int4``); empty: the
+    engine's own choice.
     """
 
     name: str
@@ -76,6 +79,7 @@ class EngineOptions:
     folder: str = ""
     threads: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    precision: str = ""
 
 
 class Engine(Generator, Protocol):

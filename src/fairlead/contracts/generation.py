@@ -89,6 +89,7 @@ class Generation:
     ``id``: unique in this server.  ``choose``: ``auto``, ``none``, ``required``, or the name of the tool to call.
     ``deadline``: monotonic seconds.  ``tenant``: whose share of the engine it takes.  ``lane``: of ``LANES``.
     ``adapter``: of the weights (LoRA); empty for none.
+    ``resumes``: the last message is the beginning of the answer, and what is wanted is the rest of it.
     """
 
     id: str
@@ -103,6 +104,7 @@ class Generation:
     tenant: str = ""
     lane: int = 1
     adapter: str = ""
+    resumes: bool = False
 
 
 class Usage(NamedTuple):

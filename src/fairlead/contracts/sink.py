@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fairlead.contracts.answered import ChatMeter
+from fairlead.contracts.figures import Look
+from fairlead.contracts.guardrail import GuardMeter
 
 
 class EndpointMeter(Protocol):
@@ -128,6 +130,9 @@ class Sink(Protocol):
     def chat(self, endpoint: str) -> ChatMeter:
         """The meter of a language model; the same one each time."""
 
+    def guards(self, endpoint: str) -> GuardMeter:
+        """The meter of a language model's guardrails; the same one each time."""
+
     def workers(self) -> WorkersMeter:
         """The meter of this server's workers; the same one each time."""
 
@@ -158,11 +163,28 @@ class Sink(Protocol):
     def shared_limits(self, counted: str, calls: int) -> None:
         """So many calls were ``asked`` about of the store that servers share, or decided ``alone`` without it."""
 
+    def spent(self, endpoint: str, tokens: int, cost: int, currency: str) -> None:
+        """An answer was paid for. ``cost``: nano-units; ``currency``: empty where nobody has to be paid."""
+
+    def over_budget(self, endpoint: str, reason: str) -> None:
+        """An answer was refused: ``money`` or ``tokens`` of a budget do not pay for it, the model has no ``price``, or
+        budgets cannot be counted now (``down``).
+        """
+
+    def budget(self, budget: str, currency: str, amount: int, settled: int, reserved: int) -> None:
+        """How a budget of the spec stands in its window: nano-units, or tokens where ``currency`` is empty."""
+
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         """A stream worker begins; ``look`` is called whenever somebody wants to know how it stands."""
 
     def certificate(self, until: float) -> None:
         """The TLS certificate that new connections get ends then, seconds since 1970. From any thread."""
+
+    def figures(self, owner: str, look: Look) -> None:
+        """``look`` is called whenever somebody wants to know; it takes the place of an earlier one of this owner.
+
+        A counter never falls. Of several workers everything is added up, but for gauges of which the sink knows better.
+        """
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""

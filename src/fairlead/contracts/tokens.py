@@ -71,7 +71,7 @@ class TokenEngine(Protocol):
 
 
 class Tokenizer(Protocol):
-    """Made with the folder of a model. Raises BrokenModel, SourceNotFound. ``ends``: ids that end an answer.
+    """Made with the folder (or file) of a model. Raises BrokenModel, SourceNotFound. ``ends``: ids that end an answer.
 
     Thread-safe. Text that looks like a special token is text: a user cannot write one.
     """
@@ -79,15 +79,24 @@ class Tokenizer(Protocol):
     ends: tuple[int, ...]
     begin: tuple[int, ...]
     """What every prompt begins with, that no template has written."""
+    final: tuple[int, ...]
+    """What a text ends with for a model that reads whole texts (``[SEP]``); an answer is never asked for after it."""
+    marks: Mapping[int, str]
+    """The special tokens, as they are written: no piece of text has them."""
+    pads: bool
+    """Whether a text that begins has a space before its first word that nobody wrote (SentencePiece)."""
     chats: bool
     """Whether it has a template for conversations."""
+    template: str
+    """That template; empty where there is none. It tells how the model calls tools."""
 
     def encode(self, text: str) -> list[int]: ...
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token stands for; empty for a special one."""
 
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the pieces; what is no UTF-8 becomes U+FFFD, and the space that ``pads`` tells of is left out."""
 
     def converse(self, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
         """The ids of a conversation, ready for an answer. Raises InputError for what the template refuses."""

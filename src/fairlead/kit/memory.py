@@ -25,3 +25,26 @@ def give_back() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def available() -> int:
+    """Bytes of memory that a process could take now, in this container too; 0 where the system does not say."""
+    free = _meminfo("MemAvailable:")
+    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
+    return min(free, max(0, limit - used)) if limit else free
+
+
+def _meminfo(name: str) -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return 0
+
+
+def _number(path: str) -> int:
+    """What a file of the control group says; 0 for no limit."""
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return 0

@@ -53,8 +53,11 @@ _EXTRA_OF = {
     "opentelemetry": "otel",
     "openvino": "llm",
     "openvino_genai": "llm",
+    "openvino_tokenizers": "llm",
     "tokenizers": "llm",
     "jinja2": "llm",
+    "presidio_analyzer": "presidio",
+    "spacy": "presidio",
     "usearch": "llm",
 }
 """Which of our extras installs a library."""

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from fairlead.contracts import errors
 from fairlead.contracts.errors import FairleadError
+from fairlead.kit import failures
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -185,7 +185,4 @@ class Reader:
 
 def raised(failed: Failed) -> FairleadError:
     """The error that a worker told of."""
-    for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, FairleadError) and kind.code == failed.code:
-            return kind(failed.message)
-    return FairleadError(failed.message)
+    return failures.of(failed.code, failed.message)

@@ -44,7 +44,7 @@ class EchoEngine:
     @property
     def traits(self) -> EngineTraits:
         return EngineTraits(
-            "echo", self._context, self._parallel or 64, tools=True, schemas=True, seeds=True, logprobs=20
+            "echo", self._context, self._parallel or 64, tools=True, schemas=True, seeds=True, logprobs=20, resumes=True
         )
 
     async def start(self) -> None:
@@ -193,6 +193,9 @@ def _answer(asked: Generation, most: int) -> tuple[Sequence[Piece], str]:
     else:
         end = prompt[-1] if prompt else ""
         text = end.content if isinstance(end, Message) else " ".join(map(str, prompt))
+        before = prompt[-2] if asked.resumes and len(prompt) > 1 else ""
+        if isinstance(before, Message):
+            text = before.content.removeprefix(text)
     if asked.format is not None:
         text = "{}"
     cut = min((at for stop in sampling.stop if (at := text.find(stop)) >= 0), default=len(text))

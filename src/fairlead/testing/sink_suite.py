@@ -12,8 +12,10 @@ A sink's exposition is its own; the checks look only at whether it changes and h
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from fairlead.contracts.answered import Answered
+from fairlead.contracts.figures import Figure
 from fairlead.contracts.generation import Generation, Usage
 from fairlead.contracts.sink import Part, Sink, Streamed
 
@@ -80,6 +82,21 @@ def streams_are_asked_anew_each_time(make: Make) -> None:
     _expect(sink.render()[0] != before, "what a stream worker did since is shown")
 
 
+def figures_are_asked_anew_each_time(make: Make) -> None:
+    sink, count = make(), [1]
+    figure = Figure("fairlead_things", "counter", "Things.", (("endpoint", "chat"),), 0.0)
+    sink.figures("chat", lambda: [replace(figure, value=count[0])])
+    sink.figures("other", lambda: [replace(figure, labels=(("endpoint", "other"),), value=5)])
+    before = sink.render()[0]
+    count[0] = 2
+    after = sink.render()[0]
+    _expect(after != before, "what was counted since is shown")
+    twice = sink.merge([Part("0", after, gone=True), Part("1", after, gone=True)])
+    _expect(twice != sink.merge([Part("0", after, gone=True)]), "and added up over processes")
+    sink.figures("chat", list)
+    _expect(len(sink.render()[0]) < len(after), "a later look takes the place of an earlier one")
+
+
 CHECKS = (
     meters_are_made_once,
     sinks_do_not_mix,
@@ -89,6 +106,7 @@ CHECKS = (
     merging_in_steps_is_merging_at_once,
     nothing_merged_is_nothing,
     streams_are_asked_anew_each_time,
+    figures_are_asked_anew_each_time,
 )
 
 
@@ -97,7 +115,11 @@ def _told(sink: Sink, calls: int) -> bytes:
     sink.ready("churn", "1", True)
     meter, chat = sink.endpoint("churn", "1"), sink.chat("chat")
     asked = Generation("1", "chat", "Hello")
+    guards = sink.guards("chat")
     for _ in range(calls):
+        guards.found("output", "pii", "email", "mask", 2)
+        guards.looked("output", 0.25)
+        guards.missed("input", "http", "late")
         chat.began()
         chat.answered(
             Answered("chat", asked, "r", "stop", False, 0.5, 1.0, 2.0, 0, 5, 0.25, Usage(input=8, cached=2, output=5))
@@ -128,6 +150,9 @@ def _told(sink: Sink, calls: int) -> bytes:
         sink.limited("churn", "key", "requests")
         sink.limited("", "tenant", "bytes")
         sink.shared_limits("alone", 3)
+        sink.spent("chat", 30, 500_000_000, "USD")
+        sink.spent("chat", 2, 0, "")
+        sink.over_budget("chat", "money")
     return _steady(sink)
 
 

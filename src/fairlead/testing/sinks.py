@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from fairlead.contracts.answered import Answered
+from fairlead.contracts.figures import Look
 from fairlead.contracts.sink import Part, Streamed
 
 
@@ -140,8 +141,27 @@ class MemoryChatMeter:
         self.engine = (waiting, running, memory)
 
 
+class MemoryGuardMeter:
+    """What the guardrails of one language model were found to do."""
+
+    def __init__(self) -> None:
+        self.findings: Counter[tuple[str, str, str, str]] = Counter()
+        self.looks: Counter[str] = Counter()
+        self.silent: Counter[tuple[str, str, str]] = Counter()
+
+    def found(self, side: str, detector: str, kind: str, action: str, findings: int) -> None:
+        self.findings[side, detector, kind, action] += findings
+
+    def looked(self, side: str, seconds: float) -> None:  # noqa: ARG002 - the contract names it
+        self.looks[side] += 1
+
+    def missed(self, side: str, detector: str, why: str) -> None:
+        self.silent[side, detector, why] += 1
+
+
 class MemorySink:
     """Keeps what it is told. ``over``: calls over a limit.  ``shared``: what became of shared limits.
+    ``spends``, ``over_budgets``, ``budgets``: what the ledger told.
 
     Its exposition is ``name value`` for each count and ``!name value`` for the rest."""
 
@@ -156,9 +176,14 @@ class MemorySink:
         self.over: Counter[tuple[str, str, str]] = Counter()
         self.shared: Counter[str] = Counter()
         self.stalls: list[float] = []
+        self.spends: Counter[tuple[str, str]] = Counter()
+        self.over_budgets: Counter[tuple[str, str]] = Counter()
+        self.budgets: dict[str, tuple[int, int, int]] = {}
         self.streams: dict[tuple[str, str], Callable[[], Streamed]] = {}
+        self.looks: dict[str, Look] = {}
         self.certificate_until = 0.0
         self.chats: dict[str, MemoryChatMeter] = {}
+        self.guarded: dict[str, MemoryGuardMeter] = {}
         self._workers = MemoryWorkersMeter()
 
     def endpoint(self, endpoint: str, version: str) -> MemoryMeter:
@@ -166,6 +191,9 @@ class MemorySink:
 
     def chat(self, endpoint: str) -> MemoryChatMeter:
         return self.chats.setdefault(endpoint, MemoryChatMeter())
+
+    def guards(self, endpoint: str) -> MemoryGuardMeter:
+        return self.guarded.setdefault(endpoint, MemoryGuardMeter())
 
     def workers(self) -> MemoryWorkersMeter:
         return self._workers
@@ -195,8 +223,21 @@ class MemorySink:
     def shared_limits(self, counted: str, calls: int) -> None:
         self.shared[counted] += calls
 
+    def spent(self, endpoint: str, tokens: int, cost: int, currency: str) -> None:
+        self.spends[endpoint, "tokens"] += tokens
+        self.spends[endpoint, currency] += cost
+
+    def over_budget(self, endpoint: str, reason: str) -> None:
+        self.over_budgets[endpoint, reason] += 1
+
+    def budget(self, budget: str, currency: str, amount: int, settled: int, reserved: int) -> None:  # noqa: ARG002
+        self.budgets[budget] = amount, settled, reserved
+
     def stream(self, endpoint: str, group: str, look: Callable[[], Streamed]) -> None:
         self.streams[endpoint, group] = look
+
+    def figures(self, owner: str, look: Look) -> None:
+        self.looks[owner] = look
 
     def certificate(self, until: float) -> None:
         self.certificate_until = until
@@ -208,6 +249,8 @@ class MemorySink:
         counts |= {f"!degraded:{part}": int(down) for part, down in self.down.items()}
         counts |= {f"limited:{':'.join(key)}": count for key, count in self.over.items()}
         counts |= {f"shared:{counted}": count for counted, count in self.shared.items()}
+        counts |= {f"spent:{':'.join(key)}": count for key, count in self.spends.items()}
+        counts |= {f"over_budget:{':'.join(key)}": count for key, count in self.over_budgets.items()}
         for key, meter in self.meters.items():
             counts |= {f"calls:{':'.join(key)}:{code}": count for code, count in meter.outcomes.items()}
             counts |= {f"lost:{':'.join(key)}:{reason}": count for reason, count in meter.lost.items()}
@@ -223,6 +266,12 @@ class MemorySink:
         for name, chat in self.chats.items():
             outcomes = Counter(one.outcome for one in chat.told)
             counts |= {f"chat:{name}:{outcome}": count for outcome, count in outcomes.items()}
+        for name, guard in self.guarded.items():
+            counts |= {f"guard:{name}:{':'.join(key)}": count for key, count in guard.findings.items()}
+        for shows in self.looks.values():
+            for one in shows():
+                mark = "" if one.kind == "counter" else "!"
+                counts[f"{mark}figure:{one.name}:{':'.join(value for _, value in one.labels)}"] = int(one.value)
         for key, look in self.streams.items():
             counts[f"streamed:{':'.join(key)}"] = look().answered
         return "".join(f"{name} {count}\n" for name, count in counts.items()).encode(), "text/plain"

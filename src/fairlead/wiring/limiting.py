@@ -54,14 +54,14 @@ def _any(rules: Rules) -> bool:
     return (
         rules.named
         or bool(rules.every or rules.tenants)
-        or any(one.own or one.each for one in rules.endpoints.values())
+        or any(one.own or one.each or one.either for one in rules.endpoints.values())
     )
 
 
 def _dated(rules: Rules) -> bool:
     """Whether there can be quotas."""
     every: list[Limits] = [rules.every, *rules.tenants.values()]
-    every += [limits for one in rules.endpoints.values() for limits in (one.own, one.each)]
+    every += [limits for one in rules.endpoints.values() for limits in (one.own, one.each, one.either)]
     return rules.named or any(one.quotas for one in every)
 
 

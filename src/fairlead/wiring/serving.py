@@ -27,6 +27,7 @@ from fairlead.serve.chaos.injector import Injector
 from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
+from fairlead.serve.llm.embeddings import Embeddings
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.process import Command
 from fairlead.serve.protocol import protocol
@@ -44,6 +45,7 @@ from fairlead.wiring import access, auditing, callers, explaining, graphs, ident
 from fairlead.wiring import upstreams as elsewhere
 from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
+from fairlead.wiring.ledgering import Ledgering, ledger
 from fairlead.wiring.limiting import Limiting, limiter
 from fairlead.wiring.llm.batches import batching
 from fairlead.wiring.llm.opening import After, openings
@@ -132,6 +134,7 @@ class Plan:
     callers: Mapping[str, callers.Watched] = field(default_factory=dict)
     chats: Sequence[Wanted] = ()
     tracing: Tracing = Tracing()
+    ledgering: Ledgering = Ledgering()
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -216,11 +219,11 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
-    around = _around(plan, application, int(name))
+    around, paying = _around(plan, application, int(name))
     certificates = Renewal(plan.settings, front.sink, SystemClock())
     companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
     openers = openings(plan.chats, around, catalog)
-    companions += [fallbacks, *counting, *beside, *_knowing(plan, front, loaders, openers), Traced(around.tracers)]
+    companions += [fallbacks, *counting, *paying, *beside, *_knowing(plan, front, loaders, openers)]
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, front.sink, SystemClock())]
@@ -253,21 +256,31 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     return running
 
 
-def _around(plan: Plan, application: Application, place: int) -> Surroundings:
-    """What language models find beside them."""
-    front, workers = application.front, plan.settings.workers
+def _around(plan: Plan, application: Application, place: int) -> tuple[Surroundings, list[Companion]]:
+    """What language models find beside them, and what of it lives beside the server."""
+    front, workers, clock = application.front, plan.settings.workers, SystemClock()
     tracers = plan.tracing.tracers(plan.home) if plan.chats else []
-    return Surroundings(
+    embeddings = Embeddings()
+    asked = plan.ledgering if plan.chats else Ledgering()
+    named = bool(plan.chats) and front.gate is not None
+    paying, beside = ledger(asked, plan.home, clock, front.sink, named=named)
+    around = Surroundings(
         plan.home,
         front.sink,
-        SystemClock(),
+        clock,
         application.chats,
         application.limiter,
         tracers,
         content=plan.tracing.content,
         place=place,
         workers=workers,
+        tokenizers=application.tokenizers,
+        embedders=application.embedders,
+        embeddings=embeddings,
+        embed=embeddings.one,
+        ledger=paying,
     )
+    return around, [*beside, Traced(tracers)]
 
 
 def _troubles(catalog: Catalog, loading: Loading, companions: Sequence[Companion]) -> Iterator[str]:

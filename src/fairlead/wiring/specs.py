@@ -75,7 +75,7 @@ def read(path: Path) -> SpecFile:
     fallbacks: dict[str, tuple[str, ...]] = {}
     for name, endpoint in file.spec.endpoints.items():
         found[name] = _check_graph(file, name, endpoint)
-        (llms.check if endpoint.llm is not None else _check)(file, name, endpoint)
+        (llms.check if endpoint.speaks else _check)(file, name, endpoint)
         fallbacks[name] = specs_resilience.checked(file, name, endpoint)
     specs_limits.check(file)
     try:
@@ -130,7 +130,7 @@ def plan(
         home,
         [
             replace(one, safety=specs_resilience.placed(file, one.name, one.safety)) if file else one
-            for one in (target(name, endpoint) for name, endpoint in spec.endpoints.items() if endpoint.llm is None)
+            for one in (target(name, endpoint) for name, endpoint in spec.endpoints.items() if not endpoint.speaks)
         ],
         server(spec, insecure=insecure),
         EndpointSettings(),
@@ -142,7 +142,7 @@ def plan(
         Auditing(spec.audit.enabled, spec.audit.days, spec.audit.payloads, spec.audit.key),
         watched(spec, access),
         llms.wanted(spec),
-        llms.tracing(spec),
+        *llms.beside(spec),
     )
 
 
@@ -337,10 +337,8 @@ def _check_graph(file: SpecFile, name: str, endpoint: Endpoint) -> Graph | None:
 def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     """What the spec's own types cannot know. Raises UsageError."""
     asked = _asked(endpoint)
-    if endpoint.upstream is not None:
-        specs_upstream.check(file, name, endpoint)
-    else:
-        specs_upstream.check_here(file, name, endpoint)
+    llms.refuse(file, name, endpoint)
+    (specs_upstream.check if endpoint.upstream is not None else specs_upstream.check_here)(file, name, endpoint)
     try:
         source = None if endpoint.graph is not None else parse(uri(name, endpoint))
     except UsageError as error:

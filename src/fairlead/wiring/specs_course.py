@@ -18,14 +18,14 @@ from fairlead.wiring.monitors import Monitored
 
 def courses(spec: Spec) -> list[Course]:
     """Of every endpoint whose model has other versions, in the order of the spec."""
-    modelled = {name: one for name, one in spec.endpoints.items() if one.graph is None and one.llm is None}
+    modelled = {name: one for name, one in spec.endpoints.items() if one.graph is None and not one.speaks}
     aliased = {name: one for name, one in modelled.items() if parse(specs.uri(name, one)).kind is Kind.ALIAS}
     return [course(name, one) for name, one in aliased.items()]
 
 
 def course(name: str, endpoint: Endpoint) -> Course:
     """What the loop does with it. Raises UsageError for a model that is named by no alias: it has no other versions."""
-    if endpoint.graph is not None or endpoint.llm is not None:
+    if endpoint.graph is not None or endpoint.speaks:
         raise UsageError(f"endpoint {name!r} has no model of its own; the loop needs models:/NAME@ALIAS")
     source, retrain = parse(specs.uri(name, endpoint)), endpoint.retrain
     if source.kind is not Kind.ALIAS:

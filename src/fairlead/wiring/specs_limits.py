@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
@@ -11,10 +12,12 @@ from fairlead.contracts.limits import Limits, Measure, Quota, Rate
 from fairlead.kit import limits as texts
 from fairlead.kit import plugins
 from fairlead.kit.gcra import burst_of
+from fairlead.kit.spec.ledger import TokenLimits
 from fairlead.kit.spec.limits import Limited
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Spec
 from fairlead.serve.limits.rules import EndpointLimits, Rules
+from fairlead.wiring import specs_ledger
 
 Path = tuple[str | int, ...]
 Placed = tuple[Path, Rate | Quota]
@@ -27,7 +30,7 @@ def rules(spec: Spec) -> Rules:
         limits(spec.access.limits),
         {name: limits(one) for name, one in spec.access.tenants.items()},
         {
-            name: EndpointLimits(limits(one.access), limits(one.access.per_caller))
+            name: EndpointLimits(limits(one.access), limits(one.access.per_caller), token_limits(one.limits))
             for name, one in spec.endpoints.items()
         },
         project=spec.project,
@@ -45,10 +48,25 @@ def limits(asked: Limited) -> Limits:
     )
 
 
+def token_limits(asked: TokenLimits | None) -> Limits:
+    """Those of a language model. Raises UsageError for a text that is none."""
+    if asked is None:
+        return Limits()
+    found: list[Rate] = []
+    if asked.requests_per_minute:
+        rate = texts.rate(f"{asked.requests_per_minute}/min")
+        found.append(replace(rate, burst=max(1.0, rate.amount // 10)))
+    if asked.tokens_per_minute:
+        rate = texts.rate(f"{asked.tokens_per_minute} tokens/min")
+        found.append(replace(rate, burst=rate.amount))
+    return Limits(tuple(found))
+
+
 def check(file: SpecFile) -> None:
     """Raises UsageError for limits that are none, or contradict each other, naming the lines; MissingExtra for Redis
     without its library.
     """
+    specs_ledger.check(file)
     access = file.spec.access
     _check(file, access.limits, ("access", "limits"))
     for name, one in access.tenants.items():
@@ -56,6 +74,10 @@ def check(file: SpecFile) -> None:
     for name, endpoint in file.spec.endpoints.items():
         _check(file, endpoint.access, ("endpoints", name, "access"))
         _check(file, endpoint.access.per_caller, ("endpoints", name, "access", "per_caller"))
+        try:
+            token_limits(endpoint.limits)
+        except UsageError as error:
+            raise UsageError(f"{file.at('endpoints', name, 'limits')}: {error}") from None
     if file.spec.redis and not plugins.installed("redis"):
         raise MissingExtra(f"{file.at('redis')} needs a library: pip install 'fairlead[redis]'")
     if "when_down" in access.model_fields_set and not file.spec.redis:
@@ -66,6 +88,7 @@ def check(file: SpecFile) -> None:
 
 def check_unknown(spec: Spec) -> None:
     """Where nobody is asked who they are. Raises UsageError for limits of callers, which would be those of nobody."""
+    specs_ledger.check_unknown(spec)
     of_callers = {"access.limits": spec.access.limits}
     of_callers |= {f"access.tenants.{name}": one for name, one in spec.access.tenants.items()}
     of_callers |= {f"endpoints.{name}.access.per_caller": one.access.per_caller for name, one in spec.endpoints.items()}
@@ -91,10 +114,8 @@ def _check(file: SpecFile, asked: Limited, path: Path) -> None:
             raise UsageError(f"{file.at(*path, part)} is {getattr(asked, part)}, and there is {what}")
     found = _placed(asked, path, lambda where, error: UsageError(f"{file.at(*where)}: {error}"))
     for where, one in found:
-        if one.measure is Measure.TOKENS:
-            raise UsageError(
-                f"{file.at(*where)} counts tokens, and no endpoint of this release generates; leave it out"
-            )
+        if one.measure is Measure.TOKENS and not any(endpoint.llm for endpoint in file.spec.endpoints.values()):
+            raise UsageError(f"{file.at(*where)} counts tokens, and no endpoint is a language model; leave it out")
     for (one_at, one), (other_at, other) in combinations(found, 2):
         if one.measure is not other.measure:
             continue

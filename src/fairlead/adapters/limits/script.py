@@ -6,8 +6,8 @@ enough for Lua, whose numbers are exact up to 2^53. A quota is a count under a k
 
 ``KEYS``: of every limit in the question, once. ``ARGV[1]``, MessagePack: calls, each a list of charges, each
 ``[place in KEYS, kind, scale or most, step, most, cost]``; kind 0 is a rate, 1 to 4 a quota an hour, day, week, month.
-``ARGV[2]``: 1 to charge whatever the limits say. The answer: for each call microseconds to wait (-1: for ever), which
-charge refused it (0: none), and of every charge units left and microseconds until all are.
+``ARGV[2]``: 1 to charge whatever the limits say; a cost below 0 gives back. The answer: for each call microseconds to
+wait (-1: for ever), which charge refused it (0: none), and of every charge units left and microseconds until all are.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ for number, call in ipairs(cmsgpack.unpack(ARGV[1])) do
   for index, charge in ipairs(call) do
     local one = look(charge)
     if refused == 0 or ARGV[2] == '1' then
-      one.value = one.value + charge[6] * (charge[2] == 0 and charge[4] or 1)
+      one.value = math.max(0, one.value + charge[6] * (charge[2] == 0 and charge[4] or 1))
       one.changed = true
     end
     if charge[2] == 0 then

@@ -1,1 +1,1 @@
-"""Texts to ids of tokens, and conversations to texts."""
+"""Tokenizers, by the form of their files."""

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from fairlead.kit.spec.part import Part, Seconds
 from fairlead.kit.spec.read import part_of
-from fairlead.kit.spec.spec import _SOURCES, Endpoint, Spec
+from fairlead.kit.spec.spec import _SOURCES, SPEAKING, Endpoint, Spec
 
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 _WIDTH = 44
@@ -52,12 +52,12 @@ def _fields(part: type[Part], before: str) -> Iterator[tuple[str, FieldInfo]]:
         yield path, found
         inner = part_of(found.annotation)
         if inner is not None:
-            origin = get_origin(found.annotation)
+            origin = get_origin(_bare(found.annotation))
             yield from _fields(inner, path + (".NAME." if origin is dict else "[]." if origin is tuple else "."))
 
 
 def _type(found: FieldInfo) -> str:
-    annotation, seconds = found.annotation, any(one in get_args(Seconds) for one in found.metadata)
+    annotation, seconds = _bare(found.annotation), any(one in get_args(Seconds) for one in found.metadata)
     origin, inside = get_origin(annotation), part_of(annotation)
     if seconds:
         return "time"
@@ -71,6 +71,12 @@ def _type(found: FieldInfo) -> str:
     if all(isinstance(one, str) for one in kinds):
         return ", ".join(f"`{one}`" for one in kinds if one)
     return ", ".join(_word(one) for one in kinds)
+
+
+def _bare(annotation: Any) -> Any:
+    """The one type of an annotation that also takes null; else the annotation."""
+    kinds = [one for one in get_args(annotation) if one is not type(None)]
+    return kinds[0] if type(None) in get_args(annotation) and len(kinds) == 1 else annotation
 
 
 def _word(kind: Any) -> str:
@@ -126,8 +132,8 @@ def _sample(part: type[Part], values: Mapping[str, Any], indent: str, *, told: b
                 yield from _sample(inner, given, indent + "  ", told=told)
         elif name in values:
             yield f"{indent}{name}: {_flow(given)}"
-        elif part is Endpoint and name in _SOURCES:
-            continue  # one of them is given
+        elif part is Endpoint and name in (*_SOURCES, *SPEAKING):
+            continue  # one of them is given, and it is no language model
         elif told and inner is not None and isinstance(found.default, BaseModel):
             yield f"{indent}# {name}:"
             yield from (_comment(line, indent) for line in _sample(inner, {}, indent + "  ", told=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
@@ -10,12 +10,18 @@ from fairlead.kit.spec.abuse import Abuse
 from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
 from fairlead.kit.spec.cache import Cache
+from fairlead.kit.spec.cascade import Cascade
+from fairlead.kit.spec.embedding import Embedding
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
+from fairlead.kit.spec.guardrails import Guardrails
+from fairlead.kit.spec.ledger import Budget, BudgetHere, Ledger, Price, TokenLimits
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.loop import Monitor, Retrain, Rollout
 from fairlead.kit.spec.part import Part, Private, Seconds
 from fairlead.kit.spec.resilience import Resilience
+from fairlead.kit.spec.route import Route
+from fairlead.kit.spec.scheduling import Scheduling
 from fairlead.kit.spec.serving import Batching, Bounds, Record, Replicas, Server, Upstream
 from fairlead.kit.spec.traces import Traces
 
@@ -23,15 +29,26 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,1
 """What can stand in a URL and a metric label."""
 
 
-_SOURCES = ("model", "graph", "upstream", "llm")
+_SOURCES = ("model", "graph", "upstream", "embedding", "llm")
 """What an endpoint can be; it is one of them."""
+
+SPEAKING = ("route", "cascade", "scheduling", "cache")
+"""What only language models have; with one of the first two alone an endpoint is made of others."""
+
+
+def _asked(*names: str) -> dict[str, Any]:
+    return {"anyOf": [{"required": [name]} for name in names]}
+
+
+_ONE: list[Any] = [{"required": [name], "not": _asked(*SPEAKING)} for name in _SOURCES[:-1]]
+_ONE += [{"required": ["llm"]}, {"allOf": [_asked(*SPEAKING[:2]), {"not": _asked(*_SOURCES)}]}]
 
 
 class Endpoint(Part):
-    """A model, a graph of other endpoints, a model of other servers, or a language model, under a name that clients
+    """A model, a graph of other endpoints, a model of other servers, or a model of language, under a name that clients
     call."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _SOURCES]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": _ONE})
 
     model: str = Field(default="", min_length=1)
     """`models:/churn@champion`, `models:/churn/3`, `runs:/ID/PATH`, `./model.onnx`, a folder or `pkg.module:Class`."""
@@ -39,10 +56,24 @@ class Endpoint(Part):
     """Instead of a model: steps over other endpoints of this spec."""
     upstream: Upstream | None = Field(default=None, examples=[{"urls": ["http://10.0.0.5:8000"]}])
     """Other servers that run the model, instead of `model`."""
+    embedding: Embedding | None = Field(default=None, examples=[{"model": "./models/embedder"}])
+    """A model that makes vectors of texts, instead of `model`."""
     llm: Llm | None = Field(default=None, examples=[{"model": "./models/chat"}])
     """A language model, instead of `model`."""
+    limits: TokenLimits | None = Field(default=None, examples=[{"tokens_per_minute": "60k"}])
+    """How much each caller may ask of a language model; null: as much as it can."""
+    budgets: tuple[BudgetHere, ...] = Field(default=(), max_length=64, examples=[[{"amount": "50 USD"}]])
+    """How much may be spent on a language model."""
+    guardrails: Guardrails | None = Field(default=None, examples=[{"input": ["injection", "pii"], "output": ["pii"]}])
+    """What must not pass a language model, in questions and in answers; null: everything may."""
     cache: Cache | None = Field(default=None, examples=[{"exact": "1h"}])
     """Answers of a language model that are given again; null: none."""
+    route: Route | None = Field(default=None, examples=[{"replicas": ["chat-a", "chat-b"]}])
+    """Other language models that answer for this one, beside its own `llm` or instead."""
+    cascade: Cascade | None = Field(default=None, examples=[{"steps": ["small-chat", "chat"], "max_loss": 0.02}])
+    """Cheaper language models that are asked first."""
+    scheduling: Scheduling | None = Field(default=None, examples=[{"queue": 256, "weights": {"gold": 2.0}}])
+    """How the engine of `llm` is shared among tenants; null: as the defaults say."""
     runtime: str = ""
     """Run with this runtime instead of the one that the package chose."""
     trust_pickle: bool = False
@@ -89,10 +120,21 @@ class Endpoint(Part):
     @model_validator(mode="after")
     def _one_source(self) -> Endpoint:
         given = [name for name in _SOURCES if getattr(self, name)]
+        if not given and (self.route or self.cascade):
+            return self
+        wrong = [name for name in SPEAKING if getattr(self, name) is not None]
+        if given and given != ["llm"] and wrong:
+            raise ValueError(f"{wrong[0]} is for language models, and this one has {given[0]}")
         if len(given) != 1:
             told = " and ".join(given) if given else "none of them"
             raise ValueError(f"give one of {', '.join(_SOURCES)}; found {told}")
         return self
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it is a language model, made of some, or makes vectors of texts."""
+        made = not self.model and (self.route or self.cascade) is not None
+        return self.llm is not None or self.embedding is not None or made
 
 
 class Spec(Part):
@@ -112,6 +154,18 @@ class Spec(Part):
     """Redis that counts limits for several servers: `redis://[USER:PASSWORD@]HOST:PORT/DB`, `rediss://` for TLS."""
     access: Access = Access()
     """Who may call at all."""
+    budgets: tuple[Budget, ...] = Field(
+        default=(), max_length=1024, examples=[[{"tenant": "acme", "amount": "50 USD", "per": "month"}]]
+    )
+    """How much may be spent on language models; all that fit a call hold."""
+    prices: tuple[Price, ...] = Field(
+        default=(), max_length=4096, examples=[[{"model": "chat", "input": 0.15, "output": 0.6}]]
+    )
+    """What language models cost."""
+    prices_file: str = Field(default="", max_length=4096, examples=["./prices.yaml"])
+    """YAML or JSON file with a list of more of them, as `prices` has it."""
+    ledger: Ledger = Ledger()
+    """Where spending is counted."""
     audit: Audit = Audit()
     """What is written down of who did what."""
     traces: Traces = Traces()
@@ -124,7 +178,7 @@ class Spec(Part):
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
     Spec: ("console", "features", "limits", "resilience"),
-    Endpoint: ("features", "limits", "guardrails", "cascade", "redis"),
+    Endpoint: ("features", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip
 """What a later release will honour. Until then it is refused, never passed over."""

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from fairlead.contracts.access import Caller, Scope
 from fairlead.contracts.errors import Conflict, NotFound, UsageError
+from fairlead.contracts.ledger import Budget
 from fairlead.contracts.limits import Limits
 
 MARK: Final = "fl_"
@@ -56,6 +57,7 @@ class Key:
     tenant: str = ""
     limits: Limits = Limits()
     by: str = ""
+    budgets: tuple[Budget, ...] = ()
 
     def state(self, now_ms: int) -> str:
         """``active``, ``expired`` or ``revoked``."""
@@ -141,7 +143,7 @@ class KeyRing:
         self._by_name: dict[str, tuple[Key, Caller]] = {}
         for key in keys:
             if not key.revoked_ms:
-                caller = Caller(key.name, "key", key.scopes, key.tenant, key.limits)
+                caller = Caller(key.name, "key", key.scopes, key.tenant, key.limits, key.budgets)
                 self._by_id.update({one.id.encode(): (one, key, caller) for one in key.secrets})
                 self._by_name[key.name] = key, caller
 

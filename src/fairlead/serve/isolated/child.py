@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import fcntl
 import logging
-import os
 import signal
 import socket
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -25,40 +22,25 @@ from fairlead.contracts.errors import BrokenModel, FairleadError
 from fairlead.contracts.runtime import Artefact, LoadedModel, RuntimeOptions
 from fairlead.contracts.types import Tensors
 from fairlead.kit import log, plugins
+from fairlead.kit.companionship import die_with_the_parent
 from fairlead.kit.sentences import cause
 from fairlead.serve import tune
 from fairlead.serve.executor import failure
 from fairlead.serve.isolated.frames import Reader, Region, pack
 from fairlead.serve.isolated.messages import Answer, Batch, Failed, Load, Loaded, Message, Raised, ToProcess
 
-_STDIN = 0
 _UNLIMITED = 1_000_000
 
 
 def main(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # sent to all of a terminal or a service: the server says when to end
-    die_with_the_server()
+    die_with_the_parent()
     faulthandler.enable()
     with socket.socket(fileno=descriptor) as link:
         link.set_inheritable(False)
         with contextlib.suppress(ConnectionError):  # the server is gone
             Child(link).run()
-
-
-def die_with_the_server() -> None:
-    """By a signal that the kernel sends, so that a model that never lets other threads run is ended too."""
-    if hasattr(fcntl, "F_SETSIG"):
-        fcntl.fcntl(_STDIN, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(_STDIN, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(_STDIN, fcntl.F_SETFL, fcntl.fcntl(_STDIN, fcntl.F_GETFL) | os.O_ASYNC)
-    else:
-        threading.Thread(target=_wait_for_the_end, name="fairlead-alone", daemon=True).start()
-
-
-def _wait_for_the_end() -> None:
-    os.read(_STDIN, 1)
-    os._exit(1)
 
 
 class Child:

@@ -1,8 +1,8 @@
 """What one caller may have at one endpoint: every bucket that a call of theirs is charged to, and what is said of them.
 
 Header fields: ``RateLimit-Policy`` and ``RateLimit`` as draft-ietf-httpapi-ratelimit-headers-10 has them, and the
-``x-ratelimit-...-requests`` that clients of OpenAI read. They tell a caller their own limits. How much of an
-endpoint's limit is left would tell them what others do: it is said only where there are no callers to tell apart.
+``x-ratelimit-...-requests`` and ``-tokens`` that clients of OpenAI read. They tell a caller their own limits. How much
+of an endpoint's limit is left would tell them what others do: it is said only where there are no callers to tell apart.
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ class Account:
         self.flying = tuple(one for one in buckets if isinstance(one, Flying))
         self.lasting = tuple(one for one in buckets if not isinstance(one, Flying))
         """Rates and quotas: what can be shared with other servers."""
+        self.tokens = tuple(one for one in self.lasting if one.unit is Measure.TOKENS)
+        self.burst = min((_most(one) for one in self.tokens), default=0)
+        """Tokens that may come at once; 0 where none are counted."""
         self.dated = any(isinstance(one, Counted) for one in buckets)
         """Whether the calendar is asked."""
         own = [at for at, one in enumerate(self.lasting) if one.scope != "endpoint" or caller is None]
         self._own = [self.lasting[at] for at in own]
         self._places = own
-        self._requests = next((at for at, one in enumerate(self._own) if one.unit is Measure.REQUESTS), -1)
-        self._form = _form(self._own, self._requests)
+        self._named = _named(self._own)
+        self._form = _form(self._own, self._named)
 
     def serves(self, caller: Caller) -> bool:
         """Whether this is the same caller, with the same limits, known anew."""
@@ -74,8 +77,8 @@ class Account:
         said: list[int | bytes] = []
         for units, rest in left:
             said += units, -(-rest // SECOND)
-        if self._requests >= 0:
-            units, rest = left[self._requests]
+        for at in self._named:
+            units, rest = left[at]
             said += units, _go(rest)
         return self._form % tuple(said)
 
@@ -151,16 +154,23 @@ def _most(one: Lasting) -> int:
     return one.limit.amount if isinstance(one, Counted) else one.terms.burst
 
 
-def _form(own: Sequence[Lasting], requests: int) -> bytes:
-    """Header lines to be filled: units and seconds of each, then the units and the time of the one that is requests."""
+def _named(own: Sequence[Lasting]) -> tuple[int, ...]:
+    """The first of requests, and the first of tokens, which have header lines of their own."""
+    units = [one.unit for one in own]
+    return tuple(units.index(one) for one in (Measure.REQUESTS, Measure.TOKENS) if one in units)
+
+
+def _form(own: Sequence[Lasting], named: Sequence[int]) -> bytes:
+    """Header lines to be filled: units and seconds of each, then the units and the time of those that are named."""
     if not own:
         return b""
     policy = ", ".join(_policy(one, _name(one)) for one in own)
     stand = ", ".join(f'"{_name(one)}";r=%d;t=%d' for one in own)
     text = f"ratelimit-policy: {policy}\r\nratelimit: {stand}\r\n"
-    if requests >= 0:
-        text += f"x-ratelimit-limit-requests: {_most(own[requests])}\r\n"
-        text += "x-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
+    for at in named:
+        unit = own[at].unit
+        text += f"x-ratelimit-limit-{unit}: {_most(own[at])}\r\n"
+        text += f"x-ratelimit-remaining-{unit}: %d\r\nx-ratelimit-reset-{unit}: %b\r\n"
     return text.encode()
 
 

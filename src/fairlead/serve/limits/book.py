@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from fairlead.serve.limits import buckets
-from fairlead.serve.limits.buckets import AnyBucket, Costs, Counted, Flying
+from fairlead.serve.limits.buckets import AnyBucket, Costs, Counted, Flying, Lasting
 from fairlead.serve.limits.table import Held, Table
 
 
@@ -18,6 +18,9 @@ class Book(Protocol):
 
     def force(self, buckets: tuple[AnyBucket, ...], costs: Costs, now: int, wall: int) -> None:
         """Charge all of them, whatever they say."""
+
+    def give(self, buckets: Sequence[Lasting], amount: int, since: int, now: int, wall: int) -> None:
+        """As ``buckets.give``, of each of them."""
 
     def land(self, flying: Sequence[Flying], now: int, wall: int) -> None:
         """Something is no more in flight."""
@@ -43,6 +46,10 @@ class Alone:
     def __init__(self, table: Table | None = None) -> None:
         self._table = table
         self._held = False
+
+    def give(self, found: Sequence[Lasting], amount: int, since: int, now: int, wall: int) -> None:  # noqa: ARG002
+        for one in found:
+            buckets.give(one, amount, since, wall)
 
     def land(self, flying: Sequence[Flying], now: int, wall: int) -> None:  # noqa: ARG002 - the table needs them
         for one in flying:
@@ -134,6 +141,19 @@ class Together:
         except Held:
             self._held = True
             buckets.force(found, costs, now, wall)
+
+    def give(self, found: Sequence[Lasting], amount: int, since: int, now: int, wall: int) -> None:
+        """While the table cannot be had, what was charged there stays."""
+        try:
+            with self._table.locked():
+                for one in found:
+                    self._table.load(one, now, wall)
+                    buckets.give(one, amount, since, wall)
+                    self._table.store(one)
+        except Held:
+            self._held = True
+            for one in found:
+                buckets.give(one, amount, since, wall)
 
     def _owe(self, found: tuple[AnyBucket, ...], costs: Costs) -> None:
         for one in found:

@@ -169,6 +169,20 @@ def force(buckets: tuple[AnyBucket, ...], costs: Costs, now: int, wall: int) -> 
         one.value = one.then
 
 
+def give(one: AnyBucket, amount: int, since: int, wall: int) -> None:
+    """Of what was charged at ``since`` (milliseconds since 1970) so much was not taken; below 0: so much more was.
+
+    What was charged to a period that has passed stays there.
+    """
+    if type(one) is Rated:
+        one.value = max(0, one.value - amount * one.step)
+    elif type(one) is Counted:
+        if wall >= one.ends:
+            one.turn(wall)
+        if one.begins <= since:
+            one.value = max(0, one.value - amount)
+
+
 Found = Callable[[str, Callable[[], AnyBucket]], AnyBucket]
 """The bucket of a key, made when there is none."""
 

@@ -39,6 +39,9 @@ class Others(Protocol):
     def owe(self, charges: list[Charge]) -> None:
         """What was let in without them."""
 
+    def give(self, charges: list[Charge]) -> None:
+        """What was charged and not taken: costs below 0."""
+
 
 class Asking(Protocol):
     """What is let in: a ``Call``, or a ``Permit``."""
@@ -54,6 +57,9 @@ class Permit:
 
     def __init__(self) -> None:
         self.allowance: Allowance | None = None
+        self.account: Account | None = None
+        """Whose limits it was charged to, and ``since`` when (milliseconds since 1970); None where there are none."""
+        self.since = 0
         self._then: Callable[[object], None] | None = None
 
     def before(self, then: Callable[[object], None]) -> None:
@@ -111,20 +117,42 @@ class Limiter:
 
     async def admit(self, caller: Caller | None, endpoint: str, rows: int, size: int) -> Permit:
         """The same for what is no call of a model. ``endpoint``: empty for what belongs to none. Raises RateLimited."""
-        permit = Permit()
-        if not self.rules.limit(endpoint):
-            return permit
-        account = self._accounts.get(endpoint, {}).get("" if caller is None else caller.name)
-        if account is None or account.caller is not caller:
-            account = self._account(endpoint, caller)
+        permit = self.permit(caller, endpoint)
         try:
-            waiting = self._charge(account, (1, rows, size, 0), permit)
+            waiting = self.charge(permit, (1, rows, size, 0))
             if waiting is not None:
                 await waiting
         except BaseException:
             permit.release()
             raise
         return permit
+
+    def permit(self, caller: Caller | None, endpoint: str) -> Permit:
+        """Before anything is charged."""
+        permit = Permit()
+        if self.rules.limit(endpoint):
+            account = self._accounts.get(endpoint, {}).get("" if caller is None else caller.name)
+            if account is None or account.caller is not caller:
+                account = self._account(endpoint, caller)
+            permit.account = account
+        return permit
+
+    def charge(self, permit: Permit, costs: Costs) -> Awaitable[None] | None:
+        """All limits of a permit; to be awaited where other servers are asked. Raises RateLimited and Unavailable."""
+        if permit.account is None:
+            return None
+        permit.since = self._clock.wall_ms()
+        return self._charge(permit.account, costs, permit)
+
+    def give_back(self, permit: Permit, tokens: int) -> None:
+        """Of the tokens that were charged so many were not taken; below 0: so many more were."""
+        account = permit.account
+        if account is None or not account.tokens or not tokens:
+            return
+        self._book.give(account.tokens, tokens, permit.since, *self._now())
+        if self._others is not None:
+            now = [one for one in account.tokens if type(one) is not Counted or one.begins <= permit.since]
+            self._others.give([Charge(one.key, one.limit, -tokens) for one in now])
 
     def settle(self) -> None:
         """Keep what was counted of the quotas; called every second, and at the end."""
@@ -205,6 +233,9 @@ class Limiter:
             if caller.tenant in rules.tenants:
                 made += buckets(rules.tenants[caller.tenant], "tenant", f"{project}:{caller.tenant}", self._found)
             made += buckets(here.each, "caller", f"{project}:{endpoint}:{caller.name}", self._found)
+            made += buckets(here.either, "caller", f"{project}:{endpoint}:{caller.name}", self._found)
+        else:
+            made += buckets(here.either, "endpoint", f"{project}:{endpoint}", self._found)
         made += buckets(here.own, "endpoint", f"{project}:{endpoint}", self._found)
         if self._count >= self._most:
             self._forget()

@@ -10,10 +10,14 @@ from fairlead.contracts.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class EndpointLimits:
-    """``own``: of all its calls together.  ``each``: of every caller there."""
+    """``own``: of all its calls together.  ``each``: of every caller there.
+
+    ``either``: of every caller there, and of all calls together where nobody says who they are.
+    """
 
     own: Limits = Limits()
     each: Limits = Limits()
+    either: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Rules:
     def limit(self, endpoint: str) -> bool:
         """Whether a call there can be over a limit at all."""
         here = self.at(endpoint)
-        return self.named or bool(self.every or self.tenants or here.own or here.each)
+        return self.named or bool(self.every or self.tenants or here.own or here.each or here.either)
 
 
 _NONE = EndpointLimits()

@@ -43,6 +43,8 @@ class Sharing:
         self._looking: asyncio.Task[None] | None = None
         self._why = ""
         self._owed: dict[str, Charge] = {}
+        self._given: list[Charge] = []
+        self._giving: asyncio.Task[None] | None = None
 
     def take(self, charges: list[Charge]) -> asyncio.Future[Verdict | None] | None:
         if self._why:
@@ -64,13 +66,34 @@ class Sharing:
                 elif len(self._owed) < OWED:
                     self._owed[one.key] = one
 
+    def give(self, charges: list[Charge]) -> None:
+        """Told behind what is answered: nobody waits for it."""
+        if self._why:
+            self.owe(charges)
+            return
+        self._given += charges
+        if self._giving is None:
+            self._giving = asyncio.get_running_loop().create_task(self._give())
+
+    async def _give(self) -> None:
+        try:
+            while self._given:
+                given, self._given = self._given[:AT_ONCE], self._given[AT_ONCE:]
+                try:
+                    await self._in_time(self._store.add(given))
+                except Exception as error:  # noqa: BLE001 - nobody waits for it
+                    self.owe(given)
+                    self._away(error)
+        finally:
+            self._giving = None
+
     def troubles(self) -> list[str]:
         if not self._why:
             return []
         return [f"limits are not shared with other servers now: {self._where} does not answer ({self._why})"]
 
     async def stop(self) -> None:
-        for task in (self._sending, self._looking):
+        for task in (self._sending, self._looking, self._giving):
             if task is not None:
                 task.cancel()
         self._answer(self._waiting, [None] * len(self._waiting))

@@ -17,6 +17,9 @@ from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.generation import Ended, Generation
 from fairlead.serve.call import Allowance
 
+KEPT = "cache"
+"""In ``Notes.facts`` where an answer is one that was kept: no engine made it, and it costs nothing."""
+
 
 @dataclass(slots=True)
 class Notes:
@@ -38,6 +41,8 @@ class Ask:
     ``first``: it is the first of the answers that one request asks for (``n``): what is counted by request is counted
     with it.  ``prompt``: tokens of the prompt; -1: nobody has counted them yet.
     ``streams``: the caller sees pieces as they come.
+    ``through``: endpoints that it came through before this one, outermost first; empty where an edge asks. What is
+    counted by request (the caller's limits, usage, the ledger) is counted where it is empty, or once for each.
     """
 
     generation: Generation
@@ -48,6 +53,7 @@ class Ask:
     first: bool = True
     prompt: int = -1
     streams: bool = False
+    through: tuple[str, ...] = ()
     notes: Notes = field(default_factory=Notes)
 
     def of(self, generation: Generation) -> Ask:

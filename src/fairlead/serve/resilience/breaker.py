@@ -107,6 +107,12 @@ class Breaker:
         """Seconds after which a call may be admitted."""
         return self._until - now if self.state is State.OPEN and self._until > now else PROBED
 
+    def due(self, now: float) -> bool:
+        """Whether a call may be admitted to show whether all is well again."""
+        if self.state is State.OPEN:
+            return now >= self._until
+        return self.state is State.HALF_OPEN and self._admitted < self._policy.half_open_calls
+
     def _probed(self, failed: bool | None, now: float) -> None:
         if failed is None:
             self._admitted -= 1  # another one may show it

@@ -6,16 +6,32 @@ from collections.abc import Callable
 from typing import Final
 
 from fairlead.serve.llm.ask import Enter, Stage, line
+from fairlead.wiring.llm import cascades, fair, routes
 from fairlead.wiring.llm.caches import caching
+from fairlead.wiring.llm.guards import answering, asking
+from fairlead.wiring.llm.ledgers import spending, spending_own
+from fairlead.wiring.llm.limits import limiting
 from fairlead.wiring.llm.measured import measuring
 from fairlead.wiring.llm.wanted import Building
 
 Make = Callable[[Building], Stage | None]
 """Makes a stage of what the spec says; None where it asks for none: then it costs nothing."""
 
-STAGES: Final[tuple[Make, ...]] = (measuring, caching)
-"""Outermost first: measuring, limits, ledger, guard of what is asked, cache, cascade, route, fair share, guard of what
-is answered.
+STAGES: Final[tuple[Make, ...]] = (
+    measuring,
+    routes.cheaper,
+    limiting,
+    spending,
+    asking,
+    caching,
+    answering,
+    cascades.cascade,
+    routes.route,
+    fair.fair,
+    spending_own,
+)
+"""Outermost first: measuring, a cheaper endpoint, limits, ledger, guard of what is asked, cache, guard of what is
+answered, cascade, route, fair share; the ledger of an endpoint that asks others stands around its own engine alone.
 """
 
 

@@ -11,9 +11,11 @@ from fairlead.contracts.engine import Engine
 from fairlead.contracts.errors import UsageError
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.llm.chats import Chat
+from fairlead.serve.llm.texting.engine import Texting
 from fairlead.serve.openai.routes import CHAT
 from fairlead.serve.server import Quickening
 from fairlead.wiring.llm import engines, lines
+from fairlead.wiring.llm.embedding import Embedding
 from fairlead.wiring.llm.wanted import Building, Surroundings, Wanted
 
 log = logging.getLogger("fairlead.serve")
@@ -21,7 +23,7 @@ log = logging.getLogger("fairlead.serve")
 
 def openings(wanted: Sequence[Wanted], around: Surroundings, catalog: Catalog) -> list[Quickening]:
     """Of all language models of a server."""
-    return [Opening(one, around, catalog) for one in wanted]
+    return [(Embedding if one.parts.get("embedding") else Opening)(one, around, catalog) for one in wanted]
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class Opening:
             raise UsageError(f"endpoint {wanted.name!r}: {error}") from error
         await engine.start()
         created = clock.wall_ms() // 1000
+        if isinstance(engine, Texting) and engine.tokenizer is not None:
+            self.around.tokenizers[wanted.name] = engine.tokenizer
         self.around.chats.put(Chat(wanted.name, engine, enter, wanted.default, wanted.most, wanted.deadline, created))
         self.catalog.other(wanted.name, CHAT)
         seconds = round(clock.now() - began, 3)
@@ -54,6 +58,7 @@ class Opening:
 
     async def close(self) -> None:
         self.around.chats.remove(self.wanted.name)
+        self.around.tokenizers.pop(self.wanted.name, None)
         if self._engine is not None:
             await self._engine.stop()
 

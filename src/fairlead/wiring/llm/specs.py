@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
-from fairlead.wiring.llm import engines
+from fairlead.wiring.ledgering import Ledgering
+from fairlead.wiring.llm import composing, embedding, engines, guards
 from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
+from fairlead.wiring.specs_ledger import ledgering
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "cache"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache"})
 """Parts of an endpoint that a language model has."""
-PARTS: tuple[str, ...] = ("cache",)
+PARTS: tuple[str, ...] = ("cache", "guardrails", "route", "cascade", "scheduling", "embedding")
 """Those of them that are for stages of its line."""
 
 
 def wanted(spec: Spec) -> list[Wanted]:
     """Every language model of a spec."""
-    return [_wanted(name, one) for name, one in spec.endpoints.items() if one.llm is not None]
+    return [_wanted(name, one) for name, one in spec.endpoints.items() if one.speaks]
+
+
+def beside(spec: Spec) -> tuple[Tracing, Ledgering]:
+    """What lives beside them."""
+    return tracing(spec), ledgering(spec)
 
 
 def tracing(spec: Spec) -> Tracing:
@@ -29,31 +37,47 @@ def tracing(spec: Spec) -> Tracing:
 
 
 def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
-    """Raises UsageError for a part that no language model has, and for an engine that is not installed."""
-    assert endpoint.llm is not None  # noqa: S101 - asked for no other
+    """Raises UsageError for a part that no model of language has, and for an engine that is not installed."""
     for part in sorted(endpoint.model_fields_set - TAKES - set(PARTS)):
         if getattr(endpoint, part) is not None:
             raise UsageError(
                 f"{file.at('endpoints', name, part)} is for a model of tensors, and {name} is a language model"
             )
-    if endpoint.llm.engine not in engines.names():
+    if endpoint.embedding is not None:
+        for part in sorted((endpoint.model_fields_set & set(PARTS)) - {"embedding"}):
+            raise UsageError(f"{file.at('endpoints', name, part)} is for a language model, and {name} is none")
+        if endpoint.embedding.engine not in ("", *embedding.names()):
+            where = file.at("endpoints", name, "embedding", "engine")
+            raise UsageError(f"{where} is {endpoint.embedding.engine!r}; installed are {', '.join(embedding.names())}")
+    composing.check(file, name, endpoint)
+    if endpoint.llm is not None and endpoint.llm.engine not in engines.names():
         where = file.at("endpoints", name, "llm", "engine")
         raise UsageError(f"{where} is {endpoint.llm.engine!r}; installed are {', '.join(engines.names())}")
+    if endpoint.guardrails is not None:
+        guards.check(endpoint.guardrails, lambda *path: file.at("endpoints", name, "guardrails", *path))
+
+
+def refuse(file: SpecFile, name: str, endpoint: Endpoint) -> None:
+    """Raises UsageError for a part that only a language model has."""
+    for part in PARTS:
+        if getattr(endpoint, part) is not None:
+            raise UsageError(f"{file.at('endpoints', name, part)} is for a language model, and {name} is none")
 
 
 def _wanted(name: str, endpoint: Endpoint) -> Wanted:
-    asked = endpoint.llm
-    assert asked is not None  # noqa: S101 - as above
+    asked = endpoint.llm or Llm()
+    limited = endpoint.limits.max_tokens if endpoint.limits else 0
+    most = min(filter(None, (asked.max_tokens, limited)), default=0)
     return Wanted(
         name,
-        asked.engine,
+        asked.engine if endpoint.llm is not None else "",
         asked.model,
         asked.base_url,
         asked.token,
         asked.precision,
         endpoint.threads,
-        asked.max_tokens or None,
-        asked.default_tokens or asked.max_tokens or None,
+        most or None,
+        min(asked.default_tokens or most, most or asked.default_tokens) or None,
         endpoint.deadline_ms / 1000,
         asked.options,
         {part: getattr(endpoint, part) for part in PARTS},

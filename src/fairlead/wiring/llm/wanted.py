@@ -9,19 +9,24 @@ from typing import Any
 from fairlead.contracts.answered import Tracer
 from fairlead.contracts.engine import Engine
 from fairlead.contracts.sink import Sink
+from fairlead.contracts.tokens import Tokenizer
 from fairlead.contracts.vectors import Vector
 from fairlead.kit.clock import Clock
 from fairlead.kit.config import Home
 from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.llm.chats import Chats
+from fairlead.serve.llm.embeddings import Embeddings
+from fairlead.serve.llm.ledger.ledger import Ledger
+from fairlead.serve.openai.embeddings import Embedder
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """One endpoint, as the spec says. ``most``, ``default``: tokens of an answer; None: as many as fit.
 
-    ``deadline``: seconds.  ``parts``: what the spec says of its stages, by the name of the part; each stage's maker
-    reads its own.
+    ``engine``: empty where it is made of others.  ``deadline``: seconds.
+
+    ``parts``: what the spec says of its stages, by the name of the part; each stage's maker reads its own.
     """
 
     name: str
@@ -42,6 +47,8 @@ class Wanted:
 class Surroundings:
     """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models.
 
+    ``tokenizers``, ``embedders``: what edges ask, by name.  ``embeddings``: for whoever needs vectors of texts.
+    ``limiter``, ``ledger``: None where nothing is counted.
     ``embed``: a text, by the endpoint of this name; None: nobody embeds here.
     ``tracers``: hear of every answer; of what was said, too, with ``content``.
     """
@@ -56,6 +63,10 @@ class Surroundings:
     content: bool = False
     place: int = 0
     workers: int = 1
+    tokenizers: dict[str, Tokenizer] = field(default_factory=dict)
+    embedders: dict[str, Embedder] = field(default_factory=dict)
+    embeddings: Embeddings = field(default_factory=Embeddings)
+    ledger: Ledger | None = None
 
 
 @dataclass(frozen=True, slots=True)

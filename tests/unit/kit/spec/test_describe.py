@@ -7,6 +7,7 @@ import pytest
 
 from fairlead.kit.spec import describe, document
 from fairlead.kit.spec.read import parse
+from fairlead.kit.spec.spec import SPEAKING
 
 TWO = {
     "project": "shop",
@@ -23,9 +24,13 @@ def test_every_field_stands_in_a_sample_and_may_be_uncommented() -> None:
     text = describe.sample(TWO).partition("\n\n")[2]
     whole = re.sub(r"(?m)^( *)# (?= *\w+:)", r"\1", re.sub(r"(?m)^ *# upstream:.*\n", "", text))
     churn = parse(whole, "f.yaml").spec.endpoints["churn"]
-    assert churn.model_fields_set == set(type(churn).model_fields) - {"graph", "upstream"}, (
-        "it is one of these or a model"
-    )
+    assert churn.model_fields_set == set(type(churn).model_fields) - {
+        "graph",
+        "upstream",
+        "llm",
+        "embedding",
+        *SPEAKING,
+    }, "it is one of these or a model"
     assert churn.rollout.model_fields_set == set(type(churn.rollout).model_fields)
     assert "#" not in text.partition("  digits:")[2], "the second endpoint has no comments"
 
@@ -37,9 +42,15 @@ VALID = [
     "endpoints: {churn: {upstream: {urls: ['http://a:1'], eject: {seconds: 1m}}}}",
     "endpoints: {churn: {model: m, resilience: {fallback: [cache, {cache: {ttl: 1h}}, {value: {p: 1}}]}}}",
     "endpoints: {churn: {model: m, resilience: {breaker: {failure_rate: 50%, cooldown: 1m}}}}",
+    "endpoints: {a: {llm: {engine: echo}, route: {fallback: [b]}}, b: {route: {replicas: [c]}}}",
+    "endpoints: {a: {cascade: {steps: [b, c]}}, b: {route: {replicas: [c]}, cascade: {steps: [c, b]}}}",
     "{server: {tls: {cert: a.pem}, grace: 2s}, record: true, endpoints: {churn: {model: m}}}",
 ]
 INVALID = [
+    "endpoints: {churn: {model: m, route: {replicas: [a]}}}",
+    "endpoints: {churn: {upstream: {urls: ['http://a:1']}, scheduling: {queue: 5}}}",
+    "endpoints: {churn: {scheduling: {queue: 5}}}",
+    "endpoints: {churn: {cascade: {steps: [a]}}}",
     "endpoints: {churn: {model: m, resilience: {fallback: [cash]}}}",
     "endpoints: {churn: {model: m, resilience: {breaker: {failure_rate: 2}}}}",
     "endpoints: {}",

@@ -22,16 +22,16 @@ WRONG = {
     ),
     "endpoints:\n  churn:\n    modle: m": "f.yaml:3: endpoints.churn.modle is not known; did you mean model?",
     "endpoints:\n  churn: {}": (
-        "f.yaml:2: endpoints.churn is {}; give one of model, graph, upstream; found none of them"
+        "f.yaml:2: endpoints.churn is {}; give one of model, graph, upstream, embedding, llm; found none of them"
     ),
     "projects: x\n" + MINIMAL: "f.yaml:1: projects is not known; did you mean project?",
     "zzz: x\n"
     + MINIMAL: "f.yaml:1: zzz is not known; expected project, tracking, state, events, record, redis, access,"
-    " audit, server, endpoints",
+    " budgets, prices, prices_file, ledger, audit, traces, server, endpoints",
     MINIMAL + "\nconsole: null": "f.yaml:2: console is not honoured by this release; leave it out",
     "server: {grpc_prt: 8081}\n" + MINIMAL: "f.yaml:1: server.grpc_prt is not known; did you mean grpc_port?",
-    "endpoints:\n  churn:\n    model: m\n    guardrails: {input: [pii]}": (
-        "f.yaml:4: endpoints.churn.guardrails is not honoured by this release; leave it out"
+    "endpoints:\n  churn:\n    model: m\n    features: {view: v}": (
+        "f.yaml:4: endpoints.churn.features is not honoured by this release; leave it out"
     ),
     "endpoints:\n  churn:\n    model: m\n    resilience: {retires: 2}": (
         "f.yaml:4: endpoints.churn.resilience.retires is not known; did you mean retries?"

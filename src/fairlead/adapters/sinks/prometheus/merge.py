@@ -19,10 +19,19 @@ from fairlead.contracts.sink import Part
 _EACH: Final = (b"process_", b"python_")
 """Prefixes of what is shown for each worker."""
 
-_LEAST: Final = re.compile(rb"fairlead_endpoint_ready|fairlead_tls_certificate_expiry_timestamp_seconds|\w+_created")
+_LEAST: Final = re.compile(
+    rb"fairlead_endpoint_ready|fairlead_llm_fairness|fairlead_tls_certificate_expiry_timestamp_seconds|\w+_created"
+)
 """Gauges of which the least one holds."""
 
-_MOST: Final = (b"fairlead_event_loop_longest_stall_seconds", b"fairlead_queue_delay_seconds")
+_MOST: Final = (
+    b"fairlead_event_loop_longest_stall_seconds",
+    b"fairlead_queue_delay_seconds",
+    b"fairlead_budget_amount",
+    b"fairlead_budget_settled",
+    b"fairlead_budget_reserved",
+    b"fairlead_llm_cascade_threshold",
+)
 """Gauges of which the greatest one holds."""
 
 _ADDED: Final = (b"counter", b"histogram", b"summary")

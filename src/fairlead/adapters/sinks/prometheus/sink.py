@@ -16,6 +16,9 @@ from prometheus_client.process_collector import ProcessCollector
 from fairlead.adapters.sinks.prometheus.chats import Chats
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.adapters.sinks.prometheus.faults import Faults
+from fairlead.adapters.sinks.prometheus.figures import Figures
+from fairlead.adapters.sinks.prometheus.guards import Guards
+from fairlead.adapters.sinks.prometheus.ledger import Ledger
 from fairlead.adapters.sinks.prometheus.limits import Limits
 from fairlead.adapters.sinks.prometheus.merge import merged
 from fairlead.adapters.sinks.prometheus.pressure import Pressure
@@ -70,6 +73,9 @@ class PrometheusSink:
         self.registry.register(chats)
         self.chat = chats.chat
         """``endpoint``, as the contract says."""
+        self._guards = Guards(self.registry, _SECONDS)
+        self.guards = self._guards.of
+        """``endpoint``, as the contract says."""
         faults = Faults(self.registry)
         self.injected = faults.injected
         """``endpoint, kind, calls``, as the contract says."""
@@ -88,8 +94,15 @@ class PrometheusSink:
         self.registry.register(self._streams)
         self.stream = self._streams.put
         """``endpoint, group, look``, as the contract says."""
+        figures = Figures()
+        self.registry.register(figures)
+        self.figures = figures.put
+        """``owner, look``, as the contract says."""
         limits = Limits(self.registry)
         self.limited, self.shared_limits = limits.limited, limits.shared
+        """As the contract says."""
+        ledger = Ledger(self.registry)
+        self.spent, self.over_budget, self.budget = ledger.spent, ledger.over, ledger.budget
         """As the contract says."""
         self._workers: Workers | None = None
         self._certificate: Gauge | None = None

@@ -1,0 +1,1 @@
+"""Detector ``injection``: known phrasings, and a small linear classifier of our own."""

@@ -1,0 +1,1 @@
+"""Tokenizers in the files of a Hugging Face folder."""

@@ -1,0 +1,1 @@
+"""Detector ``pii``: patterns with checksums. The standard library only."""

@@ -1,0 +1,140 @@
+"""The stage that charges requests and tokens to the limits of a caller, and gives back what was not taken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from fairlead.contracts.engine import Engine, Event, Running, Tell
+from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.generation import Begun, Ended, Piece
+from fairlead.serve.limits.account import Account
+from fairlead.serve.limits.buckets import Costs
+from fairlead.serve.limits.limiter import Limiter, Permit
+from fairlead.serve.llm import worst
+from fairlead.serve.llm.ask import KEPT, OVER, Ask, Enter, Later
+from fairlead.serve.llm.seen import Seen
+
+
+class LimitStage:
+    """Tokens are charged as the caller asks for them: the prompt, as counted or guessed, and the longest answer."""
+
+    def __init__(self, limiter: Limiter, endpoint: str, engine: Engine) -> None:
+        self._limiter, self._endpoint, self._engine = limiter, endpoint, engine
+        self._waiting: set[asyncio.Task[None]] = set()
+        """Tasks, which the loop alone would forget."""
+
+    def stage(self, after: Enter) -> Enter:
+        return lambda ask, tell: self._enter(ask, tell, after)
+
+    def _enter(self, ask: Ask, tell: Tell, after: Enter) -> Running:
+        if ask.through:  # counted where the caller asked
+            return after(ask, tell)
+        limiter = self._limiter
+        permit = limiter.permit(ask.caller, self._endpoint)
+        account = permit.account
+        if account is None or not account.buckets:
+            return after(ask, tell)
+        costs = self._costs(ask, account)
+        try:
+            waiting = limiter.charge(permit, costs)
+        except FairleadError as error:
+            permit.release()
+            tell(error)
+            return OVER
+        if waiting is None:
+            return self._let_in(ask, tell, after, permit, costs[3])
+        return self._later(ask, tell, after, permit, costs[3], waiting)
+
+    def _costs(self, ask: Ask, account: Account) -> Costs:
+        requests, size = (1, ask.size) if ask.first else (0, 0)
+        if not account.tokens:
+            return requests, 0, size, 0
+        asked = ask.generation
+        prompt = ask.prompt if ask.prompt >= 0 else worst.prompt_guess(asked)
+        most, context = asked.sampling.most, self._engine.traits.context
+        if most is None:  # nobody named a number: no more is charged than can be had at once
+            most = max(1, account.burst - prompt)
+        return requests, 0, size, prompt + (min(most, max(0, context - prompt)) if context else most)
+
+    def _let_in(self, ask: Ask, tell: Tell, after: Enter, permit: Permit, tokens: int) -> Running:
+        if permit.allowance is not None:
+            ask.notes.allowance = permit.allowance
+        account = permit.account
+        if account is None or not (account.tokens or account.flying):
+            return after(ask, tell)
+        return _Charged(self._limiter, ask, tell, permit, tokens).begin(ask, after)
+
+    def _later(
+        self, ask: Ask, tell: Tell, after: Enter, permit: Permit, tokens: int, waiting: Awaitable[None]
+    ) -> Running:
+        """Other servers are asked first."""
+
+        async def wait() -> None:
+            try:
+                await waiting
+            except FairleadError as error:
+                permit.release()
+                if not later.cancelled:
+                    tell(error)
+                return
+            except BaseException:
+                permit.release()
+                raise
+            if later.cancelled:
+                self._limiter.give_back(permit, tokens)
+                permit.release()
+                return
+            later.then(self._let_in(ask, tell, after, permit, tokens))
+
+        later = Later()  # what was asked is asked to the end: what others let in is given back
+        task = asyncio.get_running_loop().create_task(wait())
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
+        return later
+
+
+class _Charged:
+    """An answer whose tokens were charged in advance."""
+
+    __slots__ = ("_limiter", "_notes", "_permit", "_running", "_seen", "_tell", "_tokens")
+
+    def __init__(self, limiter: Limiter, ask: Ask, tell: Tell, permit: Permit, tokens: int) -> None:
+        self._limiter, self._permit, self._tokens = limiter, permit, tokens
+        self._seen, self._notes = Seen(ask), ask.notes
+        self._tell: Tell | None = tell
+        self._running: Running | None = None
+
+    def begin(self, ask: Ask, after: Enter) -> _Charged:
+        running = after(ask, self._hear)
+        self._running = running
+        if self._tell is None:
+            running.cancel()  # it ended, or was cancelled by what it told
+        return self
+
+    def cancel(self) -> None:
+        if self._tell is None:
+            return
+        self._tell = None
+        if self._running is not None:
+            self._running.cancel()
+        self._end(sum(self._seen.usage()) if self._seen.begun else 0)
+
+    def _hear(self, event: Event) -> None:
+        tell = self._tell
+        if tell is None:
+            return
+        if type(event) is Piece or type(event) is Begun:
+            self._seen.hear(event)
+        else:
+            self._tell = None
+            if isinstance(event, Ended):
+                self._end(sum(event.usage) or sum(self._seen.usage()))
+            else:
+                self._end(sum(self._seen.usage()) if self._seen.begun else 0)
+        tell(event)
+
+    def _end(self, tokens: int) -> None:
+        taken = 0 if KEPT in self._notes.facts else tokens
+        self._limiter.give_back(self._permit, self._tokens - taken)
+        self._permit.release()

@@ -1,0 +1,1 @@
+"""Routing: one endpoint over several language models, with failover."""
