@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,17 @@ async def test_an_embedding_model_of_a_spec_comes_and_goes(tmp_path: Path) -> No
     await one.close()
     assert not place.embedders
     assert not place.tokenizers
+
+
+@pytest.mark.parametrize(("place", "workers", "warned"), [(0, 1, False), (0, 2, True), (1, 2, False)])
+async def test_a_model_in_every_worker_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: int, workers: int, warned: bool
+) -> None:
+    beside = replace(around(tmp_path), place=place, workers=workers)
+    one = opening.Opening(Wanted("m", "echo", "./model"), beside, Catalog())
+    await one.open()
+    await one.close()
+    assert ("each worker has the model in its own memory" in caplog.messages) == warned
 
 
 @pytest.mark.parametrize(
