@@ -33,6 +33,7 @@ KNOWN: Final[dict[str, Any]] = {
     "tokenize": True,
     "say_defaults": False,
     "usage_each": False,
+    "resumes": False,
     "max_tokens_field": "",
 }
 """Options of every one of them."""
@@ -93,6 +94,9 @@ def settings(
     ):
         if found[name] <= 0:
             raise UsageError(f"option {name!r} of {platform} is {found[name]}; expected more than 0")
+    manner = manner or Manner(
+        options.model or options.name, field_, hosted, found["say_defaults"], found["usage_each"], found["resumes"]
+    )
     traits = EngineTraits(
         platform,
         max(found["context"], 0),
@@ -102,6 +106,7 @@ def settings(
         seeds=found["seeds"],
         logprobs=found["logprobs"],
         local=loopback(to.host),
+        resumes=manner.resumes,
     )
     return Settings(
         options.name,
@@ -111,7 +116,7 @@ def settings(
             found["connections"],
             found["connect_seconds"],
         ),
-        manner or Manner(options.model or options.name, field_, hosted, found["say_defaults"], found["usage_each"]),
+        manner,
         Patience(found["first_token_seconds"], found["between_seconds"], found["answer_mb"] * 2**20),
         traits,
         found["waiting"],
