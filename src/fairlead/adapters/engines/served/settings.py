@@ -40,6 +40,9 @@ KNOWN: Final[dict[str, Any]] = {
 REMOTE: Final[dict[str, Any]] = {"ca": "", "header": "authorization", "headers": {}}
 """And of one that is somewhere else."""
 
+_POSITIVE: Final = (
+    "connect_seconds", "first_token_seconds", "between_seconds", "probe_seconds", "connections", "answer_mb",
+)  # fmt: skip
 _NEW_FIELD: Final = ("api.openai.com", ".openai.azure.com")
 """Where ``max_tokens`` is refused by some models, and the role ``developer`` is known."""
 
@@ -84,14 +87,7 @@ def settings(
     field_ = found["max_tokens_field"] or ("max_completion_tokens" if hosted else "max_tokens")
     if field_ not in ("max_tokens", "max_completion_tokens"):
         raise UsageError(f"option 'max_tokens_field' is {field_!r}; it is max_tokens or max_completion_tokens")
-    for name in (
-        "connect_seconds",
-        "first_token_seconds",
-        "between_seconds",
-        "probe_seconds",
-        "connections",
-        "answer_mb",
-    ):
+    for name in _POSITIVE:
         if found[name] <= 0:
             raise UsageError(f"option {name!r} of {platform} is {found[name]}; expected more than 0")
     manner = manner or Manner(
