@@ -26,7 +26,8 @@ from fairlead.contracts.generation import Begun, Ended, Generation, Piece, Usage
 from fairlead.kit.clock import Clock
 from fairlead.serve.call import BATCH
 from fairlead.serve.llm import others
-from fairlead.serve.llm.ask import Ask, Enter
+from fairlead.serve.llm.ask import KEPT, Ask, Enter
+from fairlead.serve.llm.cache.stage import HEADER as KEPT_HEADER
 from fairlead.serve.llm.cascade.auditing import Alarm, Audit
 from fairlead.serve.llm.cascade.confidence import ROUTER, confidence
 from fairlead.serve.llm.cascade.measured import Measured
@@ -152,6 +153,8 @@ class _Request:
         self._held, self._characters, self._logprobs = [], 0, []
         notes, generation = self._ask.notes, self._ask.generation
         notes.headers[ROUTE] = name
+        notes.facts.pop(KEPT, None)  # of a step before, whose cache answered: this one is paid for
+        notes.headers.pop(KEPT_HEADER, None)
         notes.facts["cascade"] = tuple(self._path)
         if self._judged and generation.sampling.logprobs is None:
             generation = replace(generation, sampling=replace(generation.sampling, logprobs=0))
