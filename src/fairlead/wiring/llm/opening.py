@@ -54,6 +54,9 @@ class Opening:
         self.around.chats.put(Chat(wanted.name, engine, enter, wanted.default, wanted.most, wanted.deadline, created))
         self.catalog.other(wanted.name, CHAT)
         seconds = round(clock.now() - began, 3)
+        if wanted.model and engine.traits.local and self.around.workers > 1 and self.around.place == 0:
+            said = {"endpoint": wanted.name, "workers": self.around.workers, "do": "start with one worker"}
+            log.warning("each worker has the model in its own memory", extra={"fields": said})
         log.info("loaded", extra={"fields": {"endpoint": wanted.name, "engine": wanted.engine, "seconds": seconds}})
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ from fairlead.kit.clock import Clock
 from fairlead.serve.call import BATCH
 from fairlead.serve.llm.ask import CACHED, KEPT, Ask, Enter, Later, Notes
 from fairlead.serve.llm.cache.canonical import exact, partition, question
-from fairlead.serve.llm.cache.meaning import Meaning
+from fairlead.serve.llm.cache.meaning import Match, Meaning
 from fairlead.serve.llm.cache.sameness import differ
 from fairlead.serve.llm.cache.shelf import Kept, Shelf
 
@@ -85,7 +85,7 @@ class Caching:
                 self._told("miss")
                 return after(ask, self._keeping(key, asked, None, b"", tell))
             later = Later()
-            self._begin(self._by_meaning(after, ask, tell, key, asked, later))
+            self._begin(self._by_meaning(after, ask, later.hearing(tell), key, asked, later))
             return later
 
         return enter
@@ -111,7 +111,11 @@ class Caching:
             later.then(after(ask, tell))
             return
         where, now = partition(ask, self._rules.scope), self._clock.now()
-        match = meaning.find(where, vector, asked, now)
+        try:
+            match = meaning.find(where, vector, asked, now)
+        except Exception:  # as an embedding that fails
+            log.exception("semantic cache failed")
+            match = Match()
         if match.kept is None:
             self._told("guarded" if match.guarded else "miss")
             later.then(after(ask, self._keeping(key, asked, vector, where, tell)))
@@ -153,12 +157,19 @@ class Caching:
                     pieces.append(event)
             elif isinstance(event, Ended) and event.reason in WHOLE and len(pieces) <= LONGEST:
                 kept = Kept(tuple(pieces), event, self._clock.now(), asked)
-                self._shelf.put(key, kept)
-                if vector is not None and self._meaning is not None and self._shelf.get(key, kept.at) is not None:
-                    self._meaning.put(where, key, vector)
+                self._keep(key, kept, vector, where)
             tell(event)
 
         return keep
+
+    def _keep(self, key: bytes, kept: Kept, vector: Vector | None, where: bytes) -> None:
+        """Never raises: the answer is told whether it can be kept or not."""
+        try:
+            self._shelf.put(key, kept)
+            if vector is not None and self._meaning is not None and self._shelf.get(key, kept.at) is not None:
+                self._meaning.put(where, key, vector)
+        except Exception:  # such as a vector of another length: the model that embeds was changed
+            log.exception("answer not kept for its meaning")
 
     async def _audit(self, after: Enter, ask: Ask, kept: Kept) -> None:
         """Ask the model what the cache answered, and see whether it says the same. The caller does not wait."""
