@@ -11,6 +11,8 @@ from fairlead.contracts.generation import Ended, Piece
 OVERHEAD = 600
 """Bytes of an entry beside its texts, about."""
 _PIECE = 150
+_CHOSEN = 250
+"""Of a token with its probability, beside its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,18 @@ class Kept:
     @property
     def size(self) -> int:
         """Bytes, about."""
-        said = sum(len(one.text) + sum(len(call.arguments) for call in one.calls) for one in self.pieces)
-        return OVERHEAD + len(self.asked) + said + _PIECE * len(self.pieces)
+        return OVERHEAD + _bytes(self.asked) + sum(map(_size, self.pieces))
+
+
+def _size(one: Piece) -> int:
+    said = _bytes(one.text) + _bytes(one.reasoning) + _bytes(one.refusal)
+    said += sum(_bytes(call.arguments) for call in one.calls)
+    return _PIECE + said + _CHOSEN * sum(1 + len(chosen.others) for chosen in one.logprobs)
+
+
+def _bytes(text: str) -> int:
+    """As Python keeps it: one to four bytes a character."""
+    return len(text) if text.isascii() else 4 * len(text)
 
 
 class Shelf:
