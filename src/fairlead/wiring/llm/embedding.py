@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+from fairlead.contracts.embedder import Embedded as Made
 from fairlead.contracts.embedder import Embedder, EmbedderOptions
 from fairlead.contracts.errors import SourceNotFound
 from fairlead.kit import plugins
 from fairlead.kit.clock import Clock
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.llm import embeddings
+from fairlead.serve.llm.charging import Charging
 from fairlead.serve.llm.embeddings import Riding, shortened
 from fairlead.serve.openai.embeddings import Embedded
 from fairlead.serve.openai.embeddings import Embedding as Asked
@@ -90,7 +93,7 @@ class Embedding:
         self._riding = riding = Riding(embedder, clock)
         live = embeddings.Embedding(name, embedder, riding, self.wanted.deadline, clock.wall_ms() // 1000)
         self.around.embeddings.put(live)
-        self.around.embedders[name] = _Asked(live, clock)
+        self.around.embedders[name] = _Asked(live, clock, Charging(self.around.limiter, name))
         self.around.tokenizers[name] = tokenizer
         self.catalog.other(name, EMBEDDINGS)
         seconds = round(clock.now() - began, 3)
@@ -110,10 +113,13 @@ class Embedding:
 class _Asked:
     """What the edge asks."""
 
-    def __init__(self, live: embeddings.Embedding, clock: Clock) -> None:
-        self._live, self._clock = live, clock
+    def __init__(self, live: embeddings.Embedding, clock: Clock, charging: Charging) -> None:
+        self._live, self._clock, self._charging = live, clock, charging
         self.deadline = live.deadline
 
     async def embed(self, asked: Asked) -> Embedded:
-        found = await self._live.embed(asked.inputs, self._clock.now() + self.deadline)
+        def embed() -> Awaitable[Made]:
+            return self._live.embed(asked.inputs, self._clock.now() + self.deadline)
+
+        found = await self._charging.embed(asked.inputs, asked.caller, asked.size, asked.notes, embed)
         return Embedded(shortened(found.vectors, asked.dimensions), sum(found.tokens))
