@@ -16,6 +16,8 @@ class Semantic(Part):
     """The endpoint of this spec that embeds texts."""
     threshold: float = Field(default=0.92, gt=0, le=1)
     """Cosine similarity of two questions, at least."""
+    words: float = Field(default=0.6, ge=0, le=1)
+    """Share of the words that matter that two questions have in common, at least; 0: none."""
     false_hit_budget: float = Field(default=0.01, gt=0, lt=1)
     """Share of hits that may be false; where more are, the threshold is raised, and at the end the cache is off."""
     audit: float = Field(default=0.05, ge=0, le=1)

@@ -34,7 +34,7 @@ def caching(building: Building) -> Stage | None:
         raise UsageError(f"endpoints.{building.wanted.name}.cache.semantic needs an endpoint that embeds texts")
     shelf = Shelf(bytes_, asked.exact)
     trial = Trial(asked.semantic.threshold, asked.semantic.false_hit_budget)
-    meaning = Meaning(shelf, plugins.load("fairlead.vectors", INDEX), trial)
+    meaning = Meaning(shelf, plugins.load("fairlead.vectors", INDEX), trial, asked.semantic.words)
     rules = Rules(asked.scope, asked.semantic.audit)
     by: Embed = partial(embed, asked.semantic.embedding)
     return Caching(shelf, building.around.clock, rules, told, meaning, by)

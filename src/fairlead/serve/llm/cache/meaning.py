@@ -9,7 +9,7 @@ from itertools import count
 from typing import Final
 
 from fairlead.contracts.vectors import Vector, VectorIndex
-from fairlead.serve.llm.cache.sameness import differ
+from fairlead.serve.llm.cache.sameness import differ, overlap
 from fairlead.serve.llm.cache.shelf import Kept, Shelf
 from fairlead.serve.llm.cache.trial import Trial
 
@@ -30,9 +30,12 @@ class Match:
 
 
 class Meaning:
-    """``make``: an index for vectors of so many dimensions."""
+    """``make``: an index for vectors of so many dimensions.  ``words``: share of words that two questions have in
+    common, at least.
+    """
 
-    def __init__(self, shelf: Shelf, make: Callable[[int], VectorIndex], trial: Trial) -> None:
+    def __init__(self, shelf: Shelf, make: Callable[[int], VectorIndex], trial: Trial, words: float = 0.0) -> None:
+        self._common = words
         self.trial = trial
         self._shelf, self._make = shelf, make
         self._serial = count()
@@ -55,7 +58,7 @@ class Meaning:
             kept = None if key is None else self._shelf.get(key, now)
             if key is None or kept is None:
                 continue
-            why = differ(asked, kept.asked)
+            why = differ(asked, kept.asked) or ("words" if overlap(asked, kept.asked) < self._common else "")
             if not why:
                 return Match(key, kept, near.similarity)
             guarded = guarded or why
@@ -76,7 +79,10 @@ class Meaning:
 
     def drop(self, key: bytes) -> None:
         """It is no longer on the shelf."""
-        partition, place = self._places.pop(key, (b"", -1))
+        known = self._places.pop(key, None)
+        if known is None:
+            return
+        partition, place = known
         self._keys.pop(place, None)
         index = self._indexes.get(partition)
         if index is not None:

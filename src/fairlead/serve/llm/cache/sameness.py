@@ -1,7 +1,8 @@
 """What an embedding does not see: two questions that look alike and ask for different things. Pure, in English.
 
-``differ`` says why the answer of one is none of the other's: one says "not" and the other does not, they name other
-numbers, other names, an opposite. It errs on the side of a miss: a miss costs an answer, a false hit is a wrong one.
+``overlap`` says how many of their words they share, ``differ`` why the answer of one is none of the other's: one says
+"not" and the other does not, they name other numbers, other names, an opposite. Both err on the side of a miss: a
+miss costs an answer, a false hit is a wrong one.
 """
 
 from __future__ import annotations
@@ -102,6 +103,17 @@ _ASKED: Final = frozenset(["who", "what", "when", "where", "why", "which", "how"
 _COMMON: Final = frozenset(
     ["i", "im", "ive", "id", "ill", "a", "an", "the", "ok", "tv", "pc", "usb", "pdf", "api", "url", "id", "faq"]
 )
+_FILLER_TEXT: Final = """
+a an the of to in on for at by with from and or as is are was were be been being am do does did doing done has
+have had having i me my mine we our you your it its this that these those there here will would can could shall
+should may might must if so then than just also very really please tell know want like need get got getting go
+going how what when where which who why whose about into over any some such what's how's i'm i've
+"""
+_FILLERS: Final = frozenset(_FILLER_TEXT.split())
+"""Words that say little of what is asked for."""
+_ENDINGS: Final = ("ations", "ation", "ings", "ing", "ies", "ied", "edly", "ed", "ers", "er", "ly", "es", "s")
+_SHORTEST: Final = 3
+"""Letters that a stem has, at least."""
 
 
 def differ(one: str, other: str) -> str:
@@ -116,6 +128,30 @@ def differ(one: str, other: str) -> str:
     if _opposed(left, right):
         return "opposite"
     return "asked" if _asked(left) != _asked(right) else ""
+
+
+def overlap(one: str, other: str) -> float:
+    """The share of the words that matter, of both together, that both have: 0.0 to 1.0. Word endings count for nothing.
+
+    Source: Jaccard's index, over stems by a short list of English endings.
+    """
+    left, right = _stems(one), _stems(other)
+    both = left | right
+    return len(left & right) / len(both) if both else 1.0
+
+
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(_stem(word) for word in _words(text) if word not in _FILLERS)
+
+
+def _stem(word: str) -> str:
+    for end in _ENDINGS:
+        if word.endswith(end) and len(word) - len(end) >= _SHORTEST:
+            word = word.removesuffix(end)
+            break
+    if len(word) > _SHORTEST + 1 and word[-1] == word[-2]:
+        word = word[:-1]
+    return word.removesuffix("e") if len(word) > _SHORTEST else word
 
 
 def _words(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairlead.serve.llm.cache.sameness import differ
+from fairlead.serve.llm.cache.sameness import differ, overlap
 
 DIFFERENT = [
     ("polarity", "Is it safe to take this medicine?", "Is it not safe to take this medicine?"),
@@ -48,3 +48,10 @@ def test_they_ask_for_the_same(one, other):
 def test_a_text_without_words():
     assert differ("", "") == ""
     assert differ("?!", "...") == ""
+
+
+def test_words_in_common_whatever_their_endings():
+    assert overlap("How do I reset my passwords?", "Resetting the password") == 1.0
+    assert overlap("What do I do if my phone is stolen?", "What do I do if my card is stolen?") == pytest.approx(1 / 3)
+    assert overlap("", "") == 1.0
+    assert overlap("card", "") == 0.0

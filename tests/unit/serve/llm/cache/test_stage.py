@@ -330,3 +330,19 @@ def test_a_shelf_counts_probabilities_of_tokens_and_letters_of_all_scripts():
     thought = Kept((Piece("x", reasoning="\u6c34" * 1000),), Ended("stop", Usage()), 0.0)
     assert likely.size - plain.size >= 4000
     assert thought.size - plain.size >= 2000
+
+
+def test_what_left_the_shelf_leaves_the_index_and_a_key_that_never_was_is_no_error():
+    shelf = Shelf(20_000, 10.0)
+    meaning = Meaning(shelf, BruteIndex, Trial(0.9, 0.01))
+    vector = np.ones(3, np.float32)
+    for number in range(60):
+        key = bytes([number])
+        shelf.put(key, Kept((Piece("x" * 500),), Ended("stop", Usage()), 0.0, "Hello"))
+        meaning.put(b"", key, vector)
+        meaning.drop(b"never there")
+    [index] = meaning._indexes.values()
+    assert len(index) == len(shelf) == len(meaning._keys) == len(meaning._places)
+    assert meaning.find(b"", vector, "Hello", 1.0).kept is not None
+    assert meaning.find(b"", vector, "Hello", 100.0).kept is None
+    assert meaning.find(b"other", vector, "Hello", 1.0).kept is None
