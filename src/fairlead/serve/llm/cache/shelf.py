@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fairlead.contracts.generation import Ended, Piece
+from fairlead.kit.memory import of_text
 
 OVERHEAD = 600
 """Bytes of an entry beside its texts, about."""
@@ -31,18 +32,13 @@ class Kept:
     @property
     def size(self) -> int:
         """Bytes, about."""
-        return OVERHEAD + _bytes(self.asked) + sum(map(_size, self.pieces))
+        return OVERHEAD + of_text(self.asked) + sum(map(_size, self.pieces))
 
 
 def _size(one: Piece) -> int:
-    said = _bytes(one.text) + _bytes(one.reasoning) + _bytes(one.refusal)
-    said += sum(_bytes(call.arguments) for call in one.calls)
+    said = of_text(one.text) + of_text(one.reasoning) + of_text(one.refusal)
+    said += sum(of_text(call.arguments) for call in one.calls)
     return _PIECE + said + _CHOSEN * sum(1 + len(chosen.others) for chosen in one.logprobs)
-
-
-def _bytes(text: str) -> int:
-    """As Python keeps it: one to four bytes a character."""
-    return len(text) if text.isascii() else 4 * len(text)
 
 
 class Shelf:
