@@ -44,14 +44,18 @@ class Opening:
         began = clock.now()
         try:
             self._engine = engine = engines.engine(wanted, self.around)
-            enter = lines.built(Building(wanted, engine, self.around))
+            building = Building(wanted, engine, self.around)
+            enter = lines.built(building)
         except UsageError as error:
             raise UsageError(f"endpoint {wanted.name!r}: {error}") from error
         await engine.start()
         created = clock.wall_ms() // 1000
         if isinstance(engine, Texting) and engine.tokenizer is not None:
             self.around.tokenizers[wanted.name] = engine.tokenizer
-        self.around.chats.put(Chat(wanted.name, engine, enter, wanted.default, wanted.most, wanted.deadline, created))
+        stages = tuple(building.troubles)
+        self.around.chats.put(
+            Chat(wanted.name, engine, enter, wanted.default, wanted.most, wanted.deadline, created, stages)
+        )
         self.catalog.other(wanted.name, CHAT)
         seconds = round(clock.now() - began, 3)
         log.info("loaded", extra={"fields": {"endpoint": wanted.name, "engine": wanted.engine, "seconds": seconds}})
