@@ -31,7 +31,7 @@ import numpy as np
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from bench import rig
+from bench import parsers_llm, rig
 from bench.fuzz_bytes import BROKEN, spoiled
 from fairlead.adapters.verifiers import keys as issuer_keys
 from fairlead.adapters.verifiers.claims import known
@@ -295,6 +295,7 @@ TARGETS: Final[dict[str, Target]] = {
     "keys": keys,
     "spec": spec_yaml,
     "words": words,
+    **parsers_llm.TARGETS,
 }
 
 
@@ -385,6 +386,7 @@ EXAMPLES: Final[dict[str, list[bytes]]] = {
         b"a: &a [*a]\n",
     ],
     "words": [b"200/s", b"10k rows/min", b"5M/day", b"slow:2s:10%", b"100m", b"/v2/models/a/versions/1/infer"],
+    **parsers_llm.EXAMPLES,
 }
 
 

@@ -18,7 +18,9 @@ def typed_errors(ctx: Any, response: Any, case: Any) -> None:
     if response.status_code < 400 or case.method.upper() == "HEAD":
         return
     document = response.json()
-    code = document.get("code") or document.get("error_code")
+    told = document.get("error")
+    inner = told.get("code") if isinstance(told, dict) else None  # as OpenAI's API has it
+    code = document.get("code") or document.get("error_code") or inner
     if response.status_code >= 500:
         assert code not in (None, "internal", "model_failed", "INTERNAL_ERROR"), f"an untyped error: {document}"
     if "code" in document:

@@ -15,7 +15,7 @@ from stories import stories
 from tokenizer_files import folder
 
 
-def test_embedding_models_by_their_folders(start, tmp_path: Path) -> None:
+def test_embedding_models_by_their_folders(start, run, tmp_path: Path) -> None:
     (static(folder(tmp_path / "small", None)) / "modules.json").write_text("[]")
     encoder(folder(tmp_path / "large", None))
     process = start("serve", "./small", "big=./large", "--port", "0")
@@ -35,6 +35,11 @@ def test_embedding_models_by_their_folders(start, tmp_path: Path) -> None:
     ids = httpx.post(f"{url}/tokenize", json={"model": "small", "prompt": "hi"}).json()
     assert ids["tokens"] == [104, 105]
     client.close()
+    looked = run("doctor", url)
+    assert looked.returncode == 0, looked.stderr
+    assert "small is ready" in looked.stdout
+    assert "call /v1/embeddings" in looked.stdout
+    assert "no endpoint 'other'" in run("doctor", f"{url}/other").stderr
     assert process.stop() == 0
 
 

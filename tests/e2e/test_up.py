@@ -142,7 +142,7 @@ def test_init_in_an_empty_home_makes_nothing(run: Any, tmp_path: Path) -> None:
     assert "model: models:/churn@champion" in run("init").stdout
     told = run("status")
     assert told.returncode == 1
-    assert "nothing runs on" in told.stdout
+    assert "that `fairlead up` started" in told.stdout
     assert not (tmp_path / "home").exists()
 
 

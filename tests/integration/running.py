@@ -6,7 +6,7 @@ import asyncio
 import functools
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.protocol import protocol
 from fairlead.serve.renewal import Renewal
 from fairlead.serve.repository import Control, Locked
-from fairlead.serve.server import Loader, Server
+from fairlead.serve.server import Companion, Loader, Server
 from fairlead.serve.settings import ServerSettings
 from fairlead.testing.state import MemoryState
 
@@ -111,6 +111,7 @@ def running(
     enter: Enter | None = None,
     chat: Mapping[str, Any] | None = None,
     also: Callable[[Application], None] = lambda _application: None,
+    beside: Sequence[Companion] = (),
     **limits: Any,
 ) -> Iterator[Running]:
     """Serve ``models`` until the block ends; the server must then end cleanly.
@@ -120,6 +121,7 @@ def running(
     ``gate``: stands before everything.  ``control``: loads and unloads.  ``chaos``: injects faults.
     ``audit``: what is done where there is no gate is told there.
     ``chats``: language models.  ``enter``: their line.  ``chat``: more of each.  ``also``: more of the application.
+    ``beside``: more companions.
     """
     clock, catalog, sink = SystemClock(), Catalog(), PrometheusSink()
     pipeline = Pipeline(catalog, clock)
@@ -174,7 +176,7 @@ def running(
             clock,
             protocol=functools.partial(made_protocol, application.front),
             on_ready=at,
-            companions=[*([found.grpc] if found.grpc else []), certificates],
+            companions=[*([found.grpc] if found.grpc else []), *beside, certificates],
             certificates=certificates,
             openers=openers,
         )

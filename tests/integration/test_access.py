@@ -6,7 +6,9 @@ import asyncio
 import copy
 import itertools
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -33,6 +35,8 @@ from fairlead.serve.chaos.faults import Injection
 from fairlead.serve.endpoint import Live
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.service import Service
+from fairlead.serve.llm.batches.runner import Runner
+from fairlead.serve.llm.batches.shelf import Shelf
 from fairlead.serve.openai.embeddings import Embedded, Embedding
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.repository import Locked
@@ -62,6 +66,12 @@ ROUTES: Final[dict[str, tuple[str, str, Any, str]]] = {
     "/v1/completions": ("POST", "/v1/completions", {"model": "chat", "prompt": "hi"}, GENERATE),
     "/v1/responses": ("POST", "/v1/responses", {"model": "chat", "input": "hi"}, GENERATE),
     "/v1/responses/{id}": ("GET", "/v1/responses/resp_1", None, KNOWN),
+    "/v1/files": ("GET", "/v1/files", None, KNOWN),
+    "/v1/files/{id}": ("GET", "/v1/files/file-1", None, KNOWN),
+    "/v1/files/{id}/content": ("GET", "/v1/files/file-1/content", None, KNOWN),
+    "/v1/batches": ("GET", "/v1/batches", None, KNOWN),
+    "/v1/batches/{id}": ("GET", "/v1/batches/batch_1", None, KNOWN),
+    "/v1/batches/{id}/cancel": ("POST", "/v1/batches/batch_1/cancel", None, KNOWN),
     "/v1/embeddings": ("POST", "/v1/embeddings", {"model": "chat", "input": "hi"}, GENERATE),
     "/tokenize": ("POST", "/tokenize", {"model": "chat", "prompt": "hi"}, GENERATE),
     "/detokenize": ("POST", "/detokenize", {"model": "chat", "tokens": [104]}, GENERATE),
@@ -90,6 +100,9 @@ ROUTES: Final[dict[str, tuple[str, str, Any, str]]] = {
     "/health": ("GET", "/health", None, OPEN),
 }
 """Route to a request for the endpoint churn, and what it needs."""
+
+KEPT: Final = ("/v1/responses/{id}", *(route for route in ROUTES if route.startswith(("/v1/files/", "/v1/batches/"))))
+"""Routes of what is one caller's own."""
 
 STRANGERS: Final = ("none", "malformed", "unknown", "revoked", "expired", "wrong scheme", "two credentials")
 FRIENDS: Final = ("no scope", "other endpoint", "wrong version", "right", "admin")
@@ -150,6 +163,7 @@ class Lengths:
 
 
 def furnish(application: Application) -> None:
+    application.batches = Runner(Shelf(Path(tempfile.mkdtemp(prefix="fairlead-")), SystemClock()), SystemClock())
     application.embedders["chat"] = application.tokenizers["chat"] = Lengths()  # type: ignore[assignment]
 
 
@@ -313,7 +327,7 @@ def test_http(client: httpx.Client, keys: Keys, notes: Notes, route: str, state:
         status, wanted = response.status_code, expected(state, need)
         if route == "/v1/models/{endpoint}:explain" and wanted == OK:
             assert status == 503, again  # there is nothing to explain it with
-        elif route == "/v1/responses/{id}" and wanted == OK:
+        elif route in KEPT and wanted == OK:
             assert status == 404, again  # which is theirs to see, and not there
         elif route == "/" and wanted == OK:
             assert status == 307
@@ -323,7 +337,7 @@ def test_http(client: httpx.Client, keys: Keys, notes: Notes, route: str, state:
             assert response.headers["www-authenticate"] == "Bearer"
             assert "known callers only" in response.text
             told = response.json()
-            if need == GENERATE or route == "/v1/responses/{id}":
+            if need == GENERATE or route in (*KEPT, "/v1/files", "/v1/batches"):
                 assert (told["error"]["type"], told["error"]["code"]) == ("authentication_error", "invalid_api_key")
             else:
                 assert told.get("code") == "unauthenticated"

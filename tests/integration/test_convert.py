@@ -476,3 +476,13 @@ def test_tensors_that_the_config_says_as_well_are_passed_over(source: Path, tmp_
     }
     made.save(source, config, {**tensors, **more})
     assert prepare(source, tmp_path / "cache", "int8").is_dir()
+
+
+def test_a_conversion_is_told_before_it_is_made_and_after(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = made.config("llama")
+    model = made.save(tmp_path / "m", config, made.weights(config))
+    with caplog.at_level("INFO", logger="fairlead.engines"):
+        prepare(model, tmp_path / "cache", "f16")
+        assert caplog.messages == ["converting", "converted"]
+        prepare(model, tmp_path / "cache", "f16")
+    assert len(caplog.messages) == 2

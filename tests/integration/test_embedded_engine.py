@@ -332,9 +332,10 @@ asyncio.run(main())
             (str(tmp_path / "nothing"), SourceNotFound, {}),
             (str(cut), BrokenModel, {}),
             (options.model, SourceNotFound, {"adapters": {"red": str(tmp_path / "red")}}),
+            (str(model.folder.parent / "stories260K-f32.gguf"), BrokenModel, {}),
         ):
             engine = EmbeddedTokens(replace(options, model=place, options={**options.options, **adapters}))
-            with pytest.raises(kind):
+            with pytest.raises(kind, match="engine: llama-server" if place.endswith(".gguf") else None):
                 await engine.start()
             heard = begin(engine, asked(model.begin))
             assert isinstance(heard.last, Unavailable)

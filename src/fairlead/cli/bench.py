@@ -97,5 +97,7 @@ def _text(found: dict[str, Any]) -> str:
     ]
     if found["objectives"]:
         lines.append(f"goodput {found['goodput']:.2f} requests/s ({found['goodput_share']:.1%} keep every objective)")
-    lines += [f"{count:,} failed: {what}" for what, count in sorted(found["errors"].items())]
+    for what, count in sorted(found["errors"].items()):
+        said = found["said"][what]
+        lines.append(f"{count:,} failed: {what}" + (f" ({said})" if said else ""))
     return "\n".join([*lines, table(rows)] if rows else lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from time import perf_counter
 from typing import Annotated
@@ -11,12 +12,12 @@ import typer
 
 from fairlead.cli.output import FAILED, AsJson, HomeOption, TrackingOption, emit, table
 from fairlead.client import Client
-from fairlead.contracts.errors import ModelError, UsageError
+from fairlead.contracts.errors import ModelError, NotFound, UsageError
 from fairlead.contracts.types import Tensors
 from fairlead.kit import plugins
 from fairlead.kit.config import Home
 from fairlead.kit.config import home as read_home
-from fairlead.package.doctor import Finding, Level, examine, examine_endpoint
+from fairlead.package.doctor import Finding, Level, examine, examine_endpoint, examine_other
 from fairlead.serve import tune
 from fairlead.wiring import stores
 
@@ -75,8 +76,15 @@ def _endpoints(url: str) -> list[Finding]:
         names = [named] if named else client.endpoints()
         if not names:
             raise UsageError(f"{url} serves no endpoint")
-        return [finding for name in names for finding in _endpoint(client, name, ready)]
+        live = client.endpoints() if named else names
+        return [finding for name in names for finding in _endpoint(client, name, ready, live)]
 
 
-def _endpoint(client: Client, name: str, ready: bool) -> list[Finding]:
-    return examine_endpoint(client.metadata(name), ready, lambda row: client.predict(name, row), perf_counter)
+def _endpoint(client: Client, name: str, ready: bool, live: Sequence[str]) -> list[Finding]:
+    try:
+        metadata = client.metadata(name)
+    except NotFound as error:
+        if name not in live:
+            raise
+        return examine_other(name, ready, str(error))
+    return examine_endpoint(metadata, ready, lambda row: client.predict(name, row), perf_counter)

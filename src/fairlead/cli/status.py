@@ -81,7 +81,7 @@ def _split(split: TrafficSplit) -> list[dict[str, Any]]:
 
 def _text(home: Home, server: Presence | None, answer: Answering, stored: Stored, rows: list[dict[str, Any]]) -> str:
     if server is None:
-        lines = [f"nothing runs on {home.root}; start it with: fairlead up fairlead.yaml"]
+        lines = [f"nothing runs on {home.root} that `fairlead up` started; start it with: fairlead up fairlead.yaml"]
     else:
         state = answer.problem or ("ready" if answer.ready else "not ready")
         lines = [f"{server.url or 'no address yet'}  {state}  (process {server.pid}, {server.spec})"]

@@ -68,12 +68,7 @@ def examine_endpoint(
         TensorSpec(str(one["name"]), DataType(one["datatype"]), tuple(one["shape"]))
         for one in metadata.get("inputs", ())
     ]
-    findings = [
-        Finding(Level.OK, "ready", f"{name} is ready")
-        if ready
-        else Finding(Level.FAIL, "ready", f"{name} is not ready; see the server's log"),
-        _inputs(Signature(tuple(specs))),
-    ]
+    findings = [_ready(name, ready), _inputs(Signature(tuple(specs)))]
     if not specs or not ready:
         return findings
     row = {spec.name: _neutral(spec) for spec in specs}
@@ -91,6 +86,17 @@ def examine_endpoint(
     arrays = {output: np.asarray(array) for output, array in outputs.items()}
     answered = Finding(Level.OK, "answers", f"answers {', '.join(arrays)} in {_duration(seconds)} a call")
     return [*findings, answered, *_nan(arrays)]
+
+
+def examine_other(name: str, ready: bool, said: str) -> list[Finding]:
+    """Of an endpoint that takes no tensors, a language model. ``said``: by the server, of how it is called instead."""
+    return [_ready(name, ready), Finding(Level.WARN, "answers", f"nothing was asked of it: {said}")]
+
+
+def _ready(name: str, ready: bool) -> Finding:
+    if ready:
+        return Finding(Level.OK, "ready", f"{name} is ready")
+    return Finding(Level.FAIL, "ready", f"{name} is not ready; see the server's log")
 
 
 def _inputs(signature: Signature) -> Finding:

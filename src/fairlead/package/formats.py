@@ -56,7 +56,7 @@ _SAFETENSORS = _foreign(
     "safetensors weights",
     f"weights alone have no code to run: name the PyTorch class too, package.module:Class@FILE, or {_TO_ONNX}",
 )
-_AS_LLM = "an endpoint serves it with `llm: {model: PATH}` in the spec"
+_AS_LLM = "`fairlead serve PATH` serves it, or an endpoint with `llm: {model: PATH}` in the spec"
 _GGUF = _foreign("gguf", "a GGUF language model", _AS_LLM)
 _TORCHSCRIPT = Format("torchscript", "torch", "a TorchScript program")
 _PT2 = Format("pt2", "torch", "a PyTorch 2 export archive (.pt2)")

@@ -22,7 +22,7 @@ class Sent:
     """One request. Times in seconds from one clock; ``first`` 0.0: no token came.
 
     ``due``: when it should have been sent.  ``prompt``, ``output``: tokens, as the server counts them.
-    ``gaps``: between pieces.  ``error``: what went wrong; empty for a whole answer.
+    ``gaps``: between pieces.  ``error``: what went wrong; empty for a whole answer.  ``said``: the server, of that.
     """
 
     due: float
@@ -33,6 +33,7 @@ class Sent:
     output: int
     gaps: tuple[float, ...] = ()
     error: str = ""
+    said: str = ""
 
     @property
     def ttft(self) -> float:
@@ -70,12 +71,17 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def report(sent: Sequence[Sent], objectives: Mapping[str, float]) -> dict[str, Any]:
-    """Counts, rates a second, and seconds. Rates are over the time from the first request to the last end."""
+    """Counts, rates a second, and seconds. Rates are over the time from the first request to the last end.
+
+    ``said``: what the server said of the first of each error.
+    """
     whole = [one for one in sent if not one.error]
     errors: dict[str, int] = {}
+    said: dict[str, str] = {}
     for one in sent:
         if one.error:
             errors[one.error] = errors.get(one.error, 0) + 1
+            said.setdefault(one.error, one.said)
     seconds = max((one.ended for one in sent), default=0.0) - min((one.sent for one in sent), default=0.0)
     rate = 1 / seconds if seconds > 0 else 0.0
     output, prompt = sum(one.output for one in whole), sum(one.prompt for one in whole)
@@ -84,6 +90,7 @@ def report(sent: Sequence[Sent], objectives: Mapping[str, float]) -> dict[str, A
         "requests": len(sent),
         "completed": len(whole),
         "errors": errors,
+        "said": said,
         "seconds": seconds,
         "prompt_tokens": prompt,
         "output_tokens": output,

@@ -23,6 +23,7 @@ from fairlead.serve.front import Front
 from fairlead.serve.guarding import Handler, guarded, guarded_error
 from fairlead.serve.http import Labels, inference, labels, loading
 from fairlead.serve.limits.limiter import Limiter
+from fairlead.serve.llm.batches.runner import Runner
 from fairlead.serve.llm.chats import Chats
 from fairlead.serve.openai.described import described
 from fairlead.serve.openai.desk import BEAT
@@ -42,7 +43,7 @@ class Application:
     ``explainers``: of a version, by endpoint and version.  ``limiter``: None where nothing has limits.
     ``chats``: language models.  ``embedders``, ``tokenizers``: of those that have one, by name.
     ``kept``: responses of OpenAI's API that are kept, 0 where several processes answer.  ``beat``: seconds of silence
-    after which a stream gets a comment.
+    after which a stream gets a comment.  ``batches``: works on them; None: there are none here.
     """
 
     front: Front
@@ -59,6 +60,7 @@ class Application:
     tokenizers: dict[str, Tokenizer] = field(default_factory=dict)
     kept: int = KEPT
     beat: float = BEAT
+    batches: Runner | None = None
 
     def openai(self) -> OpenAI:
         """OpenAI's API over what is there."""
@@ -69,6 +71,7 @@ class Application:
             tokenizers=self.tokenizers,
             kept=self.kept,
             beat=self.beat,
+            batches=self.batches,
         )
 
     def explainer(self, live: Live) -> Explainer:

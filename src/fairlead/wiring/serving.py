@@ -47,6 +47,7 @@ from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.ledgering import Ledgering, ledger
 from fairlead.wiring.limiting import Limiting, limiter
+from fairlead.wiring.llm.batches import batching
 from fairlead.wiring.llm.opening import After, openings
 from fairlead.wiring.llm.tracing import Traced, Tracing
 from fairlead.wiring.llm.wanted import Surroundings, Wanted
@@ -307,19 +308,21 @@ def _knowing(plan: Plan, front: Front, loaders: list[Loader], openers: list[Quic
 def _ordered(
     plan: Plan, application: Application, repository: Repository, door: Worker | None, place: int
 ) -> list[Companion]:
-    """What callers may order: models loaded and unloaded, faults injected. ``door``: of a worker, who tells others."""
+    """What callers may order: models loaded and unloaded, batches, faults. ``door``: of a worker, who tells others."""
     front = application.front
+    application.batches = batching(plan.home, plan.chats)
+    beside: list[Companion] = [] if application.batches is None else [application.batches]
     if plan.settings.controlled or (front.gate is not None and plan.settings.model_control is None):
         application.control = repository if door is None else door
         if door is not None:
             door.control = repository
     if not plan.settings.chaos:
-        return []
+        return beside
     injector = Injector(front.pipeline.catalog, front.sink, SystemClock(), place)
     application.chaos = injector if door is None else Faults(door)
     if door is not None:
         door.chaos = injector
-    return [injector]
+    return [*beside, injector]
 
 
 def supervisor(settings: ServerSettings, command: Command, on_ready: Callable[[int, Endpoints], None]) -> Supervisor:

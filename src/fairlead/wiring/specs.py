@@ -107,6 +107,7 @@ def _check_files(file: SpecFile, name: str, endpoint: Endpoint) -> None:
         raise UsageError(
             f"{file.at('endpoints', name, 'model')} is {endpoint.model}, and there is no such file or folder"
         )
+    llms.check_files(file, name, endpoint)
     background = endpoint.explain.background
     if background and not Path(background).expanduser().is_file():
         where = file.at("endpoints", name, "explain", "background")

@@ -12,7 +12,7 @@ from fairlead.contracts.errors import InvalidTensor, ModelFailed
 from fairlead.contracts.runtime import Artefact, LoadedModel, Traits
 from fairlead.contracts.types import DataType, Signature, Tensors, TensorSpec
 from fairlead.package.bundle import Bundle
-from fairlead.package.doctor import Finding, Level, examine, examine_endpoint
+from fairlead.package.doctor import Finding, Level, examine, examine_endpoint, examine_other
 from fairlead.package.manifest import Manifest
 from fairlead.testing.models import TWO_COLUMNS, EchoModel, Model
 
@@ -177,3 +177,11 @@ def test_an_endpoint_that_is_not_ready_or_answers_nan() -> None:
 def test_a_spec_of_another_rank_is_a_misfit() -> None:
     flat = replace(TWO_COLUMNS, outputs=(TensorSpec("y", DataType.FP64, (-1,)),))
     assert checked(EchoModel(flat))["example"].level is Level.FAIL
+
+
+@pytest.mark.parametrize(("ready", "level"), [(True, Level.OK), (False, Level.FAIL)])
+def test_a_language_model_is_asked_nothing(ready: bool, level: Level) -> None:
+    first, second = examine_other("chat", ready, "call /v1/chat/completions")
+    assert (first.check, first.level) == ("ready", level)
+    assert (second.check, second.level) == ("answers", Level.WARN)
+    assert "call /v1/chat/completions" in second.message

@@ -47,7 +47,9 @@ def test_a_hugging_face_folder(tmp_path: Path) -> None:
     )
     assert found.title == "a language model (Hugging Face, LlamaForCausalLM)"
     assert identify(path).name == "transformers"
-    with pytest.raises(UnknownFormat, match=r"is a language model \(Hugging Face.*llm: {model: PATH}"):
+    with pytest.raises(
+        UnknownFormat, match=r"is a language model \(Hugging Face.*fairlead serve PATH.*llm: {model: PATH}"
+    ):
         sniff(path)
 
 

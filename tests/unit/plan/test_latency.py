@@ -31,6 +31,11 @@ def test_goodput_is_of_answers_that_keep_every_objective():
     assert found["itl"]["mean"] == pytest.approx(0.2)
 
 
+def test_what_the_server_said_first_of_each_error_is_told():
+    failed = [Sent(0, 0, 0, 1, 0, 0, error="400 invalid_value", said=said) for said in ("no template", "later")]
+    assert report(failed, {})["said"] == {"400 invalid_value": "no template"}
+
+
 def test_percentiles_are_numpys():
     values = list(np.random.default_rng(0).gamma(2, size=501))
     assert spread(values)["p99"] == pytest.approx(float(np.percentile(values, 99)))

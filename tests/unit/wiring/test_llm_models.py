@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fairlead.testing.engines import EchoEngine
 from fairlead.testing.sinks import MemorySink
 from fairlead.wiring.llm import engines, opening, paths, specs, tokenizers
 from fairlead.wiring.llm.wanted import Surroundings, Wanted
+from fairlead.wiring.specs import check
 from tokenizer_files import folder, gguf
 
 
@@ -106,6 +108,17 @@ async def test_an_embedding_model_of_a_spec_comes_and_goes(tmp_path: Path) -> No
     assert not place.tokenizers
 
 
+@pytest.mark.parametrize(("place", "workers", "warned"), [(0, 1, False), (0, 2, True), (1, 2, False)])
+async def test_a_model_in_every_worker_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: int, workers: int, warned: bool
+) -> None:
+    beside = replace(around(tmp_path), place=place, workers=workers)
+    one = opening.Opening(Wanted("m", "echo", "./model"), beside, Catalog())
+    await one.open()
+    await one.close()
+    assert ("each worker has the model in its own memory" in caplog.messages) == warned
+
+
 @pytest.mark.parametrize(
     ("part", "told"),
     [
@@ -113,6 +126,7 @@ async def test_an_embedding_model_of_a_spec_comes_and_goes(tmp_path: Path) -> No
         ("embedding: {model: ./x}\n    runtime: onnx", "runtime is for a model of tensors"),
         ("embedding: {model: ./x}\n    llm: {model: ./y}", "give one of"),
         ("embedding: {}", "model"),
+        ("llm: {}", "f.yaml:3: endpoints.e.llm names no model, and engine 'embedded' runs one"),
     ],
 )
 def test_what_a_spec_may_not_say(part: str, told: str) -> None:
@@ -122,3 +136,23 @@ def test_what_a_spec_may_not_say(part: str, told: str) -> None:
 
     with pytest.raises(UsageError, match=told):
         read()
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("llm: {model: none}", "endpoints.e.llm.model is none, and there is no such"),
+        ("llm: {engine: vllm, model: ./none}", "endpoints.e.llm.model is ./none, and there"),
+        ("embedding: {model: ./none}", "endpoints.e.embedding.model is ./none, and there"),
+        ("llm: {engine: vllm, model: Qwen/Qwen2.5-7B}", ""),
+        ("llm: {engine: openai, base_url: 'http://h/v1', model: /m}", ""),
+        ("llm: {model: .}", ""),
+    ],
+)
+def test_models_that_are_not_there_are_found_before_anything_starts(part: str, told: str) -> None:
+    file = parse(f"endpoints:\n  e:\n    {part}\n", "f.yaml")
+    if told:
+        with pytest.raises(UsageError, match=told):
+            check(file)
+    else:
+        check(file)

@@ -76,6 +76,21 @@ class Callers:
             keep(self._known, mark, known)
         return known
 
+    def again(self, caller: Caller | None) -> Caller:
+        """Somebody who came before, for what the server does for them later: a key as it is now, whoever is known by
+        something else as they were then. Raises Unauthenticated, or Unavailable where no key was read yet.
+        """
+        if caller is None:
+            raise refused()
+        if caller.kind != "key":
+            return caller
+        if self._ring is None:
+            raise Unavailable("the keys of this server cannot be read yet", retry_after=1)
+        found = self._ring.named(caller.name, self._clock.wall_ms())
+        if found is None:
+            raise refused()
+        return found
+
     def _find(self, asking: Asking) -> Known:
         credential, now = shown(asking.headers), asking.arrived
         if credential is None:

@@ -103,6 +103,18 @@ class Gate:
             raise self._refuse(asking, found.caller, found.action, endpoint, "")
         return found
 
+    def readmit(self, asking: Asking, caller: Caller | None, endpoint: str) -> Pass:
+        """The same for what the server asks on behalf of somebody who came before, and shows nothing now.
+
+        Raises Unauthenticated, Forbidden, NotFound or Unavailable.
+        """
+        caller = self._callers.again(caller)
+        action = self._action(asking, caller)
+        versions = self.rules.versions(caller, action, endpoint)
+        if "" not in versions:
+            raise self._refuse(asking, caller, action, endpoint, "")
+        return Pass(asking.arrived, caller, action, True, versions)
+
     def let_in(self, found: Pass, endpoint: str) -> None:
         """A call that ``admit`` allowed has found what answers it."""
         if self._audit is not None:

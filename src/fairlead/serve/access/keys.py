@@ -140,10 +140,12 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[Key] = ()) -> None:
         self._by_id: dict[bytes, tuple[Secret, Key, Caller]] = {}
+        self._by_name: dict[str, tuple[Key, Caller]] = {}
         for key in keys:
             if not key.revoked_ms:
                 caller = Caller(key.name, "key", key.scopes, key.tenant, key.limits, key.budgets)
                 self._by_id.update({one.id.encode(): (one, key, caller) for one in key.secrets})
+                self._by_name[key.name] = key, caller
 
     def find(self, credential: bytes, now_ms: int) -> Found | None:
         """Who shows this; None for what is no key, not known, or over. The time that it takes does not tell which."""
@@ -153,6 +155,11 @@ class KeyRing:
         if entry is None or not same or not held(entry[1], entry[0], now_ms):
             return None
         return Found(entry[2], _end(entry[1], entry[0]))
+
+    def named(self, name: str, now_ms: int) -> Caller | None:
+        """The key of this name, as it is now; None for one that is not known, or over."""
+        found = self._by_name.get(name)
+        return found[1] if found is not None and found[0].state(now_ms) == "active" else None
 
 
 def _end(key: Key, secret: Secret) -> int:

@@ -98,6 +98,15 @@ class Later:
         if self.cancelled:
             running.cancel()
 
+    def hearing(self, tell: Tell) -> Tell:
+        """Tells until this is cancelled: what begins late may tell before there is anything to cancel."""
+
+        def hear(event: Event) -> None:
+            if not self.cancelled:
+                tell(event)
+
+        return hear
+
     def cancel(self) -> None:
         if self.cancelled:
             return

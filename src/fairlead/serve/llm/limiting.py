@@ -75,8 +75,7 @@ class LimitStage:
                 await waiting
             except FairleadError as error:
                 permit.release()
-                if not later.cancelled:
-                    tell(error)
+                hear(error)
                 return
             except BaseException:
                 permit.release()
@@ -85,9 +84,10 @@ class LimitStage:
                 self._limiter.give_back(permit, tokens)
                 permit.release()
                 return
-            later.then(self._let_in(ask, tell, after, permit, tokens))
+            later.then(self._let_in(ask, hear, after, permit, tokens))
 
         later = Later()  # what was asked is asked to the end: what others let in is given back
+        hear = later.hearing(tell)
         task = asyncio.get_running_loop().create_task(wait())
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)

@@ -33,6 +33,9 @@ _ERRORS: Final = {
     "504": "The time was over before the answer was whole.",
 }
 _ERROR: Final = "OpenAIError"
+_JSON: Final = "application/json"
+_BYTES: Final = "application/octet-stream"
+_ID: Final[dict[str, Any]] = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def described(names: Sequence[str]) -> tuple[Document, Document]:
@@ -44,7 +47,8 @@ def described(names: Sequence[str]) -> tuple[Document, Document]:
     paths: Document = {}
     for (path, (_, title, example)), schema in zip(_BODIES.items(), refs, strict=True):
         paths[path] = {"post": _operation(path, title, schema, {"model": names[0], **example})}
-    paths["/v1/responses/{id}"] = _kept()
+    paths["/v1/responses/{id}"] = _kept("A response that is kept", "Keep it no longer")
+    paths |= _batched()
     found = {name: _bare(schema) for name, schema in components.items()}
     told = {"type": "object", "properties": {"message": {"type": "string"}, "type": {"type": "string"}}}
     told["properties"] |= {name: {"type": ["string", "null"]} for name in ("param", "code")}  # type: ignore[operator]
@@ -75,15 +79,50 @@ def _operation(path: str, title: str, schema: Document, example: Document) -> Do
     }
 
 
-def _kept() -> Document:
-    one = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
-    content = {"application/json": {"schema": {"type": "object"}}}
-    told = {"200": {"description": "It.", "content": content}, **_errors(("401", "404"))}
+def _kept(get: str, delete: str) -> Document:
     return {
-        "parameters": [one],
-        "get": {"summary": "A response that is kept", "tags": ["text"], "responses": told},
-        "delete": {"summary": "Keep it no longer", "tags": ["text"], "responses": told},
+        "parameters": [_ID],
+        "get": _plain(get, ("401", "404")),
+        "delete": _plain(delete, ("401", "404")),
     }
+
+
+def _batched() -> Document:
+    """Files and batches."""
+    form = {"file": {"type": "string", "format": "binary"}, "purpose": {"type": "string", "enum": ["batch"]}}
+    upload = {"schema": {"type": "object", "properties": form, "required": [*form]}}
+    urls = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"]
+    asked = {
+        "input_file_id": {"type": "string"},
+        "endpoint": {"type": "string", "enum": urls},
+        "completion_window": {"type": "string", "enum": ["24h"]},
+    }
+    metadata = {"type": ["object", "null"], "additionalProperties": {"type": "string", "maxLength": 512}}
+    schema = {"type": "object", "properties": {**asked, "metadata": metadata}, "required": [*asked]}
+    example = {"input_file_id": "file-1", "endpoint": urls[0], "completion_window": "24h"}
+    writes, reads = ("400", "401", "403", "404", "413", "429", "503"), ("400", "401", "404")
+    return {
+        "/v1/files": {
+            "get": _plain("Files of the caller, the newest first", reads),
+            "post": _plain("A file of requests, a line each", writes, {"multipart/form-data": upload}),
+        },
+        "/v1/files/{id}": _kept("A file", "Remove it"),
+        "/v1/files/{id}/content": {"parameters": [_ID], "get": _plain("The bytes of a file", reads, kind=_BYTES)},
+        "/v1/batches": {
+            "get": _plain("Batches of the caller, the newest first", reads),
+            "post": _plain("A batch of a file", writes, {"application/json": {"schema": schema, "example": example}}),
+        },
+        "/v1/batches/{id}": {"parameters": [_ID], "get": _plain("A batch", reads)},
+        "/v1/batches/{id}/cancel": {"parameters": [_ID], "post": _plain("End a batch", reads)},
+    }
+
+
+def _plain(summary: str, errors: Sequence[str], body: Document | None = None, *, kind: str = _JSON) -> Document:
+    """An operation that answers with an object, or with bytes."""
+    schema: Document = {"type": "object"} if kind == _JSON else {"type": "string", "format": "binary"}
+    told = {"200": {"description": "It.", "content": {kind: {"schema": schema}}}, **_errors(errors)}
+    found: Document = {"summary": summary, "tags": ["text"], "responses": told}
+    return found if body is None else {**found, "requestBody": {"required": True, "content": body}}
 
 
 def _errors(statuses: Sequence[str] | dict[str, str]) -> Document:

@@ -79,13 +79,16 @@ class Desk:
         for talk in written:
             talk.flush()
 
-    def enter(self, name: str, asking: Guest) -> Chat:
-        """The model that a request names, for a caller who may ask it. Raises Forbidden, NotFound, Unavailable."""
+    def enter(self, name: str, asking: Guest, *, again: bool = False) -> Chat:
+        """The model that a request names, for a caller who may ask it. ``again``: one who came before.
+
+        Raises Forbidden, NotFound, Unavailable; Unauthenticated for those who came before and are known no longer.
+        """
         front = self.front
         gate, allowed = front.gate, None
         if gate is not None:
             try:
-                allowed = gate.admit(asking, name)
+                allowed = gate.readmit(asking, asking.caller, name) if again else gate.admit(asking, name)
             except NotFound:
                 raise refusals.no_model(name) from None
             asking.caller = allowed.caller

@@ -25,6 +25,8 @@ from fairlead.serve.openai.simply import Guest, told
 MOST_INPUTS: Final = 2048
 INLINE: Final = 16_384
 """Numbers that are written on the event loop: a few milliseconds. More are written in a thread."""
+MAKES: Final = "make embeddings"
+"""What an embedder does."""
 
 Inputs = tuple[str, ...] | tuple[tuple[int, ...], ...]
 """Texts, or ids of tokens."""
@@ -77,9 +79,18 @@ class Embeddings:
         self._embedders = embedders
 
     async def answer(self, guest: Guest) -> Response:
-        raw = await read_body(guest.request, guest.front.max_body)
+        found, notes = await self.made(guest, await read_body(guest.request, guest.front.max_body))
+        response = told(found)
+        for name, value in notes.headers.items():
+            response.headers[name] = value
+        if notes.allowance is not None:
+            response.raw_headers += pairs(notes.allowance.lines())
+        return response
+
+    async def made(self, guest: Guest, raw: bytes) -> tuple[bytes, Notes]:
+        """The answer to a body. Raises what embedders raise, and as ``Guest.model``."""
         body = decode(_BODY, raw)
-        embedder = guest.model(body.model, self._embedders, "make embeddings")
+        embedder = guest.model(body.model, self._embedders, MAKES)
         form = body.encoding_format or "float"
         if form not in ("float", "base64"):
             raise not_among("encoding_format", form, ("float", "base64"))
@@ -87,12 +98,10 @@ class Embeddings:
             body.model, inputs(body.input), body.dimensions, guest.caller, guest.visit.request_id, len(raw)
         )
         found = await guest.wait(embedder.embed(asked), embedder.deadline)
-        response = told(await _written(body.model, found, form))
-        for name, value in asked.notes.headers.items():
-            response.headers[name] = value
-        if asked.notes.allowance is not None:
-            response.raw_headers += pairs(asked.notes.allowance.lines())
-        return response
+        return await _written(body.model, found, form), asked.notes
+
+    def has(self, model: str) -> bool:
+        return model in self._embedders
 
 
 def inputs(given: str | list[Any]) -> Inputs:

@@ -8,11 +8,16 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fairlead.contracts.errors import Unavailable
 from fairlead.contracts.tokens import Tokenizer
 from fairlead.kit.codec import json
 from fairlead.serve.front import Front
+from fairlead.serve.llm.batches.runner import Runner
 from fairlead.serve.llm.chats import Chats
 from fairlead.serve.openai import chat, completions, responses
+from fairlead.serve.openai.batch.answering import Answers
+from fairlead.serve.openai.batch.batches import BatchRoutes
+from fairlead.serve.openai.batch.files import FileRoutes
 from fairlead.serve.openai.desk import BEAT, Desk, Way
 from fairlead.serve.openai.embeddings import Embedder, Embeddings
 from fairlead.serve.openai.kept import KEPT, Shelf
@@ -27,13 +32,19 @@ RESPONSE: Final = "/v1/responses/{id}"
 EMBEDDINGS: Final = "/v1/embeddings"
 TOKENIZE: Final = "/tokenize"
 DETOKENIZE: Final = "/detokenize"
+FILES: Final = "/v1/files"
+FILE: Final = "/v1/files/{id}"
+CONTENT: Final = "/v1/files/{id}/content"
+BATCHES: Final = "/v1/batches"
+BATCH: Final = "/v1/batches/{id}"
+CANCEL: Final = "/v1/batches/{id}/cancel"
 
 
 class OpenAI:
     """All routes over the language models of a server, and over its ``embedders`` and ``tokenizers``, by model.
 
     ``kept``: responses that are kept; 0 where several processes answer.  ``beat``: seconds of silence after which a
-    stream gets a comment.
+    stream gets a comment.  ``batches``: works on batches; None: there are none here.
     """
 
     def __init__(
@@ -45,6 +56,7 @@ class OpenAI:
         tokenizers: Mapping[str, Tokenizer] | None = None,
         kept: int = KEPT,
         beat: float = BEAT,
+        batches: Runner | None = None,
     ) -> None:
         self._front = front
         self._desk = Desk(front, chats, beat)
@@ -56,6 +68,7 @@ class OpenAI:
             Way(COMPLETIONS, completions.read, completions.PROMPT),
             Way(RESPONSES, responses.reading(self._shelf), responses.PROMPT),
         )
+        self._batches = batches
 
     def routes(self) -> list[Route]:
         """For the router; what can go the short way is told to the front."""
@@ -69,7 +82,29 @@ class OpenAI:
             self._simply(EMBEDDINGS, {"POST": self._embeddings.answer}),
             self._simply(TOKENIZE, {"POST": tokens.tokenize}, "prompt"),
             self._simply(DETOKENIZE, {"POST": tokens.detokenize}, "tokens"),
+            *self._batched(),
         ]
+
+    def _batched(self) -> list[Route]:
+        handlers: dict[str, dict[str, Any]]
+        if self._batches is None:
+            methods = {FILES: "POST GET", FILE: "GET DELETE", CONTENT: "GET", BATCHES: "POST GET", BATCH: "GET"}
+            methods[CANCEL] = "POST"
+            handlers = {path: dict.fromkeys(names.split(), _no_batches) for path, names in methods.items()}
+        else:
+            answers = Answers(self._desk, {way.pattern: way for way in self._ways}, self._embeddings)
+            self._batches.by(answers)
+            files = FileRoutes(self._batches.shelf, self._batches.threads)
+            batches = BatchRoutes(self._batches, answers.urls)
+            handlers = {
+                FILES: {"POST": files.create, "GET": files.list},
+                FILE: {"GET": files.get, "DELETE": files.delete},
+                CONTENT: {"GET": files.content},
+                BATCHES: {"POST": batches.create, "GET": batches.list},
+                BATCH: {"GET": batches.get},
+                CANCEL: {"POST": batches.cancel},
+            }
+        return [self._simply(path, methods_) for path, methods_ in handlers.items()]
 
     def _simply(self, path: str, handlers: Mapping[str, Any], prompt: str = "input") -> Route:
         return Route(path, Simply(self._front, path, handlers, prompt))
@@ -83,6 +118,10 @@ class OpenAI:
         self._shelf.get(name, identity, "response_id")
         self._shelf.forget(name, identity)
         return told(json.encode({"id": identity, "object": "response", "deleted": True}))
+
+
+async def _no_batches(guest: Guest) -> Response:  # noqa: ARG001 - as every handler
+    raise Unavailable("this server keeps no files and no batches: it has no language models")
 
 
 def _name(guest: Guest) -> str:

@@ -15,6 +15,7 @@ from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import Cancelled, DeadlineExceeded, FairleadError, NotFound
 from fairlead.serve.access.asking import Visit
 from fairlead.serve.access.credentials import mapping, peer_of
+from fairlead.serve.access.gate import Gate, Pass
 from fairlead.serve.front import Front, request_id
 from fairlead.serve.http import CLIENT_CLOSED_REQUEST
 from fairlead.serve.openai import refusals
@@ -50,7 +51,7 @@ class Guest:
         gate, allowed = self.front.gate, None
         if gate is not None:
             try:
-                allowed = gate.admit(self.visit, name)
+                allowed = self.admit(gate, name)
             except NotFound:
                 raise refusals.no_model(name) from None
         found = known.get(name)
@@ -64,6 +65,9 @@ class Guest:
         if gate is not None and allowed is not None:
             gate.let_in(allowed, name)
         return found
+
+    def admit(self, gate: Gate, name: str) -> Pass:
+        return gate.admit(self.visit, name)
 
     async def wait(self, work: Awaitable[T], seconds: float) -> T:
         """The outcome; a caller who hangs up, or whose time is over, cancels it. A server that drains waits for it."""

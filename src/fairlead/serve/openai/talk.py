@@ -36,8 +36,9 @@ _STREAM: Final = (
 
 
 class Talk(ABC):
-    """``headers``: lower-case names. ``tells``: whether a refusal of the gate is the answer."""
+    """``headers``: lower-case names. ``tells``: a refusal of the gate is the answer.  ``again``: as ``Desk`` has it."""
 
+    again = False
     __slots__ = (
         "_answer", "_asked", "_begun", "_desk", "_left", "_over", "_pending", "_request_id", "_running", "_streams",
         "_waits", "_watch", "_way", "arrived", "caller", "headers", "notes", "tells",
@@ -86,7 +87,7 @@ class Talk(ABC):
         """The body is whole: ask for what it wants."""
         try:
             wish = self._way.read(body)
-            chat = self._desk.enter(wish.model, self)
+            chat = self._desk.enter(wish.model, self, again=self.again)
             self._streams = wish.streams
             self._ask(wish, chat, len(body))
         except Exception as error:  # noqa: BLE001 - told to the caller and, when it is not ours, to the log

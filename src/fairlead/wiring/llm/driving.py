@@ -17,6 +17,8 @@ from fairlead.plan.latency import Sent
 
 _BLOCK = 512
 """Words of a block that several prompts share."""
+_SAID = 500
+"""Characters of a sentence that are kept."""
 _WORDS = ("river", "stone", "light", "green", "house", "water", "small", "round", "north", "quiet", "table", "paper")
 
 
@@ -82,18 +84,19 @@ async def _send(client: httpx.AsyncClient, load: Load, body: dict[str, Any], due
     first = last = 0.0
     gaps: list[float] = []
     usage: dict[str, int] = {}
-    error = ""
+    error = said = ""
     try:
         async with client.stream("POST", f"{load.url}/chat/completions", json=body) as answer:
             if answer.status_code != httpx.codes.OK:
                 await answer.aread()
-                error = f"{answer.status_code} {_code(answer)}".strip()
+                code, said = _told(answer)
+                error = f"{answer.status_code} {code}".strip()
             async for line in answer.aiter_lines():
                 if error or not line.startswith("data:") or (data := line[5:].strip()) == "[DONE]":
                     continue
                 told = json.loads(data)
                 if "error" in told:
-                    error = f"in the stream: {told['error'].get('code')}"
+                    error, said = f"in the stream: {told['error'].get('code')}", str(told["error"].get("message", ""))
                 usage = told.get("usage") or usage
                 if any(one.get("delta", {}).get("content") for one in told.get("choices", ())):
                     now = perf_counter()
@@ -101,15 +104,17 @@ async def _send(client: httpx.AsyncClient, load: Load, body: dict[str, Any], due
                         gaps.append(now - last)
                     first, last = first or now, now
     except (httpx.HTTPError, json.JSONDecodeError) as problem:
-        error = type(problem).__name__
+        error, said = type(problem).__name__, str(problem)
     ended, output = perf_counter(), usage.get("completion_tokens", len(gaps) + bool(first))
     if not error and not first:
         first = ended
-    return Sent(due, began, first, ended, usage.get("prompt_tokens", 0), output, tuple(gaps), error)
+    return Sent(due, began, first, ended, usage.get("prompt_tokens", 0), output, tuple(gaps), error, said[:_SAID])
 
 
-def _code(answer: httpx.Response) -> str:
+def _told(answer: httpx.Response) -> tuple[str, str]:
+    """Code and sentence of an error."""
     try:
-        return str(answer.json()["error"]["code"])
+        error = answer.json()["error"]
+        return str(error["code"]), str(error["message"])
     except (ValueError, KeyError, TypeError):
-        return ""
+        return "", ""

@@ -34,6 +34,11 @@ def names() -> list[str]:
     return sorted({*plugins.names(ENGINES), *plugins.names(TOKEN_ENGINES)})
 
 
+def needs_model(name: str) -> bool:
+    """Whether an engine is one of tokens: it runs a model whose tokenizer is read here."""
+    return name in plugins.names(TOKEN_ENGINES) and name not in plugins.names(ENGINES)
+
+
 def engine(wanted: Wanted, around: Surroundings) -> Engine:
     """Made, not started. Raises UsageError and MissingExtra."""
     if not wanted.engine:

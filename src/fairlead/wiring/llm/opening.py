@@ -58,6 +58,9 @@ class Opening:
         )
         self.catalog.other(wanted.name, CHAT)
         seconds = round(clock.now() - began, 3)
+        if wanted.model and engine.traits.local and self.around.workers > 1 and self.around.place == 0:
+            said = {"endpoint": wanted.name, "workers": self.around.workers, "do": "start with one worker"}
+            log.warning("each worker has the model in its own memory", extra={"fields": said})
         log.info("loaded", extra={"fields": {"endpoint": wanted.name, "engine": wanted.engine, "seconds": seconds}})
 
     async def close(self) -> None:

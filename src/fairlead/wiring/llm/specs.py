@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.config import nearest
 from fairlead.kit.spec.llm import Llm
@@ -55,6 +57,9 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     if endpoint.llm is not None and endpoint.llm.engine not in engines.names():
         where = file.at("endpoints", name, "llm", "engine")
         raise UsageError(f"{where} is {endpoint.llm.engine!r}; installed are {', '.join(engines.names())}")
+    if endpoint.llm is not None and not endpoint.llm.model and engines.needs_model(endpoint.llm.engine):
+        where = file.at("endpoints", name, "llm")
+        raise UsageError(f"{where} names no model, and engine {endpoint.llm.engine!r} runs one that is here: llm.model")
     if endpoint.guardrails is not None:
         guards.check(endpoint.guardrails, lambda *path: file.at("endpoints", name, "guardrails", *path))
 
@@ -70,6 +75,20 @@ def _embeds(file: SpecFile, name: str, endpoint: Endpoint) -> None:
             f"{where} is {found!r}, no endpoint of this spec that embeds texts{nearest(found, known)} (there are: "
             f"{', '.join(known) or 'none'})"
         )
+
+
+def check_files(file: SpecFile, name: str, endpoint: Endpoint) -> None:
+    """Raises UsageError for a model that is not there. A name that an engine finds elsewhere is no path."""
+    llm, vectors = endpoint.llm, endpoint.embedding
+    if llm is not None and not llm.base_url and (engines.needs_model(llm.engine) or llm.model.startswith((".", "/"))):
+        _there(file.at("endpoints", name, "llm", "model"), llm.model)
+    if vectors is not None:
+        _there(file.at("endpoints", name, "embedding", "model"), vectors.model)
+
+
+def _there(where: str, model: str) -> None:
+    if not Path(model).expanduser().exists():
+        raise UsageError(f"{where} is {model}, and there is no such file or folder")
 
 
 def refuse(file: SpecFile, name: str, endpoint: Endpoint) -> None:

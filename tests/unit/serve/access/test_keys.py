@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -45,6 +46,19 @@ def test_a_ring_finds_who_it_is() -> None:
     assert (caller.name, caller.kind, caller.tenant, caller.limits) == ("web", "key", "acme", PLAIN.limits)
     assert found.until_ms == 0
     assert [str(one) for one in caller.scopes] == ["churn:predict"]
+
+
+def test_a_ring_knows_who_came_before() -> None:
+    whole, _ = made()
+    caller = KeyRing([whole]).named("web", NOW)
+    assert caller is not None
+    assert (caller.name, caller.scopes) == ("web", PLAIN.scopes)
+    assert KeyRing([whole]).named("other", NOW) is None
+    assert KeyRing([keys.revoked(whole, "web", NOW)]).named("web", NOW) is None
+    assert KeyRing([keys.revoked(whole, whole.secrets[0].id, NOW)]).named("web", NOW) is None
+    ending = replace(whole, expires_ms=NOW + 5)
+    assert KeyRing([ending]).named("web", NOW + 4) is not None
+    assert KeyRing([ending]).named("web", NOW + 5) is None
 
 
 @pytest.mark.parametrize("change", range(len("fl_") + 16 + 1 + 32))

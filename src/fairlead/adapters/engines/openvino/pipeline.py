@@ -83,7 +83,7 @@ def opened(path: Path, described: Described, precision: str, threads: int, setti
         try:
             inner = _made(path, described.vocabulary, Path(scratch), scheduling, properties)
         except (RuntimeError, TypeError, IndexError) as error:
-            raise BrokenModel(f"{path} does not load: {said(error)}") from error
+            raise BrokenModel(f"{path} does not load: {said(error)}{otherwise(path)}") from error
     found = Pipeline(inner, settings, adapters, 0, _trial(inner))
     try:
         found.blocks = _warmed(found, described.context or settings.batched_tokens * 2)
@@ -114,6 +114,16 @@ def said(error: BaseException) -> str:
     """The sentence in what the library raises: it puts the place in its own source before it."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return _PLACE.sub("", lines[-1])[:300] if lines else cause(error)
+
+
+def otherwise(path: Path) -> str:
+    """What can be done about a model that does not load; nothing for one that was converted here."""
+    if path.is_dir():
+        return ""
+    return (
+        "; of .gguf files this engine reads weights of F16, Q8_0, Q4_0, Q4_1, Q4_K and Q6_K: serve another by "
+        "llama-server (engine: llama-server), or name the folder of safetensors that it was made of"
+    )
 
 
 def _scheduling(settings: Settings, path: Path) -> Any:

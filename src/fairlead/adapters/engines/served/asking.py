@@ -32,6 +32,7 @@ class Manner:
     ``developer``: it knows that role; else what it says is said by ``system``.
     ``defaults``: temperature and top_p are said also where the caller named none: else the server's own hold.
     ``each``: usage is wanted with every piece (``continuous_usage_stats`` of vLLM).  ``names``: of fields, where other.
+    ``resumes``: it goes on with an answer that was begun where it is asked to (``continue_final_message`` of vLLM).
     """
 
     model: str
@@ -39,6 +40,7 @@ class Manner:
     developer: bool = False
     defaults: bool = False
     each: bool = False
+    resumes: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, ours: str) -> str:
@@ -62,6 +64,8 @@ def body(asked: Generation, manner: Manner) -> bytes:
     if talks(asked):
         asked_for["messages"] = messages(asked, manner)
         _tools(asked, asked_for)
+        if asked.resumes and manner.resumes:
+            asked_for |= {"continue_final_message": True, "add_generation_prompt": False}
     else:
         asked_for["prompt"] = asked.prompt
     _sampling(asked.sampling, asked_for, manner, chat="messages" in asked_for)

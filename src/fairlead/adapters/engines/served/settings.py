@@ -33,12 +33,16 @@ KNOWN: Final[dict[str, Any]] = {
     "tokenize": True,
     "say_defaults": False,
     "usage_each": False,
+    "resumes": False,
     "max_tokens_field": "",
 }
 """Options of every one of them."""
 REMOTE: Final[dict[str, Any]] = {"ca": "", "header": "authorization", "headers": {}}
 """And of one that is somewhere else."""
 
+_POSITIVE: Final = (
+    "connect_seconds", "first_token_seconds", "between_seconds", "probe_seconds", "connections", "answer_mb",
+)  # fmt: skip
 _NEW_FIELD: Final = ("api.openai.com", ".openai.azure.com")
 """Where ``max_tokens`` is refused by some models, and the role ``developer`` is known."""
 
@@ -83,16 +87,12 @@ def settings(
     field_ = found["max_tokens_field"] or ("max_completion_tokens" if hosted else "max_tokens")
     if field_ not in ("max_tokens", "max_completion_tokens"):
         raise UsageError(f"option 'max_tokens_field' is {field_!r}; it is max_tokens or max_completion_tokens")
-    for name in (
-        "connect_seconds",
-        "first_token_seconds",
-        "between_seconds",
-        "probe_seconds",
-        "connections",
-        "answer_mb",
-    ):
+    for name in _POSITIVE:
         if found[name] <= 0:
             raise UsageError(f"option {name!r} of {platform} is {found[name]}; expected more than 0")
+    manner = manner or Manner(
+        options.model or options.name, field_, hosted, found["say_defaults"], found["usage_each"], found["resumes"]
+    )
     traits = EngineTraits(
         platform,
         max(found["context"], 0),
@@ -102,6 +102,7 @@ def settings(
         seeds=found["seeds"],
         logprobs=found["logprobs"],
         local=loopback(to.host),
+        resumes=manner.resumes,
     )
     return Settings(
         options.name,
@@ -111,7 +112,7 @@ def settings(
             found["connections"],
             found["connect_seconds"],
         ),
-        manner or Manner(options.model or options.name, field_, hosted, found["say_defaults"], found["usage_each"]),
+        manner,
         Patience(found["first_token_seconds"], found["between_seconds"], found["answer_mb"] * 2**20),
         traits,
         found["waiting"],

@@ -36,7 +36,7 @@ class Vllm(Supervised):
     def __init__(self, options: EngineOptions) -> None:
         found = checked(options, _OPTIONS, "vllm")
         words = _words(options, found)
-        manner = Manner(options.name, each=True)
+        manner = Manner(options.name, each=True, resumes=True)
 
         def client(url: str, token: Secret) -> Settings:
             made = settings(EngineOptions(options.name, options.name, url, token), found, "vllm", manner=manner)

@@ -89,7 +89,7 @@ class Caching:
                 self._told("miss")
                 return after(ask, self._keeping(key, asked, None, b"", tell))
             later = Later()
-            self._begin(self._by_meaning(after, ask, tell, key, asked, later))
+            self._begin(self._by_meaning(after, ask, later.hearing(tell), key, asked, later))
             return later
 
         return enter
@@ -158,18 +158,20 @@ class Caching:
                 if len(pieces) <= LONGEST:
                     pieces.append(event)
             elif isinstance(event, Ended) and event.reason in WHOLE and len(pieces) <= LONGEST:
-                self._keep(key, Kept(tuple(pieces), event, self._clock.now(), asked), vector, where)
+                kept = Kept(tuple(pieces), event, self._clock.now(), asked)
+                self._keep(key, kept, vector, where)
             tell(event)
 
         return keep
 
     def _keep(self, key: bytes, kept: Kept, vector: Vector | None, where: bytes) -> None:
+        """Never raises: the answer is told whether it can be kept or not."""
         try:
             self._shelf.put(key, kept)
             if vector is not None and self._meaning is not None and self._shelf.get(key, kept.at) is not None:
                 self._meaning.put(where, key, vector)
-        except Exception:  # an index that fails: the answer ends all the same
-            log.exception("answer not kept")
+        except Exception:  # such as a vector of another length: the model that embeds was changed
+            log.exception("answer not kept for its meaning")
 
     async def _audit(self, after: Enter, ask: Ask, kept: Kept) -> None:
         """Ask the model what the cache answered, and see whether it says the same. The caller does not wait."""

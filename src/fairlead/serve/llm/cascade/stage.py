@@ -27,7 +27,7 @@ from fairlead.kit.clock import Clock
 from fairlead.serve.call import BATCH
 from fairlead.serve.llm import others
 from fairlead.serve.llm.ask import KEPT, Ask, Enter
-from fairlead.serve.llm.cache.stage import HEADER as CACHE
+from fairlead.serve.llm.cache.stage import HEADER as KEPT_HEADER
 from fairlead.serve.llm.cascade.auditing import Alarm, Audit
 from fairlead.serve.llm.cascade.confidence import ROUTER, confidence
 from fairlead.serve.llm.cascade.measured import Measured
@@ -153,9 +153,9 @@ class _Request:
         self._held, self._characters, self._logprobs = [], 0, []
         notes, generation = self._ask.notes, self._ask.generation
         notes.headers[ROUTE] = name
+        notes.facts.pop(KEPT, None)  # of a step before, whose cache answered: this one is paid for
+        notes.headers.pop(KEPT_HEADER, None)
         notes.facts["cascade"] = tuple(self._path)
-        notes.facts.pop(KEPT, None)  # a step that answered out of its cache and was not kept: the next one costs
-        notes.headers.pop(CACHE, None)
         if self._judged and generation.sampling.logprobs is None:
             generation = replace(generation, sampling=replace(generation.sampling, logprobs=0))
         if not self._last and generation.deadline < math.inf:

@@ -57,7 +57,7 @@ class AskedGuard:
         async def judge() -> None:
             verdict = await self.examiner.later(texts, names, ask.generation.deadline)
             if not waiting.cancelled:
-                waiting.then(self._go(after, ask, tell, verdict, names, began))
+                waiting.then(self._go(after, ask, waiting.hearing(tell), verdict, names, began))
 
         waiting.task = asyncio.get_running_loop().create_task(judge())
         return waiting

@@ -126,12 +126,9 @@ class LedgerStage:
             try:
                 exact, found = await self._found(ask, quote)
             except Exception as error:  # noqa: BLE001 - every answer ends, whatever an engine raises
-                if not later.cancelled:
-                    tell(
-                        error if isinstance(error, FairleadError) else ModelFailed(f"nobody counts it: {cause(error)}")
-                    )
+                hear(error if isinstance(error, FairleadError) else ModelFailed(f"nobody counts it: {cause(error)}"))
                 return
-            answer = _Answer(self._ledger, exact, quote.price, found, tell, self._local())
+            answer = _Answer(self._ledger, exact, quote.price, found, hear, self._local())
             later.then(answer if later.cancelled else answer.begin(after))
 
         task = asyncio.get_running_loop().create_task(find())
@@ -140,6 +137,7 @@ class LedgerStage:
             task.cancel()
 
         later = Later(stop)  # the task runs later, and finds it
+        hear = later.hearing(tell)
         return later
 
 

@@ -36,7 +36,9 @@ class Texting:
 
     @property
     def traits(self) -> EngineTraits:
-        return replace(self._engine.traits, tools=self._speech is not None and self._speech.format is not None)
+        speech = self._speech
+        tools, chats = speech is not None and speech.format is not None, speech is not None and speech.tokenizer.chats
+        return replace(self._engine.traits, tools=tools, resumes=chats)
 
     @property
     def tokenizer(self) -> Tokenizer | None:

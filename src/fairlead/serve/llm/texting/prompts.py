@@ -27,7 +27,7 @@ class Prompts:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._kept: OrderedDict[tuple[int, int], _Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int, bool], _Kept] = OrderedDict()
         self._size = 0
 
     def remembered(self, asked: Generation) -> Sequence[int] | None:
@@ -46,12 +46,15 @@ class Prompts:
             self._size -= len(self._kept.popitem(last=False)[1].ids)
 
     @staticmethod
-    def _key(asked: Generation) -> tuple[int, int]:
-        return id(asked.prompt), id(offered(asked))
+    def _key(asked: Generation) -> tuple[int, int, bool]:
+        return id(asked.prompt), id(offered(asked)), asked.resumes
 
     def made(self, asked: Generation) -> Sequence[int]:
         """Raises InputError for a prompt that the model cannot take."""
         tokenizer = self._tokenizer
+        if continues(asked):  # as if the model had written it after the template's beginning of an answer
+            *talk, begun = said(asked)
+            return [*tokenizer.converse(talk, offered(asked)), *tokenizer.encode(begun.content)]
         if talks(asked):
             return tokenizer.converse(said(asked), offered(asked))
         if isinstance(asked.prompt, str):
@@ -69,6 +72,14 @@ class Prompts:
 def talks(asked: Generation) -> bool:
     """Whether it is a conversation: its answer begins a text, and does not go on with one."""
     return isinstance(asked.prompt, tuple) and bool(asked.prompt) and isinstance(asked.prompt[0], Message)
+
+
+def continues(asked: Generation) -> bool:
+    """Whether the last message of a conversation is the beginning of the answer."""
+    if not asked.resumes or not talks(asked) or len(asked.prompt) < 2:
+        return False
+    last = asked.prompt[-1]
+    return isinstance(last, Message) and last.role == "assistant"
 
 
 def said(asked: Generation) -> list[Message]:

@@ -13,7 +13,7 @@ from fairlead.contracts.tokens import TokenGeneration, Tokenizer
 from fairlead.serve.llm.texting import schemas
 from fairlead.serve.llm.texting.answering import Reading
 from fairlead.serve.llm.texting.calling.parsing import FORMATS, JSON, Format, chosen
-from fairlead.serve.llm.texting.prompts import Prompts, fits, offered, talks, weight
+from fairlead.serve.llm.texting.prompts import Prompts, continues, fits, offered, talks, weight
 from fairlead.serve.llm.texting.stopping import Automaton
 from fairlead.serve.llm.texting.thinking import CLOSE, OPEN
 
@@ -119,7 +119,9 @@ class Speech:
         wanted = (format_.marks if format_ is not None else frozenset()) | ({OPEN, CLOSE} if thinks else set())
         marks = self.tokenizer.marks
         shown = {token: text.encode() for token, text in marks.items() if text in wanted} if wanted else {}
-        begins = self.tokenizer.pads and (talks(asked) or len(ids) <= len(self.tokenizer.begin))
+        begins = self.tokenizer.pads and (
+            (talks(asked) and not continues(asked)) or len(ids) <= len(self.tokenizer.begin)
+        )
         return Reading(
             asked.id, self._piece(asked), len(ids), begins, made.stops, format_, frozenset(one.name for one in tools),
             asked.parallel, thinks, thinks and self._thinking_already(ids), shown, asked.sampling.logprobs,

@@ -67,7 +67,7 @@ def test_every_setting_has_its_field() -> None:
 
 
 def test_a_manner_changes_what_is_said() -> None:
-    manner = Manner("m", "max_completion_tokens", True, True, True, {"repetition_penalty": "repeat_penalty"})
+    manner = Manner("m", "max_completion_tokens", True, True, True, names={"repetition_penalty": "repeat_penalty"})
     found = asked(Sampling(most=5, repetition_penalty=1.1), manner, prompt=(Message("developer", "be good"), *HELLO))
     assert found["max_completion_tokens"] == 5
     assert found["repeat_penalty"] == 1.1
@@ -124,3 +124,12 @@ def test_formats_and_adapters() -> None:
 def test_what_json_cannot_say_is_the_callers_error() -> None:
     with pytest.raises(InputError, match="JSON"):
         asked(prompt=(Message("user", "\ud800"),))
+
+
+def test_an_answer_that_was_begun_goes_on_where_the_server_can() -> None:
+    talk = (*HELLO, Message("assistant", "well"))
+    can = Manner("m", resumes=True)
+    found = asked(Sampling(), can, prompt=talk, resumes=True)
+    assert (found["continue_final_message"], found["add_generation_prompt"]) == (True, False)
+    assert "continue_final_message" not in asked(Sampling(), can, prompt=talk)
+    assert "continue_final_message" not in asked(Sampling(), PLAIN, prompt=talk, resumes=True)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from fairlead.contracts.engine import Event, Running
+from fairlead.contracts.engine import Event, Running, Tell
 from fairlead.contracts.errors import ContentBlocked, ContextTooLong, DeadlineExceeded, EngineLost, QueueFull
 from fairlead.contracts.generation import Begun, Chosen, Ended, Generation, Message, Piece, Sampling, Usage
 from fairlead.serve.llm.ask import KEPT, Ask, last, over
@@ -319,3 +319,21 @@ def test_whatever_happens_each_ends_once_or_is_cancelled(seed: int) -> None:
         else:
             assert [at for at, one in enumerate(told) if over(one)] == [len(told) - 1]
     assert (rig.small.running, rig.big.running) == (0, 0)
+
+
+def test_what_a_cheap_models_cache_answered_makes_the_dear_answer_no_cheaper() -> None:
+    rig = Rig(small(UNSURE), big())
+    cached = rig.chats.resolve("small").enter
+
+    def hit(ask: Ask, tell: Tell) -> Running:
+        ask.notes.facts["cache"] = "exact"
+        ask.notes.headers["fairlead-cache"] = "exact; age=1"
+        return cached(ask, tell)
+
+    rig.chats.put(Chat("small", rig.small, hit))
+    rig.ask()
+    rig.timers.run(2)
+    assert rig.text == "from the big one"
+    assert rig.asked is not None
+    assert "cache" not in rig.asked.notes.facts
+    assert "fairlead-cache" not in rig.asked.notes.headers

@@ -383,3 +383,19 @@ async def test_a_token_that_ends_is_no_text_whatever_it_is() -> None:
     assert reading(Generation("g", "m", "x"), prepared).piece(ord("!")) == b""
     assert reading(Generation("g", "m", "x", Sampling(ignore_end=True)), prepared).piece(ord("!")) == b"!"
     await case.engine.stop()
+
+
+async def test_an_answer_that_was_begun_goes_on() -> None:
+    case = Case(Letters(pads=True))
+    await case.engine.start()
+    assert case.engine.traits.resumes
+    case.says(" there")
+    talk = (*TALK, Message("assistant", "well"))
+    await case.ask(talk, resumes=True)
+    assert case.text == " there"
+    (asked,) = case.tokens.asked
+    assert [*asked.ids] == [*case.tokenizer.converse(TALK, ()), *b"well"]
+    await case.ask(talk)
+    assert [*case.tokens.asked[1].ids] == case.tokenizer.converse(talk, ())
+    assert case.text == "there"
+    await case.engine.stop()

@@ -154,6 +154,12 @@ def _make(decoder: Decoder, checkpoint: Checkpoint, model: Path, folder: Path, p
     _remove(folder)
     _enough(checkpoint, folder.parent, precision)
     making.mkdir()
+    asked = {
+        "model": str(model),
+        "precision": precision,
+        "megabytes": int(checkpoint.numbers * _BYTES[precision]) >> 20,
+    }
+    _log.info("converting", extra={"fields": asked})
     try:
         constants = Constants(checkpoint, precision)
         graph = Graph(decoder, checkpoint, constants).model()

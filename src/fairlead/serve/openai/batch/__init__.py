@@ -1,0 +1,1 @@
+"""OpenAI's Batch API: files of requests, and batches made of them."""
