@@ -67,3 +67,19 @@ def test_the_story_over_http(start, tmp_path: Path) -> None:
         client.chat.completions.create(model="story", messages=[{"role": "user", "content": "hi"}])
     client.close()
     assert process.stop() == 0
+
+
+def test_limits_hold_for_vectors_too(start, tmp_path: Path) -> None:
+    (static(folder(tmp_path / "small", None)) / "modules.json").write_text("[]")
+    spec = tmp_path / "fairlead.yaml"
+    spec.write_text(
+        "server: {port: 0}\nendpoints:\n  small:\n    embedding: {model: ./small}\n"
+        "    limits: {requests_per_minute: 2, tokens_per_minute: 1000}\n"
+    )
+    process = start("up", str(spec))
+    url = process.url()
+    answers = [httpx.post(f"{url}/v1/embeddings", json={"model": "small", "input": "hello"}) for _ in range(4)]
+    assert [one.status_code for one in answers].count(200) in (1, 2)
+    assert answers[-1].json()["error"]["code"] == "rate_limit_exceeded"
+    assert "ratelimit" in answers[0].headers
+    assert process.stop() == 0

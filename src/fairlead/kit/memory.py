@@ -10,6 +10,11 @@ import sys
 from pathlib import Path
 
 
+def of_text(text: str) -> int:
+    """Bytes that Python keeps a text in, at most: one a letter of ASCII, up to four of another."""
+    return len(text) if text.isascii() else 4 * len(text)
+
+
 def resident(pid: int | str = "self") -> int:
     """Bytes of memory that a process has now; 0 where the system does not say."""
     try:

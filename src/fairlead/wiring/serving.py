@@ -47,13 +47,16 @@ from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.ledgering import Ledgering, ledger
 from fairlead.wiring.limiting import Limiting, limiter
+from fairlead.wiring.llm.after import After
 from fairlead.wiring.llm.batches import batching
-from fairlead.wiring.llm.opening import After, openings
 from fairlead.wiring.llm.tracing import Traced, Tracing
 from fairlead.wiring.llm.wanted import Surroundings, Wanted
 from fairlead.wiring.loading import Loading
 from fairlead.wiring.residing import shared
 from fairlead.wiring.stores import sink
+
+OPENINGS = "fairlead.wiring.llm.opening:openings"
+"""A tenth of the time that a server takes to start: read where there is a language model."""
 
 _log = logging.getLogger("fairlead.serve")
 
@@ -222,7 +225,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     around, paying = _around(plan, application, int(name))
     certificates = Renewal(plan.settings, front.sink, SystemClock())
     companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
-    openers = openings(plan.chats, around, catalog)
+    openers = plugins.attribute(OPENINGS)(plan.chats, around, catalog) if plan.chats else []
     companions += [fallbacks, *counting, *paying, *beside, *_knowing(plan, front, loaders, openers)]
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:

@@ -13,12 +13,12 @@ import hashlib
 import mmap
 import os
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from fairlead.contracts.errors import StorageFull
+from fairlead.kit.locking import taken
 from fairlead.serve.limits.buckets import AnyBucket, Counted, Flying, Rated
 
 SLOTS: Final = 32_768
@@ -83,18 +83,9 @@ class Table:
 
     def lock(self) -> None:
         """The same without a block."""
-        file = self._file
-        for tried in range(1 if self._held else SPINS + TRIES):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if tried >= SPINS:
-                    time.sleep(PAUSE)
-            else:
-                self._held = False
-                return
-        self._held = True
-        raise Held
+        self._held = not taken(self._file, 1 if self._held else SPINS + TRIES, SPINS, PAUSE)
+        if self._held:
+            raise Held
 
     def unlock(self) -> None:
         fcntl.flock(self._file, fcntl.LOCK_UN)

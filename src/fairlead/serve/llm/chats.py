@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fairlead.contracts.engine import Engine
@@ -18,6 +18,7 @@ class Chat:
     ``default``: tokens of an answer whose caller names no number.  ``most``: that a caller may name.  None: as many as
     fit.
     ``deadline``: seconds that an answer may take.  ``created``: Unix time in seconds.
+    ``stages``: what tells of its line what does not work now.
     """
 
     name: str
@@ -27,6 +28,11 @@ class Chat:
     most: int | None = None
     deadline: float = 600.0
     created: int = 0
+    stages: Sequence[Callable[[], list[str]]] = ()
+
+    def troubles(self) -> list[str]:
+        """Of its engine and its stages, a sentence each."""
+        return [*self.engine.troubles(), *(sentence for told in self.stages for sentence in told())]
 
 
 class Chats:
@@ -65,4 +71,4 @@ class Chats:
 
     def troubles(self) -> list[str]:
         """What does not work now, a sentence each."""
-        return [f"{one.name}: {trouble}" for one in self.all() for trouble in one.engine.troubles()]
+        return [f"{one.name}: {trouble}" for one in self.all() for trouble in one.troubles()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,6 +13,8 @@ from fairlead.contracts.generation import Begun, Ended, Piece, Usage
 from fairlead.kit.clock import Clock
 from fairlead.serve.llm.ask import Ask, Enter
 from fairlead.serve.llm.seen import Seen
+
+log = logging.getLogger("fairlead.serve")
 
 Hear = Callable[[Answered], None]
 
@@ -33,7 +36,10 @@ class Measuring:
         def enter(ask: Ask, tell: Tell) -> Running:
             self._meter.began()
             watch = _Watch(self, ask, tell)
-            watch.running = after(ask, watch.tell)
+            running = after(ask, watch.tell)
+            watch.running = running
+            if watch.over:
+                running.cancel()  # it ended, or was cancelled by what it told
             return watch
 
         return enter
@@ -64,7 +70,10 @@ class Measuring:
             notes.facts,
         )
         for hear in self._hear:
-            hear(one)
+            try:
+                hear(one)
+            except Exception:  # a stranger's tracer: the answer ends all the same
+                log.exception("answer not traced", extra={"fields": {"request_id": ask.request_id}})
 
 
 class _Watch:
@@ -80,6 +89,10 @@ class _Watch:
         self.seen = Seen(ask)
         self.usage: Usage | None = None
         self.said: list[str] = []
+
+    @property
+    def over(self) -> bool:
+        return self._tell is None
 
     def tell(self, event: Event) -> None:
         tell = self._tell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fairlead.contracts.engine import Engine, EngineTraits, Load, Running, Tell
 from fairlead.contracts.errors import NotFound, Unavailable
@@ -26,8 +26,6 @@ class Relay:
 
     def __init__(self, names: Sequence[str], find: Find) -> None:
         self._names, self._find = names, find
-        self.told: list[Callable[[], list[str]]] = []
-        """What else does not work: of its stages."""
 
     @property
     def traits(self) -> EngineTraits:
@@ -52,7 +50,7 @@ class Relay:
         return one.load() if one is not None else Idle()
 
     def troubles(self) -> list[str]:
-        return [sentence for told in self.told for sentence in told()]
+        return []  # those behind it tell their own
 
     def generate(self, asked: Generation, tell: Tell) -> Running:
         tell(Unavailable(f"nothing answers for {asked.model}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from fairlead.serve.openai.refusals import Invalid
 from fairlead.serve.openai.simply import Guest, told
 
 MOST_INPUTS: Final = 2048
+INLINE: Final = 16_384
+"""Numbers that are written on the event loop: a few milliseconds. More are written in a thread."""
 MAKES: Final = "make embeddings"
 """What an embedder does."""
 
@@ -95,7 +98,7 @@ class Embeddings:
             body.model, inputs(body.input), body.dimensions, guest.caller, guest.visit.request_id, len(raw)
         )
         found = await guest.wait(embedder.embed(asked), embedder.deadline)
-        return _document(body.model, found, form), asked.notes
+        return await _written(body.model, found, form), asked.notes
 
     def has(self, model: str) -> bool:
         return model in self._embedders
@@ -138,6 +141,12 @@ def _ids(given: list[Any], param: str) -> tuple[int, ...]:
     if not given or not all(type(one) is int and 0 <= one < 2**31 for one in given):
         raise Invalid(f"Invalid '{param}': expected ids of tokens, integers from 0.", param, "invalid_type")
     return tuple(given)
+
+
+async def _written(model: str, found: Embedded, form: str) -> bytes:
+    if found.matrix.size <= INLINE:
+        return _document(model, found, form)
+    return await asyncio.to_thread(_document, model, found, form)
 
 
 def _document(model: str, found: Embedded, form: str) -> bytes:

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairlead.contracts.generation import Message
+from fairlead.kit.memory import of_text
 from fairlead.serve.openai.refusals import Gone, unsupported
 
 KEPT: Final = 1000
 """Responses."""
 BYTES: Final = 64 * 1024 * 1024
 """Of them all."""
+_RECORD: Final = 200
+"""Of a message or a call, beside its texts, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,12 @@ class Kept:
 
     @property
     def size(self) -> int:
-        return len(self.document) + sum(len(one.content) + 64 for one in self.turns)
+        return len(self.document) + sum(map(_size, self.turns))
+
+
+def _size(one: Message) -> int:
+    calls = sum(_RECORD + of_text(call.arguments) + of_text(call.name) + of_text(call.id) for call in one.calls)
+    return _RECORD + of_text(one.content) + of_text(one.name) + of_text(one.answers) + calls
 
 
 class Shelf:

@@ -37,4 +37,6 @@ def caching(building: Building) -> Stage | None:
     meaning = Meaning(shelf, plugins.load("fairlead.vectors", INDEX), trial, asked.semantic.words)
     rules = Rules(asked.scope, asked.semantic.audit)
     by: Embed = partial(embed, asked.semantic.embedding)
-    return Caching(shelf, building.around.clock, rules, told, meaning, by)
+    made = Caching(shelf, building.around.clock, rules, told, meaning, by)
+    building.troubles.append(made.troubles)
+    return made

@@ -17,7 +17,6 @@ from fairlead.serve.llm.cascade import record
 from fairlead.serve.llm.cascade.auditing import Alarm
 from fairlead.serve.llm.cascade.settings import Climbing, Step
 from fairlead.serve.llm.cascade.stage import Cascade
-from fairlead.serve.llm.relay import Relay
 from fairlead.serve.settings import endpoint_name
 from fairlead.wiring.llm.wanted import Building
 
@@ -43,8 +42,7 @@ def cascade(building: Building) -> Stage | None:
     kept = Alarms(around.home.root / "cascades" / wanted.name / "alarms.jsonl")
     made = Cascade(wanted.name, settings, around.chats.resolve, around.clock, random.random, kept.tell)
     around.sink.figures(f"{wanted.name}/cascade", made.figures)
-    if isinstance(building.engine, Relay):
-        building.engine.told.append(made.troubles)
+    building.troubles.append(made.troubles)
     return made
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fairlead.contracts.engine import Engine
@@ -44,14 +43,18 @@ class Opening:
         began = clock.now()
         try:
             self._engine = engine = engines.engine(wanted, self.around)
-            enter = lines.built(Building(wanted, engine, self.around))
+            building = Building(wanted, engine, self.around)
+            enter = lines.built(building)
         except UsageError as error:
             raise UsageError(f"endpoint {wanted.name!r}: {error}") from error
         await engine.start()
         created = clock.wall_ms() // 1000
         if isinstance(engine, Texting) and engine.tokenizer is not None:
             self.around.tokenizers[wanted.name] = engine.tokenizer
-        self.around.chats.put(Chat(wanted.name, engine, enter, wanted.default, wanted.most, wanted.deadline, created))
+        stages = tuple(building.troubles)
+        self.around.chats.put(
+            Chat(wanted.name, engine, enter, wanted.default, wanted.most, wanted.deadline, created, stages)
+        )
         self.catalog.other(wanted.name, CHAT)
         seconds = round(clock.now() - began, 3)
         if wanted.model and engine.traits.local and self.around.workers > 1 and self.around.place == 0:
@@ -64,21 +67,3 @@ class Opening:
         self.around.tokenizers.pop(self.wanted.name, None)
         if self._engine is not None:
             await self._engine.stop()
-
-
-class After:
-    """The same, once something was read that blocks: who may call."""
-
-    def __init__(self, first: Sequence[Callable[[asyncio.AbstractEventLoop], None]], opener: Quickening) -> None:
-        self._first = first
-        self._opener = opener
-        self.endpoint = opener.endpoint
-
-    async def open(self) -> None:
-        loop = asyncio.get_running_loop()
-        for prime in self._first:
-            await loop.run_in_executor(None, prime, loop)
-        await self._opener.open()
-
-    async def close(self) -> None:
-        await self._opener.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fairlead.serve.llm.ask import Stage
-from fairlead.serve.llm.relay import Relay
 from fairlead.serve.llm.route.cheaper import Cheaper
 from fairlead.serve.llm.route.settings import Routing
 from fairlead.serve.llm.route.stage import Routes
@@ -29,8 +28,7 @@ def route(building: Building) -> Stage | None:
         traits=lambda: building.engine.traits,
     )
     around.sink.figures(f"{wanted.name}/route", made.figures)
-    if isinstance(building.engine, Relay):
-        building.engine.told.append(made.troubles)
+    building.troubles.append(made.troubles)
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit.config import nearest
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
@@ -52,6 +53,7 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
             where = file.at("endpoints", name, "embedding", "engine")
             raise UsageError(f"{where} is {endpoint.embedding.engine!r}; installed are {', '.join(embedding.names())}")
     composing.check(file, name, endpoint)
+    _embeds(file, name, endpoint)
     if endpoint.llm is not None and endpoint.llm.engine not in engines.names():
         where = file.at("endpoints", name, "llm", "engine")
         raise UsageError(f"{where} is {endpoint.llm.engine!r}; installed are {', '.join(engines.names())}")
@@ -60,6 +62,19 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
         raise UsageError(f"{where} names no model, and engine {endpoint.llm.engine!r} runs one that is here: llm.model")
     if endpoint.guardrails is not None:
         guards.check(endpoint.guardrails, lambda *path: file.at("endpoints", name, "guardrails", *path))
+
+
+def _embeds(file: SpecFile, name: str, endpoint: Endpoint) -> None:
+    if endpoint.cache is None or endpoint.cache.semantic is None:
+        return
+    found = endpoint.cache.semantic.embedding
+    known = sorted(each for each, one in file.spec.endpoints.items() if one.embedding is not None)
+    if found not in known:
+        where = file.at("endpoints", name, "cache", "semantic", "embedding")
+        raise UsageError(
+            f"{where} is {found!r}, no endpoint of this spec that embeds texts{nearest(found, known)} (there are: "
+            f"{', '.join(known) or 'none'})"
+        )
 
 
 def check_files(file: SpecFile, name: str, endpoint: Endpoint) -> None:

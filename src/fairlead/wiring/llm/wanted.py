@@ -71,8 +71,12 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """A line that is being built around an engine that was made and not started."""
+    """A line that is being built around an engine that was made and not started.
+
+    ``troubles``: stages add what says, a sentence each, what of them does not work now.
+    """
 
     wanted: Wanted
     engine: Engine
     around: Surroundings
+    troubles: list[Callable[[], list[str]]] = field(default_factory=list)

@@ -111,3 +111,19 @@ async def test_an_engine_that_answers_before_it_returns(clock):
 
 def test_an_answer_that_is_over_needs_no_cancel():
     OVER.cancel()
+
+
+def test_a_tracer_that_fails_costs_nobody_the_end_and_the_others_hear(clock, caplog):
+    def broken(_one: object) -> None:
+        raise RuntimeError("bad")
+
+    sink, engine, heard, traced = MemorySink(), Held(), [], []
+    enter = line([Measuring(sink.chat("chat"), clock, (broken, traced.append))], engine)
+    enter(ask(clock), heard.append)
+    engine.tell(Ended("stop", Usage(1, 0, 1, 0)))
+    assert [type(one) for one in heard] == [Ended]
+    assert len(traced) == 1
+    assert caplog.records[-1].message == "answer not traced"
+    enter(ask(clock), heard.append).cancel()
+    assert len(traced) == 2
+    assert engine.cancelled == 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fairlead.contracts.errors import RateLimited
-from fairlead.contracts.generation import Message
+from fairlead.contracts.generation import Message, ToolCall
 from fairlead.serve.edges.status import STATUS
 from fairlead.serve.openai import grammars, refusals
 from fairlead.serve.openai.items import Item, conversation
@@ -103,3 +103,13 @@ def test_calls_join_the_turn_that_made_them() -> None:
     assert (said.content, answered.role, answered.answers) == ("let me look", "tool", "b")
     (call,) = conversation([items[2]], ())
     assert (call.role, call.content) == ("assistant", "")
+
+
+def test_arguments_of_calls_and_letters_of_all_scripts_count_as_memory() -> None:
+    called = Message("assistant", "", calls=(ToolCall("1", "search", "x" * 50_000),))
+    assert Kept(b"", (called,)).size >= 50_000
+    assert Kept(b"", (Message("user", "\u6c34" * 1000),)).size >= 2000
+    shelf = Shelf(1000, 100_000)
+    for at in range(10):
+        shelf.put("me", str(at), Kept(b"", (called,)))
+    assert len(shelf._held) == 1

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pytest
 
-from fairlead.contracts.engine import EngineTraits, Event
+from fairlead.contracts.engine import EngineOptions, EngineTraits, Event
 from fairlead.contracts.errors import Unavailable, UsageError
 from fairlead.contracts.generation import Ended, Generation, Message, Piece
 from fairlead.kit.clock import SystemClock
@@ -23,8 +24,10 @@ from fairlead.serve.llm.cascade.auditing import Alarm
 from fairlead.serve.llm.chats import Chats
 from fairlead.serve.llm.fair.settings import Sharing
 from fairlead.serve.llm.route.settings import Routing
+from fairlead.testing.engines import EchoEngine
 from fairlead.testing.sinks import MemorySink
 from fairlead.wiring.llm import cascades, composing, fair, routes, specs
+from fairlead.wiring.llm.caches import caching
 from fairlead.wiring.llm.opening import openings
 from fairlead.wiring.llm.wanted import Building, Surroundings
 
@@ -77,6 +80,14 @@ def test_what_can_be_said(more: str) -> None:
         ),
         ("  c: {llm: {engine: echo}, cascade: {steps: [d, c]}}\n  d: {route: {replicas: [c]}}\n", "c -> d -> c"),
         ("  c: {route: {replicas: [a]}, scheduling: {queue: 5}}\n", "c.scheduling shares an engine, and c has none"),
+        (
+            "  c: {llm: {engine: echo}, cache: {semantic: {embedding: a}}}\n",
+            "is 'a', no endpoint of this spec that embeds",
+        ),
+        (
+            "  c: {llm: {engine: echo}, cache: {semantic: {embedding: x}}}\n  y: {embedding: {model: m}}\n",
+            "(there are: y)",
+        ),
         ("  c: {route: {replicas: [a]}, batching: {max_rows: 5}}\n", "batching is for a model of tensors"),
     ],
 )
@@ -175,6 +186,33 @@ async def test_a_spec_with_all_of_it_answers(tmp_path: Path) -> None:
             assert isinstance(end, Ended)
             assert said == "one two three"
         assert "dying" in str(server.sink.render()[0])
+
+
+async def test_stages_in_front_of_an_own_engine_tell_their_troubles(tmp_path: Path) -> None:
+    text = BASE.replace("  churn: {model: ./churn.onnx}\n", "") + (
+        "  c: {llm: {engine: echo}, cascade: {steps: [a, c]}}\n"
+    )
+    async with Server(text, home(tmp_path)) as server:
+        assert server.chats.troubles() == ["c: no answer of a is kept: fit it: fairlead cascade fit"]
+
+
+def test_a_cache_that_is_off_is_told(tmp_path: Path) -> None:
+    spec = parse(
+        "endpoints:\n  c:\n    llm: {engine: echo}\n    cache: {semantic: {embedding: e, threshold: 0.999}}\n"
+        "  e: {embedding: {model: m}}\n",
+        "f.yaml",
+    ).spec
+    pytest.importorskip("usearch")
+
+    async def embed(_name: str, _text: str) -> np.ndarray:
+        raise AssertionError
+
+    around = Surroundings(home(tmp_path), MemorySink(), SystemClock(), Chats(), embed=embed)
+    (wanted,) = [one for one in specs.wanted(spec) if one.name == "c"]
+    building = Building(wanted, EchoEngine(EngineOptions("c", "")), around)
+    assert caching(building) is not None
+    (told,) = building.troubles
+    assert told() == ["the semantic cache is off: too many of its hits were false"]
 
 
 async def test_what_a_maker_makes_of_little(tmp_path: Path) -> None:

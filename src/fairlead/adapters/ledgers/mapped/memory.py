@@ -20,6 +20,7 @@ from typing import Final
 
 from fairlead.contracts.errors import StorageFull, Unavailable
 from fairlead.contracts.ledger import LINES
+from fairlead.kit.locking import taken
 
 WORD: Final = 8
 BALANCES: Final = 8192
@@ -101,18 +102,11 @@ class Memory:
 
     def lock(self) -> None:
         """The same as ``locked`` without a block. What another began and was killed in is done before."""
-        file = self._file
-        for tried in range(1 if self._stuck else _SPINS + _TRIES):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if tried >= _SPINS:
-                    time.sleep(_PAUSE)
-            else:
-                self._stuck = False
-                if self.words[INTENT]:
-                    self._redo()
-                return
+        if taken(self._file, 1 if self._stuck else _SPINS + _TRIES, _SPINS, _PAUSE):
+            self._stuck = False
+            if self.words[INTENT]:
+                self._redo()
+            return
         self._stuck = True  # it was stopped in the middle: from now on it is asked for once each time
         raise Unavailable("the ledger is held by a process that does not let go; try again", retry_after=1)
 

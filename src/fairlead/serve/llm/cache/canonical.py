@@ -69,6 +69,7 @@ def _digest(ask: Ask, scope: str, prompt: object) -> bytes:
         asked.choose,
         asked.parallel,
         asked.format,
+        asked.resumes,
     )
     return hashlib.sha256(_ENCODER.encode(whole)).digest()
 

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fairlead.contracts.generation import Ended, Piece
+from fairlead.kit.memory import of_text
 
 OVERHEAD = 600
 """Bytes of an entry beside its texts, about."""
 _PIECE = 150
+_CHOSEN = 250
+"""Of a token with its probability, beside its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,13 @@ class Kept:
     @property
     def size(self) -> int:
         """Bytes, about."""
-        said = sum(len(one.text) + sum(len(call.arguments) for call in one.calls) for one in self.pieces)
-        return OVERHEAD + len(self.asked) + said + _PIECE * len(self.pieces)
+        return OVERHEAD + of_text(self.asked) + sum(map(_size, self.pieces))
+
+
+def _size(one: Piece) -> int:
+    said = of_text(one.text) + of_text(one.reasoning) + of_text(one.refusal)
+    said += sum(of_text(call.arguments) for call in one.calls)
+    return _PIECE + said + _CHOSEN * sum(1 + len(chosen.others) for chosen in one.logprobs)
 
 
 class Shelf:

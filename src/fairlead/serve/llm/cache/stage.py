@@ -21,7 +21,7 @@ from fairlead.contracts.generation import Begun, Ended, Piece
 from fairlead.contracts.vectors import Vector
 from fairlead.kit.clock import Clock
 from fairlead.serve.call import BATCH
-from fairlead.serve.llm.ask import CACHED, KEPT, Ask, Enter, Later, Notes
+from fairlead.serve.llm.ask import CACHED, KEPT, OVER, Ask, Enter, Later
 from fairlead.serve.llm.cache.canonical import exact, partition, question
 from fairlead.serve.llm.cache.meaning import Match, Meaning
 from fairlead.serve.llm.cache.sameness import differ
@@ -33,6 +33,8 @@ WHOLE: Final = frozenset({"stop", "tool_calls", "length"})
 """Ends of answers that are kept."""
 LONGEST: Final = 4096
 """Pieces of an answer that is kept."""
+AUDITS: Final = 4
+"""Hits that are asked of the model again at once; more are not."""
 SAME: Final = 0.8
 """Similarity of two answers to one question that say the same, at least."""
 
@@ -70,6 +72,7 @@ class Caching:
         self._meaning, self._embed = meaning, embed
         self._dice = dice or Random()  # noqa: S311 - no secret
         self._tasks: set[asyncio.Task[None]] = set()
+        self._audits = 0
 
     def stage(self, after: Enter) -> Enter:
         def enter(ask: Ask, tell: Tell) -> Running:
@@ -106,23 +109,21 @@ class Caching:
         vector = await self._vector(asked)
         if later.cancelled:
             return
-        if vector is None:
-            self._told("miss")
-            later.then(after(ask, tell))
-            return
-        where, now = partition(ask, self._rules.scope), self._clock.now()
-        try:
-            match = meaning.find(where, vector, asked, now)
-        except Exception:  # as an embedding that fails
-            log.exception("semantic cache failed")
-            match = Match()
+        where, now, match = partition(ask, self._rules.scope), self._clock.now(), Match()
+        if vector is not None:
+            try:
+                match = meaning.find(where, vector, asked, now)
+            except Exception:  # an index that fails: a cache that fails is none
+                log.exception("look-up failed")
+                vector = None
         if match.kept is None:
             self._told("guarded" if match.guarded else "miss")
             later.then(after(ask, self._keeping(key, asked, vector, where, tell)))
             return
         self._told("semantic")
         ask.notes.facts["similarity"] = match.similarity
-        if self._dice.random() < self._rules.audit:
+        if self._dice.random() < self._rules.audit and self._audits < AUDITS:
+            self._audits += 1
             self._begin(self._audit(after, ask, match.kept))
         self._replay(ask, match.kept, "semantic", now, tell, later)
 
@@ -183,12 +184,15 @@ class Caching:
                 ended.set_result(isinstance(event, Ended))
 
         generation = replace(ask.generation, id=f"{ask.generation.id}-audit", lane=BATCH, tenant="")
-        running = after(replace(ask, generation=generation, caller=None, notes=Notes()), hear)  # no caller pays for it
+        quiet = Ask(generation, self._clock.now(), ask.request_id, through=ask.through)  # on nobody's account
+        running: Running = OVER
         try:
+            running = after(quiet, hear)
             if not await ended:
                 return
             same = await self._agree("".join(said), kept.text)
         finally:
+            self._audits -= 1
             running.cancel()
         if same is not None and self._meaning is not None:
             self._told("same" if same else "false")

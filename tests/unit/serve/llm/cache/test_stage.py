@@ -11,13 +11,24 @@ import numpy as np
 import pytest
 
 from fairlead.contracts.access import Caller
-from fairlead.contracts.engine import EngineOptions, Event
+from fairlead.contracts.engine import EngineOptions, Event, Running, Tell
 from fairlead.contracts.errors import EngineLost, Unavailable
-from fairlead.contracts.generation import Begun, Ended, Format, Generation, Message, Piece, Sampling, Tool, Usage
-from fairlead.serve.llm.ask import CACHED, Ask, Notes, line
+from fairlead.contracts.generation import (
+    Begun,
+    Chosen,
+    Ended,
+    Format,
+    Generation,
+    Message,
+    Piece,
+    Sampling,
+    Tool,
+    Usage,
+)
+from fairlead.serve.llm.ask import CACHED, OVER, Ask, Notes, line
 from fairlead.serve.llm.cache.meaning import Meaning
 from fairlead.serve.llm.cache.shelf import Kept, Shelf
-from fairlead.serve.llm.cache.stage import Caching, Rules
+from fairlead.serve.llm.cache.stage import AUDITS, Caching, Rules
 from fairlead.serve.llm.cache.trial import Trial
 from fairlead.testing.clock import ManualClock
 from fairlead.testing.engines import EchoEngine
@@ -103,6 +114,7 @@ async def test_answers_grow_old():
         replace(BASE, prompt=(Message("system", "Be long."), TURNS[1])),
         replace(BASE, prompt=(TURNS[0], Message("user", "How do I reset my passwords?"))),
         replace(BASE, prompt=(TURNS[1],)),
+        replace(BASE, resumes=True),
     ],
 )
 async def test_another_question_is_another(other):
@@ -178,6 +190,59 @@ async def test_an_embedder_that_fails_is_no_cache_and_no_error():
     for number in range(2):
         heard, _ = await world.ask(replace(BASE, prompt=(Message("user", f"Hello {number}"),)))
         assert isinstance(heard[-1], Ended)
+
+
+async def test_what_could_not_be_embedded_is_kept_for_the_same_question():
+    async def broken(_text: str) -> np.ndarray:
+        raise Unavailable("gone")
+
+    world = World(semantic=True, embed=broken)
+    await world.ask()
+    _, notes = await world.ask()
+    assert notes.facts["cache"] == "exact"
+
+
+@pytest.mark.parametrize("fails", ["nearest", "add"])
+async def test_an_index_that_fails_costs_nobody_the_answer(fails, monkeypatch, caplog):
+    def broken(*_args) -> None:
+        raise RuntimeError("out of memory")
+
+    world = World(semantic=True, rules=Rules(audit=0.0))
+    await world.ask()
+    monkeypatch.setattr(BruteIndex, fails, broken)
+    other = replace(BASE, prompt=(TURNS[0], Message("user", "Where is the key of my old house?")))
+    heard, _ = await world.ask(other)
+    assert said(heard) == "Where is the key of my old house?"
+    assert isinstance(heard[-1], Ended)
+    assert caplog.records
+
+
+async def test_audits_are_nobodys_and_few_at_once():
+    world = World(semantic=True, rules=Rules("endpoint", audit=1.0))
+    await world.ask(caller=ANNA)
+    asked: list[tuple[Ask, Tell]] = []
+
+    def never(ask: Ask, tell: Tell) -> Running:
+        asked.append((ask, tell))
+        return OVER
+
+    enter = world.stage.stage(never)
+    near = replace(BASE, tenant="acme", prompt=(TURNS[0], Message("user", "How can I reset my password?")))
+    for _ in range(AUDITS + 3):
+        enter(Ask(near, 0.0, "r", ANNA), lambda _: None)
+        for _ in range(20):
+            await asyncio.sleep(0)
+    assert [(one.caller, one.generation.tenant) for one, _ in asked] == [(None, "")] * AUDITS
+    for _, tell in asked:
+        tell(EngineLost("x"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert world.stage.settled
+    enter(Ask(near, 0.0, "r", ANNA), lambda _: None)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(asked) == AUDITS + 1
+    asked[-1][1](EngineLost("x"))
 
 
 async def test_one_that_is_slow_is_not_waited_for():
@@ -256,6 +321,15 @@ def test_a_shelf_is_bounded_and_lets_the_least_wanted_go():
     shelf.put(b"huge", Kept((Piece("x" * 9000),), Ended("stop", Usage()), 0.0))
     assert shelf.get(b"huge", 1.0) is None
     assert shelf.get(b"\0", 11.0) is None
+
+
+def test_a_shelf_counts_probabilities_of_tokens_and_letters_of_all_scripts():
+    others = (("a", -1.0, b"a"),) * 20
+    plain = Kept((Piece("x"),), Ended("stop", Usage()), 0.0)
+    likely = Kept((Piece("x", logprobs=(Chosen("x", -0.1, b"x", others),)),), Ended("stop", Usage()), 0.0)
+    thought = Kept((Piece("x", reasoning="\u6c34" * 1000),), Ended("stop", Usage()), 0.0)
+    assert likely.size - plain.size >= 4000
+    assert thought.size - plain.size >= 2000
 
 
 def test_what_left_the_shelf_leaves_the_index_and_a_key_that_never_was_is_no_error():

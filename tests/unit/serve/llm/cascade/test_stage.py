@@ -10,7 +10,9 @@ import pytest
 from fairlead.contracts.engine import Event, Running, Tell
 from fairlead.contracts.errors import ContentBlocked, ContextTooLong, DeadlineExceeded, EngineLost, QueueFull
 from fairlead.contracts.generation import Begun, Chosen, Ended, Generation, Message, Piece, Sampling, Usage
-from fairlead.serve.llm.ask import Ask, last, over
+from fairlead.serve.llm.ask import CACHED, KEPT, Ask, last, over
+from fairlead.serve.llm.cache.shelf import Shelf
+from fairlead.serve.llm.cache.stage import Caching, Rules
 from fairlead.serve.llm.cascade.auditing import LOOK, Alarm
 from fairlead.serve.llm.cascade.settings import Climbing, Step
 from fairlead.serve.llm.cascade.stage import Cascade
@@ -254,6 +256,31 @@ def test_cancelled_at_any_time(where: str) -> None:
         assert len(told) == before
     assert (rig.small.running, rig.big.running) == (0, 0)
     assert not rig.timers.waiting
+
+
+def test_an_answer_out_of_the_cheap_models_cache_that_is_not_kept_makes_the_next_one_no_gift() -> None:
+    rig = Rig(small(UNSURE), big())
+    cache = Caching(Shelf(2**20, 100.0), rig.clock, Rules(), lambda _: None)
+    rig.chats.put(Chat("small", rig.small, cache.stage(last(rig.small))))
+    for _ in range(2):
+        rig.ask()
+        rig.timers.run(5)
+        assert rig.text == "from the big one"
+        assert rig.asked is not None
+        assert KEPT not in rig.asked.notes.facts
+        assert CACHED not in rig.asked.notes.headers
+    assert len(rig.small.asked) == 1
+
+
+def test_one_that_is_kept_is_marked() -> None:
+    rig = Rig(small(SURE), big())
+    cache = Caching(Shelf(2**20, 100.0), rig.clock, Rules(), lambda _: None)
+    rig.chats.put(Chat("small", rig.small, cache.stage(last(rig.small))))
+    for marked in (False, True):
+        rig.ask()
+        rig.timers.run(5)
+        assert rig.asked is not None
+        assert (KEPT in rig.asked.notes.facts) is marked
 
 
 @pytest.mark.parametrize("seed", range(40))
