@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
@@ -55,13 +56,13 @@ class Cycle:
         if self.disconnected and not self.response_complete:
             self.cancel()
 
+    @abstractmethod
     def cancel(self) -> None:
         """The caller hung up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def submit(self, body: bytes) -> None:
         """The body is whole."""
-        raise NotImplementedError
 
     def gather(self, piece: bytes) -> None:
         """One more piece of the body."""
