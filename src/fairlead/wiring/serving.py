@@ -230,6 +230,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, front.sink, SystemClock())]
+        companions += watching.shown(plan.home, [one.name for one in targets], front.sink)
         repository.records(recording.retire, follower.close_split)
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
     door: Worker | None = parts.get("door")

@@ -15,7 +15,7 @@ from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
 from fairlead.wiring.specs_ledger import ledgering
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache", "slo"})
 """Parts of an endpoint that a language model has."""
 PARTS: tuple[str, ...] = ("cache", "guardrails", "route", "cascade", "scheduling", "embedding")
 """Those of them that are for stages of its line."""
@@ -47,6 +47,8 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
                 f"{file.at('endpoints', name, part)} is for a model of tensors, and {name} is a language model"
             )
     if endpoint.embedding is not None:
+        if endpoint.slo is not None:
+            raise UsageError(f"{file.at('endpoints', name, 'slo')}: no time of a model that makes vectors is measured")
         for part in sorted((endpoint.model_fields_set & set(PARTS)) - {"embedding"}):
             raise UsageError(f"{file.at('endpoints', name, part)} is for a language model, and {name} is none")
         if endpoint.embedding.engine not in ("", *embedding.names()):
