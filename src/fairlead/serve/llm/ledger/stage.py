@@ -13,13 +13,11 @@ from fairlead.contracts.ledger import Hold, How, Price, Refusal, Reservation
 from fairlead.kit.money import decimal
 from fairlead.kit.sentences import cause
 from fairlead.serve.llm import worst
-from fairlead.serve.llm.ask import OVER, Ask, Enter, Later, Notes
+from fairlead.serve.llm.ask import COST, CURRENCY, OVER, Ask, Enter, Later, Notes
 from fairlead.serve.llm.charged import Charged
 from fairlead.serve.llm.ledger import prices
 from fairlead.serve.llm.ledger.ledger import Ledger, Quote
 
-COST: Final = "cost"
-"""In ``Notes.facts``: what the request has cost so far, a decimal number as text; ``currency`` beside it."""
 HEADER: Final = "fairlead-cost"
 MOST: Final = 10**9
 """Tokens of one class that an answer can have."""
@@ -185,5 +183,5 @@ def _note(notes: Notes, cost: int, currency: str) -> None:
     known = facts.get("cost_nano", 0)
     total = facts["cost_nano"] = cost + (known if isinstance(known, int) else 0)
     told = decimal(total)
-    facts[COST], facts["currency"] = told, currency
+    facts[COST], facts[CURRENCY] = told, currency
     notes.headers[HEADER] = f"{told} {currency}"
