@@ -20,7 +20,7 @@ from fairlead.serve.llm.ledger.ledger import Ledger
 from fairlead.serve.llm.ledger.prices import PriceBook
 from fairlead.serve.llm.ledger.shares import Shares
 from fairlead.wiring import stores
-from fairlead.wiring.llm.wanted import Ledgering
+from fairlead.wiring.budgeting import Ledgering
 
 log = logging.getLogger("fairlead.serve")
 

@@ -51,9 +51,10 @@ from fairlead.wiring.residing import shared
 from fairlead.wiring.stores import sink
 
 if TYPE_CHECKING:
+    from fairlead.wiring.budgeting import Ledgering
     from fairlead.wiring.llm.beside import Beside
     from fairlead.wiring.llm.tracing import Tracing
-    from fairlead.wiring.llm.wanted import Ledgering, Wanted
+    from fairlead.wiring.llm.wanted import Wanted
 
 BESIDE = "fairlead.wiring.llm.beside:beside"
 """A fifth of the time that a server takes to start: read where there is a language model."""

@@ -10,11 +10,11 @@ from fairlead.serve.llm.batches.runner import Runner
 from fairlead.serve.llm.batches.shelf import Shelf
 from fairlead.serve.llm.embeddings import Embeddings
 from fairlead.serve.server import Companion, Quickening
+from fairlead.wiring.budgeting import Ledgering
 from fairlead.wiring.ledgering import ledger
 from fairlead.wiring.llm.around import Surroundings
 from fairlead.wiring.llm.opening import openings
 from fairlead.wiring.llm.tracing import Traced, Tracing
-from fairlead.wiring.llm.wanted import Ledgering
 
 if TYPE_CHECKING:
     from fairlead.wiring.serving import Plan

@@ -9,10 +9,11 @@ from fairlead.kit.config import nearest
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
+from fairlead.wiring.budgeting import Ledgering
 from fairlead.wiring.llm import composing, embedding, engines, guards
 from fairlead.wiring.llm.parts import PARTS
 from fairlead.wiring.llm.tracing import Tracing
-from fairlead.wiring.llm.wanted import Ledgering, Wanted
+from fairlead.wiring.llm.wanted import Wanted
 from fairlead.wiring.specs_ledger import ledgering
 
 TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache"})

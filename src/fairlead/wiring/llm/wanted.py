@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairlead.contracts.ledger import Budget, Price
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -40,16 +38,3 @@ class Vectors:
     engine: str = ""
     tokenizer: str = ""
     normalize: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ledgering:
-    """``wanted``: the spec says something of it. Callers who are known are counted also where it does not."""
-
-    budgets: tuple[Budget, ...] = ()
-    prices: tuple[Price, ...] = ()
-    project: str = ""
-    closed: bool = True
-    days: int = 0
-    shared: bool = False
-    wanted: bool = False
