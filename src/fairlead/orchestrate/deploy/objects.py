@@ -97,6 +97,8 @@ def _members(document: Any) -> list[Any]:
 
 
 def _object(body: Any, place: str) -> Body:
+    if isinstance(body, dict) and "endpoints" in body and "kind" not in body:
+        raise UsageError(f"{place}: a spec of Fairlead; make objects of it with `fairlead render kubernetes`")
     if not isinstance(body, dict) or not isinstance(body.get("metadata"), dict):
         raise UsageError(f"{place}: no object: apiVersion, kind and metadata.name are needed")
     needed = {
