@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from fairlead.cli.output import AsJson, emit
+from fairlead.cli.targets import ConfigOption, ContextOption, NamespaceOption
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.target import Where
 from fairlead.kit import ids
@@ -24,21 +25,12 @@ from fairlead.orchestrate.deploy.journal import plain
 from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome, Surroundings
 from fairlead.wiring import deploying
 
-TargetOption = Annotated[str, typer.Option("--target", help="What runs the objects: kubernetes.")]
-NamespaceOption = Annotated[
-    str, typer.Option(help="Namespace of objects that name none.", show_default="the context's, or the pod's own")
-]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--kubeconfig", help="How the cluster is reached.", show_default="as kubectl")
-]
-ContextOption = Annotated[str, typer.Option(help="Context of the kubeconfig.", show_default="the current one")]
-
 
 def deploy(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Files of objects, or folders of them.", show_default="k8s")
     ] = None,
-    target: TargetOption = "kubernetes",
+    target: Annotated[str, typer.Option(help="What runs the objects: kubernetes.")] = "kubernetes",
     name: Annotated[
         str, typer.Option(help="Name of the deployment.", show_default="label app.kubernetes.io/part-of")
     ] = "",

@@ -11,6 +11,7 @@ import numpy as np
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.events import EventStore, Window
+from fairlead.contracts.plans import ROUTE
 from fairlead.contracts.state import StateStore
 from fairlead.monitor import labels, latency
 from fairlead.monitor.outputs import guess, read_answers
@@ -82,7 +83,9 @@ def _applied(state: StateStore, rollout: Rollout, windows: Iterable[Window]) -> 
         for key, body in there.items()
         if split is not None and body.get("revision") == split.revision and not body.get("error")
     }
-    if not followed or not {_place(one) for one in windows} <= set(followed):
+    if f"{endpoint}/{ROUTE}" in there and ROUTE not in followed:  # a route in front of the servers is not there yet
+        return None
+    if not followed.keys() - {ROUTE} or not {_place(one) for one in windows} <= followed.keys():
         return None
     return max(rollout.since_ms, max(followed.values()) + round(rollout.plan.settle_seconds * 1000))
 

@@ -13,6 +13,7 @@ from typing import Any
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.graph import Graph
 from fairlead.contracts.sink import Sink
+from fairlead.contracts.target import ARMS
 from fairlead.kit import plugins, upstreams
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
@@ -121,7 +122,7 @@ class Plan:
 
     ``access``: who may call; None: nobody is asked who they are.  ``identity``: how, beside by a key.
     ``chats``: language models.
-    ``tracing``: where their traces go.
+    ``tracing``: where their traces go.  ``arm``: of rollouts, which this server answers for; empty: all.
     """
 
     home: Home
@@ -138,9 +139,14 @@ class Plan:
     chats: Sequence[Wanted] = ()
     tracing: Tracing = Tracing()
     ledgering: Ledgering = Ledgering()
+    arm: str = ""
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
+        if self.arm and self.arm not in ARMS:
+            raise UsageError(f"--arm {self.arm!r} is not known; expected {' or '.join(ARMS)}")
+        if self.arm and not self.record:
+            raise UsageError("--arm says which part of a rollout this server is, and it follows none: let it record")
         if self.targets and all(one.upstream and one.settings is None for one in self.targets):
             elsewhere.refuse(self.endpoints)
         for one in self.targets:
@@ -219,7 +225,11 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         found
         for one in targets
         if recording is not None
-        and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
+        and (
+            found := watching.following(
+                plan.home, watched, one.name, name, functools.partial(loading.version, one), plan.arm
+            )
+        )
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     around, paying = _around(plan, application, int(name))
