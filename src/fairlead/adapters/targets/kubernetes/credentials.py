@@ -32,15 +32,17 @@ class Credentials(Protocol):
         """The cluster does not believe it: whether there may be another now."""
 
 
-class Nobody:
-    def header(self) -> str:
-        return ""
-
+class _Fixed:
     def refuse(self) -> bool:
         return False
 
 
-class Token(Nobody):
+class Nobody(_Fixed):
+    def header(self) -> str:
+        return ""
+
+
+class Token(_Fixed):
     def __init__(self, token: str) -> None:
         self._token = token
 
@@ -48,7 +50,7 @@ class Token(Nobody):
         return _bearer(self._token)
 
 
-class Basic(Nobody):
+class Basic(_Fixed):
     def __init__(self, name: str, password: str) -> None:
         self._value = base64.b64encode(f"{name}:{password}".encode()).decode()
 
