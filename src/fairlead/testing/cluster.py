@@ -109,10 +109,7 @@ class FakeCluster:
         if api not in KINDS:
             raise Refusal(404, "NotFound", "the server could not find the requested resource")
         if not rest:
-            listed = [
-                {"name": plural, "kind": name, "namespaced": inside} for name, (plural, inside) in KINDS[api].items()
-            ]
-            return {"kind": "APIResourceList", "groupVersion": api, "resources": listed}
+            return _discovered(api)
         namespace = ""
         if len(rest) > 2 and rest[0] == "namespaces":
             namespace, rest = rest[1], rest[2:]
@@ -163,22 +160,13 @@ class FakeCluster:
         return self._objects[key]
 
     def _listed(self, plural: str, namespace: str, params: Mapping[str, str]) -> list[Object]:
-        found = [
-            self._shown(one) for (of, inside, _), one in self._objects.items() if (of, inside) == (plural, namespace)
-        ]
+        inside = {key: one for key, one in self._objects.items() if key[1] == namespace}
+        found = [self._shown(one) for key, one in inside.items() if key[0] == plural]
         if plural == "pods":
-            deployments = [
-                one.body for (of, inside, _), one in self._objects.items() if (of, inside) == ("deployments", namespace)
-            ]
-            found += [
-                cluster_status.pod(one, image) for one in deployments if (image := cluster_status.bad(one, self.broken))
-            ]
-        wanted = [one.partition("=")[::2] for one in params.get("labelSelector", "").split(",") if one]
-        return [
-            one
-            for one in found
-            if all((one["metadata"].get("labels") or {}).get(key) == value for key, value in wanted)
-        ]
+            deployments = [one.body for key, one in inside.items() if key[0] == "deployments"]
+            pods = [(one, cluster_status.bad(one, self.broken)) for one in deployments]
+            found += [cluster_status.pod(one, image) for one, image in pods if image]
+        return [one for one in found if _selected(one, params.get("labelSelector", ""))]
 
     def _made(self, api: str, key: tuple[str, str, str], given: Object, manager: str, dry: bool) -> Object:
         plural, namespace, name = key
@@ -199,12 +187,8 @@ class FakeCluster:
 
     def _written(self, kept: _Kept, given: Object, manager: str, dry: bool) -> Object:
         """PUT and merge patch: of the revision that was read."""
-        now, metadata = kept.body["metadata"], given["metadata"]
-        if metadata.get("resourceVersion", now["resourceVersion"]) != now["resourceVersion"]:
-            message = "the object has been modified; please apply your changes to the latest version and try again"
-            raise Refusal(
-                409, "Conflict", f'Operation cannot be fulfilled on {kept.body["kind"]} "{now["name"]}": {message}'
-            )
+        now = kept.body["metadata"]
+        _current(kept.body, given)
         made = {**given, "apiVersion": kept.body["apiVersion"], "kind": kept.body["kind"]}
         made.pop("status", None)
         for name in ("uid", "generation", "name", "namespace"):
@@ -223,10 +207,7 @@ class FakeCluster:
         if key not in self._objects:
             return self._made(api, key, given, manager, dry)
         kept = self._objects[key]
-        if given["metadata"].get("resourceVersion") not in (None, kept.body["metadata"]["resourceVersion"]):
-            raise Refusal(
-                409, "Conflict", "the object has been modified; please apply your changes to the latest version"
-            )
+        _current(kept.body, given)
         said, there = cluster_fields.flat(given), cluster_fields.flat(kept.body)
         others = {path for name, paths in kept.managers.items() if name != manager for path in paths}
         clash = [path for path in said if path in others and there.get(path) != said[path]]
@@ -280,6 +261,24 @@ class FakeCluster:
         )
         said = cluster_status.status(found, self._clock.now() - kept.at, self.ready_after, self.broken)
         return {**found, "status": said} if said else found
+
+
+def _current(body: Object, given: Object) -> None:
+    """A write that names a revision must name the newest."""
+    if given["metadata"].get("resourceVersion") not in (None, body["metadata"]["resourceVersion"]):
+        what = f'{body["kind"]} "{body["metadata"]["name"]}"'
+        message = "the object has been modified; please apply your changes to the latest version and try again"
+        raise Refusal(409, "Conflict", f"Operation cannot be fulfilled on {what}: {message}")
+
+
+def _discovered(api: str) -> Object:
+    listed = [{"name": plural, "kind": name, "namespaced": inside} for name, (plural, inside) in KINDS[api].items()]
+    return {"kind": "APIResourceList", "groupVersion": api, "resources": listed}
+
+
+def _selected(body: Object, selector: str) -> bool:
+    labels = body["metadata"].get("labels") or {}
+    return all(labels.get(key) == value for key, _, value in (one.partition("=") for one in selector.split(",") if one))
 
 
 def _split(path: str) -> tuple[str, list[str]]:

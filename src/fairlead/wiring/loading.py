@@ -68,6 +68,10 @@ class Loading:
         """Another version of the registered model that the URI names."""
         return self._load(one, f"models:/{parse(one.uri).model}/{version}", loop)
 
+    def versions(self, one: Target) -> watching.Load:
+        """Loads other versions of an endpoint's model."""
+        return functools.partial(self.version, one)
+
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
         settings, example = self.plan.placed(one.settings or self.plan.endpoints, self.place), None
         once = functools.partial(self._once, one.name, settings)

@@ -225,11 +225,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         found
         for one in targets
         if recording is not None
-        and (
-            found := watching.following(
-                plan.home, watched, one.name, name, functools.partial(loading.version, one), plan.arm
-            )
-        )
+        and (found := watching.following(plan.home, watched, one.name, name, loading.versions(one), plan.arm))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     around, paying = _around(plan, application, int(name))
