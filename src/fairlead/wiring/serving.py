@@ -210,7 +210,8 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     catalog.told = front.sink.ready
     front.coarse.update({one.name: one.coarse for one in targets if one.coarse})
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
-    recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
+    told = f"{plan.arm}-{name}" if plan.arm else name  # servers of both arms may be on one machine
+    recording = watching.recording(plan.home, watched, told, front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
     fallbacks = Fallbacks(catalog, SystemClock())
     application.limiter, counting = limiter(
@@ -225,7 +226,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         found
         for one in targets
         if recording is not None
-        and (found := watching.following(plan.home, watched, one.name, name, loading.versions(one), plan.arm))
+        and (found := watching.following(plan.home, watched, one.name, told, loading.versions(one), plan.arm))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     around, paying = _around(plan, application, int(name))
