@@ -111,7 +111,7 @@ def test_promoted_and_rolled_back_by_the_weights_of_a_route(cluster: Any, api: A
     with Gateway(api.cluster, urls) as gateway:
         begun = run("rollout", "start", "pair", "--to", "2")
         assert begun.returncode == 0, begun.stderr
-        watched = run("rollout", "watch", "pair", "--json", seconds=90.0)
+        watched = run("rollout", "watch", "pair", "--json", seconds=60.0)
         assert watched.returncode == 0, watched.stdout + watched.stderr + "\n".join(controller.lines)
         settled(gateway, (100, 0))
         assert gateway.seen == [(100, 0), (50, 50), (0, 100), (100, 0)]
