@@ -157,6 +157,10 @@ class Plan:
                     "some of its own; allow as many replicas as there are workers"
                 )
 
+    def named(self, worker: str) -> str:
+        """A worker's name among those of this machine, where servers of both arms may be."""
+        return f"{self.arm}-{worker}" if self.arm else worker
+
     def placed(self, settings: EndpointSettings, place: int) -> EndpointSettings:
         """Settings of an endpoint in the worker of this place: replicas are shared out among the workers."""
         if settings.replicas is None:
@@ -210,8 +214,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     catalog.told = front.sink.ready
     front.coarse.update({one.name: one.coarse for one in targets if one.coarse})
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
-    told = f"{plan.arm}-{name}" if plan.arm else name  # servers of both arms may be on one machine
-    recording = watching.recording(plan.home, watched, told, front.sink) if plan.record else None
+    recording = watching.recording(plan.home, watched, plan.named(name), front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
     fallbacks = Fallbacks(catalog, SystemClock())
     application.limiter, counting = limiter(
@@ -226,7 +229,9 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         found
         for one in targets
         if recording is not None
-        and (found := watching.following(plan.home, watched, one.name, told, loading.versions(one), plan.arm))
+        and (
+            found := watching.following(plan.home, watched, one.name, plan.named(name), loading.versions(one), plan.arm)
+        )
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     around, paying = _around(plan, application, int(name))
