@@ -19,6 +19,7 @@ from fairlead.serve.batcher import Policy
 from fairlead.serve.bounds import bounds
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
+from fairlead.serve.follow import Following
 from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.line import Stage
 from fairlead.serve.pace import Pace
@@ -68,9 +69,10 @@ class Loading:
         """Another version of the registered model that the URI names."""
         return self._load(one, f"models:/{parse(one.uri).model}/{version}", loop)
 
-    def versions(self, one: Target) -> watching.Load:
-        """Loads other versions of an endpoint's model."""
-        return functools.partial(self.version, one)
+    def following(self, one: Target, watched: watching.Watched, worker: str) -> Following | None:
+        """How an endpoint follows the rollouts of its model; None for one that cannot."""
+        load = functools.partial(self.version, one)
+        return watching.following(self.plan.home, watched, one.name, worker, load, self.plan.arm)
 
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
         settings, example = self.plan.placed(one.settings or self.plan.endpoints, self.place), None

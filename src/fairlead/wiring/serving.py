@@ -228,10 +228,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     following = [
         found
         for one in targets
-        if recording is not None
-        and (
-            found := watching.following(plan.home, watched, one.name, plan.named(name), loading.versions(one), plan.arm)
-        )
+        if recording is not None and (found := loading.following(one, watched, plan.named(name)))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     around, paying = _around(plan, application, int(name))
