@@ -53,6 +53,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
     "render": ("fairlead.cli.render:app", "A spec as the configuration of something else: envoy, prometheus, grafana."),
+    "deploy": (
+        "fairlead.cli.deploy:deploy",
+        "Apply objects to a cluster, wait until ready, else put back what was there.",
+    ),
     "chaos": ("fairlead.cli.chaos:chaos", "Inject faults into an endpoint of a test server, and see what callers see."),
     "guard": ("fairlead.cli.guard:app", "Guardrails of language models: check a text, train the classifier."),
     "audit": ("fairlead.cli.audit:app", "Who did what to which endpoint, and the proof of it: tail, verify, export."),
@@ -169,7 +173,3 @@ def _document(error: FairleadError) -> None:
 def _abandon_output() -> None:
     """Standard output takes no more (a closed pipe, a full disk): what is left in its buffer goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    "deploy": (
-        "fairlead.cli.deploy:deploy",
-        "Apply objects to a cluster, wait until ready, else put back what was there.",
-    ),
