@@ -17,15 +17,21 @@ import typer
 from fairlead.cli import running
 from fairlead.cli.output import HomeOption, TrackingOption
 from fairlead.cli.spec import asked
+from fairlead.cli.targets import ConfigOption, ContextOption, NamespaceOption
 from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.target import Where
 from fairlead.kit import ids, log
 from fairlead.kit.clock import SystemClock
+from fairlead.orchestrate.routing import Routing
+from fairlead.wiring import deploying
 from fairlead.wiring.loop import Loop
 from fairlead.wiring.runs import Runs
 from fairlead.wiring.stores import events, moves, state
 from fairlead.wiring.watching import has_events
 
 TICK_SECONDS = 0.5
+ASK_SECONDS = 3.0
+"""For one question to the target: less than a lease."""
 _log = logging.getLogger("fairlead.controller")
 
 
@@ -33,6 +39,12 @@ def controller(
     spec: Annotated[Path | None, typer.Argument(help="The spec; without one, every registered champion.")] = None,
     home: HomeOption = None,
     tracking: TrackingOption = None,
+    target: Annotated[
+        str, typer.Option(help="Where routes share out the calls of rollouts: kubernetes.", show_default="nowhere")
+    ] = "",
+    namespace: NamespaceOption = "",
+    kubeconfig: ConfigOption = None,
+    context: ContextOption = "",
     lease_seconds: Annotated[
         float, typer.Option(help="Another controller takes over after so long.", min=1, max=3600)
     ] = 10.0,
@@ -50,15 +62,18 @@ def controller(
         signal.signal(number, lambda *_: stopped.set())
     if beside:  # end with the server that started it, however that ends
         running.when_alone(stopped.set)
+    there = deploying.target(target, Where(namespace, kubeconfig, context, ASK_SECONDS, 1)) if target else None
+    clock = SystemClock()
     loop = Loop(
         state(place),
         events(place) if has_events() else None,
         known.every(),
         moves=moves(place),
         runs=Runs(functools.partial(_retrain, spec, home, tracking), place.root / "runs"),
-        clock=SystemClock(),
+        clock=clock,
         owner=f"{socket.gethostname()}:{os.getpid()}:{ids.request_id()}",
         lease_seconds=lease_seconds,
+        routing=Routing(state(place), there, clock) if there else None,
     )
     leads, down = None, ""
     while not stopped.is_set():

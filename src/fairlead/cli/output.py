@@ -55,6 +55,13 @@ AccessOption = Annotated[
 InsecureOption = Annotated[
     bool, typer.Option("--insecure", help="Let other machines call without a key: something in front checks them.")
 ]
+ArmOption = Annotated[
+    str,
+    typer.Option(
+        help="Answer for this arm of rollouts, behind a route that shares the calls out: champion or candidate.",
+        show_default="share them out here",
+    ),
+]
 LogLevelOption = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 
 

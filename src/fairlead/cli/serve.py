@@ -11,6 +11,7 @@ import typer
 from fairlead.cli import running
 from fairlead.cli.output import (
     AccessOption,
+    ArmOption,
     HomeOption,
     InsecureOption,
     LogLevelOption,
@@ -108,7 +109,7 @@ def serve(
     provider: Provider = None,
     max_body_mb: MaxBody = 64.0, grace: Grace = 25.0,
     tls_cert: TlsCert = "", tls_key: TlsKey = "", tls_client_ca: TlsClientCa = "",
-    record: RecordOption = False,
+    record: RecordOption = False, arm: ArmOption = "",
     executor: ExecutorOption = "auto", processes: ProcessesOption = 1,
     env: EnvOption = "current", replicas: ReplicasOption = "",
     target_concurrency: TargetConcurrency = 8.0, idle_ttl: IdleTtl = 600.0,
@@ -146,6 +147,7 @@ def serve(
         ),
         record,
         access=Rules() if needed(settings, bool(access), insecure) else None, chats=found.chats,
+        arm=arm,
     )  # fmt: skip
     if worker_of:
         running.work(lambda: asked, level, worker_of)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,16 @@ import typer
 
 from fairlead.cli import running
 from fairlead.cli.companions import Command, Companions, fairlead
-from fairlead.cli.output import DONE, AccessOption, HomeOption, InsecureOption, LogLevelOption, TrackingOption, emit
+from fairlead.cli.output import (
+    DONE,
+    AccessOption,
+    ArmOption,
+    HomeOption,
+    InsecureOption,
+    LogLevelOption,
+    TrackingOption,
+    emit,
+)
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit import log
 from fairlead.kit.clock import SystemClock
@@ -38,6 +48,7 @@ def up(
     ] = False,
     access: AccessOption = None,
     insecure: InsecureOption = False,
+    arm: ArmOption = "",
     log_level: LogLevelOption = "info",
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
@@ -52,7 +63,8 @@ def up(
         file = specs.read(spec)
         if file.spec.project:
             log.configure(None, level, None, project=file.spec.project, **always)
-        return file, specs.plan(file.spec, specs.home(file.spec, home, tracking), file, access, insecure)
+        found = specs.plan(file.spec, specs.home(file.spec, home, tracking), file, access, insecure)
+        return file, replace(found, arm=arm)
 
     if worker_of:
         running.work(lambda: planned(worker=worker_of.partition(":")[0])[1], level, worker_of)
@@ -71,7 +83,8 @@ def up(
     if not plan.record:
         why = "the spec says so" if file.spec.record is False else "pip install 'fairlead[events,registry]'"
         logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
-    company = [_controller(spec, home, tracking)] if plan.record and watching.has_loop() else []
+    alone = bool(arm) or not plan.record or not watching.has_loop()  # an arm's controller knows the route in front
+    company = [] if alone else [_controller(spec, home, tracking)]
     cert = plan.settings.tls_cert and str(Path(plan.settings.tls_cert).absolute())
     with presence.claimed(plan.home, str(spec.absolute()), cert) as tell:
         running.run(serve(plan, company, tell, as_json))

@@ -37,6 +37,12 @@
      |   |- Conflict                 compare-and-set lost the race
      |   |- LeaseLost                another process acts now
      |   '- Busy                     one is under way already
+     |- TargetError               what runs a deployment, such as a cluster
+     |   |- TargetUnreachable        it does not answer
+     |   |- TargetForbids            its rules do not let this account do so
+     |   |- ObjectRejected           an object that it does not take
+     |   |- ObjectConflict           an object that changed meanwhile, or is somebody else's
+     |   '- NotReady                 objects did not become ready; it says whether what was there is back
      |- AddressInUse              host and port that another process has
      |- StorageFull               no room, or no right, to write a file
      |- PipelineFailed           a user's training pipeline raised, or lacks a function
@@ -206,6 +212,30 @@ class LeaseLost(StateError):
 
 class Busy(StateError):
     code = "busy"
+
+
+class TargetError(FairleadError):
+    code = "target_error"
+
+
+class TargetUnreachable(TargetError):
+    code = "target_unreachable"
+
+
+class TargetForbids(TargetError):
+    code = "target_forbids"
+
+
+class ObjectRejected(TargetError):
+    code = "object_rejected"
+
+
+class ObjectConflict(TargetError):
+    code = "object_conflict"
+
+
+class NotReady(TargetError):
+    code = "not_ready"
 
 
 class AddressInUse(FairleadError):

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+ROUTE = "route"
+"""Stands for a worker's place in the key of what a route in front of the servers has applied."""
+
 Evidence = Mapping[str, Any]
 """Numbers that a decision stood on: JSON scalars, lists and mappings."""
 
@@ -110,7 +113,8 @@ KINDS = {
     "baseline": "document by model/version: wiring.baselines.Baseline, what its performance is watched against",
     "schedule": "document by endpoint: {since_ms: when its cron trigger began to count}",
     "watch": "document by endpoint: {version: whose reference it is watched against}",
-    "applied": "document by endpoint/host.worker: {revision, versions, error, at_ms} of the split there",
+    "applied": "document by endpoint/host.worker: {revision, versions, error, at_ms, arm} of the split there; by "
+    "endpoint/route: orchestrate.routing.Routed",
     "monitor": "document by endpoint: what the monitors remember",
     "retrain": "document by request id: RetrainRequest",
     "verdict": "journal by model: Verdict",

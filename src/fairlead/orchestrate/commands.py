@@ -14,6 +14,7 @@ from fairlead.orchestrate.compatible import compatible
 from fairlead.orchestrate.plan import Plan, Strategy, checked
 from fairlead.orchestrate.rollout import Phase, Rollout, Wish, begin
 from fairlead.orchestrate.rollout import ask as asked
+from fairlead.orchestrate.routing import routed
 
 _TRIES = 5
 
@@ -46,6 +47,11 @@ def start(
         raise UsageError(
             f"version {plan.candidate} of {plan.model!r} cannot answer the same calls as {plan.champion} "
             f"({'; '.join(reasons)}); leave shadow out"
+        )
+    if plan.sticky and routed(state, plan.endpoint) is not None:
+        raise UsageError(
+            f"sticky {plan.sticky} cannot be kept: a route shares out the calls of {plan.endpoint!r} by chance; "
+            "leave it out, or take the route's arms away"
         )
     if (now := alias_at(plan.model, plan.alias)) != plan.champion:
         raise UsageError(f"{plan.alias} of {plan.model!r} is {now or 'nothing'} and not {plan.champion}; start from it")

@@ -23,7 +23,7 @@ from fairlead.serve.catalog import Catalog
 from fairlead.serve.endpoint import Live
 from fairlead.serve.leaving import let_go
 from fairlead.serve.recording import Recording
-from fairlead.serve.split import Shadow, Split
+from fairlead.serve.split import Shadow, Split, of_arm
 
 log = logging.getLogger("fairlead.serve")
 
@@ -43,13 +43,15 @@ class Following:
     """One endpoint that follows the store.
 
     ``read`` gives the split with its revision, or None; ``load`` brings a version to life.  Both block.
-    ``tell`` says what was applied, or why it was not.
+    ``tell`` says what was applied, or why it was not.  ``arm``: the one that this server answers for, behind a route
+    that shares the calls out; empty: it shares them out itself.
     """
 
     endpoint: str
     read: Callable[[], tuple[int, TrafficSplit] | None]
     load: Callable[[str, asyncio.AbstractEventLoop], Live]
     tell: Callable[[Mapping[str, Any]], None]
+    arm: str = ""
 
 
 class Follower:
@@ -144,9 +146,9 @@ class Follower:
             return True
         return self._clock.now() >= self._again.get(endpoint, NEVER)
 
-    async def _change(self, one: Following, thread: Threads, revision: int, plan: TrafficSplit) -> None:
-        loop = asyncio.get_running_loop()
-        said: dict[str, Any] = {"revision": revision, "versions": [], "error": ""}
+    async def _change(self, one: Following, thread: Threads, revision: int, asked: TrafficSplit) -> None:
+        loop, plan = asyncio.get_running_loop(), of_arm(asked, one.arm)
+        said: dict[str, Any] = {"revision": revision, "versions": [], "error": "", "arm": one.arm}
         self._again.pop(one.endpoint, None)
         self._unapplied.pop(one.endpoint, None)
         try:
@@ -157,7 +159,7 @@ class Follower:
                         self._let_go(made)
                         return
                     self._catalog.put(made)
-            self._apply(plan)
+            self._apply(plan, {share.arm: share.weight for share in asked.shares})
         except Exception as error:  # a version that does not load must not end the others
             log.exception("split not applied", extra={"fields": {"endpoint": one.endpoint, "error": str(error)}})
             said["error"] = str(error) or type(error).__name__
@@ -176,13 +178,13 @@ class Follower:
             await self._asked(one.endpoint, thread.ask(partial(one.tell, said)))
             del self._untold[one.endpoint]
 
-    def _apply(self, plan: TrafficSplit) -> None:
-        """At once, between two calls."""
+    def _apply(self, plan: TrafficSplit, weights: Mapping[str, float]) -> None:
+        """At once, between two calls. ``weights``: percent of all calls, by arm."""
         lives = {share.version: self._catalog.resolve(plan.endpoint, share.version) for share in plan.shares}
         leading = max(plan.shares, key=lambda share: share.weight)
         self._catalog.switch(plan.endpoint, leading.version)
         for share in plan.shares:
-            self._tape(lives[share.version], share)
+            self._tape(lives[share.version], share, weights[share.arm])
         shadows = [share for share in plan.shares if share.shadow > 0]
         alone = leading.weight >= 100 and not shadows
         self.close_split(plan.endpoint)
@@ -194,11 +196,11 @@ class Follower:
                 self._let_go(self._catalog.remove(plan.endpoint, version))
         log.info("split", extra={"fields": {"endpoint": plan.endpoint, "shares": _shown(plan)}})
 
-    def _tape(self, live: Live, share: Share) -> None:
+    def _tape(self, live: Live, share: Share, weight: float) -> None:
         if live.tape is not None:
             self._recording.retire(live.tape)
         live.tape = self._recording.tape(
-            live.endpoint, live.version, share.arm, share.weight / 100, batched=live.signature.batched
+            live.endpoint, live.version, share.arm, weight / 100, batched=live.signature.batched
         )
 
     def _shadow(self, lives: Mapping[str, Live], share: Share) -> Shadow:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fairlead.contracts.errors import UsageError
@@ -19,6 +19,9 @@ from fairlead.kit.clock import Clock
 from fairlead.serve.call import BATCH, Call
 from fairlead.serve.endpoint import Live
 from fairlead.serve.recording import Recording, Tape
+
+CHAMPION: Final = "champion"
+"""The arm that everybody compares with."""
 
 SHADOW_CALLS: Final = 64
 """Calls that a shadow answers at once; more are not shadowed: the shadow is shed first."""
@@ -101,9 +104,21 @@ class Split:
         return int.from_bytes(digest, "big") / 2**64 * 100
 
 
+def of_arm(split: TrafficSplit, arm: str) -> TrafficSplit:
+    """What a server of one arm does of a split: a route in front shares the calls out, so all that reach it are its
+    arm's. The champion's has the shadow beside it; an arm without a share answers as most do. ``arm`` empty: all."""
+    if not arm:
+        return split
+    leading = max(split.shares, key=lambda share: share.weight)
+    mine = next((one for one in split.shares if one.arm == arm), leading)
+    shadows = [replace(one, weight=0.0) for one in split.shares if one.shadow > 0.0 and one is not mine]
+    beside = shadows if arm == CHAMPION else []
+    return replace(split, shares=(replace(mine, weight=100.0, shadow=0.0), *beside))
+
+
 def _edges(plan: TrafficSplit, lives: Mapping[str, Live]) -> Sequence[tuple[float, Live]]:
     """The candidate's share begins at 0, so that whoever has it keeps it when it grows."""
-    shares = sorted((share for share in plan.shares if share.weight > 0), key=lambda share: share.arm == "champion")
+    shares = sorted((share for share in plan.shares if share.weight > 0), key=lambda share: share.arm == CHAMPION)
     total = sum(share.weight for share in shares)
     if not shares or abs(total - 100) > 1e-6:
         raise UsageError(f"the shares of {plan.endpoint!r} add up to {total:g} percent; expected 100")

@@ -19,6 +19,7 @@ from fairlead.serve.batcher import Policy
 from fairlead.serve.bounds import bounds
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
+from fairlead.serve.follow import Following
 from fairlead.serve.limits.limiter import Limiter
 from fairlead.serve.line import Stage
 from fairlead.serve.pace import Pace
@@ -67,6 +68,11 @@ class Loading:
     def version(self, one: Target, version: str, loop: asyncio.AbstractEventLoop) -> Live:
         """Another version of the registered model that the URI names."""
         return self._load(one, f"models:/{parse(one.uri).model}/{version}", loop)
+
+    def following(self, one: Target, watched: watching.Watched, worker: str) -> Following | None:
+        """How an endpoint follows the rollouts of its model; None for one that cannot."""
+        load = functools.partial(self.version, one)
+        return watching.following(self.plan.home, watched, one.name, worker, load, self.plan.arm)
 
     def _load(self, one: Target, uri: str, loop: asyncio.AbstractEventLoop) -> Live:
         settings, example = self.plan.placed(one.settings or self.plan.endpoints, self.place), None

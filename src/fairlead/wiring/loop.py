@@ -17,7 +17,7 @@ import httpx
 
 from fairlead.contracts.errors import Conflict, FairleadError, LeaseLost, Unavailable
 from fairlead.contracts.events import EventStore
-from fairlead.contracts.plans import Happening
+from fairlead.contracts.plans import ROUTE, Happening
 from fairlead.contracts.state import Lease, StateStore
 from fairlead.kit import ids
 from fairlead.kit.clock import Clock
@@ -26,7 +26,8 @@ from fairlead.monitor.findings import DAY_MS
 from fairlead.orchestrate import commands
 from fairlead.orchestrate.controller import LEASE, AliasMover, Controller
 from fairlead.orchestrate.observed import Observed
-from fairlead.orchestrate.rollout import Phase, Rollout
+from fairlead.orchestrate.rollout import Rollout
+from fairlead.orchestrate.routing import Routing
 from fairlead.retrain import requests, triggers
 from fairlead.retrain.journal import Journal
 from fairlead.retrain.triggers import Known, Triggers
@@ -35,6 +36,7 @@ from fairlead.wiring.callers import Watched
 from fairlead.wiring.monitors import Monitor, Monitored
 from fairlead.wiring.observing import EDGES, observed
 from fairlead.wiring.runs import Runs
+from fairlead.wiring.unloadable import unloadable
 
 LOOK_SECONDS: Final = 5.0
 """Between two looks at an endpoint's windows; sooner where they are shorter."""
@@ -45,9 +47,6 @@ AGAIN_SECONDS: Final = 60.0
 """Before a run is started again that ended without having taken its request."""
 LOOKED_BACK_MS: Final = 7 * DAY_MS
 """How old an alarm may be and still ask, where a retraining that it asked for failed."""
-PATIENCE_MS: Final = 30_000
-"""Before a candidate that nobody could load is given up: a worker tries again after a few seconds."""
-_ALIVE_MS: Final = 120_000
 _POST_SECONDS: Final = 5.0
 _log = logging.getLogger("fairlead.controller")
 
@@ -71,7 +70,8 @@ class Course:
 
 
 class Loop:
-    """``moves``: the registry's aliases.  ``runs``: starts retrainings.  ``owner``: tells this process from others."""
+    """``moves``: the registry's aliases.  ``runs``: starts retrainings.  ``owner``: tells this process from others.
+    ``routing``: carries splits out where a route shares the calls."""
 
     def __init__(
         self,
@@ -84,7 +84,9 @@ class Loop:
         clock: Clock,
         owner: str,
         lease_seconds: float = 10.0,
+        routing: Routing | None = None,
     ) -> None:
+        self._routing = routing
         self._state, self._events, self._courses = state, events, courses
         self._moves, self._runs, self._clock = moves, runs, clock
         self._owner, self._lease_seconds = owner, lease_seconds
@@ -107,6 +109,8 @@ class Loop:
     def tick(self) -> bool:
         """One turn; False when another process leads. Raises Unavailable when the state store does not answer."""
         if not self._controller.tick(self._clock.wall_ms()):
+            return False
+        if self._routing and not self._routing.turns([one.endpoint for one in self._courses], self._fence):
             return False
         for course in self._courses:
             pause = min(LOOK_SECONDS, course.monitored.window_ms / 2000)
@@ -142,7 +146,11 @@ class Loop:
         current = {one.key: one.revision for one in self._state.all("split")}
         for one in self._state.all("applied"):
             endpoint = one.key.rpartition("/")[0]
-            if one.at_ms < now - DAY_MS and one.body.get("revision") != current.get(endpoint):
+            if (
+                one.at_ms < now - DAY_MS
+                and not one.key.endswith(f"/{ROUTE}")
+                and one.body.get("revision") != current.get(endpoint)
+            ):
                 with contextlib.suppress(Conflict):  # it has told again
                     self._state.remove("applied", one.key, one.revision, fence=self._fence())
 
@@ -238,21 +246,8 @@ class Loop:
 
     def _unloadable(self, endpoint: str) -> None:
         """A candidate that no worker can load gets no calls, so no gate would ever say so."""
-        split = self._state.get("split", endpoint)
-        claim = self._state.get("rollout-of", endpoint)
-        if split is None or claim is None or not claim.body.get("rollout"):
-            return
-        rollout = commands.running(self._state, endpoint)
-        if rollout.phase not in (Phase.SHADOW, Phase.CANARY) or rollout.wish is not None or rollout.pending:
-            return
-        said = [one for one in self._state.all("applied") if one.key.rpartition("/")[0] == endpoint]
-        now = self._clock.wall_ms()
-        if now - split.at_ms < PATIENCE_MS:
-            return
-        here = [one.body for one in said if one.body.get("revision") == split.revision]
-        errors = [str(one["error"]) for one in here if now - int(one.get("at_ms", 0)) < _ALIVE_MS]
-        if errors and all(one["error"] for one in here):
-            commands.abort(self._state, endpoint, who="controller", why=f"it does not load: {errors[0]}")
+        if why := unloadable(self._state, endpoint, self._clock.wall_ms()):
+            commands.abort(self._state, endpoint, who="controller", why=f"it does not load: {why}")
 
     def _observed(self, rollout: Rollout) -> Observed:
         """What cannot be read is no evidence; the step's time runs on."""

@@ -11,12 +11,14 @@ import numpy as np
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.events import EventStore, Window
+from fairlead.contracts.plans import ROUTE
 from fairlead.contracts.state import StateStore
 from fairlead.monitor import labels, latency
 from fairlead.monitor.outputs import guess, read_answers
 from fairlead.monitor.summary import Summary
 from fairlead.orchestrate.observed import Arm, Moments, Observed
 from fairlead.orchestrate.rollout import Phase, Rollout
+from fairlead.orchestrate.routing import routed
 
 Array = np.ndarray[Any, Any]
 
@@ -27,6 +29,9 @@ EDGES: Final = np.concatenate([[0.0], latency.EDGES])
 
 VALUE: Final = ("label", "reward")
 """Gates ``mean:label`` and ``mean:reward``: numbers that feedback gave. ``mean:accuracy`` is the other one there is."""
+
+LATE_MS: Final = 2_000
+"""Between a call and its window in the store, at most, where a window is shorter."""
 
 _POSITION = re.compile(r"(.+)\[(\d+)]")
 
@@ -40,6 +45,8 @@ def observed(state: StateStore, rollout: Rollout, events: EventStore | None = No
     if since is None:
         return Observed(edges=EDGES)
     windows = [one for one in windows if one.start_ms >= since]
+    if routed(state, plan.endpoint) is not None and rollout.phase is not Phase.SHADOW:
+        windows = _told_by_both(windows, ("candidate",) if rollout.weight >= 100.0 else ("champion", "candidate"))
     candidate = [one for one in windows if one.version == plan.candidate and one.arm in ("candidate", "shadow")]
     shadows = rollout.phase is Phase.SHADOW
     candidate = [one for one in candidate if (one.arm == "shadow") is shadows]
@@ -82,9 +89,21 @@ def _applied(state: StateStore, rollout: Rollout, windows: Iterable[Window]) -> 
         for key, body in there.items()
         if split is not None and body.get("revision") == split.revision and not body.get("error")
     }
-    if not followed or not {_place(one) for one in windows} <= set(followed):
+    if f"{endpoint}/{ROUTE}" in there and ROUTE not in followed:  # a route in front of the servers is not there yet
+        return None
+    if not followed.keys() - {ROUTE} or not {_place(one) for one in windows} <= followed.keys():
         return None
     return max(rollout.since_ms, max(followed.values()) + round(rollout.plan.settle_seconds * 1000))
+
+
+def _told_by_both(windows: Sequence[Window], arms: Iterable[str]) -> list[Window]:
+    """Up to the moment that servers of both arms have told of: apart from each other they hand over at different times,
+    and what one has not told yet would look like calls that went astray."""
+    told = [newest for arm in arms if (newest := max((one.start_ms for one in windows if one.arm == arm), default=0))]
+    if not told:
+        return []
+    late = max(LATE_MS, *(one.length_ms for one in windows))
+    return [one for one in windows if one.start_ms <= min(told) - late]
 
 
 def _place(window: Window) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.graph import Graph
 from fairlead.contracts.sink import Sink
+from fairlead.contracts.target import ARMS
 from fairlead.kit import plugins, upstreams
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
@@ -123,6 +124,7 @@ class Plan:
     ``access``: who may call; None: nobody is asked who they are.  ``identity``: how, beside by a key.
     ``chats``: language models.
     ``tracing``: where their traces go.  ``ledgering``: what is counted of what they cost.  None: nothing is said of it.
+    ``arm``: of rollouts, which this server answers for; empty: all.
     """
 
     home: Home
@@ -139,9 +141,14 @@ class Plan:
     chats: Sequence[Wanted] = ()
     tracing: Tracing | None = None
     ledgering: Ledgering | None = None
+    arm: str = ""
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
+        if self.arm and self.arm not in ARMS:
+            raise UsageError(f"--arm {self.arm!r} is not known; expected {' or '.join(ARMS)}")
+        if self.arm and not self.record:
+            raise UsageError("--arm says which part of a rollout this server is, and it follows none: let it record")
         if self.targets and all(one.upstream and one.settings is None for one in self.targets):
             elsewhere.refuse(self.endpoints)
         for one in self.targets:
@@ -151,6 +158,10 @@ class Plan:
                     f"{one.name or one.uri} has {asked.most} replicas at most, and each of the {workers} workers has "
                     "some of its own; allow as many replicas as there are workers"
                 )
+
+    def named(self, worker: str) -> str:
+        """A worker's name among those of this machine, where servers of both arms may be."""
+        return f"{self.arm}-{worker}" if self.arm else worker
 
     def placed(self, settings: EndpointSettings, place: int) -> EndpointSettings:
         """Settings of an endpoint in the worker of this place: replicas are shared out among the workers."""
@@ -205,7 +216,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     catalog.told = front.sink.ready
     front.coarse.update({one.name: one.coarse for one in targets if one.coarse})
     watched = watching.Watched({one.name: one.uri for one in targets if not one.graph}, plan.kept)
-    recording = watching.recording(plan.home, watched, name, front.sink) if plan.record else None
+    recording = watching.recording(plan.home, watched, plan.named(name), front.sink) if plan.record else None
     residency = Residency(plan.settings.memory // plan.settings.workers, SystemClock())
     fallbacks = Fallbacks(catalog, SystemClock())
     application.limiter, counting = limiter(
@@ -219,8 +230,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     following = [
         found
         for one in targets
-        if recording is not None
-        and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
+        if recording is not None and (found := loading.following(one, watched, plan.named(name)))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
     certificates = Renewal(plan.settings, front.sink, SystemClock())

@@ -127,7 +127,7 @@ def reference(store: StateStore, model: str, version: str) -> Reference | None:
     return None if found is None else records.from_body(Reference, found.body)
 
 
-def following(home: Home, watched: Watched, endpoint: str, worker: str, load: Load) -> Following | None:
+def following(home: Home, watched: Watched, endpoint: str, worker: str, load: Load, arm: str = "") -> Following | None:
     """How an endpoint follows the store; None for one that cannot: only registered models have other versions."""
     uri = watched.uris.get(endpoint)
     if uri is None or parse(uri).kind is not Kind.ALIAS or not has_state():
@@ -148,7 +148,7 @@ def following(home: Home, watched: Watched, endpoint: str, worker: str, load: Lo
                 state(home).put("applied", key, body, 0)
             return  # else a newer process in the same place has told already
 
-    return Following(endpoint, read, load, tell)
+    return Following(endpoint, read, load, tell, arm)
 
 
 def feedback(home: Home) -> Callable[[bytes, Callable[[str], None]], Accepted]:

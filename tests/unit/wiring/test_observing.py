@@ -15,6 +15,7 @@ from fairlead.monitor.reference import reference
 from fairlead.monitor.sketches import Folder
 from fairlead.orchestrate.plan import Plan
 from fairlead.orchestrate.rollout import Phase, Rollout
+from fairlead.orchestrate.routing import Routed
 from fairlead.testing.state import MemoryState
 from fairlead.wiring.observing import EDGES, observed
 
@@ -107,3 +108,28 @@ def test_the_control_is_what_the_champion_did_before(state: MemoryState) -> None
     put(state, calls("2", "candidate", [""], 13_000))
     seen = observed(state, replace(STEP, control_since_ms=5_000, control_until_ms=6_500))
     assert (seen.champion.calls, seen.candidate.calls) == (4, 1)
+
+
+def test_arms_of_two_servers_are_compared_up_to_what_both_have_told(state: MemoryState) -> None:
+    """A route in front of them: each hands its windows over when it likes."""
+    state.put("applied", "churn/route", to_body(Routed(1, {"champion": "1", "candidate": "2"}, at_ms=10_600)), 0)
+    for second in range(13, 20):
+        put(state, calls("1", "champion", [""] * 10, second * 1000))
+    assert observed(state, STEP).champion.calls == 50  # the candidate may have none: then that is seen
+    for second in range(13, 18):
+        put(state, calls("2", "candidate", [""], second * 1000))
+    seen = observed(state, STEP)
+    assert (seen.champion.calls, seen.candidate.calls) == (30, 3)
+    alone = observed(state, replace(STEP, step=len(STEP.plan.ladder) - 1, control_since_ms=1, control_until_ms=2))
+    assert alone.candidate.calls == 3  # a late call of the champion's holds nothing up
+
+
+def test_nothing_counts_until_the_route_follows(state: MemoryState) -> None:
+    put(state, calls("1", "champion", [""], 13_000))
+    put(state, calls("1", "champion", [""], 16_000))
+    state.put("applied", "churn/route", to_body(Routed(0)), 0)
+    assert observed(state, STEP).champion.calls == 0
+    state.put("applied", "churn/route", to_body(Routed(1, at_ms=10_600)), 1)
+    assert observed(state, STEP).champion.calls == 1
+    state.put("applied", "churn/route", to_body(Routed(1, error="why", at_ms=10_600)), 2)
+    assert observed(state, STEP).champion.calls == 0

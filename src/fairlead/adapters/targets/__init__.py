@@ -1,0 +1,1 @@
+"""Targets: what runs the objects of a deployment."""

@@ -1,0 +1,1 @@
+"""A Kubernetes cluster, over its HTTP API."""

@@ -1,0 +1,160 @@
+"""A Kubernetes cluster as a target: server-side apply, and shares of Gateway API routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fairlead.adapters.targets.kubernetes import bodies, ready, shares
+from fairlead.adapters.targets.kubernetes.access import POD, access
+from fairlead.adapters.targets.kubernetes.client import Client
+from fairlead.adapters.targets.kubernetes.kinds import Kinds
+from fairlead.contracts.errors import ObjectConflict, ObjectRejected, TargetError, TargetForbids
+from fairlead.contracts.target import Body, Change, Difference, Note, Ref, Route, Seen, State, Where
+
+DEPLOYER: Final = "fairlead-deploy"
+"""Field manager of what files say."""
+CONTROLLER: Final = "fairlead-controller"
+"""Field manager of shares."""
+_TRIES: Final = 5
+
+
+class KubernetesTarget:
+    """Target. ``pod``: where a pod finds its service account, for tests."""
+
+    def __init__(self, where: Where, pod: Path = POD) -> None:
+        self._client = Client(access(where, pod), where.seconds, where.tries)
+        self._kinds = Kinds(self._client)
+
+    def find(self, body: Body) -> Ref:
+        return self._kinds.ref(body)
+
+    def observe(self, ref: Ref) -> Seen | None:
+        found = self._client.get(self._kinds.path(ref))
+        if found is None:
+            return None
+        seen = self._seen(ref, found)
+        return self._explained(seen) if ref.kind == "Deployment" and seen.state is not State.READY else seen
+
+    def diff(self, body: Body, owner: str) -> Difference:
+        ref = self.find(body)
+        found = self._client.get(self._kinds.path(ref))
+        before = None if found is None else self._seen(ref, found)
+        try:
+            after = self._applied(ref, body, owner, found, dryRun="All")
+        except ObjectRejected as error:  # a namespace that the same deployment makes
+            if found is None and ref.namespace and f'namespaces "{ref.namespace}" not found' in str(error):
+                return Difference(ref, Change.CREATE)
+            raise
+        if found is None:
+            return Difference(ref, Change.CREATE)
+        fields = bodies.fields(found, after)
+        return Difference(ref, Change.UPDATE if fields else Change.SAME, fields, before)
+
+    def apply(self, body: Body, owner: str) -> Seen:
+        ref = self.find(body)
+        for left in reversed(range(_TRIES)):
+            found = self._client.get(self._kinds.path(ref)) if ref.kind == "HTTPRoute" else None
+            try:
+                return self._seen(ref, self._applied(ref, body, owner, found))
+            except ObjectConflict:
+                if ref.kind != "HTTPRoute" or not left:  # else a rollout moved the weights just now
+                    raise
+        raise ObjectConflict(f"{ref} changes all the time")
+
+    def _applied(self, ref: Ref, body: Body, owner: str, found: Body | None, **more: str) -> dict[str, Any]:
+        """What files of a deployment say holds against other managers: whose the object is was looked at before."""
+        made = bodies.owned(body, owner, ref.namespace)
+        if ref.kind == "HTTPRoute":
+            made = shares.keeping(made, found, ref)
+        return self._client.apply(self._kinds.path(ref), made, fieldManager=DEPLOYER, force="true", **more)
+
+    def restore(self, before: Seen) -> Seen:
+        ref = before.ref
+        for left in reversed(range(_TRIES)):
+            now = self._client.get(self._kinds.path(ref))
+            if now is None:
+                return self._seen(
+                    ref, self._client.create(self._kinds.collection(ref), bodies.put_back(before.body, None))
+                )
+            made = bodies.put_back(before.body, now)
+            if ref.kind == "HTTPRoute":
+                made = shares.keeping(made, now, ref)
+            if not bodies.fields(now, made):
+                return self._seen(ref, now)
+            try:
+                return self._seen(ref, self._client.replace(self._kinds.path(ref), made, fieldManager=DEPLOYER))
+            except ObjectConflict:
+                if not left:
+                    raise
+        raise ObjectConflict(f"{ref} changes all the time")
+
+    def remove(self, seen: Seen) -> None:
+        """What stands below it goes first, so that its end is not only said."""
+        options = {"preconditions": {"uid": seen.id}, "propagationPolicy": "Foreground"}
+        self._client.delete(self._kinds.path(seen.ref), {"apiVersion": "v1", "kind": "DeleteOptions", **options})
+
+    def note(self, name: str) -> Note:
+        found = self._client.get(self._kinds.path(self._noted(name)))
+        if found is None:
+            return Note(name, "")
+        return Note(name, bodies.text_of(found), str(found["metadata"]["resourceVersion"]))
+
+    def write(self, note: Note, text: str) -> Note:
+        ref = self._noted(note.name)
+        made = bodies.note_of(note.name, text, note.revision)
+        if note.revision:
+            found = self._client.replace(self._kinds.path(ref), made)
+        else:
+            found = self._client.create(self._kinds.collection(ref), made)
+        return Note(note.name, text, str(found["metadata"]["resourceVersion"]))
+
+    def route(self, endpoint: str) -> Route | None:
+        any_one = Ref(shares.API, "HTTPRoute", "", self._client.access.namespace)
+        try:
+            path = self._kinds.collection(any_one)
+        except ObjectRejected:
+            return None  # a cluster without the Gateway API shares out nothing
+        listed = self._client.get(path, labelSelector=f"{shares.ENDPOINT}={endpoint}") or {}
+        found = []
+        for body in listed.get("items") or []:
+            ref = Ref(shares.API, "HTTPRoute", str(body["metadata"]["name"]), any_one.namespace)
+            whole = {**body, "apiVersion": ref.api, "kind": ref.kind}  # a list leaves them out
+            found += [one] if (one := shares.route(ref, whole)) else []
+        if len(found) > 1:
+            names = ", ".join(one.ref.name for one in found)
+            raise TargetError(f"endpoint {endpoint!r} has several routes with two arms: {names}; leave one")
+        return found[0] if found else None
+
+    def shift(self, route: Route, weights: Mapping[str, int], fence: int) -> Route:
+        patch = shares.shifted(route, weights, fence)
+        body = self._client.merge(self._kinds.path(route.ref), patch, fieldManager=CONTROLLER)
+        if (found := shares.route(route.ref, body)) is None:
+            raise TargetError(f"{route.ref} has no two arms any more; look at its backends")
+        return found
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _seen(self, ref: Ref, body: Mapping[str, Any]) -> Seen:
+        metadata = body["metadata"]
+        state, why = ready.ready({**body, "kind": ref.kind})
+        kept = bodies.plain({**body, "apiVersion": ref.api, "kind": ref.kind})
+        revision, identity = str(metadata.get("resourceVersion", "")), str(metadata.get("uid", ""))
+        return Seen(ref, kept, revision, identity, state, why, bodies.owner_of(body))
+
+    def _explained(self, seen: Seen) -> Seen:
+        """With what its pods say, where this account may read them."""
+        labels = ((seen.body.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
+        selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        try:
+            pods = self._client.get(f"/api/v1/namespaces/{seen.ref.namespace}/pods", labelSelector=selector) or {}
+        except TargetForbids:
+            return seen
+        said = next((why for pod in pods.get("items") or [] if (why := ready.trouble(pod))), "")
+        why = f"{seen.why}; {said}" if said else seen.why
+        return Seen(seen.ref, seen.body, seen.revision, seen.id, seen.state, why, seen.owner)
+
+    def _noted(self, name: str) -> Ref:
+        return Ref("v1", "Secret", bodies.note_name(name), self._client.access.namespace)

@@ -1,0 +1,1 @@
+"""What a target is asked to run: read, compared, applied, waited for, and put back."""

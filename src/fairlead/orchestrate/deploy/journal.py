@@ -1,0 +1,123 @@
+"""What a deployment remembers at its target: what it made, who is at work, and what was there before.
+
+It is written before anything is touched, so a deployment that was killed can still be undone, and while it goes on, so
+that no other one begins meanwhile. Every write names the revision that was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import msgspec
+
+from fairlead.contracts.errors import Busy, LeaseLost, ObjectConflict, TargetError
+from fairlead.contracts.target import Body, Note, Ref, Seen, State, Target
+
+BEAT: Final = 5.0
+"""Seconds between two signs of life."""
+SILENT_MS: Final = 60_000
+"""A deployment that gave none for so long has been killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """How an object was before the deployment; ``body`` None: it was not there."""
+
+    ref: Ref
+    body: Body | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """``made``: what this deployment has made and not taken away.  ``before``: what was there, of what it changed.
+
+    ``holder``: who is at work, empty when nobody is; ``at_ms``: the last sign of life.
+    """
+
+    made: tuple[Ref, ...] = ()
+    before: tuple[Before, ...] = ()
+    holder: str = ""
+    at_ms: int = 0
+
+
+@dataclass(slots=True)
+class Journal:
+    """One deployment's note. ``owner``: its name.  ``holder``: tells this process from all others."""
+
+    target: Target
+    owner: str
+    holder: str
+    record: Record = field(default_factory=Record)
+    _note: Note | None = None
+    _beat: float = 0.0
+
+    def open(self, now_ms: int) -> Record:
+        """What is remembered. Raises Busy while another process is at work."""
+        self._note = self.target.note(self.owner)
+        self.record = read(self._note.text)
+        if self.record.holder not in ("", self.holder) and now_ms - self.record.at_ms < SILENT_MS:
+            seconds = (now_ms - self.record.at_ms) / 1000
+            raise Busy(
+                f"{self.record.holder} is at work on deployment {self.owner!r} (last sign {seconds:.0f} s ago); "
+                f"wait for its end, or {SILENT_MS / 1000:g} s if it was killed"
+            )
+        return self.record
+
+    @property
+    def interrupted(self) -> str:
+        """Who was at work and is silent."""
+        return "" if self.record.holder == self.holder else self.record.holder
+
+    def write(self, record: Record, now_ms: int) -> None:
+        """Remember. Raises LeaseLost when another process has written meanwhile."""
+        if self._note is None:
+            raise TargetError(f"deployment {self.owner!r} was not opened")
+        self.record = replace(record, at_ms=now_ms)
+        try:
+            self._note = self.target.write(self._note, text(self.record))
+        except ObjectConflict:
+            raise LeaseLost(
+                f"another process is at work on deployment {self.owner!r} now; nothing more is touched from here"
+            ) from None
+
+    def beat(self, now: float, now_ms: int) -> None:
+        """A sign of life, when it is time for one. Raises LeaseLost."""
+        if now - self._beat >= BEAT:
+            self._beat = now
+            self.write(self.record, now_ms)
+
+
+def before(kept: Mapping[Ref, Before], seen: Iterable[tuple[Ref, Seen | None]]) -> tuple[Before, ...]:
+    """What was there; what an interrupted deployment has ``kept`` counts more than what it left."""
+    now = {ref: Before(ref, one.body, one.owner) if one else Before(ref) for ref, one in seen}
+    return tuple({**now, **kept}.values())
+
+
+def seen(one: Before) -> Seen:
+    """As it was observed; where ``body`` is None it must not be asked."""
+    return Seen(one.ref, one.body or {}, "", "", State.READY, owner=one.owner)
+
+
+def text(record: Record) -> str:
+    return msgspec.json.encode(record).decode()
+
+
+def read(said: str) -> Record:
+    """Raises TargetError for a note that is none of ours."""
+    if not said:
+        return Record()
+    try:
+        found: Record = msgspec.json.decode(said, type=Record)
+    except msgspec.ValidationError as error:
+        raise TargetError(
+            f"what is remembered of this deployment cannot be read: {error}; it may be of another release"
+        ) from None
+    return found
+
+
+def plain(ref: Ref) -> dict[str, Any]:
+    """For `--json`."""
+    return {"api": ref.api, "kind": ref.kind, "name": ref.name, "namespace": ref.namespace}

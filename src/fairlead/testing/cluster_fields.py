@@ -1,0 +1,92 @@
+"""Fields of objects by their path, as server-side apply tells them apart; for ``fairlead.testing.cluster``.
+
+Lists of mappings with a name each are told apart by it, other lists are one value. Source: Kubernetes documentation,
+"Server-Side Apply".
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+Path = tuple[Any, ...]
+"""Names of fields; ``("name", NAME)`` for a member of a list."""
+
+_ATOMIC = ("rules", "egress", "ingress", "parentRefs")
+_LEFT = {("apiVersion",), ("kind",)}
+_OWN = ("name", "namespace", "resourceVersion", "uid", "generation", "creationTimestamp", "managedFields")
+
+
+def flat(body: Mapping[str, Any]) -> dict[Path, Any]:
+    """What a manager says; what only the server says is left out."""
+    found = dict(_flat((), {key: value for key, value in body.items() if key != "status"}))
+    return {path: value for path, value in found.items() if path not in _LEFT and not _server(path)}
+
+
+def put(body: dict[str, Any], path: Path, value: Any) -> None:
+    at: Any = body
+    for step, after in pairwise(path):
+        at = _inside(at, step, [] if isinstance(after, tuple) else {})
+    last = path[-1]
+    if isinstance(last, tuple):
+        _inside(at, last, {})
+    else:
+        at[last] = copy.deepcopy(value)
+
+
+def drop(body: dict[str, Any], path: Path) -> None:
+    """Take a field away, and what is empty without it."""
+    trail: list[tuple[Any, Any]] = []
+    at: Any = body
+    for step in path:
+        trail.append((at, step))
+        at = _get(at, step)
+        if at is None:
+            return
+    for holder, step in reversed(trail):
+        if isinstance(step, tuple):
+            member = _get(holder, step)
+            if set(member) <= {step[0]}:
+                holder.remove(member)
+        elif holder is trail[-1][0] or holder[step] in ({}, []):
+            del holder[step]
+        else:
+            break
+
+
+def _flat(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat((*path, key), inner)
+    elif isinstance(value, list) and _named(path, value):
+        for one in value:
+            yield from _flat((*path, ("name", one["name"])), one)
+    else:
+        yield path, value
+
+
+def _named(path: Path, value: list[Any]) -> bool:
+    return bool(value) and path[-1] not in _ATOMIC and all(isinstance(one, dict) and one.get("name") for one in value)
+
+
+def _server(path: Path) -> bool:
+    return len(path) > 1 and path[0] == "metadata" and path[1] in _OWN
+
+
+def _get(at: Any, step: Any) -> Any:
+    if isinstance(step, tuple):
+        return next((one for one in at if one.get(step[0]) == step[1]), None)
+    return at.get(step)
+
+
+def _inside(at: Any, step: Any, fresh: Any) -> Any:
+    found = _get(at, step)
+    if found is None:
+        found = {step[0]: step[1]} if isinstance(step, tuple) else fresh
+        if isinstance(step, tuple):
+            at.append(found)
+        else:
+            at[step] = found
+    return found
