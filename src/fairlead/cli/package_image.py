@@ -56,14 +56,16 @@ def image(
             "--build/--no-build", help="Build it, or only write the context.", show_default="where a tool works"
         ),
     ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Take nothing from earlier builds.")] = False,
     home: HomeOption = None,
     tracking: TrackingOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an image that serves a model: Dockerfile and context, and the image where a container tool works here."""
     wanted = Wanted(
-        model, name, context, base, bake, cuda, tuple(extra or ()), machine, insecure, trust_pickle, sbom, tool, build
-    )
+        model, name, context, base, bake, cuda, tuple(extra or ()), machine, insecure, trust_pickle, sbom, tool, build,
+        no_cache,
+    )  # fmt: skip
     made = make(wanted, home_of(home, tracking))
     emit(_document(made, name), _text(made, name), as_json)
 

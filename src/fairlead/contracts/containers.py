@@ -29,12 +29,13 @@ class Image:
 @dataclass(frozen=True, slots=True)
 class Build:
     """``context``: folder with the Dockerfile.  ``tag``: name of the image.  ``epoch``: Unix time, seconds, of every
-    file that is made.  ``arguments``: of the build."""
+    file that is made.  ``arguments``: of the build.  ``fresh``: nothing of earlier builds is taken."""
 
     context: Path
     tag: str
     epoch: int
     arguments: Mapping[str, str] = field(default_factory=dict)
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ def check(wanted: str, supported: tuple[int, int] | None) -> None:
     driver = f"a driver for CUDA {major}" + (f" ({least[0]}.{least[1]} or newer)" if least else "")
     if supported is None:
         raise DriverMismatch(
-            f"the libraries here need CUDA {major}.{minor}, and there is no NVIDIA driver; run the container with a GPU "
-            f"(--device nvidia.com/gpu=all, --gpus all) on a machine with {driver}"
+            f"the libraries here need CUDA {major}.{minor}, and there is no NVIDIA driver; run the container with a "
+            f"GPU (--device nvidia.com/gpu=all, --gpus all) on a machine with {driver}"
         )
     if supported[0] < major:
         raise DriverMismatch(

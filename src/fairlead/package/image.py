@@ -1,8 +1,8 @@
 """An image of a model: its Dockerfile, its labels, what is refused. Pure: text in, text out.
 
 Two stages on one base. The first makes a virtual environment out of the wheels of the context and compiles it; the
-second has the base, that environment, an empty folder for state, and nothing else. Labels and environment are part of an
-image's configuration and of no layer: with the same libraries new weights change none.
+second has the base, that environment, an empty folder for state, and nothing else. Labels and environment are part of
+an image's configuration and of no layer: with the same libraries new weights change none.
 """
 
 from __future__ import annotations
@@ -34,10 +34,15 @@ _NAME = re.compile(
 )
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _GPU_RUNTIMES = ("onnx", "torch")
-_READY = (
-    "import http.client as h; c = h.HTTPConnection('127.0.0.1', {port}, timeout=2); c.request('GET', '/readyz'); "
-    "raise SystemExit(c.getresponse().status != 200)"
+_TESTS = (
+    "-type d -name tests \\( -path '*/numpy/*' -o -path '*/scipy/*' -o -path '*/pandas/*' -o -path '*/sklearn/*' \\)"
 )
+"""20 MB of numpy alone; only of libraries that are known not to need theirs."""
+_ASK = (
+    "import http.client as h; {connect}; c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"
+)
+_PLAIN = "c = h.HTTPConnection('127.0.0.1', {port}, timeout=2)"
+_SECURE = "import ssl; c = h.HTTPSConnection('127.0.0.1', {port}, timeout=2, context=ssl._create_unverified_context())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +84,15 @@ class Facts:
 
 
 def tagged(name: str) -> str:
-    """A name for an image. Raises UsageError for one without a tag, or by ``latest``: it names something else each day."""
+    """A name for an image. Raises UsageError for one without a tag, or by ``latest``, which names another one later."""
     found = _NAME.fullmatch(name)
     if found is None:
         raise UsageError(f"--image is {name[:80]!r}; expected NAME:TAG, as registry.example.com/churn:4")
     if found["tag"] in (None, "latest"):
-        raise UsageError(f"--image {name} has {'no tag' if found['tag'] is None else 'the tag latest'}, which names another "
-                         f"image tomorrow; give it a version, {found['path']}:4")  # fmt: skip
+        told = "no tag" if found["tag"] is None else "the tag latest"
+        raise UsageError(
+            f"--image {name} has {told}, which names another image tomorrow; give it a version, {found['path']}:4"
+        )
     return name
 
 
@@ -102,8 +109,8 @@ def base(name: str) -> Base:
         raise UsageError(f"--base is {name[:120]!r}; expected IMAGE@sha256:DIGEST, or IMAGE:TAG")
     if not at and found["tag"] in (None, "latest"):
         raise UsageError(
-            f"--base {name} names another image tomorrow; give IMAGE@sha256:DIGEST (skopeo inspect docker://{plain} tells "
-            "it), or a version as the tag"
+            f"--base {name} names another image tomorrow; give IMAGE@sha256:DIGEST (skopeo inspect docker://{plain} "
+            "tells it), or a version as the tag"
         )
     return Base(plain, digest)
 
@@ -160,6 +167,12 @@ def environment(facts: Facts) -> dict[str, str]:
     return found
 
 
+def ready(port: int, *, secure: bool = False) -> list[str]:
+    """A command in the container that ends with 0 while the server can answer. Its certificate is for others."""
+    connect = (_SECURE if secure else _PLAIN).format(port=port)
+    return [f"{ENVIRONMENT}/bin/python", "-I", "-S", "-c", _ASK.format(connect=connect)]
+
+
 def labels(facts: Facts) -> dict[str, str]:
     """Annotations of the OCI image specification, and where the model comes from."""
     found = {
@@ -194,10 +207,9 @@ def dockerfile(facts: Facts, epoch: int, wheel: str) -> str:
         f"import sys; found = '%d.%d' % sys.version_info[:2]; sys.exit(0 if found == '{facts.python}' else "
         f"'the base has Python ' + found + ', and the libraries are for {facts.python}; name another base')"
     )
-    pip = "/build/pip/bin/python -m pip --python /opt/fairlead/bin/python install --quiet --no-index --no-deps --no-compile"
-    pip += " --no-cache-dir --disable-pip-version-check --root-user-action=ignore"
+    pip = "/build/pip/bin/python -m pip --python /opt/fairlead/bin/python install --quiet --no-index --no-deps"
+    pip += " --no-compile --no-cache-dir --disable-pip-version-check --root-user-action=ignore"
     weights = f"COPY --chown=0:0 weights/ {WEIGHTS}/\n" if facts.baked else ""
-    ready = json.dumps([f"{ENVIRONMENT}/bin/python", "-I", "-S", "-c", _READY.format(port=PORT)])
     return f"""# Written by `fairlead package image`: change what it is made of, not this file.
 {why}{base_line}
 
@@ -212,6 +224,7 @@ RUN python3 -c {_shell(check)} \\
  && {pip} --require-hashes --find-links /build/wheels -r /build/requirements.lock \\
  && {pip} /build/wheels/{wheel} \\
  && /build/pip/bin/python -m pip --python /opt/fairlead/bin/python check \\
+ && find /opt/fairlead/lib {_TESTS} -prune -exec rm -r {{}} + \\
  && /opt/fairlead/bin/python -m compileall -q -j 1 --invalidation-mode unchecked-hash /opt/fairlead/lib \\
  && mkdir /build/state \\
  && find /opt/fairlead /build/state -exec touch --no-dereference --date=@${{SOURCE_DATE_EPOCH}} {{}} +
@@ -226,7 +239,7 @@ WORKDIR {HOME}
 VOLUME ["{HOME}"]
 EXPOSE {PORT} {GRPC_PORT}
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 CMD {ready}
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 CMD {json.dumps(ready(PORT))}
 ENTRYPOINT ["{ENVIRONMENT}/bin/fairlead"]
 CMD {json.dumps(command(facts))}
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -97,11 +98,11 @@ def of_end(exit_code: int, seconds: float) -> Finding:
     return Finding(Level.FAIL, "stop", f"exit code {exit_code} after SIGTERM; a clean stop is 0")
 
 
-def _same(one: np.ndarray, other: np.ndarray) -> bool:  # type: ignore[type-arg]
+def _same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
     if one.dtype.kind in "fc" or other.dtype.kind in "fc":
         return bool(np.allclose(one.astype(float), other.astype(float), rtol=_TOLERANCE, atol=1e-6))
     return [str(value) for value in one.tolist()] == [str(value) for value in other.tolist()]
 
 
-def _shown(array: np.ndarray) -> str:  # type: ignore[type-arg]
+def _shown(array: np.ndarray[Any, Any]) -> str:
     return str([f"{value:.6g}" if isinstance(value, float) else value for value in array[:4].tolist()])

@@ -1,7 +1,7 @@
 """The libraries of an image, each an exact version with its SHA-256, and the wheels themselves.
 
-pip resolves for the image's platform and Python, never from source. What is installed here stays as it is: it was tested
-together. A folder that holds the lock of the same request keeps it, so an image can be made again next year.
+pip resolves for the image's platform and Python, never from source. What is installed here stays as it is: it was
+tested together. A folder that holds the lock of the same request keeps it, so an image can be made again next year.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A CycloneDX 1.6 bill of materials of an image: its libraries with digests, licences and who needs whom, and the model.
+"""A CycloneDX 1.6 bill of materials of an image: libraries with digests, licences and who needs whom, and the model.
 
 Nothing in it depends on when or where it was made (https://cyclonedx.org/docs/1.6/json/).
 """

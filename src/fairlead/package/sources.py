@@ -138,15 +138,15 @@ def handle(text: str) -> Source:
 def fetch(source: Source, registry: Callable[[], Registry], home: Home) -> Found:
     """Resolve ``source`` and bring its bytes here. ``registry`` is asked for only when it is needed.
 
-    Raises SourceNotFound, RegistryUnreachable, DigestMismatch for other bytes than the source names, and ModelError when
-    there is no room for the download.
+    Raises SourceNotFound, RegistryUnreachable, DigestMismatch for other bytes than the source names, and ModelError
+    when there is no room for the download.
     """
     found = _fetch(source, registry, home)
     if source.digest and found.digest != source.digest:
         forget(found, home)
         raise DigestMismatch(
-            f"{source.uri} has the SHA-256 {found.digest[:12]}, and {source.digest[:12]} was asked for; somebody changed "
-            "it: name the digest that it should have, or restore the bytes"
+            f"{source.uri} has the SHA-256 {found.digest[:12]}, and {source.digest[:12]} was asked for; somebody "
+            "changed it: name the digest that it should have, or restore the bytes"
         )
     return found
 

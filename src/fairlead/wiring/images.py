@@ -37,8 +37,12 @@ _ORDER = ("podman", "docker", "buildah")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """``model``: URI or NAME=URI.  ``tag``: NAME:TAG.  ``base``: empty for the usual one.  ``tool``: empty for the first that works.
-    ``extras``: of Fairlead, beside what the model needs.  ``build``: None where a tool works."""
+    """``model``: URI or NAME=URI.  ``tag``: NAME:TAG.  ``base``: empty for the usual one.
+
+    ``tool``: empty for the first that works.
+    ``extras``: of Fairlead, beside what the model needs.  ``build``: None where a tool works.
+    ``fresh``: nothing of earlier builds is taken.
+    """
 
     model: str
     tag: str
@@ -53,6 +57,7 @@ class Wanted:
     sbom: bool = True
     tool: str = ""
     build: bool | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ def make(wanted: Wanted, home: Home, run: Run | None = None) -> Made:
     if not facts.base.digest:
         raise ContainerFailed(f"the digest of the base {facts.base.name} is not known; give --base IMAGE@sha256:DIGEST")
     epoch = config.build_epoch()
-    built = tool[1].build(Build(context, tag, image.EPOCH if epoch is None else epoch))
+    built = tool[1].build(Build(context, tag, image.EPOCH if epoch is None else epoch, fresh=wanted.fresh))
     return Made(context, facts, wheels, built, tool[0], "")
 
 
@@ -151,12 +156,13 @@ def _refuse(source: Source, wanted: Wanted) -> None:
             else "on another server"
         )
         raise UsageError(
-            f"{wanted.model} is {told}; log it as an MLflow model (mlflow.pyfunc.log_model with its code), and package that"
+            f"{wanted.model} is {told}; log it as an MLflow model (mlflow.pyfunc.log_model with its code), "
+            "and package that"
         )
     if source.path is not None and llms.looks(source.path):
         raise UsageError(
-            f"{wanted.model} is a language model; run it with the image of vLLM or llama.cpp, and name that server in a "
-            "spec: llm: {engine: openai, base_url: http://HOST:8000/v1}"
+            f"{wanted.model} is a language model; run it with the image of vLLM or llama.cpp, and name that server in "
+            "a spec: llm: {engine: openai, base_url: http://HOST:8000/v1}"
         )
     if source.kind is Kind.PATH and not wanted.bake:
         raise UsageError(
@@ -178,8 +184,8 @@ def _check_bytes(source: Source, bundle: Bundle, found: Found, wanted: Wanted) -
             beside = sorted(external_files(data))
         if beside and found.path is not None and found.path.is_file():
             raise UsageError(
-                f"{path.name} keeps weights in {beside[0]} beside it, which one file does not name; package the folder, or "
-                f"log it: fairlead models log {path.name} --name {source.name}"
+                f"{path.name} keeps weights in {beside[0]} beside it, which one file does not name; package the "
+                f"folder, or log it: fairlead models log {path.name} --name {source.name}"
             )
 
 

@@ -39,6 +39,7 @@ class _Tool:
 
     def build(self, asked: Build) -> Image:
         words = [*self._building(asked), "--network=none", "--tag", asked.tag]
+        words += ["--no-cache"] if asked.fresh else []
         for key, value in asked.arguments.items():
             words += ["--build-arg", f"{key}={value}"]
         self._program.said([*words, str(asked.context)], f"building {asked.tag}")

@@ -27,6 +27,9 @@ _SECRETS: Final = ("FAIRLEAD_TRACKING", "FAIRLEAD_STATE", "FAIRLEAD_EVENTS", "RE
 """Variables that the workflow takes from the secrets of the provider; an empty one is as if it were not set."""
 
 
+_LOGIN: Final = 'printf %s "$REGISTRY_PASSWORD" | podman login --username "$REGISTRY_USER" --password-stdin'
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """``spec``: file name.  ``endpoint``: what is released.  ``image``: where images go, without a tag.  ``base``: what
@@ -77,7 +80,7 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
         images.base(asked.base)
     endpoint = file.spec.endpoints[asked.endpoint]
     model, name = parse(endpoint.model).model, shlex.quote(asked.endpoint)
-    uri, image = f'"models:/{model}/$VERSION"', f'{asked.image}:"$VERSION"'
+    uri, image = f'{shlex.quote(f"models:/{model}/")}"$VERSION"', f'{asked.image}:"$VERSION"'
     base = f" --base {shlex.quote(asked.base)}" if asked.base else ""
     budgets = f"--latency-ms {asked.latency_ms:g} --memory-mb {asked.memory_mb:g}"
     passed = " ".join(f"--env {one}" for one in _SECRETS[:2])
@@ -98,10 +101,9 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
             "image",
             "The image, and the infra test of it",
             (
-                f"fairlead package image {asked.endpoint}={uri} --image {image}{base} --tool podman --build",
+                f"fairlead package image {name}={uri} --image {image}{base} --tool podman --build",
                 f"fairlead doctor --image {image} {budgets} {passed} --tool podman",
-                f'printf %s "$REGISTRY_PASSWORD" | podman login --username "$REGISTRY_USER" --password-stdin '
-                f"{shlex.quote(asked.image.partition('/')[0])}",
+                f"{_LOGIN} {shlex.quote(asked.image.partition('/')[0])}",
                 f"podman push {image}",
             ),
             ("model",),

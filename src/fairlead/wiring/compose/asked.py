@@ -26,7 +26,7 @@ SPEC: Final = f"{WORK}/fairlead.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """``image``: of the server; empty: the environment variable FAIRLEAD_IMAGE says.  ``pins``: other images by service.
+    """``image``: of the server; empty: the variable FAIRLEAD_IMAGE says.  ``pins``: other images by service.
 
     ``prometheus``: whether it is there.  ``insecure``: callers show no key.
     """
@@ -39,7 +39,7 @@ class Rendering:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Another container that the spec names. ``field``: where.  ``service``: its name, by which the network finds it."""
+    """Another container that the spec names. ``field``: where.  ``service``: its name, which is its host."""
 
     field: str
     service: str

@@ -62,7 +62,8 @@ def _look(file: SpecFile, inside: Inside, path: Path, text: str) -> None:
         name = secret[1].removeprefix(_SECRETS)
         if not secret[1].startswith(_SECRETS) or "/" in name:
             raise UsageError(
-                f"{where} is a secret in a file, which compose puts under {_SECRETS}; name it file:{_SECRETS}NAME, or env:NAME"
+                f"{where} is a secret in a file, which compose puts under {_SECRETS}; name it "
+                f"file:{_SECRETS}NAME, or env:NAME"
             )
         inside.secrets.setdefault(name, where)
     elif local := _local(file, path, text):

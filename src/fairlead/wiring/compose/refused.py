@@ -13,6 +13,7 @@ from fairlead.wiring.compose.asked import HOME, Rendering
 
 _PROGRAMS: Final = ("vllm", "llama-server", "transformers")
 """Engines that are a program, or libraries, that our image has not."""
+_SERVICES: Final = {"state": "postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead", "tracking": "http://mlflow:5000"}
 
 
 def check(file: SpecFile, how: Rendering) -> None:
@@ -41,7 +42,8 @@ def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
             "{required: true}, or give --insecure where something in front asks who calls"
         )
     if asked and how.insecure:
-        yield f"{file.at('access')} asks callers who they are, and --insecure lets everybody call; leave one of them out"
+        where = file.at("access")
+        yield f"{where} asks callers who they are, and --insecure lets everybody call; leave one of them out"
     if server.tls is not None and server.tls.client_ca and how.prometheus:
         yield (
             f"{file.at('server', 'tls', 'client_ca')} asks Prometheus for a certificate, which it has not; give "
@@ -52,32 +54,28 @@ def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
 def _of_stores(file: SpecFile) -> Iterator[str]:
     for part in ("state", "tracking"):
         url = str(getattr(file.spec, part))
-        if (
-            url.startswith("sqlite:")
-            and not url.startswith(f"sqlite:///{HOME}/")
-            and f"sqlite:////{HOME[1:]}/" not in url
-        ):
+        if url.startswith("sqlite:") and not url.startswith(f"sqlite:///{HOME}/"):
             yield (
-                f"{file.at(part)} is a file that is gone with the container; leave it out (it is in the volume then), or "
-                "name a service: state: postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead, tracking: http://mlflow:5000"
+                f"{file.at(part)} is a file that is gone with the container; leave it out (it is in the volume then), "
+                f"or name a service: {part}: {_SERVICES[part]}"
             )
     events = file.spec.events
     if events and "://" not in events and not events.startswith(f"{HOME}/"):
         yield (
-            f"{file.at('events')} is a folder that is gone with the container; leave it out (it is in the volume then), "
-            "or name s3://BUCKET/PREFIX"
+            f"{file.at('events')} is a folder that is gone with the container; leave it out (it is in the volume "
+            "then), or name s3://BUCKET/PREFIX"
         )
 
 
 def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]:
     if endpoint.llm is not None and endpoint.llm.engine in _PROGRAMS and not endpoint.llm.base_url:
         yield (
-            f"{file.at('endpoints', name, 'llm', 'engine')} is {endpoint.llm.engine}, a program that is not in the image; "
-            "run its own image, and say engine: openai with base_url"
+            f"{file.at('endpoints', name, 'llm', 'engine')} is {endpoint.llm.engine}, which is not in the image; run "
+            "its own image, and say engine: openai with base_url"
         )
     gpu = {"cuda", "tensorrt", "rocm"} & set(endpoint.providers)
     if gpu and endpoint.runtime in ("sklearn", "xgboost", "lightgbm", "litert"):
         yield (
-            f"{file.at('endpoints', name, 'providers')} is {', '.join(sorted(gpu))}, and the runtime {endpoint.runtime} runs "
-            "on the CPU; leave it out"
+            f"{file.at('endpoints', name, 'providers')} is {', '.join(sorted(gpu))}, and the runtime "
+            f"{endpoint.runtime} runs on the CPU; leave it out"
         )

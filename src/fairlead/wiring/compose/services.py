@@ -20,18 +20,6 @@ def health(test: list[str], start: str = "60s") -> dict[str, Any]:
     return {"test": ["CMD", *test], "interval": "5s", "timeout": "3s", "retries": 12, "start_period": start}
 
 
-def ready(file: SpecFile) -> list[str]:
-    """Asks the server whether it can answer; its certificate is for others."""
-    server = file.spec.server
-    secure = (
-        "import ssl; c = h.HTTPSConnection('127.0.0.1', {port}, timeout=2, context=ssl._create_unverified_context())"
-    )
-    plain = "c = h.HTTPConnection('127.0.0.1', {port}, timeout=2)"
-    connect = (secure if server.tls is not None else plain).format(port=server.port)
-    code = f"import http.client as h; {connect}; c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"
-    return ["/opt/fairlead/bin/python", "-I", "-S", "-c", code]
-
-
 def postgres(at: Address, how: Rendering) -> dict[str, Any]:
     """Raises UsageError for a port of its own, or a URL without user and database."""
     _usual_port(at, 5432)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.read import SpecFile
+from fairlead.package import image
 from fairlead.wiring.compose import inside, refused, services
 from fairlead.wiring.compose.asked import HOME, SPEC, WORK, Address, Rendering, address
 from fairlead.wiring.compose.inside import Inside
@@ -67,7 +68,7 @@ def _server(file: SpecFile, how: Rendering, found: Inside, after: list[str]) -> 
         "environment": {"FAIRLEAD_HOME": HOME, **_environment(file, found)},
         "configs": [{"source": "spec", "target": SPEC}],
         "volumes": [f"home:{HOME}", *_mounts(found)],
-        "healthcheck": services.health(services.ready(file)),
+        "healthcheck": services.health(image.ready(server.port, secure=server.tls is not None)),
         "stop_grace_period": Noted(
             f"{server.grace + _MARGIN:g}s", f"{file.at('server', 'grace')}, and {_MARGIN} seconds"
         ),
