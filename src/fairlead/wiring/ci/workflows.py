@@ -147,7 +147,7 @@ def _github(found: tuple[Job, ...]) -> dict[str, Any]:
     """docs.github.com/actions/reference/workflow-syntax-for-github-actions"""
     version = {"description": "Version of the model to release", "required": True, "type": "string"}
     return {
-        "name": "model-tests",
+        "name": "model",
         "on": {
             "push": {"branches": ["main"]},
             "pull_request": {},
