@@ -58,7 +58,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
-    "render": ("fairlead.cli.render:app", "A spec as the configuration of something else: envoy, compose."),
+    "render": (
+        "fairlead.cli.render:app",
+        "A spec as the configuration of something else: envoy, compose, prometheus, grafana.",
+    ),
     "chaos": ("fairlead.cli.chaos:chaos", "Inject faults into an endpoint of a test server, and see what callers see."),
     "guard": ("fairlead.cli.guard:app", "Guardrails of language models: check a text, train the classifier."),
     "audit": ("fairlead.cli.audit:app", "Who did what to which endpoint, and the proof of it: tail, verify, export."),
