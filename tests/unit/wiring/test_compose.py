@@ -30,6 +30,7 @@ endpoints:
   churn:
     model: models:/churn-classifier@champion
     retrain: {pipeline: pipelines/churn.py, on: [drift]}
+    slo: {availability: 0.999}
   file:
     model: ./models/m.onnx
     providers: [cuda]
@@ -116,6 +117,18 @@ def test_prometheus_asks_as_the_server_is() -> None:
 
 
 MODEL = 'model: "models:/churn@champion"'
+
+
+def test_objectives_are_watched_by_prometheus_or_refused() -> None:
+    found = rendered(WHOLE)
+    assert yaml.safe_load(found["configs"]["prometheus"]["content"])["rule_files"] == ["/etc/prometheus/fairlead.yml"]
+    rules = found["configs"]["rules"]["content"]
+    assert "fairlead-availability-churn" in rules
+    assert "$labels" not in rules.replace("$$", "")  # compose replaces nothing in it
+    with pytest.raises(UsageError, match=r"fairlead\.yaml:12: endpoints\.churn\.slo is watched by Prometheus"):
+        rendered(WHOLE, prometheus=False)
+
+
 REFUSED = {
     "server.host": (LEAST.replace("0.0.0.0", "127.0.0.1"), "nothing outside of the container"),
     "server.port": (LEAST.replace("host: 0.0.0.0", "host: 0.0.0.0, port: 0"), "is 0"),

@@ -10,6 +10,7 @@ from fairlead.kit.hosts import loopback
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.wiring.compose.asked import HOME, Rendering
+from fairlead.wiring.specs_identity import required
 
 _PROGRAMS: Final = ("vllm", "llama-server", "transformers")
 """Engines that are a program, or libraries, that our image has not."""
@@ -21,6 +22,11 @@ def check(file: SpecFile, how: Rendering) -> None:
     for why in (*_of_server(file, how), *_of_stores(file)):
         raise UsageError(why)
     for name, endpoint in file.spec.endpoints.items():
+        if endpoint.slo is not None and not how.prometheus:
+            where = file.at("endpoints", name, "slo")
+            raise UsageError(
+                f"{where} is watched by Prometheus, and --no-prometheus leaves it out; leave one of them out"
+            )
         for why in _of_endpoint(file, name, endpoint):
             raise UsageError(why)
 
@@ -35,7 +41,7 @@ def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
     for part in ("port", "grpc_port"):
         if getattr(server, part) == 0:
             yield f"{file.at('server', part)} is 0, a port that nobody knows before it runs; give it a number"
-    asked = file.spec.access.required or file.spec.access.jwt is not None
+    asked = required(file.spec.access)
     if not asked and not how.insecure:
         yield (
             f"{file.at('access', 'required')} is not true, and a container is open to its network; say access: "

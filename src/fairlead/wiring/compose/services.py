@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Final
 
@@ -11,9 +12,12 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.read import SpecFile
 from fairlead.wiring.compose.asked import PINNED, Address, Rendering
 from fairlead.wiring.envoy.tree import Noted
+from fairlead.wiring.prometheus import rules
+from fairlead.wiring.specs_identity import required
 
 _MLFLOW_PORT: Final = 5000
 _PROMETHEUS_PORT: Final = 9090
+_RULES: Final = "/etc/prometheus/fairlead.yml"
 
 
 def health(test: list[str], start: str = "60s") -> dict[str, Any]:
@@ -87,12 +91,15 @@ def prometheus(file: SpecFile, how: Rendering) -> dict[str, Any]:
         "image": how.pins.get("prometheus", PINNED["prometheus"]),
         "command": ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"],
         "ports": [f"127.0.0.1:{_PROMETHEUS_PORT}:{_PROMETHEUS_PORT}"],
-        "configs": [{"source": "prometheus", "target": "/etc/prometheus/prometheus.yml"}],
+        "configs": [
+            {"source": "prometheus", "target": "/etc/prometheus/prometheus.yml"},
+            {"source": "rules", "target": _RULES},
+        ],
         "volumes": ["prometheus:/prometheus"],
         "healthcheck": health(["wget", "--quiet", "--spider", f"http://127.0.0.1:{_PROMETHEUS_PORT}/-/ready"], "10s"),
         "restart": "unless-stopped",
     }
-    if file.spec.access.required:
+    if required(file.spec.access):
         found["secrets"] = ["metrics_key"]
     return found
 
@@ -103,10 +110,16 @@ def scrapes(file: SpecFile) -> str:
     job: dict[str, Any] = {"job_name": "fairlead", "static_configs": [{"targets": [f"server:{server.port}"]}]}
     if server.tls is not None:
         job |= {"scheme": "https", "tls_config": {"insecure_skip_verify": True}}
-    if file.spec.access.required:
+    if required(file.spec.access):
         job["authorization"] = {"credentials_file": "/run/secrets/metrics_key"}
-    text = yaml.safe_dump({"global": {"scrape_interval": "15s"}, "scrape_configs": [job]}, sort_keys=False)
-    return text.replace("$", "$$")
+    whole = {"global": {"scrape_interval": "15s"}, "rule_files": [_RULES], "scrape_configs": [job]}
+    return _plain(yaml.safe_dump(whole, sort_keys=False))
+
+
+def alerts(file: SpecFile) -> str:
+    """The rules of `fairlead render prometheus`: objectives (`slo`), and what a server says of itself."""
+    made = json.loads(json.dumps(rules.document(file)))  # what stands in two places is written twice
+    return _plain(yaml.safe_dump(made, sort_keys=False, width=120, allow_unicode=True))
 
 
 def _usual_port(at: Address, port: int) -> None:

@@ -13,6 +13,7 @@ from fairlead.wiring.compose.asked import HOME, SPEC, WORK, Address, Rendering, 
 from fairlead.wiring.compose.inside import Inside
 from fairlead.wiring.envoy import tree
 from fairlead.wiring.envoy.tree import Noted
+from fairlead.wiring.specs_identity import required
 
 METRICS_KEY: Final = "FAIRLEAD_METRICS_KEY"
 _MARGIN: Final = 5
@@ -29,13 +30,14 @@ def stack(file: SpecFile, how: Rendering) -> dict[str, Any]:
     server = _server(file, how, found, [name for name in beside if name != "prometheus"])
     volumes = ["home", *(name for name in beside if name != "server")]
     secrets: dict[str, Any] = {name: {"file": f"./secrets/{name}"} for name in found.secrets}
-    if how.prometheus and file.spec.access.required:
+    if how.prometheus and required(file.spec.access):
         secrets["metrics_key"] = Noted(
             {"environment": METRICS_KEY}, "fairlead keys create --name prometheus --scope '*:metrics'"
         )
     configs: dict[str, Any] = {"spec": {"file": f"./{file.name.rpartition('/')[2]}"}}
     if how.prometheus:
         configs["prometheus"] = {"content": services.scrapes(file)}
+        configs["rules"] = {"content": services.alerts(file)}
     return {
         "name": _name(file.spec.project),
         "services": {"server": server, **beside},
