@@ -35,7 +35,7 @@ def commands() -> list[tuple[str, str]]:
     for page in PAGES:
         for block in blocks(page, ""):
             for line in block.splitlines():
-                parts = [part.strip() for part in line.partition("   #")[0].split(" ; ")]
+                parts = [part.partition(" > ")[0].strip() for part in line.partition("   #")[0].split(" ; ")]
                 found += [(page.name, part) for part in parts if part.startswith("fairlead ")]
     return found
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from fairlead.cli import doctor_image
 from fairlead.cli.output import FAILED, AsJson, HomeOption, TrackingOption, emit, table
 from fairlead.client import Client
 from fairlead.contracts.errors import ModelError, NotFound, UsageError
@@ -27,26 +28,52 @@ _LARGEST = 64
 def doctor(
     target: Annotated[
         str,
-        typer.Argument(help="./model.onnx, models:/x@champion, any model URI; or http://host:port[/endpoint]"),
-    ],
+        typer.Argument(
+            help="./model.onnx, models:/x@champion, any model URI; or http://host:port[/endpoint]",
+            show_default="none: with --image",
+        ),
+    ] = "",
     home: HomeOption = None,
     tracking: TrackingOption = None,
     runtime: Annotated[str, typer.Option(help="Check it with this runtime instead of the one chosen.")] = "",
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Unpickle the file given: it can run any code.")
     ] = False,
+    image: Annotated[
+        str, typer.Option(metavar="NAME:TAG", help="Start this image, and ask it what it was packaged with.")
+    ] = "",
+    ready_seconds: Annotated[float, typer.Option(min=0.1, help="With --image: seconds until it must be ready.")] = 60.0,
+    latency_ms: Annotated[float, typer.Option(min=0, help="With --image: p99 of its calls at most; 0: any.")] = 0.0,
+    memory_mb: Annotated[float, typer.Option(min=0, help="With --image: memory that it gets, MiB; 0: any.")] = 0.0,
+    env: Annotated[
+        list[str] | None, typer.Option(help="With --image: NAME or NAME=VALUE for the container; again for more.")
+    ] = None,
+    volume: Annotated[
+        list[str] | None, typer.Option(help="With --image: FROM:TO[:ro] for the container; again for more.")
+    ] = None,
+    network: Annotated[str, typer.Option(help="With --image: its network, as host.")] = "",
+    tool: Annotated[
+        str, typer.Option(help="With --image: podman or docker.", show_default="the first that works")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Check a model or a running endpoint: exit code 0 when nothing fails, 1 when something does."""
+    """Check a model, a running endpoint or an image: exit code 0 when nothing fails, 1 when something does."""
+    if bool(target) == bool(image):
+        raise UsageError("give one thing to check: a model, a URL, or --image NAME:TAG")
     if runtime:
         plugins.known("fairlead.runtimes", runtime)
-    if target.startswith(("http://", "https://")):
+    if image:
+        findings = doctor_image.findings(
+            image, tool=tool, ready_seconds=ready_seconds, latency_ms=latency_ms, memory_mb=memory_mb, network=network,
+            env=env or [], volume=volume or [],
+        )  # fmt: skip
+    elif target.startswith(("http://", "https://")):
         findings = _endpoints(target)
     else:
         findings = _model(target, read_home(home, tracking), runtime, trust_pickle)
     rows = [{name: str(value) for name, value in asdict(finding).items()} for finding in findings]
     failed = any(finding.level is Level.FAIL for finding in findings)
-    emit({"target": target, "healthy": not failed, "findings": rows}, table(rows), as_json)
+    emit({"target": target or image, "healthy": not failed, "findings": rows}, table(rows), as_json)
     if failed:
         raise typer.Exit(FAILED)
 

@@ -30,14 +30,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "serve": ("fairlead.cli.serve:serve", "Serve models: from a registry, a file, a folder or a Python class."),
     "stream": ("fairlead.cli.stream:stream", "Answer the messages of NATS, Redis, RabbitMQ or Kafka with a model."),
-    "init": ("fairlead.cli.init:init", "Print a spec file for what is registered here, with comments."),
+    "init": (
+        "fairlead.cli.init:app",
+        "Print a spec file for what is registered here, with comments; or a workflow: ci.",
+    ),
     "up": ("fairlead.cli.up:up", "Serve every endpoint of a spec file, and what belongs to it."),
     "keys": ("fairlead.cli.keys:app", "Keys of callers: create, list, revoke, rotate."),
     "status": ("fairlead.cli.status:status", "Say what runs here: endpoints, versions, rollouts, alerts."),
     "predict": ("fairlead.cli.predict:predict", "Send rows of a CSV or JSON file to a running endpoint."),
     "batch": ("fairlead.cli.batch:batch", "Score a table, of any size: CSV, JSON Lines or Parquet in and out."),
     "models": ("fairlead.cli.models:app", "The model registry: log, list, show, alias, rollback, history, trust."),
-    "package": ("fairlead.cli.package:app", "Turn a model into another format, and compare the two: export."),
+    "package": (
+        "fairlead.cli.package:app",
+        "A model as an image, or in another format, compared with it: image, export.",
+    ),
     "monitor": (
         "fairlead.cli.monitor:app",
         "What a recorded endpoint does, and whether it drifts, who copies it: report, drift, abuse.",
@@ -52,7 +58,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
-    "render": ("fairlead.cli.render:app", "A spec as the configuration of something else: envoy, prometheus, grafana."),
+    "render": (
+        "fairlead.cli.render:app",
+        "A spec as the configuration of something else: envoy, compose, prometheus, grafana.",
+    ),
     "deploy": (
         "fairlead.cli.deploy:deploy",
         "Apply objects to a cluster, wait until ready, else put back what was there.",
@@ -65,7 +74,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "What language models cost, and what is left of budgets: show, statement, reset, rebuild.",
     ),
     "bench": ("fairlead.cli.bench:app", "What a running server does under load: llm."),
-    "doctor": ("fairlead.cli.doctor:doctor", "Check a model or a running endpoint before users do."),
+    "doctor": ("fairlead.cli.doctor:doctor", "Check a model, a running endpoint or an image before users do."),
 }
 """Command name to where it lives and what the list of commands says about it."""
 

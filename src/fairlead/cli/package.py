@@ -1,29 +1,40 @@
-"""``fairlead package``: a model in another format."""
+"""``fairlead package``: a model in another format, or as an image."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from fairlead.cli import package_image
 from fairlead.cli.output import FAILED, AsJson, HomeOption, TrackingOption, emit
 from fairlead.cli.where import home_of
 from fairlead.package.export import export as export_model
 from fairlead.package.sources import Kind, parse
 from fairlead.wiring import stores
 
+
+class _Packaging(TyperGroup):
+    """`fairlead package MODEL --image NAME:TAG` is `fairlead package image MODEL --image NAME:TAG`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["image", *args]
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Packaging,
     name="package",
-    help="Turn a model into another format, and compare the two: export.",
+    help="A model as an image, or in another format: image, export.",
     no_args_is_help=True,
     add_completion=False,
 )
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `export` a command of its own while it is the only one."""
+app.command("image")(package_image.image)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fairlead.cli import render_prometheus
+from fairlead.cli import render_compose, render_prometheus
 from fairlead.cli.output import AsJson, HomeOption, emit
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit import files
@@ -63,3 +63,6 @@ def envoy(
         return
     files.write_whole(output, text.encode())
     emit({"output": str(output)}, f"wrote {output}; envoy --mode validate -c {output}", as_json)
+
+
+app.command("compose")(render_compose.compose)

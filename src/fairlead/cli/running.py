@@ -18,7 +18,7 @@ import uvloop
 
 from fairlead.cli.output import FAILED, as_ours, emit
 from fairlead.contracts.errors import UsageError
-from fairlead.kit import log
+from fairlead.kit import config, cuda, log
 from fairlead.kit.sentences import masked
 from fairlead.serve import worker
 from fairlead.serve.process import Command
@@ -54,6 +54,12 @@ def when_alone(then: Callable[[], object]) -> None:
         then()
 
     threading.Thread(target=wait, name="fairlead-alone", daemon=True).start()
+
+
+def check_driver() -> None:
+    """Raises DriverMismatch where the libraries here need a GPU driver that this machine has not."""
+    if wanted := config.cuda():
+        cuda.check(wanted, cuda.driver())
 
 
 def worker_command(command: str) -> Command:

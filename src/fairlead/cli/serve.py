@@ -128,6 +128,7 @@ def serve(
     if runtime:
         plugins.known("fairlead.runtimes", runtime)
     log.configure(level=level)
+    running.check_driver()
     settings = ServerSettings(
         host, port, _bytes(max_body_mb), grace, tls_cert=tls_cert, tls_key=tls_key, tls_client_ca=tls_client_ca,
         grpc_port=grpc_port, workers=workers, memory=_bytes(memory_mb), model_control=model_control,

@@ -70,6 +70,7 @@ def up(
         running.work(lambda: planned(worker=worker_of.partition(":")[0])[1], level, worker_of)
         return
     log.configure(level=level)
+    running.check_driver()
     if beside:  # end with the process that started it, however that ends
         running.when_alone(lambda: os.kill(os.getpid(), signal.SIGTERM))
     file, plan = planned()

@@ -29,6 +29,7 @@
      |   |- UnknownFormat            bytes that no runtime reads
      |   |- BrokenModel              truncated, unsupported opset, wrong signature
      |   |- DigestMismatch           bytes that are not those that were packaged
+     |   |- DriverMismatch           the GPU driver that its libraries need is not here
      |   '- Untrusted                running it would run code that nobody vouched for
      |- RegistryError            the registry or its store
      |   |- RegistryUnreachable      it does not answer
@@ -46,6 +47,7 @@
      |- AddressInUse              host and port that another process has
      |- StorageFull               no room, or no right, to write a file
      |- PipelineFailed           a user's training pipeline raised, or lacks a function
+     |- ContainerFailed          a container tool, or what it built or ran
      |- ParityFailed             a conversion that does not agree with its original
      |- MissingExtra             a library that an extra installs
      '- UsageError               wrong flags, settings or environment
@@ -182,6 +184,10 @@ class DigestMismatch(ModelError):
     code = "digest_mismatch"
 
 
+class DriverMismatch(ModelError):
+    code = "driver_mismatch"
+
+
 class Untrusted(ModelError):
     code = "untrusted"
 
@@ -248,6 +254,10 @@ class StorageFull(FairleadError):
 
 class PipelineFailed(FairleadError):
     code = "pipeline_failed"
+
+
+class ContainerFailed(FairleadError):
+    code = "container_failed"
 
 
 class ParityFailed(FairleadError):

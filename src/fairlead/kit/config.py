@@ -21,6 +21,8 @@ _KNOWN = (
     "FAIRLEAD_STATE",
     "FAIRLEAD_EVENTS",
     "FAIRLEAD_DATA",
+    "FAIRLEAD_WEIGHTS",
+    "FAIRLEAD_CUDA",
     "FAIRLEAD_API_KEY",
     "FAIRLEAD_REQUIRE_SERVICES",
 )
@@ -33,6 +35,7 @@ class Home:
     ``root``: the folder of everything embedded (default ``.fairlead``).
     ``tracking``: MLflow tracking URI.  ``state``: SQLAlchemy URL of the state store.
     ``user``: the name written into histories.  ``events``: folder or URL of the prediction events.
+    ``weights``: folder of models by content, which is read and never written; None: there is none.
     URLs may hold passwords: whatever shows one takes it through ``without_secrets``.
     """
 
@@ -41,6 +44,7 @@ class Home:
     state: str
     user: str
     events: str = ""
+    weights: Path | None = None
 
     def __repr__(self) -> str:
         told = {"root": self.root, "user": self.user}
@@ -86,6 +90,7 @@ def home(
     base = Path(root or environ.get("FAIRLEAD_HOME") or ".fairlead").expanduser().absolute()
     if base.is_file():
         raise UsageError(f"the home {base} is a file; name a folder with --home or FAIRLEAD_HOME")
+    weights = environ.get("FAIRLEAD_WEIGHTS")
     events = expanded(environ.get("FAIRLEAD_EVENTS") or located.events) or str(base / "events")
     return Home(
         root=base,
@@ -96,7 +101,24 @@ def home(
         state=expanded(environ.get("FAIRLEAD_STATE") or located.state) or f"sqlite:///{base / 'state.db'}",
         user=environ.get("USER") or environ.get("LOGNAME") or _login_name(),
         events=events if "://" in events else str(Path(events).expanduser().absolute()),
+        weights=Path(weights).expanduser().absolute() if weights else None,
     )
+
+
+def cuda(environ: Mapping[str, str] | None = None) -> str:
+    """The CUDA that the libraries here were built for, ``12.4``: ``FAIRLEAD_CUDA``; empty where there is no GPU."""
+    return (variables() if environ is None else environ).get("FAIRLEAD_CUDA", "")
+
+
+def build_epoch(environ: Mapping[str, str] | None = None) -> int | None:
+    """Unix time, seconds, of everything that is built: ``SOURCE_DATE_EPOCH``, as reproducible-builds.org has it.
+
+    None where it is not set. Raises UsageError for what is no such time.
+    """
+    text = (variables() if environ is None else environ).get("SOURCE_DATE_EPOCH", "")
+    if text and not (text.isascii() and text.isdecimal()):
+        raise UsageError(f"SOURCE_DATE_EPOCH is {text[:40]!r}; expected whole seconds since 1970")
+    return int(text) if text else None
 
 
 def api_key(environ: Mapping[str, str] | None = None) -> str:

@@ -12,7 +12,7 @@ from fairlead.contracts.runtime import Artefact
 from fairlead.contracts.stores import Registry
 from fairlead.contracts.types import Signature, Tensors
 from fairlead.kit.config import Home
-from fairlead.package import examples, manifest, risks, signature, triton, versions
+from fairlead.package import examples, manifest, pinned, risks, signature, triton, versions
 from fairlead.package.formats import Format, identify, sniff
 from fairlead.package.manifest import Manifest
 from fairlead.package.risks import Risk
@@ -118,7 +118,7 @@ class Opener:
         source = parse(uri)
         if source.kind is Kind.CLASS:
             return _of_class(fetch(source, self._registry, self._home), runtime)
-        found = fetch(source, self._registry, self._home)
+        found = pinned.bring(source, self._registry, self._home)
         try:
             package = _verified(found)
             choice = _choose(package, runtime)

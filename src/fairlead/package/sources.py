@@ -2,7 +2,7 @@
 
 ``models:/NAME@ALIAS``, ``models:/NAME/3``, ``models:/m-ID``, ``runs:/ID/PATH``, a file or folder, ``pkg.module:Class``,
 ``pkg.module:Class@FILE`` (a class with the file or folder that it loads), ``oip+http://HOST:PORT/NAME`` (a model on
-another server: there are no bytes to bring).
+another server: there are no bytes to bring). ``#sha256:HEX`` behind any of them names the very bytes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
-from fairlead.contracts.errors import ModelError, SourceNotFound, UsageError
+from fairlead.contracts.errors import DigestMismatch, ModelError, SourceNotFound, UsageError
 from fairlead.contracts.stores import Registry, Version
 from fairlead.kit import upstreams
 from fairlead.kit.config import Home
@@ -30,6 +30,7 @@ _MARKED = re.compile(r"(models|runs|file):/|\.{0,2}/")
 _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _WEIGHED = re.compile(rf"({_CLASS.pattern})@(.+)", re.DOTALL)
 _LOGGED = re.compile(r"m-[0-9a-f]{32}")
+_PINNED = re.compile(r"(.+)#sha256:([0-9a-f]{64})", re.DOTALL)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 
 
@@ -50,6 +51,7 @@ class Source:
     """A parsed model URI. ``name``: what an endpoint is called when nobody chose a name.
 
     ``model``: registered model.  ``pointer``: alias or version.  ``path``: file or folder.  ``target``: the class.
+    ``digest``: SHA-256 (hex) that the bytes must have, as ``manifest.tree_digest`` counts; empty: any.
     """
 
     kind: Kind
@@ -59,6 +61,7 @@ class Source:
     pointer: str = ""
     path: Path | None = None
     target: str = ""
+    digest: str = ""
 
     @property
     def registered(self) -> bool:
@@ -103,6 +106,8 @@ def parse(uri: str) -> Source:
     """Read a model URI. Touches nothing. Raises UsageError that says how to write it."""
     if not uri.strip() or "\0" in uri:
         raise UsageError("the model is empty; give a file, a folder, models:/NAME@ALIAS or package.module:Class")
+    if match := _PINNED.fullmatch(uri):
+        return _pinned(parse(match[1]), match[2])
     if uri.startswith("models:/"):
         return _registered(uri)
     if uri.startswith("runs:/"):
@@ -133,8 +138,20 @@ def handle(text: str) -> Source:
 def fetch(source: Source, registry: Callable[[], Registry], home: Home) -> Found:
     """Resolve ``source`` and bring its bytes here. ``registry`` is asked for only when it is needed.
 
-    Raises SourceNotFound, RegistryUnreachable, and ModelError when there is no room for the download.
+    Raises SourceNotFound, RegistryUnreachable, DigestMismatch for other bytes than the source names, and ModelError
+    when there is no room for the download.
     """
+    found = _fetch(source, registry, home)
+    if source.digest and found.digest != source.digest:
+        forget(found, home)
+        raise DigestMismatch(
+            f"{source.uri} has the SHA-256 {found.digest[:12]}, and {source.digest[:12]} was asked for; somebody "
+            "changed it: name the digest that it should have, or restore the bytes"
+        )
+    return found
+
+
+def _fetch(source: Source, registry: Callable[[], Registry], home: Home) -> Found:
     if source.kind is Kind.UPSTREAM:
         raise UsageError(f"{source.uri} is a model on another server; only `fairlead serve` and `fairlead up` ask it")
     if source.kind is Kind.CLASS and source.path is None:
@@ -162,7 +179,7 @@ def download(version: Version, registry: Registry, home: Home) -> tuple[Path, st
 
 def forget(found: Found, home: Home) -> None:
     """Drop what the download of ``found`` left in the cache, so that the next one fetches: its bytes are wrong."""
-    if found.path is not None and found.source.path is None:
+    if found.path is not None and found.source.path is None and found.path.is_relative_to(home.cache):
         key = found.path.relative_to(home.cache).parts[0]
         with locked(home.cache / f"{key}.lock"):
             shutil.rmtree(home.cache / key, ignore_errors=True)
@@ -218,6 +235,12 @@ def _download(uri: str, slot: Path, registry: Registry) -> tuple[Path, str]:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     return slot / "artefact" / relative, digest
+
+
+def _pinned(source: Source, digest: str) -> Source:
+    if source.kind is Kind.UPSTREAM or (source.kind is Kind.CLASS and source.path is None):
+        raise UsageError(f"{source.uri} has no bytes here, so no digest can be asked of them; leave #sha256: out")
+    return replace(source, digest=digest)
 
 
 def _registered(uri: str) -> Source:

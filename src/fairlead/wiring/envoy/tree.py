@@ -34,7 +34,10 @@ def plain(tree: Any) -> Any:
 def _mapping(tree: dict[str, Any], indent: str) -> Iterator[str]:
     for key, given in tree.items():
         value, note = given if isinstance(given, Noted) else (given, "")
-        if isinstance(value, dict | list) and value and not _short(value):
+        if isinstance(value, str) and _block(value):
+            yield f"{indent}{_scalar(key)}: |" + (f"  # {note}" if note else "")
+            yield from (f"{indent}  {line}" if line else "" for line in value.splitlines())
+        elif isinstance(value, dict | list) and value and not _short(value):
             if note:
                 yield f"{indent}# {note}"
             yield f"{indent}{_scalar(key)}:"
@@ -65,7 +68,17 @@ def _short(value: Any) -> bool:
     """Whether it stands on one line, in braces."""
     if isinstance(value, list):
         return all(not isinstance(one, dict | list | Noted) for one in value)
-    return len(value) <= 3 and all(not isinstance(one, dict | list | Noted) for one in value.values())
+    return len(value) <= 3 and all(
+        not isinstance(one, dict | list | Noted) and not (isinstance(one, str) and _block(one))
+        for one in value.values()
+    )
+
+
+def _block(text: str) -> bool:
+    """Whether a text is lines that can stand as they are."""
+    lines = text.splitlines()
+    whole = len(lines) > 1 and text == "".join(f"{line}\n" for line in lines)
+    return whole and all(line.isprintable() for line in lines) and lines[0][:1] not in ("", " ") and bool(lines[-1])
 
 
 def _flow(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Tools that build images and run containers."""

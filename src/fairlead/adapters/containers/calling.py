@@ -1,0 +1,71 @@
+"""Commands of a container tool: run to their end, with their last words in the error."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fairlead.contracts.errors import ContainerFailed
+from fairlead.kit.sentences import masked
+
+_LAST_WORDS: Final = 4
+_LONGEST: Final = 300
+_UNITS: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
+
+
+class Program:
+    """``name``: of the program on the PATH."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def here(self) -> bool:
+        return shutil.which(self.name) is not None
+
+    def ended(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Its end, however that was. Raises ContainerFailed where it cannot be started."""
+        try:
+            return subprocess.run(  # noqa: S603 - the program that the user chose
+                [self.name, *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                check=False,
+            )
+        except OSError as error:
+            raise ContainerFailed(f"{self.name} cannot be started: {error.strerror or error}") from error
+
+    def said(self, words: Sequence[str], doing: str) -> str:
+        """What it wrote to standard output. Raises ContainerFailed: ``doing`` is what did not work."""
+        done = self.ended(words)
+        if done.returncode:
+            raise ContainerFailed(
+                f"{self.name} ended with {done.returncode} {doing}: {last_words(done.stderr or done.stdout)}"
+            )
+        return done.stdout
+
+    def document(self, words: Sequence[str], doing: str) -> Any:
+        """The same, as JSON."""
+        text = self.said(words, doing)
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ContainerFailed(f"{self.name} said no JSON {doing}: {last_words(text)}") from None
+
+
+def last_words(text: str) -> str:
+    """The last lines as one, without what URLs keep secret."""
+    lines = [line.strip()[:_LONGEST] for line in text.splitlines() if line.strip()]
+    return masked(" | ".join(lines[-_LAST_WORDS:])) or "nothing"
+
+
+def in_bytes(text: str) -> int:
+    """``12.3MiB``, ``1.2GB``: as tools say how much memory there is; 0 for what is no size."""
+    found = re.match(r"\s*([\d.]+)\s*([kKmMgG]?i?)[bB]", text)
+    return int(float(found[1]) * _UNITS[found[2].lower()]) if found else 0

@@ -1,0 +1,158 @@
+"""podman, docker and buildah, whose commands are nearly the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fairlead.adapters.containers.calling import Program, in_bytes, last_words
+from fairlead.contracts.containers import Build, Image, Launch, State
+from fairlead.contracts.errors import ContainerFailed, SourceNotFound
+
+_HARDENED: Final = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")
+_LINES: Final = "40"
+
+
+class _Tool:
+    """What podman and docker share."""
+
+    runs = True
+    _name = ""
+
+    def __init__(self) -> None:
+        self._program = Program(self._name)
+
+    def usable(self) -> str:
+        if not self._program.here:
+            return f"{self._name} is not on the PATH"
+        done = self._program.ended(["info"])
+        return "" if done.returncode == 0 else f"{self._name} does not work here: {last_words(done.stderr)}"
+
+    def digest(self, name: str) -> str:
+        if self._program.ended(["image", "inspect", name]).returncode:
+            self._program.said(["pull", "--quiet", name], f"fetching {name}")
+        (found,) = self._program.document(["image", "inspect", name], f"looking at {name}")
+        listed = [*(found.get("RepoDigests") or []), *([f"@{found['Digest']}"] if found.get("Digest") else [])]
+        if not listed:
+            raise ContainerFailed(f"{self._name} knows no digest of {name}; push it, and name it by the digest there")
+        return str(listed[0]).rpartition("@")[2]
+
+    def build(self, asked: Build) -> Image:
+        words = [*self._building(asked), "--network=none", "--tag", asked.tag]
+        words += ["--no-cache"] if asked.fresh else []
+        for key, value in asked.arguments.items():
+            words += ["--build-arg", f"{key}={value}"]
+        self._program.said([*words, str(asked.context)], f"building {asked.tag}")
+        return self.image(asked.tag)
+
+    def _building(self, asked: Build) -> list[str]:
+        raise NotImplementedError
+
+    def image(self, name: str) -> Image:
+        if self._program.ended(["image", "inspect", name]).returncode:
+            raise SourceNotFound(
+                f"{self._name} has no image {name} here; build it, or fetch it: {self._name} pull {name}"
+            )
+        (found,) = self._program.document(["image", "inspect", name], f"looking at {name}")
+        return _image(str(found["Id"]), found["RootFS"].get("Layers"), found.get("Config"), int(found.get("Size") or 0))
+
+    def start(self, asked: Launch) -> str:
+        words = ["run", "--detach", *_HARDENED, "--tmpfs=/tmp"]
+        words += ["--network", asked.network] if asked.network else []
+        words += [] if asked.network == "host" else ["--publish", f"127.0.0.1::{asked.port}"]
+        words += ["--memory", str(asked.memory)] if asked.memory else []
+        for key, value in asked.environment.items():
+            words += ["--env", f"{key}={value}" if value else key]
+        for volume in asked.volumes:
+            words += ["--volume", volume]
+        return self._program.said([*words, asked.image, *asked.command], f"starting {asked.image}").split()[-1]
+
+    def port(self, container: str, port: int) -> int:
+        found = self._program.ended(["port", container, f"{port}/tcp"])
+        if found.returncode:  # on the network of the machine nothing is published
+            return port
+        return int(found.stdout.split()[0].rpartition(":")[2])
+
+    def run(self, container: str, words: Sequence[str]) -> str:
+        return self._program.said(["exec", container, *words], f"running {words[0]} in the container")
+
+    def state(self, container: str) -> State:
+        (found,) = self._program.document(["container", "inspect", container], "looking at the container")
+        state = found["State"]
+        running = bool(state.get("Running"))
+        return State(running, int(state.get("ExitCode") or 0), self._memory(container) if running else 0)
+
+    def _memory(self, container: str) -> int:
+        done = self._program.ended(["stats", "--no-stream", "--format", "{{.MemUsage}}", container])
+        return in_bytes(done.stdout) if done.returncode == 0 else 0
+
+    def logs(self, container: str) -> str:
+        done = self._program.ended(["logs", "--tail", _LINES, container])
+        return (done.stdout + done.stderr).strip()
+
+    def stop(self, container: str, seconds: int) -> int:
+        self._program.said(["stop", "--time", str(seconds), container], "stopping the container")
+        return self.state(container).exit_code
+
+    def remove(self, container: str) -> None:
+        self._program.ended(["rm", "--force", "--volumes", container])
+
+
+class Podman(_Tool):
+    """podman. Every file of a layer has the time of the build: the same files are the same layers."""
+
+    _name = "podman"
+
+    def _building(self, asked: Build) -> list[str]:
+        # The format of docker, which alone knows HEALTHCHECK.
+        return ["build", "--quiet", "--format=docker", "--timestamp", str(asked.epoch)]
+
+
+class Docker(_Tool):
+    """docker with BuildKit, which takes the time of files from SOURCE_DATE_EPOCH."""
+
+    _name = "docker"
+
+    def _building(self, asked: Build) -> list[str]:
+        return ["build", "--quiet", "--build-arg", f"SOURCE_DATE_EPOCH={asked.epoch}"]
+
+
+class Buildah(_Tool):
+    """buildah: it builds, and runs nothing."""
+
+    runs = False
+    _name = "buildah"
+
+    def digest(self, name: str) -> str:
+        self._program.said(["pull", "--quiet", name], f"fetching {name}")
+        found = str(self._inspected(name).get("FromImageDigest") or "")
+        if not found:
+            raise ContainerFailed(f"buildah knows no digest of {name}; push it, and name it by the digest there")
+        return found
+
+    def _building(self, asked: Build) -> list[str]:
+        return ["build", "--quiet", "--layers", "--format=docker", "--timestamp", str(asked.epoch)]
+
+    def image(self, name: str) -> Image:
+        if self._program.ended(["inspect", "--type=image", name]).returncode:
+            raise SourceNotFound(f"buildah has no image {name} here; build it, or fetch it: buildah pull {name}")
+        found = self._inspected(name)
+        made = found["Docker"]
+        return _image(str(found["FromImageID"]), made["rootfs"].get("diff_ids"), made.get("config"), 0)
+
+    def _inspected(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._program.document(["inspect", "--type=image", name], f"looking at {name}")
+        return found
+
+
+def _image(key: str, layers: Any, config: Any, size: int) -> Image:
+    said = config or {}
+    return Image(
+        key.removeprefix("sha256:"),
+        tuple(layers or ()),
+        dict(said.get("Labels") or {}),
+        dict(one.partition("=")[::2] for one in said.get("Env") or ()),
+        tuple(said.get("Cmd") or ()),
+        str(said.get("User") or ""),
+        size,
+    )

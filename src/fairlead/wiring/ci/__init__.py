@@ -1,0 +1,1 @@
+"""A spec as a workflow of a build server."""

@@ -1,0 +1,1 @@
+"""A spec as a file for Docker Compose."""

@@ -1,0 +1,87 @@
+"""What a compose file cannot do: an error that names the field and its line, never something left out in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from fairlead.contracts.errors import UsageError
+from fairlead.kit.hosts import loopback
+from fairlead.kit.spec.read import SpecFile
+from fairlead.kit.spec.spec import Endpoint
+from fairlead.wiring.compose.asked import HOME, Rendering
+from fairlead.wiring.specs_identity import required
+
+_PROGRAMS: Final = ("vllm", "llama-server", "transformers")
+"""Engines that are a program, or libraries, that our image has not."""
+_SERVICES: Final = {"state": "postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead", "tracking": "http://mlflow:5000"}
+
+
+def check(file: SpecFile, how: Rendering) -> None:
+    """Raises UsageError for the first thing that cannot be honoured."""
+    for why in (*_of_server(file, how), *_of_stores(file)):
+        raise UsageError(why)
+    for name, endpoint in file.spec.endpoints.items():
+        if endpoint.slo is not None and not how.prometheus:
+            where = file.at("endpoints", name, "slo")
+            raise UsageError(
+                f"{where} is watched by Prometheus, and --no-prometheus leaves it out; leave one of them out"
+            )
+        for why in _of_endpoint(file, name, endpoint):
+            raise UsageError(why)
+
+
+def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
+    server = file.spec.server
+    if loopback(server.host):
+        yield (
+            f"{file.at('server', 'host')} is {server.host}, which nothing outside of the container reaches; say "
+            "host: 0.0.0.0, and access: {required: true}"
+        )
+    for part in ("port", "grpc_port"):
+        if getattr(server, part) == 0:
+            yield f"{file.at('server', part)} is 0, a port that nobody knows before it runs; give it a number"
+    asked = required(file.spec.access)
+    if not asked and not how.insecure:
+        yield (
+            f"{file.at('access', 'required')} is not true, and a container is open to its network; say access: "
+            "{required: true}, or give --insecure where something in front asks who calls"
+        )
+    if asked and how.insecure:
+        where = file.at("access")
+        yield f"{where} asks callers who they are, and --insecure lets everybody call; leave one of them out"
+    if server.tls is not None and server.tls.client_ca and how.prometheus:
+        yield (
+            f"{file.at('server', 'tls', 'client_ca')} asks Prometheus for a certificate, which it has not; give "
+            "--no-prometheus"
+        )
+
+
+def _of_stores(file: SpecFile) -> Iterator[str]:
+    for part in ("state", "tracking"):
+        url = str(getattr(file.spec, part))
+        if url.startswith("sqlite:") and not url.startswith(f"sqlite:///{HOME}/"):
+            yield (
+                f"{file.at(part)} is a file that is gone with the container; leave it out (it is in the volume then), "
+                f"or name a service: {part}: {_SERVICES[part]}"
+            )
+    events = file.spec.events
+    if events and "://" not in events and not events.startswith(f"{HOME}/"):
+        yield (
+            f"{file.at('events')} is a folder that is gone with the container; leave it out (it is in the volume "
+            "then), or name s3://BUCKET/PREFIX"
+        )
+
+
+def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]:
+    if endpoint.llm is not None and endpoint.llm.engine in _PROGRAMS and not endpoint.llm.base_url:
+        yield (
+            f"{file.at('endpoints', name, 'llm', 'engine')} is {endpoint.llm.engine}, which is not in the image; run "
+            "its own image, and say engine: openai with base_url"
+        )
+    gpu = {"cuda", "tensorrt", "rocm"} & set(endpoint.providers)
+    if gpu and endpoint.runtime in ("sklearn", "xgboost", "lightgbm", "litert"):
+        yield (
+            f"{file.at('endpoints', name, 'providers')} is {', '.join(sorted(gpu))}, and the runtime "
+            f"{endpoint.runtime} runs on the CPU; leave it out"
+        )

@@ -1,0 +1,133 @@
+"""The infra test of an image: start it, wait, ask, look, stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fairlead.client import Client
+from fairlead.contracts.containers import ContainerTool, Image, Launch
+from fairlead.contracts.errors import ContainerFailed, FairleadError, Forbidden, Unauthenticated
+from fairlead.package import image as images
+from fairlead.package import image_check as verdicts
+from fairlead.package.doctor import Finding, Level
+from fairlead.package.image_check import Budget
+from fairlead.wiring.images import tensors
+
+_CALLS: Final = 50
+_POLL: Final = 0.05
+_KEY_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """``environment``: an empty value takes this machine's.  ``command``: instead of the image's own."""
+
+    image: str
+    budget: Budget = Budget()
+    network: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    volumes: Sequence[str] = ()
+    command: Sequence[str] = ()
+
+
+def check(asked: Check, tool: ContainerTool, now: Callable[[], float] = time.perf_counter) -> list[Finding]:
+    """Everything that was found. The container is gone afterwards, whatever happens.
+
+    Raises SourceNotFound for an image that is not here, ContainerFailed where the tool itself fails.
+    """
+    image = tool.image(asked.image)
+    findings = verdicts.of_image(image)
+    began = now()
+    launch = Launch(
+        asked.image, images.PORT, asked.budget.memory, asked.network, asked.environment, asked.volumes, asked.command
+    )
+    container = tool.start(launch)
+    try:
+        url = _address(tool, container)
+        seconds = _ready(tool, container, url, began, asked.budget, now)
+        state = tool.state(container)
+        findings.append(verdicts.of_start(seconds, state, "" if seconds else tool.logs(container), asked.budget))
+        if seconds is None:
+            return findings
+        key = _key(tool, container) if "--access" in (asked.command or image.command) else ""
+        findings += _asked(url, key, image, asked.budget, now)
+        findings.append(verdicts.of_memory(tool.state(container), asked.budget))
+        began = now()
+        exit_code = tool.stop(container, _STOP_SECONDS)
+        findings.append(verdicts.of_end(exit_code, now() - began))
+    finally:
+        tool.remove(container)
+    return findings
+
+
+def _address(tool: ContainerTool, container: str) -> str:
+    """Empty where it has ended already, and has no port any more."""
+    try:
+        return f"http://127.0.0.1:{tool.port(container, images.PORT)}"
+    except (ContainerFailed, ValueError, IndexError):
+        return ""
+
+
+def _ready(
+    tool: ContainerTool, container: str, url: str, began: float, budget: Budget, now: Callable[[], float]
+) -> float | None:
+    with Client(url or "http://127.0.0.1:1", timeout=2.0) as client:
+        turns = 0
+        while now() - began < budget.ready:
+            if client.ready():
+                return now() - began
+            turns += 1
+            if turns % 10 == 0 and not tool.state(container).running:
+                return None
+            time.sleep(_POLL)
+    return None
+
+
+def _key(tool: ContainerTool, container: str) -> str:
+    """A key of the container's own, which is gone with it."""
+    words = ["fairlead", "keys", "create", "--name", f"doctor-{secrets.token_hex(4)}", "--json", "--expires", "1h"]
+    for scope in ("*:predict", "*:describe"):
+        words += ["--scope", scope]
+    try:
+        return str(json.loads(tool.run(container, words))["key"])
+    except (ValueError, KeyError) as error:
+        raise ContainerFailed("fairlead keys create in the container said nothing that is a key") from error
+
+
+def _asked(url: str, key: str, image: Image, budget: Budget, now: Callable[[], float]) -> list[Finding]:
+    text = image.labels.get(images.EXAMPLE, "")
+    if not text:
+        message = "the image has no input example, so nothing was asked; log the model with one, and package it again"
+        return [Finding(Level.WARN, "answer", message)]
+    example: Any = json.loads(text)
+    endpoint, row = image.labels.get(f"{images.LABEL}endpoint", ""), tensors(example["inputs"])
+    with Client(url, key=key) as client:
+        try:
+            _known(client, endpoint)
+            answer = client.predict(endpoint, row)
+            seconds = []
+            for _ in range(_CALLS):
+                began = now()
+                client.predict(endpoint, row)
+                seconds.append(now() - began)
+        except FairleadError as error:
+            return [Finding(Level.FAIL, "answer", f"it does not answer its own example: {error}")]
+    return [verdicts.of_answer(tensors(example["outputs"]), dict(answer)), verdicts.of_latency(seconds, budget)]
+
+
+def _known(client: Client, endpoint: str) -> None:
+    """Wait until the server has read the new key."""
+    ends = time.monotonic() + _KEY_SECONDS
+    while time.monotonic() < ends:
+        with contextlib.suppress(Unauthenticated, Forbidden):
+            client.metadata(endpoint)
+            return
+        time.sleep(_POLL)
+    client.metadata(endpoint)

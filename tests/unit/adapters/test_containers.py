@@ -1,0 +1,142 @@
+"""The words that tools are given, and what is read of what they say, with programs that are scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairlead.adapters.containers.calling import in_bytes, last_words
+from fairlead.adapters.containers.tools import Buildah, Docker, Podman
+from fairlead.contracts.containers import Build, Launch
+from fairlead.contracts.errors import ContainerFailed, SourceNotFound
+
+IMAGE = [
+    {
+        "Id": "sha256:abc",
+        "RootFS": {"Layers": ["sha256:1"]},
+        "Config": {"Labels": {"a": "b"}, "Env": ["A=b=c"], "Cmd": ["serve"], "User": "10001:10001"},
+        "RepoDigests": ["docker.io/library/python@sha256:def"],
+        "Size": 12,
+    }
+]
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Puts a script on the PATH, alone: ``says`` is what it prints to a command that begins so, else it fails."""
+
+    def install(name: str, **says: str) -> Path:
+        log = tmp_path / "log"
+        lines = ["#!/bin/sh", f'echo "$*" >> {log}', 'case "$*" in']
+        for number, (begins, text) in enumerate(says.items()):
+            (tmp_path / f"{number}.out").write_text(text)
+            lines.append(f'"{begins.replace("_", " ")}"*) /bin/cat {tmp_path}/{number}.out; exit 0;;')
+        lines += ["esac", 'echo "first" >&2', 'echo "Error: no such thing" >&2', "exit 125"]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        return log
+
+    return install
+
+
+def test_a_tool_that_is_not_here_or_does_not_work_says_why(program: Any) -> None:
+    program("other")
+    assert Podman().usable() == "podman is not on the PATH"
+    program("docker")
+    assert Docker().usable() == "docker does not work here: first | Error: no such thing"
+    program("podman", info="")
+    assert Podman().usable() == ""
+    assert (Podman().runs, Docker().runs, Buildah().runs) == (True, True, False)
+
+
+def test_a_build_is_hermetic_and_has_one_time(program: Any, tmp_path: Path) -> None:
+    log = program("podman", build="", image_inspect=json.dumps(IMAGE))
+    made = Podman().build(Build(tmp_path, "churn:4", 7, {"BASE": "x"}, fresh=True))
+    assert (made.id, made.layers, made.labels, made.environment) == ("abc", ("sha256:1",), {"a": "b"}, {"A": "b=c"})
+    assert (made.command, made.user, made.size) == (("serve",), "10001:10001", 12)
+    first = log.read_text().splitlines()[0].split()
+    assert first[:5] == ["build", "--quiet", "--format=docker", "--timestamp", "7"]
+    assert {"--network=none", "--no-cache", "BASE=x", "churn:4"} <= set(first)
+    log = program("docker", build="", image_inspect=json.dumps(IMAGE))
+    Docker().build(Build(tmp_path, "churn:4", 7))
+    assert "SOURCE_DATE_EPOCH=7" in log.read_text()
+
+
+def test_a_container_is_hardened_and_published_on_this_machine_only(program: Any) -> None:
+    log = program("podman", run="warning\nabc123\n", port="127.0.0.1:40001\n")
+    launch = Launch("churn:4", 8080, 1024, "", {"A": "1", "B": ""}, ("/x:/x:ro",), ("serve",))
+    assert Podman().start(launch) == "abc123"
+    words = log.read_text().split()
+    assert {"--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "127.0.0.1::8080"} <= set(words)
+    assert words[words.index("--memory") + 1] == "1024"
+    assert [words[place + 1] for place, one in enumerate(words) if one == "--env"] == ["A=1", "B"]
+    assert words[-2:] == ["churn:4", "serve"]
+    assert Podman().port("abc123", 8080) == 40001
+    log = program("podman", run="abc\n")
+    Podman().start(Launch("churn:4", 8080, network="host"))
+    assert "--publish" not in log.read_text().splitlines()[-1]
+    assert Podman().port("abc", 8080) == 8080
+
+
+def test_what_is_not_there_and_what_fails_are_told_apart(program: Any, tmp_path: Path) -> None:
+    program("podman")
+    with pytest.raises(SourceNotFound, match="podman pull churn:4"):
+        Podman().image("churn:4")
+    with pytest.raises(ContainerFailed, match="125 building churn:4: first | Error"):
+        Podman().build(Build(tmp_path, "churn:4", 7))
+    with pytest.raises(ContainerFailed, match="fetching python"):
+        Podman().digest("python:3.11")
+    program("podman", image_inspect="no json")
+    with pytest.raises(ContainerFailed, match="no JSON"):
+        Podman().image("churn:4")
+    program("podman", image_inspect=json.dumps([{**IMAGE[0], "RepoDigests": []}]))
+    with pytest.raises(ContainerFailed, match="knows no digest"):
+        Podman().digest("python:3.11")
+    program("podman", image_inspect=json.dumps(IMAGE))
+    assert Podman().digest("python:3.11") == "sha256:def"
+
+
+def test_buildah_looks_at_images_its_own_way(program: Any, tmp_path: Path) -> None:
+    said = {
+        "FromImageID": "abc",
+        "FromImageDigest": "sha256:def",
+        "Docker": {"config": {"User": "1"}, "rootfs": {"diff_ids": ["sha256:1"]}},
+    }
+    program("buildah", inspect=json.dumps(said), build="", pull="")
+    assert Buildah().build(Build(tmp_path, "churn:4", 7)).layers == ("sha256:1",)
+    assert Buildah().digest("python:3.11") == "sha256:def"
+    program("buildah", inspect=json.dumps({**said, "FromImageDigest": ""}), pull="")
+    with pytest.raises(ContainerFailed, match="knows no digest"):
+        Buildah().digest("python:3.11")
+    program("buildah")
+    with pytest.raises(SourceNotFound, match="buildah pull"):
+        Buildah().image("churn:4")
+
+
+def test_state_logs_and_the_end(program: Any) -> None:
+    state = json.dumps([{"State": {"Running": True, "ExitCode": 0}}])
+    program("podman", container_inspect=state, stats="12.5MiB / 1GiB\n", logs="a\nb\n", stop="", rm="", exec="out")
+    assert Podman().state("x").memory == int(12.5 * 2**20)
+    assert Podman().logs("x") == "a\nb"
+    assert Podman().stop("x", 3) == 0
+    assert Podman().run("x", ["fairlead"]) == "out"
+    Podman().remove("x")
+    program("podman", container_inspect=json.dumps([{"State": {"Running": False, "ExitCode": 137}}]))
+    assert (Podman().state("x").running, Podman().state("x").exit_code) == (False, 137)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1.5kB", 1500), ("2MiB / 3", 2 * 2**20), ("1GB", 10**9), ("7B", 7), ("--", 0), ("", 0)]
+)
+def test_sizes_are_read_as_tools_write_them(text: str, size: int) -> None:
+    assert in_bytes(text) == size
+
+
+def test_last_words_are_short_and_hide_passwords() -> None:
+    assert last_words("") == "nothing"
+    assert "hunter2" not in last_words("pull https://me:hunter2@registry.example.com/x")
+    assert len(last_words("x" * 5000)) < 400

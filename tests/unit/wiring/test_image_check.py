@@ -1,0 +1,139 @@
+"""The infra test, with containers in memory: what each verdict stands on, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from fairlead import client as clients
+from fairlead.contracts.containers import Image, Launch, State
+from fairlead.contracts.errors import ContainerFailed, SourceNotFound
+from fairlead.package import image_check as verdicts
+from fairlead.package.doctor import Level
+from fairlead.package.image_check import Budget
+from fairlead.testing.containers import Container, MemoryContainers
+from fairlead.wiring import image_check
+from fairlead.wiring.image_check import Check, check
+
+IMAGE = Image(
+    "id", ("sha256:a",), {"dev.fairlead.model": "churn", "dev.fairlead.endpoint": "churn"}, user="10001:10001"
+)
+EXAMPLE = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [2.0, 4.0]}],
+}
+
+
+def tool(begin: Callable[[Launch], Container], **labels: str) -> MemoryContainers:
+    found = MemoryContainers(begin)
+    found.images["churn:4"] = Image(IMAGE.id, IMAGE.layers, {**IMAGE.labels, **labels}, user=IMAGE.user)
+    return found
+
+
+@pytest.fixture
+def ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients.Client, "ready", lambda _self: True)
+
+
+def levels(findings: list[verdicts.Finding]) -> dict[str, str]:
+    return {one.check: one.level.value for one in findings}
+
+
+@pytest.mark.usefixtures("ready")
+def test_an_image_that_does_what_it_should_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients.Client, "metadata", lambda _self, _name: {})
+    monkeypatch.setattr(clients.Client, "predict", lambda _self, _name, row: {"y": row["x"] * 2})
+    found = tool(lambda _: Container(), **{"dev.fairlead.example": json.dumps(EXAMPLE)})
+    findings = check(Check("churn:4", Budget(memory=2**30)), found)
+    assert set(levels(findings).values()) == {"ok"}
+    assert list(levels(findings)) == ["user", "lineage", "ready", "answer", "latency", "memory", "stop"]
+    assert found.removed == ["container-1"]
+
+
+@pytest.mark.usefixtures("ready")
+def test_another_answer_than_was_recorded_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients.Client, "metadata", lambda _self, _name: {})
+    monkeypatch.setattr(clients.Client, "predict", lambda _self, _name, row: {"y": row["x"] * 3})
+    found = tool(lambda _: Container(), **{"dev.fairlead.example": json.dumps(EXAMPLE)})
+    findings = check(Check("churn:4"), found)
+    assert levels(findings)["answer"] == "fail"
+    assert found.containers == {}
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_container_that_does_not_stop_well_or_has_no_example_is_told() -> None:
+    findings = check(Check("churn:4"), tool(lambda _: Container(ends=137)))
+    assert levels(findings)["stop"] == "fail"
+    assert levels(findings)["answer"] == "warn"
+
+
+def test_a_container_that_ended_says_why_and_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients.Client, "ready", lambda _self: False)
+    monkeypatch.setattr(image_check, "_POLL", 0.0)
+    found = tool(lambda _: Container(running=False, exit_code=1, said="one\nfairlead: no registry"))
+    findings = check(Check("churn:4"), found)
+    assert levels(findings)["ready"] == "fail"
+    assert "no registry" in findings[-1].message
+    assert found.removed == ["container-1"]
+
+
+def test_it_waits_no_longer_than_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients.Client, "ready", lambda _self: False)
+    monkeypatch.setattr(image_check, "_POLL", 0.0)
+    ticks = itertools.count()
+    findings = check(Check("churn:4", Budget(ready=3)), tool(lambda _: Container()), now=lambda: float(next(ticks)))
+    assert "not ready after 3 s" in findings[-1].message
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_key_is_made_where_callers_must_show_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    def metadata(self: clients.Client, _name: str) -> dict[str, str]:
+        shown.append(str(self._core.headers.get("authorization")))
+        return {}
+
+    monkeypatch.setattr(clients.Client, "metadata", metadata)
+    monkeypatch.setattr(clients.Client, "predict", lambda _self, _name, row: {"y": row["x"] * 2})
+    answers = {("fairlead", "keys"): '{"key": "fl_secret"}'}
+    found = tool(lambda _: Container(answers=answers), **{"dev.fairlead.example": json.dumps(EXAMPLE)})
+    check(Check("churn:4", command=("serve", "--access")), found)
+    assert shown == ["Bearer fl_secret"]
+    broken = tool(lambda _: Container(answers={("fairlead", "keys"): "no"}))
+    with pytest.raises(ContainerFailed, match="keys create"):
+        check(Check("churn:4", command=("serve", "--access")), broken)
+    assert broken.removed == ["container-1"]
+
+
+def test_an_image_that_is_not_here_is_named() -> None:
+    with pytest.raises(SourceNotFound, match="other:1"):
+        check(Check("other:1"), MemoryContainers())
+
+
+@pytest.mark.parametrize(("user", "level"), [("", "fail"), ("0:0", "fail"), ("root", "fail"), ("10001", "ok")])
+def test_root_is_refused(user: str, level: str) -> None:
+    assert verdicts.of_image(Image("id", (), user=user))[0].level == level
+
+
+def test_answers_are_the_same_within_rounding() -> None:
+    wanted = {"y": np.array([1.0, 2.0]), "label": np.array(["a"], object)}
+    assert verdicts.of_answer(wanted, {"y": np.array([[1.00001, 2.0]]), "label": np.array(["a"])}).level is Level.OK
+    assert verdicts.of_answer(wanted, {"y": np.array([1.1, 2.0]), "label": np.array(["a"])}).level is Level.FAIL
+    assert verdicts.of_answer(wanted, {"y": np.array([1.0, 2.0]), "label": np.array(["b"])}).level is Level.FAIL
+    assert "has no 'y'" in verdicts.of_answer(wanted, {}).message
+    assert verdicts.of_answer({"y": np.zeros(2)}, {"y": np.zeros(3)}).level is Level.FAIL
+
+
+def test_budgets_are_held() -> None:
+    assert verdicts.of_latency([0.001] * 99 + [0.5] * 3, Budget(latency=0.1)).level is Level.FAIL
+    assert verdicts.of_latency([0.001] * 50, Budget(latency=0.1)).level is Level.OK
+    assert verdicts.of_latency([0.5], Budget()).level is Level.OK
+    assert verdicts.of_memory(State(True, memory=200), Budget(memory=100)).level is Level.FAIL
+    assert verdicts.of_memory(State(True, memory=50), Budget(memory=100)).level is Level.OK
+    assert verdicts.of_memory(State(True), Budget()).level is Level.WARN
+    assert "over its memory" in verdicts.of_memory(State(False, 137), Budget()).message
+    assert "killed: over its memory" in verdicts.of_start(None, State(False, 137), "", Budget()).message

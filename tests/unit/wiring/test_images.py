@@ -1,0 +1,160 @@
+"""Images with a container tool in memory and pip as a function: what is made of a model, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from fairlead.contracts.errors import ContainerFailed, UsageError
+from fairlead.kit import plugins
+from fairlead.kit.config import Home
+from fairlead.testing.containers import MemoryContainers
+from fairlead.wiring import images
+from fairlead.wiring.images import Wanted, make, tensors
+
+DIGEST = "sha256:" + "a" * 64
+
+
+def pip(command: Sequence[str]) -> tuple[int, str]:
+    """Downloads what the roots name, and ours as it is."""
+    folder = Path(command[command.index("--dest") + 1])
+    for root in command:
+        if ".whl" in root:
+            own = Path(root.partition("[")[0])
+            (folder / own.name).write_bytes(own.read_bytes())
+    return 0, ""
+
+
+@pytest.fixture
+def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, MemoryContainers]:
+    """Tools by name; none is usable until a test says so."""
+    found = {name: MemoryContainers(broken=f"{name} is not on the PATH") for name in ("buildah", "docker", "podman")}
+    real = plugins.load
+    monkeypatch.setattr(plugins, "names", lambda _group: list(found))
+    monkeypatch.setattr(
+        plugins, "load", lambda group, name: (lambda: found[name]) if group == images.GROUP else real(group, name)
+    )
+    return found
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home", f"sqlite:///{tmp_path}/m.db", f"sqlite:///{tmp_path}/s.db", "tester")
+
+
+def model(path: Path, *, beside: bool = False) -> Path:
+    weights = numpy_helper.from_array(np.full((2, 2), 2.0, np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "m",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 2])],
+        [weights],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(made, str(path), save_as_external_data=beside, location="w.bin", size_threshold=0)
+    return path
+
+
+def test_without_a_tool_the_context_is_written_and_the_sentence_says_what_to_install(
+    tools: dict[str, MemoryContainers], home: Home, tmp_path: Path
+) -> None:
+    made = make(Wanted(str(model(tmp_path / "m.onnx")), "m:1", bake=True), home, pip)
+    assert made.image is None
+    assert "install podman, buildah or docker" in made.why
+    assert "docker is not on the PATH" in made.why
+    assert made.context == home.root / "images" / "m_1"
+    assert "\nARG BASE\n" in (made.context / "Dockerfile").read_text()
+    assert {path.name for path in made.context.iterdir()} == {
+        "Dockerfile", ".dockerignore", "requirements.lock", "wheels", "weights", "sbom.cdx.json",
+    }  # fmt: skip
+
+
+def test_who_asks_for_a_build_gets_an_error_without_a_tool(
+    tools: dict[str, MemoryContainers], home: Home, tmp_path: Path
+) -> None:
+    asked = Wanted(str(model(tmp_path / "m.onnx")), "m:1", bake=True, build=True)
+    with pytest.raises(ContainerFailed, match="install podman"):
+        make(asked, home, pip)
+
+
+def test_the_first_tool_that_works_builds_on_the_digest_that_it_knows(
+    tools: dict[str, MemoryContainers], home: Home, tmp_path: Path
+) -> None:
+    tools["docker"] = MemoryContainers()
+    made = make(Wanted(f"churn={model(tmp_path / 'm.onnx')}", "m:1", bake=True, base="python:3.11"), home, pip)
+    assert made.tool == "docker"
+    assert made.facts.base.digest == tools["docker"].digest("python:3.11")
+    assert made.facts.endpoint == "churn"
+    assert tools["docker"].images["m:1"] == made.image
+    with pytest.raises(ContainerFailed, match="podman is not on the PATH"):
+        images.tool_for("podman")
+    tools["docker"].runs = False
+    with pytest.raises(ContainerFailed, match="docker runs no containers"):
+        images.tool_for("", runs=True)
+
+
+def test_two_contexts_of_the_same_model_are_the_same(
+    tools: dict[str, MemoryContainers], home: Home, tmp_path: Path
+) -> None:
+    path = model(tmp_path / "m.onnx")
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        make(Wanted(str(path), "m:1", folder, f"python@{DIGEST}", bake=True), home, pip)
+    contents = [
+        {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        for folder in folders
+    ]
+    assert contents[0] == contents[1]
+
+
+def test_baked_weights_lie_under_their_digest(tools: dict[str, MemoryContainers], home: Home, tmp_path: Path) -> None:
+    made = make(
+        Wanted(str(model(tmp_path / "m.onnx")), "m:1", tmp_path / "c", f"python@{DIGEST}", bake=True), home, pip
+    )
+    digest = made.facts.uri.rpartition(":")[2]
+    assert made.facts.uri == f"/opt/weights/{digest}/m.onnx#sha256:{digest}"
+    assert (tmp_path / "c" / "weights" / digest / "m.onnx").read_bytes() == (tmp_path / "m.onnx").read_bytes()
+
+
+def test_a_build_needs_the_digest_of_the_base(tools: dict[str, MemoryContainers], home: Home, tmp_path: Path) -> None:
+    tools["podman"] = MemoryContainers()
+    tools["podman"].digest = lambda _name: ""  # type: ignore[method-assign]
+    with pytest.raises(ContainerFailed, match="--base IMAGE@sha256:DIGEST"):
+        make(Wanted(str(model(tmp_path / "m.onnx")), "m:1", bake=True), home, pip)
+
+
+def test_what_no_image_can_have_is_refused(tools: dict[str, MemoryContainers], home: Home, tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx")
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"model": str(path)}, "add --bake"),
+        ({"model": "pkg.module:Class"}, "a class of your own"),
+        ({"model": "oip+http://127.0.0.1:1/m"}, "on another server"),
+        ({"model": str(path), "tag": "m:latest"}, "latest"),
+        ({"model": str(path), "bake": True, "cuda": "12.4"}, "--base"),
+        ({"model": str(path), "bake": True, "base": "python"}, "--base"),
+        ({"model": str(path), "bake": True, "platform": "windows"}, "--platform"),
+        ({"model": str(model(tmp_path / "big.onnx", beside=True)), "bake": True}, "w.bin beside it"),
+    ]
+    for given, why in refused:
+        with pytest.raises(UsageError, match=why):
+            make(Wanted(**{"tag": "m:1", **given}), home, pip)
+    (tmp_path / "chat").mkdir()
+    (tmp_path / "chat" / "chat.gguf").write_bytes(b"GGUF" + b"\0" * 64)
+    with pytest.raises(UsageError, match="is a language model"):
+        make(Wanted(str(tmp_path / "chat" / "chat.gguf"), "m:1", bake=True), home, pip)
+
+
+def test_an_example_becomes_arrays_again() -> None:
+    listed = json.loads('[{"name":"a","datatype":"BYTES","shape":[2,1],"data":["x","y"]},'
+                        '{"name":"b","datatype":"FP32","shape":[1,2],"data":[1.5,2.0]}]')  # fmt: skip
+    found = tensors(listed)
+    assert found["a"].tolist() == [["x"], ["y"]]
+    assert found["b"].shape == (1, 2)
