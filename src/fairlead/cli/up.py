@@ -38,6 +38,9 @@ def up(
     ] = False,
     access: AccessOption = None,
     insecure: InsecureOption = False,
+    controller: Annotated[
+        bool, typer.Option("--controller/--no-controller", help="Keep a controller beside the server.")
+    ] = True,
     log_level: LogLevelOption = "info",
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
@@ -71,7 +74,7 @@ def up(
     if not plan.record:
         why = "the spec says so" if file.spec.record is False else "pip install 'fairlead[events,registry]'"
         logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
-    company = [_controller(spec, home, tracking)] if plan.record and watching.has_loop() else []
+    company = [_controller(spec, home, tracking)] if controller and plan.record and watching.has_loop() else []
     cert = plan.settings.tls_cert and str(Path(plan.settings.tls_cert).absolute())
     with presence.claimed(plan.home, str(spec.absolute()), cert) as tell:
         running.run(serve(plan, company, tell, as_json))

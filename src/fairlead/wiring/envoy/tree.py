@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 _PLAIN = re.compile(r"[A-Za-z_/][\w./@-]*")
+_BLOCK = re.compile(r"(?=[^\s])([\x20-\x7e]*\n)*[\x20-\x7e]*[\x21-\x7e]\n")
+"""Lines that stand as they are: of ASCII, the first not indented, the last not empty."""
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
@@ -39,6 +41,9 @@ def _mapping(tree: dict[str, Any], indent: str) -> Iterator[str]:
                 yield f"{indent}# {note}"
             yield f"{indent}{_scalar(key)}:"
             yield from _mapping(value, f"{indent}  ") if isinstance(value, dict) else _list(value, f"{indent}  ")
+        elif isinstance(value, str) and _BLOCK.fullmatch(value):
+            yield f"{indent}{_scalar(key)}: |" + (f"  # {note}" if note else "")
+            yield from (f"{indent}  {line}" if line else "" for line in value[:-1].split("\n"))
         else:
             yield f"{indent}{_scalar(key)}: {_flow(value)}" + (f"  # {note}" if note else "")
 

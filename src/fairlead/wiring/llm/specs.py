@@ -15,7 +15,7 @@ from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
 from fairlead.wiring.specs_ledger import ledgering
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache", "deploy"})
 """Parts of an endpoint that a language model has."""
 PARTS: tuple[str, ...] = ("cache", "guardrails", "route", "cascade", "scheduling", "embedding")
 """Those of them that are for stages of its line."""
