@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fairlead.cli import render_kubernetes
 from fairlead.cli.output import AsJson, HomeOption, emit
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit import files
@@ -58,3 +59,7 @@ def envoy(
         return
     files.write_whole(output, text.encode())
     emit({"output": str(output)}, f"wrote {output}; envoy --mode validate -c {output}", as_json)
+
+
+app.command("kubernetes")(render_kubernetes.kubernetes)
+app.command("kserve")(render_kubernetes.kserve)

@@ -20,7 +20,8 @@ USER: Final = 10001
 METRICS_KEY: Final = "FAIRLEAD_METRICS_KEY"
 """Key of the Secret with which Prometheus asks for metrics, where callers must show one."""
 IN_FLIGHT: Final = "fairlead_requests_in_flight"
-STABLE, CANARY: Final[tuple[str, str]] = ("stable", "canary")
+STABLE: Final = "stable"
+CANARY: Final = "canary"
 SCRAPED: Final = "fairlead.dev/scraped"
 ENDPOINT: Final = "fairlead.dev/endpoint"
 

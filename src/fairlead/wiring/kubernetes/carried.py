@@ -16,7 +16,7 @@ from fairlead.kit.spec.document import Path
 from fairlead.kit.spec.read import SpecFile
 from fairlead.package.sources import Kind, parse
 from fairlead.wiring.envoy import tree
-from fairlead.wiring.kubernetes.units import Unit, rolled_out
+from fairlead.wiring.kubernetes.units import Unit, apart, rolled_out
 
 SLACK: Final = 1.0
 """Seconds beyond the longest deadline that a server has to end."""
@@ -94,12 +94,6 @@ def unit_data(file: SpecFile, unit: Unit, version: str = "") -> dict[str, Any]:
 
 _LLM: Final = ("token", "max_tokens", "default_tokens")
 """Parts of ``llm`` that hold for whatever engine there is."""
-
-
-def apart(file: SpecFile, name: str) -> bool:
-    """Whether an endpoint's engine is a server in pods of its own."""
-    served = file.spec.endpoints[name].llm
-    return served is not None and served.engine == "vllm" and not served.base_url
 
 
 def vllm_name(unit: Unit, endpoint: str) -> str:

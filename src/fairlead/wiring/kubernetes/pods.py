@@ -85,7 +85,7 @@ def spec(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "topologySpreadConstraints": spread(instance),
-        **placed(file, asked),
+        **placed(asked),
         "containers": containers,
         "volumes": _volumes(file, asked, needs, config),
     }
@@ -107,7 +107,7 @@ def spread(instance: str) -> list[Any]:
     ]
 
 
-def placed(file: SpecFile, asked: Pods) -> dict[str, Any]:  # noqa: ARG001 - as its neighbours have it
+def placed(asked: Pods) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if asked.nodes:
         found["nodeSelector"] = dict(asked.nodes)
@@ -116,13 +116,13 @@ def placed(file: SpecFile, asked: Pods) -> dict[str, Any]:  # noqa: ARG001 - as 
     return found
 
 
-def resources(asked: Pods, gpus: int, where: str) -> dict[str, Any]:
+def resources(asked: Pods, where: str) -> dict[str, Any]:
     """Memory is a bound, cores are not: a container that is throttled is late."""
     memory = Noted(asked.memory, f"{where}.memory")
     cpu = str(whole(asked.cpu)) if asked.cpu >= 1 else f"{round(asked.cpu * 1000)}m"
     limits: dict[str, Any] = {"memory": asked.memory}
-    if gpus:
-        limits[f"nvidia.com/mig-{asked.mig}" if asked.mig else "nvidia.com/gpu"] = gpus
+    if asked.gpus:
+        limits[f"nvidia.com/mig-{asked.mig}" if asked.mig else "nvidia.com/gpu"] = asked.gpus
     return {"requests": {"cpu": Noted(cpu, f"{where}.cpu"), "memory": memory}, "limits": limits}
 
 
@@ -170,8 +170,6 @@ def mounts(file: SpecFile, asked: Pods, needs: Needs) -> list[Any]:
 def _container(file: SpecFile, how: Rendering, unit: Unit, asked: Pods, told: dict[str, Any]) -> dict[str, Any]:
     server, needs = file.spec.server, carried.needs(file, told)
     name = units.pods(file, unit)[0]
-    gpus = 0 if carried.apart(file, name) else asked.gpus
-    mine = Pods(nodes=asked.nodes) if carried.apart(file, name) else asked  # what it says is of the engine's pods
     ports = [{"name": "http", "containerPort": server.port}]
     ports += [{"name": "grpc", "containerPort": server.grpc_port}] if server.grpc_port else []
     return {
@@ -181,7 +179,7 @@ def _container(file: SpecFile, how: Rendering, unit: Unit, asked: Pods, told: di
         "workingDir": HOME,
         "ports": ports,
         "env": [{"name": "FAIRLEAD_HOME", "value": HOME}, *environment(file, needs)],
-        "resources": resources(mine, gpus, file.at("endpoints", name, "deploy")),
+        "resources": resources(asked, file.at("endpoints", name, "deploy")),
         "startupProbe": probe(file, "/healthz", failures=_START // _EVERY),
         "readinessProbe": Noted(probe(file, "/readyz", failures=2), "every endpoint of the pod is live, and it is not ending"),
         "livenessProbe": probe(file, "/healthz", failures=6),
@@ -192,7 +190,7 @@ def _container(file: SpecFile, how: Rendering, unit: Unit, asked: Pods, told: di
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the container
             {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True},
-            *mounts(file, mine, needs),
+            *mounts(file, asked, needs),
         ],
     }
 

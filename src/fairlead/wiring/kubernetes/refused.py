@@ -33,13 +33,18 @@ def check(file: SpecFile, how: Rendering, found: list[Unit]) -> None:
     for why in (*_of_server(file, how), *_of_stores(file), *_of_files(file), *_of_gateway(file, how)):
         raise UsageError(why)
     for unit in found:
-        for name in unit.endpoints:
-            for why in _of_endpoint(file, name, file.spec.endpoints[name]):
-                raise UsageError(why)
+        check_endpoints(file, unit)
         for why in (*_of_unit(file, how, unit), *_of_rollout(file, how, unit)):
             raise UsageError(why)
     for why in _of_counting(file, found):
         raise UsageError(why)
+
+
+def check_endpoints(file: SpecFile, unit: Unit) -> None:
+    """Raises UsageError for the first thing that no pod can honour."""
+    for name in unit.endpoints:
+        for why in _of_endpoint(file, name, file.spec.endpoints[name]):
+            raise UsageError(why)
 
 
 def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
@@ -117,7 +122,7 @@ def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]
     def at(*path: str) -> str:
         return file.at("endpoints", name, *path)
 
-    asked, apart = endpoint.deploy, carried.apart(file, name)
+    asked, apart = endpoint.deploy, units.apart(file, name)
     gpu = bool(_GPU & set(endpoint.providers)) or apart
     if asked.mig and not asked.gpus and not apart:
         yield f"{at('deploy', 'mig')} is {asked.mig}, and gpus says how many of them; give deploy.gpus"
@@ -130,7 +135,9 @@ def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]
         yield f"{at('providers')} is {', '.join(endpoint.providers)}, and {endpoint.runtime} runs on the CPU; leave it out"
     if gpu and not apart and not asked.gpus:
         yield f"{at('providers')} is {', '.join(endpoint.providers)}, and no pod has a GPU; say deploy: {{gpus: 1}}"
-    if asked.gpus and file.spec.server.workers > asked.gpus:
+    if apart:
+        yield from _of_engine(file, name, endpoint)
+    elif asked.gpus and file.spec.server.workers > asked.gpus:
         yield (
             f"{file.at('server', 'workers')} is {file.spec.server.workers}, and each loads the model of {name} into one of "
             f"{asked.gpus} GPUs; give at most {asked.gpus}"
@@ -145,6 +152,25 @@ def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]
     for path in asked.volumes:
         if not path.startswith("/") or path.rstrip("/") in ("", "/tmp", "/etc", "/var/lib/fairlead", "/etc/fairlead"):  # noqa: S108
             yield f"{at('deploy', 'volumes')} has the folder {path!r}; give one of its own, from / on, as /models"
+
+
+def _of_engine(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]:
+    assert endpoint.llm is not None  # noqa: S101 - asked by the caller
+    options, asked = endpoint.llm.options, endpoint.deploy
+    at = file.at("endpoints", name, "deploy")
+    parallel = options.get("tensor_parallel", 1)
+    if not units.engine_scale(file, name).least:
+        yield f"{at}.min is 0, and a server of language models starts in minutes; keep 1"
+    if asked.gpus and asked.gpus != parallel:
+        yield f"{at}.gpus is {asked.gpus}, and llm.options.tensor_parallel {parallel}; make them the same"
+    if asked.mig and parallel != 1:
+        yield f"{at}.mig is {asked.mig}, and slices of a GPU do not work together (tensor_parallel {parallel}); leave it out"
+    if endpoint.llm.token.startswith("file:"):
+        yield f"{file.at('endpoints', name, 'llm', 'token')} is a file, and vLLM takes its key from the environment; say env:NAME"
+    for option in ("binary",):
+        if option in options:
+            where = file.at("endpoints", name, "llm", "options", option)
+            yield f"{where} is of this machine; the image (deploy.vllm_image) has its own; leave it out"
 
 
 def _of_unit(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:
@@ -163,8 +189,6 @@ def _of_unit(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:
         return
     if how.scaler != "keda":
         yield f"{scale.where} has none while nobody calls, and a HorizontalPodAutoscaler keeps one; give --scaler keda"
-    elif any(carried.apart(file, name) for name in unit.endpoints):
-        yield f"{scale.where} has none while nobody calls, and a server of language models starts in minutes; keep min: 1"
     elif not how.mesh or not file.spec.deploy.host or file.spec.deploy.gateway is None:
         yield (
             f"{scale.where} has none while nobody calls, and the call that wakes one goes through KEDA's interceptor, to "

@@ -57,7 +57,7 @@ def _service(file: SpecFile, unit: Unit, arm: str) -> dict[str, Any]:
 
 def scraped(service: dict[str, Any]) -> dict[str, Any]:
     """The same, found by the ServiceMonitor."""
-    service["metadata"]["labels"][SCRAPED] = "true"
+    service["metadata"]["labels"][SCRAPED] = "server"
     return service
 
 

@@ -29,7 +29,8 @@ def scaler(file: SpecFile, how: Rendering, unit: Unit, scale: Scale, name: str, 
 def query(file: SpecFile, job: str, engine: str = "") -> str:
     """Calls in flight of all pods behind a Service: seconds spent in calls, each second (Little's law)."""
     space = f',namespace="{file.spec.deploy.namespace}"' if file.spec.deploy.namespace else ""
-    return f"sum({in_flight(f'job="{job}"{space}', engine)})"
+    of = f'job="{job}"{space}'
+    return f"sum({in_flight(of, engine)})"
 
 
 def in_flight(of: str, engine: str = "") -> str:

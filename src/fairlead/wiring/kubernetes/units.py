@@ -76,34 +76,52 @@ def units(file: SpecFile) -> list[Unit]:
     return found
 
 
+def apart(file: SpecFile, name: str) -> bool:
+    """Whether an endpoint's engine is a server in pods of its own, of which its ``deploy`` speaks."""
+    served = file.spec.endpoints[name].llm
+    return served is not None and served.engine == "vllm" and not served.base_url
+
+
 def pods(file: SpecFile, unit: Unit) -> tuple[str, Pods]:
     """What the spec says of the pods, and at which endpoint. Raises UsageError where two endpoints say it."""
-    said = [name for name in unit.endpoints if "deploy" in file.spec.endpoints[name].model_fields_set]
+    here = [name for name in unit.endpoints if not apart(file, name)]
+    said = [name for name in here if "deploy" in file.spec.endpoints[name].model_fields_set]
     if len(said) > 1:
         raise UsageError(f"{file.at('endpoints', said[1], 'deploy')}: {_together(said)} deploy; say it at one of them")
-    name = said[0] if said else unit.head
+    if not here:
+        return unit.head, Pods()
+    name = said[0] if said else here[0]
     return name, file.spec.endpoints[name].deploy
 
 
 def scale(file: SpecFile, unit: Unit) -> Scale:
-    """Raises UsageError for numbers that contradict one another."""
-    name, asked = pods(file, unit)
+    """Of a unit's own pods. Raises UsageError for numbers that contradict one another."""
     said = [one for one in unit.endpoints if file.spec.endpoints[one].replicas is not None]
     if len(said) > 1:
-        raise UsageError(f"{file.at('endpoints', said[1], 'replicas')}: {_together(said)} replicas; say it at one of them")
+        where = file.at("endpoints", said[1], "replicas")
+        raise UsageError(f"{where}: {_together(said)} replicas; say it at one of them")
     replicas = file.spec.endpoints[said[0]].replicas if said else None
+    return _scale(file, *pods(file, unit), (said[0], replicas) if replicas else None)
+
+
+def engine_scale(file: SpecFile, name: str) -> Scale:
+    """Of the pods of an engine that is apart."""
+    return _scale(file, name, file.spec.endpoints[name].deploy, None)
+
+
+def _scale(file: SpecFile, name: str, asked: Pods, said: tuple[str, Replicas] | None) -> Scale:
+    replicas = said[1] if said else None
     also = replicas.model_fields_set if replicas else set()
     for part in ("min", "max"):
-        if part in also and getattr(asked, part) is not None:
+        if said and part in also and getattr(asked, part) is not None:
             where = file.at("endpoints", name, "deploy", part)
             raise UsageError(f"{where} and {file.at('endpoints', said[0], 'replicas', part)} say the same; leave one out")
     least = asked.min if asked.min is not None else replicas.min if replicas else 1
-    load = _load(file, name, asked)
-    most, limit = _most(file, name, asked, least, load, (said[0], replicas) if replicas else None)
+    most, limit = _most(file, name, asked, least, _load(file, name, asked), said)
     where = file.at("endpoints", said[0], "replicas") if said else file.at("endpoints", name, "deploy")
     if most < least:
         raise UsageError(f"{where} has at most {most} pods and at least {least}; make the most the larger one")
-    target, why = _target(file, name, asked, (said[0], replicas) if replicas else None)
+    target, why = _target(file, name, asked, said)
     if most > least and target is None:
         raise UsageError(
             f"{where} has {least} to {most} pods, and nothing says how many calls one holds inside its deadline; measure "
