@@ -70,7 +70,9 @@ def _short(value: Any) -> bool:
     """Whether it stands on one line, in braces."""
     if isinstance(value, list):
         return all(not isinstance(one, dict | list | Noted) for one in value)
-    return len(value) <= 3 and all(not isinstance(one, dict | list | Noted) for one in value.values())
+    return len(value) <= 3 and all(
+        not isinstance(one, dict | list | Noted) and not (isinstance(one, str) and "\n" in one) for one in value.values()
+    )
 
 
 def _flow(value: Any) -> str:

@@ -189,6 +189,8 @@ def _of_unit(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:
         return
     if how.scaler != "keda":
         yield f"{scale.where} has none while nobody calls, and a HorizontalPodAutoscaler keeps one; give --scaler keda"
+    elif how.mesh == "gateway-api" and not file.spec.deploy.namespace:
+        yield f"{scale.where} has none while nobody calls, and KEDA lets routes in by their namespace; give deploy.namespace"
     elif not how.mesh or not file.spec.deploy.host or file.spec.deploy.gateway is None:
         yield (
             f"{scale.where} has none while nobody calls, and the call that wakes one goes through KEDA's interceptor, to "

@@ -109,12 +109,12 @@ def gateway(file: SpecFile) -> list[Any]:
 
 def granted(file: SpecFile) -> dict[str, Any]:
     """Routes of the pods' namespace may lead to KEDA's interceptor."""
-    here = file.spec.deploy.namespace or "default"
+    here = file.spec.deploy.namespace
     body = {
         "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": here}],
         "to": [{"group": "", "kind": "Service", "name": INTERCEPTOR}],
     }
-    found = thing(file, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", f"{part_of(file)}-{here}"[:63], {"spec": body})
+    found = thing(file, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", f"{part_of(file)}-routes", {"spec": body})
     found["metadata"]["namespace"] = KEDA
     return found
 
@@ -131,6 +131,17 @@ def prefixes(file: SpecFile, unit: Unit) -> list[str]:
 def longest(file: SpecFile, unit: Unit) -> float:
     """Seconds that a route gives a call, whichever endpoint of the unit it is for."""
     return carried.longest(file, unit.endpoints) + _SLACK
+
+
+def _patience(file: SpecFile, unit: Unit) -> float:
+    """Seconds that a route gives a call; where there may be no pod, with the time that one takes to wake."""
+    scale = units.scale(file, unit)
+    return longest(file, unit) + (0.0 if scale.least else scale.wake)
+
+
+def _why(file: SpecFile, unit: Unit) -> str:
+    wake = "" if units.scale(file, unit).least else ", wake_deadline"
+    return f"the longest deadline_ms, at which the pod answers{wake}, and a quarter of a second"
 
 
 def duration(seconds: float) -> str:
@@ -171,8 +182,7 @@ def _http_route(
         backends.append(one)
     rule: dict[str, Any] = {"matches": _matches(file, unit, found)}
     rule["backendRefs"] = backends
-    timeout = Noted(duration(longest(file, unit)), "the longest deadline_ms, at which the pod answers, and a quarter of a second")
-    rule["timeouts"] = {"request": timeout}
+    rule["timeouts"] = {"request": Noted(duration(_patience(file, unit)), _why(file, unit))}
     body: dict[str, Any] = {"parentRefs": [_parent(file, unit)]}
     if names := hosts(file, unit, found):
         body["hostnames"] = names
@@ -233,7 +243,7 @@ def _virtual_service(file: SpecFile, unit: Unit, found: list[Unit], shares: list
     paths = [f"/(v1|v2)/models/({words})([:/].*)?|/serving-endpoints/({words})/.*"]
     paths += [f"({'|'.join(_OPENAI)})(/.*)?"] if _speaks(file, unit) else []
     one: dict[str, Any] = {} if _alone(file, unit, found) else {"match": [{"uri": {"regex": path}} for path in paths]}
-    one |= {"route": to, "timeout": Noted(f"{whole(longest(file, unit))}s", "the longest deadline_ms, and a quarter of a second")}
+    one |= {"route": to, "timeout": Noted(f"{whole(_patience(file, unit))}s", _why(file, unit))}
     one["retries"] = Noted({"attempts": 0}, "the pods try again by themselves")
     body = {
         "hosts": hosts(file, unit, found) or (["*"] if asked else [unit.name]),

@@ -39,11 +39,12 @@ def engines(file: SpecFile) -> dict[str, Any]:
 def rules(file: SpecFile, jobs: Sequence[str], engine_jobs: Sequence[str], more: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """``jobs``: Services that are scraped.  ``more``: further groups (name, rules), as Prometheus has them."""
     recorded: list[Any] = []
-    for names, engine in ((jobs, ""), (engine_jobs, "vllm")):
+    law = "seconds in calls, each second: Little's law"
+    for names, engine, note in ((jobs, "", law), (engine_jobs, "vllm", "as vLLM counts them")):
         if names:
             of = f'job=~"{"|".join(names)}"'
             expression = f"sum by (namespace, pod) ({scaling.in_flight(of, engine)})"
-            recorded.append({"record": IN_FLIGHT, "expr": Noted(expression, "seconds in calls, each second: Little's law")})
+            recorded.append({"record": IN_FLIGHT, "expr": Noted(expression, note)})
     groups: list[Any] = [{"name": "fairlead-in-flight", "interval": "15s", "rules": recorded}, *map(dict, more)]
     return thing(file, _API, "PrometheusRule", part_of(file), {"spec": {"groups": groups}})
 
