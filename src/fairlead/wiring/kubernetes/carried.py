@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pathlib
 import posixpath
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from fairlead.kit.hosts import loopback
 from fairlead.kit.spec.document import Path
 from fairlead.kit.spec.read import SpecFile
 from fairlead.package.sources import Kind, parse
+from fairlead.wiring import specs_ledger
 from fairlead.wiring.envoy import tree
 from fairlead.wiring.kubernetes.units import Unit, apart, rolled_out
 
@@ -22,7 +24,6 @@ SLACK: Final = 1.0
 """Seconds beyond the longest deadline that a server has to end."""
 _ANY: Final = "*"
 _FILES: Final = (
-    ("prices_file",),
     ("endpoints", _ANY, "model"),
     ("endpoints", _ANY, "explain", "background"),
     ("endpoints", _ANY, "retrain", "pipeline"),
@@ -67,6 +68,9 @@ def data(file: SpecFile, endpoints: tuple[str, ...]) -> dict[str, Any]:
         one.pop("replicas", None)
     if "budgets" in found:
         found["budgets"] = [one for one in found["budgets"] if one.get("endpoint", "") in ("", _ANY, *endpoints)]
+    if path := found.pop("prices_file", ""):  # of this machine: it goes along
+        filed = specs_ledger.filed(pathlib.Path(path).expanduser())
+        found["prices"] = [*found.get("prices", ()), *(one.model_dump(mode="json", exclude_unset=True) for _, one in filed)]
     server = found["server"] = dict(found.get("server") or {})
     server |= {"host": server.get("host", "0.0.0.0"), "port": file.spec.server.port}  # noqa: S104 - in a pod
     server["grace"] = grace(file, endpoints)

@@ -74,10 +74,8 @@ def _deployment(file: SpecFile, unit: Unit, endpoint: str, name: str, count: int
     except UsageError as error:
         raise UsageError(f"{where}: {error}, in pods") from None
     asked = found.deploy.model_copy(update={"gpus": options["tensor_parallel"]})
-    inside = pods.spec(file, name, asked, Needs(), [_container(file, endpoint, asked, found.llm, options)], "")
-    for volume in inside["volumes"]:
-        if volume["name"] == "shm":
-            volume["emptyDir"] = {"medium": "Memory", "sizeLimit": "2Gi"}
+    container = _container(file, endpoint, asked, found.llm, options)
+    inside = pods.spec(file, name, asked, Needs(), [container], "", shared="2Gi")
     seconds = pods.SETTLE + found.deadline_ms / 1000 + pods.SETTLE
     inside["terminationGracePeriodSeconds"] = Noted(math.ceil(seconds), "longer than the longest stream")
     body: dict[str, Any] = {} if count is None else {"replicas": count}

@@ -69,9 +69,12 @@ def deployment(
 
 
 def spec(
-    file: SpecFile, instance: str, asked: Pods, needs: Needs, containers: list[Any], config: str
+    file: SpecFile, instance: str, asked: Pods, needs: Needs, containers: list[Any], config: str, shared: str = "256Mi"
 ) -> dict[str, Any]:
-    """Of a pod, without the time that it has to end. ``config``: of its ConfigMap; empty: it has none."""
+    """Of a pod, without the time that it has to end. ``config``: its ConfigMap; empty: it is no server of ours.
+
+    ``shared``: memory between its processes.
+    """
     found: dict[str, Any] = {
         "serviceAccountName": instance,
         "automountServiceAccountToken": False,
@@ -87,7 +90,7 @@ def spec(
         "topologySpreadConstraints": spread(instance),
         **placed(asked),
         "containers": containers,
-        "volumes": _volumes(file, asked, needs, config),
+        "volumes": _volumes(file, asked, needs, config, shared),
     }
     if file.spec.deploy.pull_secret:
         found["imagePullSecrets"] = [{"name": file.spec.deploy.pull_secret}]
@@ -202,11 +205,11 @@ def probe(file: SpecFile, path: str, failures: int) -> dict[str, Any]:
     return {"httpGet": asked, "periodSeconds": _EVERY, "timeoutSeconds": 3, "failureThreshold": failures}
 
 
-def _volumes(file: SpecFile, asked: Pods, needs: Needs, config: str) -> list[Any]:
+def _volumes(file: SpecFile, asked: Pods, needs: Needs, config: str, shared: str) -> list[Any]:
     found: list[Any] = [
         {"name": "home", "emptyDir": {"sizeLimit": asked.storage}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared}},
     ]
     if config:
         found.append({"name": "spec", "configMap": {"name": config}})
@@ -214,7 +217,7 @@ def _volumes(file: SpecFile, asked: Pods, needs: Needs, config: str) -> list[Any
         items = [{"key": posixpath.basename(path), "path": posixpath.basename(path)} for path in paths]
         note = ", ".join(needs.files[path] for path in paths)
         found.append(Noted({"name": f"secret-{place}", "secret": {"secretName": secret(file), "items": items}}, f"for {folder}: {note}"))
-    if (tls := file.spec.server.tls) is not None:
+    if config and (tls := file.spec.server.tls) is not None:
         items = [{"key": "tls.crt", "path": posixpath.basename(tls.cert)}]
         items += [{"key": "tls.key", "path": posixpath.basename(tls.key)}] if tls.key else []
         note = f"{file.at('server', 'tls')}: of kind kubernetes.io/tls"

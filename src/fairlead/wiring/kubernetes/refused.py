@@ -64,6 +64,9 @@ def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
     if server.tls is not None and server.tls.client_ca:
         where = file.at("server", "tls", "client_ca")
         yield f"{where} asks for certificates, which the probes of a cluster have not; leave it out, or let the mesh ask"
+    if server.tls is not None and how.mesh:
+        where = file.at("server", "tls")
+        yield f"{where}: a route speaks HTTP to the pods; leave it out (deploy.gateway.tls_secret is for callers), or --mesh"
     if server.chaos:
         yield f"{file.at('server', 'chaos')} is refused outside of one machine; leave it out"
 
