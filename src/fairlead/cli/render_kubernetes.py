@@ -15,14 +15,18 @@ from fairlead.wiring import specs
 from fairlead.wiring.kubernetes import asked, kserve as inference, objects
 from fairlead.wiring.kubernetes.asked import Rendering
 
-Image = Annotated[str, typer.Option(metavar="NAME:TAG", help="Image of the pods, by tag or digest.", show_default="deploy.image")]
+Image = Annotated[
+    str, typer.Option(metavar="NAME:TAG", help="Image of the pods, by tag or digest.", show_default="deploy.image")
+]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Callers show no key: something in front asks who calls.")]
 Spec = Annotated[Path, typer.Argument(help="The spec file.")]
 
 
 def kubernetes(
     spec: Spec = Path("fairlead.yaml"),
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write.", show_default="print")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write.", show_default="print")
+    ] = None,
     image: Image = "",
     scaler: Annotated[str, typer.Option(help="Who scales pods by calls in flight: hpa or keda.")] = "hpa",
     mesh: Annotated[

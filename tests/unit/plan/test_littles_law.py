@@ -49,7 +49,9 @@ def test_the_example_of_the_command() -> None:
 
 
 def test_one_place_is_the_queue_of_the_books() -> None:
-    told = littles_law.wait(Load(8, 0.1, 1), 1)  # M/M/1: a call waits with probability rho, rho / (mu - lambda) on average
+    told = littles_law.wait(
+        Load(8, 0.1, 1), 1
+    )  # M/M/1: a call waits with probability rho, rho / (mu - lambda) on average
     assert told is not None
     assert told.share == pytest.approx(0.8)
     assert told.mean == pytest.approx(0.8 / (10 - 8))
@@ -67,9 +69,7 @@ def test_no_place_free_is_waiting_without_end() -> None:
 
 
 @settings(max_examples=200)
-@given(
-    st.floats(0, 2000), st.floats(0.001, 5), st.floats(1, 64), st.floats(0, 2), st.floats(0.001, 1) | st.none()
-)
+@given(st.floats(0, 2000), st.floats(0.001, 5), st.floats(1, 64), st.floats(0, 2), st.floats(0.001, 1) | st.none())
 def test_replicas_hold_the_load_and_one_less_does_not(
     rate: float, seconds: float, concurrency: float, headroom: float, most: float | None
 ) -> None:

@@ -10,7 +10,9 @@ from fairlead.kit.spec.part import Part, Seconds
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A name of Kubernetes (RFC 1123 label)."""
-Host = Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$")]
+Host = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$")
+]
 Quantity = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Mi|Gi|Ti)$")]
 """An amount of memory."""
 
@@ -45,7 +47,9 @@ class Deploy(Part):
     """Secret with a key for each `env:NAME` and file for each `file:PATH` of the spec; empty: `PROJECT-secrets`."""
     pull_secret: str = Field(default="", pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$")
     """Secret with which images are pulled; empty: none."""
-    identity: dict[str, str] = Field(default_factory=dict, examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}])
+    identity: dict[str, str] = Field(
+        default_factory=dict, examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}]
+    )
     """Annotations of the ServiceAccount, by which a cloud knows the pods."""
     prometheus: str = Field(default="http://prometheus-operated.monitoring.svc:9090", pattern=r"^https?://.+")
     """Where KEDA asks for calls in flight."""

@@ -71,7 +71,8 @@ def _short(value: Any) -> bool:
     if isinstance(value, list):
         return all(not isinstance(one, dict | list | Noted) for one in value)
     return len(value) <= 3 and all(
-        not isinstance(one, dict | list | Noted) and not (isinstance(one, str) and "\n" in one) for one in value.values()
+        not isinstance(one, dict | list | Noted) and not (isinstance(one, str) and "\n" in one)
+        for one in value.values()
     )
 
 

@@ -62,7 +62,9 @@ def exact(name: str, where: str) -> str:
     tagged = _TAGGED.fullmatch(name)
     if _DIGEST.fullmatch(name) or (tagged and "/" not in tagged["tag"] and tagged["tag"] != "latest"):
         return name
-    raise UsageError(f"{where} is {name[:200]!r}, which names another image tomorrow; give NAME:TAG or NAME@sha256:DIGEST")
+    raise UsageError(
+        f"{where} is {name[:200]!r}, which names another image tomorrow; give NAME:TAG or NAME@sha256:DIGEST"
+    )
 
 
 def canaries(given: Sequence[str], file: SpecFile) -> dict[str, str]:

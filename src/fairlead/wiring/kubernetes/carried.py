@@ -41,6 +41,8 @@ _ENV: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _ENV_INSIDE: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 _FILE: Final = re.compile(r"(?:\$\{)?file:([^}]+)\}?")
 _TOLD: Final = re.compile(r"[?&][^=&]*(?:pass|pwd|secret|token|key|credential)[^=&]*=(?!\$\{)[^&]", re.IGNORECASE)
+_SPOKEN: Final = ("budgets", "prices", "prices_file", "ledger", "traces")
+"""Parts of the spec that are for language models."""
 _HIDDEN: Final = (("endpoints", _ANY, "record", "salt"),)
 """Fields whose text is a secret unless it refers to one."""
 
@@ -66,11 +68,17 @@ def data(file: SpecFile, endpoints: tuple[str, ...]) -> dict[str, Any]:
     for one in found["endpoints"].values():
         one.pop("deploy", None)
         one.pop("replicas", None)
+    if not any(file.spec.endpoints[name].speaks for name in endpoints):
+        for part in _SPOKEN:
+            found.pop(part, None)
     if "budgets" in found:
         found["budgets"] = [one for one in found["budgets"] if one.get("endpoint", "") in ("", _ANY, *endpoints)]
     if path := found.pop("prices_file", ""):  # of this machine: it goes along
         filed = specs_ledger.filed(pathlib.Path(path).expanduser())
-        found["prices"] = [*found.get("prices", ()), *(one.model_dump(mode="json", exclude_unset=True) for _, one in filed)]
+        found["prices"] = [
+            *found.get("prices", ()),
+            *(one.model_dump(mode="json", exclude_unset=True) for _, one in filed),
+        ]
     server = found["server"] = dict(found.get("server") or {})
     server |= {"host": server.get("host", "0.0.0.0"), "port": file.spec.server.port}  # noqa: S104 - in a pod
     server["grace"] = grace(file, endpoints)
@@ -86,7 +94,9 @@ def unit_data(file: SpecFile, unit: Unit, version: str = "") -> dict[str, Any]:
     for name in unit.endpoints:
         if (served := file.spec.endpoints[name].llm) is not None and apart(file, name):
             known = {"parallel", "connections", "context"} & served.options.keys()
-            asked = {key: found["endpoints"][name]["llm"][key] for key in _LLM if key in found["endpoints"][name]["llm"]}
+            asked = {
+                key: found["endpoints"][name]["llm"][key] for key in _LLM if key in found["endpoints"][name]["llm"]
+            }
             asked |= {"engine": "openai", "base_url": f"http://{vllm_name(unit, name)}:8000/v1", "model": name}
             options = {key: served.options[key] for key in sorted(known)}
             found["endpoints"][name]["llm"] = {**asked, "options": {"resumes": True, **options}}

@@ -118,7 +118,11 @@ def _container(file: SpecFile, endpoint: str, asked: Pods, llm: Llm, options: di
         "readinessProbe": {**check, "failureThreshold": 3},
         "livenessProbe": {**check, "failureThreshold": 6},
         "lifecycle": {
-            "preStop": {"sleep": {"seconds": Noted(drain, "longer than the longest stream: vLLM cuts them when it is told to end")}}
+            "preStop": {
+                "sleep": {
+                    "seconds": Noted(drain, "longer than the longest stream: vLLM cuts them when it is told to end")
+                }
+            }
         },
         "securityContext": pods.contained(),
         "volumeMounts": [

@@ -100,7 +100,10 @@ def _runtime(file: SpecFile, how: Rendering, unit: Unit, told: dict[str, Any]) -
                 "env": [{"name": "FAIRLEAD_HOME", "value": HOME}, *pods.environment(file, needs)],
                 "resources": pods.resources(asked, file.at("endpoints", name, "deploy")),
                 "readinessProbe": {"httpGet": {"path": "/readyz", "port": file.spec.server.port}, "periodSeconds": 5},
-                "livenessProbe": {"httpGet": {"path": "/healthz", "port": file.spec.server.port}, "failureThreshold": 6},
+                "livenessProbe": {
+                    "httpGet": {"path": "/healthz", "port": file.spec.server.port},
+                    "failureThreshold": 6,
+                },
                 "securityContext": {**pods.contained(), "runAsNonRoot": True, "runAsUser": pods.USER},
                 "volumeMounts": [
                     {"name": "home", "mountPath": HOME},
@@ -116,7 +119,9 @@ def _runtime(file: SpecFile, how: Rendering, unit: Unit, told: dict[str, Any]) -
     }
     if file.spec.deploy.pull_secret:
         body["imagePullSecrets"] = [{"name": file.spec.deploy.pull_secret}]
-    return thing(file, "serving.kserve.io/v1alpha1", "ServingRuntime", unit.name, {"spec": body}, labels(file, unit.name))
+    return thing(
+        file, "serving.kserve.io/v1alpha1", "ServingRuntime", unit.name, {"spec": body}, labels(file, unit.name)
+    )
 
 
 def _service(file: SpecFile, unit: Unit, scale: Scale) -> dict[str, Any]:
@@ -139,7 +144,9 @@ def _service(file: SpecFile, unit: Unit, scale: Scale) -> dict[str, Any]:
     found = thing(file, "serving.kserve.io/v1beta1", "InferenceService", unit.name, {"spec": {"predictor": predictor}})
     found["metadata"]["annotations"] = {
         "serving.kserve.io/deploymentMode": Noted("Knative", "it scales by calls in flight, and from 0"),
-        "autoscaling.knative.dev/scale-to-zero-pod-retention-period": Noted(f"{math.ceil(scale.idle)}s", f"{scale.where}.idle_ttl"),
+        "autoscaling.knative.dev/scale-to-zero-pod-retention-period": Noted(
+            f"{math.ceil(scale.idle)}s", f"{scale.where}.idle_ttl"
+        ),
     }
     if scale.least:
         del found["metadata"]["annotations"]["autoscaling.knative.dev/scale-to-zero-pod-retention-period"]

@@ -44,10 +44,14 @@ def policy(file: SpecFile, how: Rendering, unit: Unit, needs: Needs, engines: Se
     if units.scale(file, unit).least == 0:
         callers.append(Noted(_namespace(routes.KEDA), "KEDA's interceptor"))
     if how.mesh == "gateway-api" and gateway is not None and gateway.gateway_class:
-        callers.append(Noted({"namespaceSelector": {}}, "some classes run a Gateway's proxies in a namespace of their own"))
+        callers.append(
+            Noted({"namespaceSelector": {}}, "some classes run a Gateway's proxies in a namespace of their own")
+        )
     ingress = [{"from": callers, "ports": ports}]
     metrics = [{"protocol": "TCP", "port": server.port}]
-    ingress.append({"from": [Noted(_namespace(file.spec.deploy.monitoring), file.at("deploy", "monitoring"))], "ports": metrics})
+    ingress.append(
+        {"from": [Noted(_namespace(file.spec.deploy.monitoring), file.at("deploy", "monitoring"))], "ports": metrics}
+    )
     egress = _out(needs)
     for name in engines:
         to = [{"podSelector": {"matchLabels": selected(name)}}]
@@ -105,7 +109,10 @@ def _out(needs: Needs) -> list[Any]:
     """Names are asked for, and the ports of what the spec names; an address behind a name is not known here."""
     names: dict[str, Any] = {"ports": [{"protocol": one, "port": 53} for one in ("UDP", "TCP")]}
     others = sorted({*needs.ports, _HTTPS})
-    return [names, Noted({"ports": [{"protocol": "TCP", "port": port} for port in others]}, "ports of the addresses in the spec")]
+    return [
+        names,
+        Noted({"ports": [{"protocol": "TCP", "port": port} for port in others]}, "ports of the addresses in the spec"),
+    ]
 
 
 def _namespace(name: str) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def render(file: SpecFile, how: Rendering) -> dict[str, str]:
     """File name to its text, with where each value comes from. Raises UsageError."""
     head = HEAD.format(file.name)
     return {
-        f"{name}.yaml": head + "---\n".join(tree.text(one) for one in bodies) for name, bodies in objects(file, how).items()
+        f"{name}.yaml": head + "---\n".join(tree.text(one) for one in bodies)
+        for name, bodies in objects(file, how).items()
     }
 
 
@@ -86,7 +87,9 @@ def _unit(file: SpecFile, how: Rendering, unit: Unit, found: list[Unit]) -> list
         count: Any = None if scale.target and arm != CANARY else scale.least
         if arm == CANARY:
             asked = how.canaries.get(unit.head)
-            count = max(1, scale.least) if asked else Noted(0, f"--canary {unit.head}=VERSION says which version runs here")
+            count = (
+                max(1, scale.least) if asked else Noted(0, f"--canary {unit.head}=VERSION says which version runs here")
+            )
         made.append(pods.deployment(file, how, unit, scale, arm, told, count))
     made.append(network.disruptions(file, unit.name, unit.name))
     made.append(network.policy(file, how, unit, carried.needs(file, stable), engines.names(file, unit)))
@@ -144,7 +147,11 @@ def _controller(file: SpecFile, how: Rendering, found: list[Unit]) -> list[Any]:
 
 def plain(files: Files) -> dict[str, Any]:
     """As JSON: one list of all objects."""
-    return {"apiVersion": "v1", "kind": "List", "items": [tree.plain(one) for bodies in files.values() for one in bodies]}
+    return {
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": [tree.plain(one) for bodies in files.values() for one in bodies],
+    }
 
 
 __all__ = ["HEAD", "MARK", "Files", "objects", "part_of", "plain", "render"]

@@ -48,9 +48,13 @@ def deployment(
     pod = {
         "metadata": {
             "labels": marks,
-            "annotations": {"fairlead.dev/spec": Noted(hashlib.sha256(config.encode()).hexdigest()[:16], "a new spec, new pods")},
+            "annotations": {
+                "fairlead.dev/spec": Noted(hashlib.sha256(config.encode()).hexdigest()[:16], "a new spec, new pods")
+            },
         },
-        "spec": spec(file, unit.name, asked, carried.needs(file, told), [_container(file, how, unit, asked, told)], name),
+        "spec": spec(
+            file, unit.name, asked, carried.needs(file, told), [_container(file, how, unit, asked, told)], name
+        ),
     }
     seconds = SETTLE + carried.grace(file, unit.endpoints) + _MARGIN
     pod["spec"]["terminationGracePeriodSeconds"] = Noted(
@@ -60,7 +64,8 @@ def deployment(
         "revisionHistoryLimit": 5,
         "progressDeadlineSeconds": 2 * _START,
         "strategy": Noted(
-            {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}, "none ends before another is ready"
+            {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "none ends before another is ready",
         ),
         "selector": {"matchLabels": selected(unit.name, arm)},
         "template": pod,
@@ -184,9 +189,13 @@ def _container(file: SpecFile, how: Rendering, unit: Unit, asked: Pods, told: di
         "env": [{"name": "FAIRLEAD_HOME", "value": HOME}, *environment(file, needs)],
         "resources": resources(asked, file.at("endpoints", name, "deploy")),
         "startupProbe": probe(file, "/healthz", failures=_START // _EVERY),
-        "readinessProbe": Noted(probe(file, "/readyz", failures=2), "every endpoint of the pod is live, and it is not ending"),
+        "readinessProbe": Noted(
+            probe(file, "/readyz", failures=2), "every endpoint of the pod is live, and it is not ending"
+        ),
         "livenessProbe": probe(file, "/healthz", failures=6),
-        "lifecycle": {"preStop": {"sleep": {"seconds": Noted(SETTLE, "then SIGTERM: it ends what it has, streams too")}}},
+        "lifecycle": {
+            "preStop": {"sleep": {"seconds": Noted(SETTLE, "then SIGTERM: it ends what it has, streams too")}}
+        },
         "securityContext": contained(),
         "volumeMounts": [
             {"name": "home", "mountPath": HOME},
@@ -216,7 +225,12 @@ def _volumes(file: SpecFile, asked: Pods, needs: Needs, config: str, shared: str
     for place, (folder, paths) in enumerate(_folders(needs).items()):
         items = [{"key": posixpath.basename(path), "path": posixpath.basename(path)} for path in paths]
         note = ", ".join(needs.files[path] for path in paths)
-        found.append(Noted({"name": f"secret-{place}", "secret": {"secretName": secret(file), "items": items}}, f"for {folder}: {note}"))
+        found.append(
+            Noted(
+                {"name": f"secret-{place}", "secret": {"secretName": secret(file), "items": items}},
+                f"for {folder}: {note}",
+            )
+        )
     if config and (tls := file.spec.server.tls) is not None:
         items = [{"key": "tls.crt", "path": posixpath.basename(tls.cert)}]
         items += [{"key": "tls.key", "path": posixpath.basename(tls.key)}] if tls.key else []

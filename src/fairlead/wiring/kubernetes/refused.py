@@ -90,11 +90,16 @@ def _of_stores(file: SpecFile) -> Iterator[str]:
             + why.format("postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead")
         )
     if "://" not in spec.events:
-        yield f"{file.at('events')} is a folder, {_HOME_ENDS} and which no two pods share" + why.format("s3://BUCKET/PREFIX")
+        yield f"{file.at('events')} is a folder, {_HOME_ENDS} and which no two pods share" + why.format(
+            "s3://BUCKET/PREFIX"
+        )
 
 
 def _of_files(file: SpecFile) -> Iterator[str]:
-    for part, inside, asked in (("audit", "enabled", file.spec.audit.enabled), ("traces", "file", file.spec.traces.file)):
+    for part, inside, asked in (
+        ("audit", "enabled", file.spec.audit.enabled),
+        ("traces", "file", file.spec.traces.file),
+    ):
         if asked:
             yield f"{file.at(part, inside)} writes files into the home, {_HOME_ENDS}; leave it out, or send them elsewhere"
 
@@ -110,8 +115,8 @@ def _of_gateway(file: SpecFile, how: Rendering) -> Iterator[str]:
         yield f"{file.at(*at)} needs a Gateway that is there (name) or one to make (gateway_class); give one of them"
     if gateway.gateway_class and gateway.gateway_class not in CLASSES:
         yield (
-            f"{file.at(*at, 'gateway_class')} is {gateway.gateway_class!r}, no class that is known"
-            f"{nearest(gateway.gateway_class, list(CLASSES))}; for a class of your own make the Gateway, and give its name"
+            f"{file.at(*at, 'gateway_class')} is {gateway.gateway_class!r}, no class that is known; for one of "
+            f"your own make the Gateway, and give its name{nearest(gateway.gateway_class, list(CLASSES))}"
         )
     if gateway.gateway_class and how.mesh == "istio":
         yield f"{file.at(*at, 'gateway_class')} is of the Gateway API, and --mesh istio has none; give name"
@@ -145,7 +150,11 @@ def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]
             f"{file.at('server', 'workers')} is {file.spec.server.workers}, and each loads the model of {name} into one of "
             f"{asked.gpus} GPUs; give at most {asked.gpus}"
         )
-    if endpoint.llm is not None and endpoint.llm.engine in ("llama-server", "transformers") and not endpoint.llm.base_url:
+    if (
+        endpoint.llm is not None
+        and endpoint.llm.engine in ("llama-server", "transformers")
+        and not endpoint.llm.base_url
+    ):
         yield (
             f"{at('llm', 'engine')} is {endpoint.llm.engine}, a program that no image of ours has; run it in pods of your "
             "own, and say engine: openai with base_url"

@@ -48,9 +48,13 @@ def services(file: SpecFile, unit: Unit, arms: tuple[str, ...]) -> list[Any]:
 def _service(file: SpecFile, unit: Unit, arm: str) -> dict[str, Any]:
     server = file.spec.server
     name = f"{unit.name}-{arm}" if arm else unit.name
-    ports: list[Any] = [{"name": "http", "port": server.port, "targetPort": "http", "appProtocol": "https" if server.tls else "http"}]
+    ports: list[Any] = [
+        {"name": "http", "port": server.port, "targetPort": "http", "appProtocol": "https" if server.tls else "http"}
+    ]
     if server.grpc_port:
-        ports.append({"name": "grpc", "port": server.grpc_port, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"})
+        ports.append(
+            {"name": "grpc", "port": server.grpc_port, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"}
+        )
     marks = labels(file, unit.name, **({"arm": arm} if arm else {}))
     return thing(file, "v1", "Service", name, {"spec": {"selector": selected(unit.name, arm), "ports": ports}}, marks)
 
@@ -114,7 +118,9 @@ def granted(file: SpecFile) -> dict[str, Any]:
         "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": here}],
         "to": [{"group": "", "kind": "Service", "name": INTERCEPTOR}],
     }
-    found = thing(file, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", f"{part_of(file)}-routes", {"spec": body})
+    found = thing(
+        file, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", f"{part_of(file)}-routes", {"spec": body}
+    )
     found["metadata"]["namespace"] = KEDA
     return found
 
@@ -147,7 +153,9 @@ def _why(file: SpecFile, unit: Unit) -> str:
 def duration(seconds: float) -> str:
     """As the Gateway API writes it (GEP-2257): up to five digits of a unit."""
     milliseconds = math.ceil(round(seconds * 1000, 6))
-    return f"{milliseconds}ms" if milliseconds < 100_000 and milliseconds % 1000 else f"{math.ceil(milliseconds / 1000)}s"
+    return (
+        f"{milliseconds}ms" if milliseconds < 100_000 and milliseconds % 1000 else f"{math.ceil(milliseconds / 1000)}s"
+    )
 
 
 def hosts(file: SpecFile, unit: Unit, found: list[Unit]) -> list[str]:
@@ -232,7 +240,11 @@ def _virtual_service(file: SpecFile, unit: Unit, found: list[Unit], shares: list
     to = [
         {
             "destination": {
-                "host": f"{name}.{namespace}.svc.cluster.local" if namespace else f"{name}{space}.svc.cluster.local" if space else name,
+                "host": f"{name}.{namespace}.svc.cluster.local"
+                if namespace
+                else f"{name}{space}.svc.cluster.local"
+                if space
+                else name,
                 "port": {"number": port},
             },
             "weight": weight,

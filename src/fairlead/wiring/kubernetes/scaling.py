@@ -111,8 +111,14 @@ def _from_none(file: SpecFile, unit: Unit, scale: Scale, name: str) -> dict[str,
 
 def _behavior() -> dict[str, Any]:
     return {
-        "scaleUp": {"stabilizationWindowSeconds": 0, "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]},
-        "scaleDown": {"stabilizationWindowSeconds": _CALM, "policies": [{"type": "Percent", "value": 25, "periodSeconds": 60}]},
+        "scaleUp": {
+            "stabilizationWindowSeconds": 0,
+            "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+        },
+        "scaleDown": {
+            "stabilizationWindowSeconds": _CALM,
+            "policies": [{"type": "Percent", "value": 25, "periodSeconds": 60}],
+        },
     }
 
 

@@ -54,7 +54,9 @@ class Scale:
 
 def units(file: SpecFile) -> list[Unit]:
     """In the order of the spec. Raises UsageError for names that Kubernetes cannot have."""
-    called = {name: sorted(set(_called(file, one)) & file.spec.endpoints.keys()) for name, one in file.spec.endpoints.items()}
+    called = {
+        name: sorted(set(_called(file, one)) & file.spec.endpoints.keys()) for name, one in file.spec.endpoints.items()
+    }
     apart: list[set[str]] = []
     for name, others in called.items():
         together = {name, *others}
@@ -115,7 +117,9 @@ def _scale(file: SpecFile, name: str, asked: Pods, said: tuple[str, Replicas] | 
     for part in ("min", "max"):
         if said and part in also and getattr(asked, part) is not None:
             where = file.at("endpoints", name, "deploy", part)
-            raise UsageError(f"{where} and {file.at('endpoints', said[0], 'replicas', part)} say the same; leave one out")
+            raise UsageError(
+                f"{where} and {file.at('endpoints', said[0], 'replicas', part)} say the same; leave one out"
+            )
     least = asked.min if asked.min is not None else replicas.min if replicas else 1
     most, limit = _most(file, name, asked, least, _load(file, name, asked), said)
     where = file.at("endpoints", said[0], "replicas") if said else file.at("endpoints", name, "deploy")
@@ -142,7 +146,9 @@ def _load(file: SpecFile, name: str, asked: Pods) -> Load | None:
         return None
     for part in ("seconds", "concurrency"):
         if not getattr(asked, part):
-            raise UsageError(f"{file.at('endpoints', name, 'deploy', 'rate')} says a load without {part}; give deploy.{part}")
+            raise UsageError(
+                f"{file.at('endpoints', name, 'deploy', 'rate')} says a load without {part}; give deploy.{part}"
+            )
     assert asked.concurrency is not None  # noqa: S101 - looked at above
     return Load(asked.rate, asked.seconds, asked.concurrency, asked.headroom)
 
@@ -157,7 +163,11 @@ def _most(
     elif replicas and "max" in replicas[1].model_fields_set:
         most, said = replicas[1].max, file.at("endpoints", replicas[0], "replicas", "max")
     elif needed is not None:
-        law = f"{load.rate:g}/s x {load.seconds:g} s, {load.headroom:.0%} beside it, {load.concurrency:g} in a pod" if load else ""
+        law = (
+            f"{load.rate:g}/s x {load.seconds:g} s, {load.headroom:.0%} beside it, {load.concurrency:g} in a pod"
+            if load
+            else ""
+        )
         return needed, f"{law} (Little's law)"
     else:
         return max(least, 1), ""
@@ -169,14 +179,15 @@ def _most(
     return most, said
 
 
-def _target(
-    file: SpecFile, name: str, asked: Pods, replicas: tuple[str, Replicas] | None
-) -> tuple[float | None, str]:
+def _target(file: SpecFile, name: str, asked: Pods, replicas: tuple[str, Replicas] | None) -> tuple[float | None, str]:
     said = replicas[1].target_concurrency if replicas else None
     chosen = replicas is not None and "target_concurrency" in replicas[1].model_fields_set
     measured = file.at("endpoints", name, "deploy", "concurrency")
     if asked.concurrency is None:
-        return said, "target_concurrency, which nobody measured: deploy.concurrency says what a pod holds" if said else ""
+        return (
+            said,
+            "target_concurrency, which nobody measured: deploy.concurrency says what a pod holds" if said else "",
+        )
     if not chosen or replicas is None or said is None:
         why = f"{measured}: a pod holds {asked.concurrency:g} inside its deadline, of which {asked.headroom:.0%} beside the load"
         return asked.concurrency / (1 + asked.headroom), why

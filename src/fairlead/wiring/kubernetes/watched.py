@@ -36,7 +36,9 @@ def engines(file: SpecFile) -> dict[str, Any]:
     return _monitor(file, f"{part_of(file)}-engines", "engine", {"port": "http", "path": "/metrics", "interval": "15s"})
 
 
-def rules(file: SpecFile, jobs: Sequence[str], engine_jobs: Sequence[str], more: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def rules(
+    file: SpecFile, jobs: Sequence[str], engine_jobs: Sequence[str], more: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """``jobs``: Services that are scraped.  ``more``: further groups (name, rules), as Prometheus has them."""
     recorded: list[Any] = []
     law = "seconds in calls, each second: Little's law"

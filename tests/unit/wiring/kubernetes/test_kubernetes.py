@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cases import CASES, HERE, bodies, golden, spec
+from kubernetes_cases import CASES, HERE, bodies, golden, spec
 from fairlead.kit.spec.deploy import Deploy, Gateway, Pods
 from fairlead.kit.spec.read import parse
 from fairlead.kit.spec.spec import Endpoint
@@ -28,7 +28,7 @@ def found(case: str, kind: str, name: str = "") -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", ALL)
 def test_it_is_what_was_reviewed(case: str) -> None:
-    """``python tests/unit/wiring/kubernetes/cases.py`` writes them anew."""
+    """``python tests/kubernetes_cases.py`` writes them anew."""
     assert golden(case) == (HERE / "golden" / f"{case}.yaml").read_text()
 
 
@@ -57,7 +57,12 @@ def test_the_schemas_would_see_a_slip(kind: str, path: tuple[Any, ...], value: A
 
 
 def test_a_strict_schema_refuses_what_a_cluster_drops() -> None:
-    made = strict({"type": "object", "properties": {"a": {"x-kubernetes-int-or-string": True}, "b": {"type": "string", "nullable": True}}})
+    made = strict(
+        {
+            "type": "object",
+            "properties": {"a": {"x-kubernetes-int-or-string": True}, "b": {"type": "string", "nullable": True}},
+        }
+    )
     assert made["additionalProperties"] is False
     assert made["properties"]["a"]["type"] == ["integer", "string"]
     assert made["properties"]["b"]["type"] == ["string", "null"]
@@ -124,7 +129,11 @@ def test_every_pod_is_restricted_and_outlives_its_streams(case: str) -> None:
 
 def test_selectors_find_the_pods_and_each_arm_its_own() -> None:
     for case in CASES:
-        pods = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one in bodies(case) if one["kind"] == "Deployment"}
+        pods = {
+            one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"]
+            for one in bodies(case)
+            if one["kind"] == "Deployment"
+        }
         for one in bodies(case):
             if one["kind"] == "Service":
                 fits = [name for name, labels in pods.items() if one["spec"]["selector"].items() <= labels.items()]
@@ -134,12 +143,16 @@ def test_selectors_find_the_pods_and_each_arm_its_own() -> None:
 
 def test_the_autoscaler_follows_from_what_was_measured() -> None:
     hpa = found("whole-hpa-gateway", "HorizontalPodAutoscaler", "churn-stable")["spec"]
-    assert hpa["minReplicas"], hpa["maxReplicas"] == (2, 8)  # 50/s x 0.4 s x 1.5 / 4 = 7.5
+    assert (hpa["minReplicas"], hpa["maxReplicas"]) == (2, 8)  # 50/s x 0.4 s x 1.5 / 4 = 7.5
     metric = hpa["metrics"][0]["pods"]
     assert metric["metric"]["name"] == "fairlead_requests_in_flight"
     assert metric["target"] == {"type": "AverageValue", "averageValue": "2666m"}  # 4 / 1.5
     assert "# 50/s x 0.4 s, 50% beside it, 4 in a pod (Little's law)" in golden("whole-hpa-gateway")
-    assert all("cpu" not in str(one["spec"]["metrics"]) for one in bodies("whole-hpa-gateway") if one["kind"] == "HorizontalPodAutoscaler")
+    assert all(
+        "cpu" not in str(one["spec"]["metrics"])
+        for one in bodies("whole-hpa-gateway")
+        if one["kind"] == "HorizontalPodAutoscaler"
+    )
     deployment = found("whole-hpa-gateway", "Deployment", "churn-stable")["spec"]
     assert "replicas" not in deployment  # applying it again would undo the autoscaler
     scaled = found("whole-keda-gateway", "ScaledObject", "churn-stable")["spec"]
@@ -187,7 +200,16 @@ def test_gpus_slices_and_engines_are_asked_for() -> None:
 
 def test_endpoints_that_call_one_another_share_a_pod() -> None:
     names = {one["metadata"]["name"] for one in bodies("whole-hpa-gateway") if one["kind"] == "Deployment"}
-    assert names == {"churn-stable", "churn-canary", "tabular", "risk", "fraud", "helpdesk", "helpdesk-0-vllm", "shop-two-controller"}
+    assert names == {
+        "churn-stable",
+        "churn-canary",
+        "tabular",
+        "risk",
+        "fraud",
+        "helpdesk",
+        "helpdesk-0-vllm",
+        "shop-two-controller",
+    }
 
 
 def test_more_rules_go_along() -> None:
@@ -204,9 +226,11 @@ record: false
 endpoints:
   chat: {{llm: {{engine: openai, base_url: "https://api.openai.com/v1"}}}}
 """
-    made = objects.render(parse(text, "f.yaml"), Rendering("a:1", insecure=True))["chat.yaml"]
-    assert "- {model: chat, input: 1.5, output: 2}" in made
-    assert "prices_file" not in made
+    made = objects.objects(parse(text, "f.yaml"), Rendering("a:1", insecure=True))["chat"]
+    (config,) = [one for one in made if one["kind"] == "ConfigMap"]
+    told = yaml.safe_load(config["data"]["fairlead.yaml"])
+    assert told["prices"] == [{"model": "chat", "input": 1.5, "output": 2.0}]
+    assert "prices_file" not in told
 
 
 def test_it_is_the_same_each_time() -> None:
@@ -214,7 +238,8 @@ def test_it_is_the_same_each_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.45, "450ms"), (30.25, "30250ms"), (60.0, "60s"), (100.25, "101s"), (3600.0, "3600s"), (0.0001, "1ms")]
+    ("seconds", "text"),
+    [(0.45, "450ms"), (30.25, "30250ms"), (60.0, "60s"), (100.25, "101s"), (3600.0, "3600s"), (0.0001, "1ms")],
 )
 def test_durations_are_those_of_the_gateway_api(seconds: float, text: str) -> None:
     assert routes.duration(seconds) == text

@@ -1,4 +1,4 @@
-"""The specs that are rendered here, and what of them is kept. ``python cases.py`` writes the golden files anew: read them."""
+"""The specs that are rendered here, and what of them is kept. ``python tests/kubernetes_cases.py`` writes the golden files anew: read them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fairlead.kit.spec.read import SpecFile, parse
 from fairlead.wiring.kubernetes import kserve, objects
 from fairlead.wiring.kubernetes.asked import Rendering
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "unit" / "wiring" / "kubernetes"
 CASES: dict[str, tuple[str, Rendering]] = {
     "design-keda-gateway": ("design", Rendering(scaler="keda", mesh="gateway-api", canaries={"churn": "4"})),
     "design-keda-istio": ("design", Rendering(scaler="keda", mesh="istio")),
