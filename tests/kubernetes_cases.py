@@ -1,4 +1,7 @@
-"""The specs that are rendered here, and what of them is kept. ``python tests/kubernetes_cases.py`` writes the golden files anew: read them."""
+"""The specs that are rendered for a cluster, and what of them is kept.
+
+``python tests/kubernetes_cases.py`` writes the golden files anew: read them.
+"""
 
 from __future__ import annotations
 

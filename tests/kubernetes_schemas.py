@@ -38,7 +38,7 @@ def problems(body: dict[str, Any]) -> list[str]:
     name = f"{body['kind']}/{body['metadata']['name']}"
     if group in _UNKNOWN:
         return []
-    if group in ("", "apps", "autoscaling", "policy") or group.endswith("k8s.io") and "gateway" not in group:
+    if group in ("", "apps", "autoscaling", "policy") or (group.endswith("k8s.io") and "gateway" not in group):
         try:
             kubernetes_validate.validate(body, VERSION, strict=True)
         except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
@@ -54,7 +54,7 @@ def _checker(folder: str, api: str, kind: str) -> Any:
         for path in sorted((Path(folder) / part).glob("*.yaml")):
             if kind.lower() not in path.name:
                 continue
-            crd = yaml.load(path.read_bytes(), yaml.CSafeLoader)  # noqa: S506 - safe, and ten times as fast
+            crd = yaml.load(path.read_bytes(), yaml.CSafeLoader)
             group, _, version = api.rpartition("/")
             if crd["spec"]["group"] != group or crd["spec"]["names"]["kind"] != kind:
                 continue

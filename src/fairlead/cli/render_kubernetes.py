@@ -12,7 +12,8 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit import files
 from fairlead.kit.config import nearest
 from fairlead.wiring import specs
-from fairlead.wiring.kubernetes import asked, kserve as inference, objects
+from fairlead.wiring.kubernetes import asked, objects
+from fairlead.wiring.kubernetes import kserve as inference
 from fairlead.wiring.kubernetes.asked import Rendering
 
 Image = Annotated[
@@ -73,7 +74,7 @@ def kserve(
 
 
 def _write(folder: Path, texts: dict[str, str]) -> list[str]:
-    """Every file, and none of ours beside them that is no longer rendered. Raises UsageError for one of somebody else."""
+    """Every file, and none of ours beside them that is no longer rendered. Raises UsageError for somebody else's."""
     folder.mkdir(parents=True, exist_ok=True)
     there = [path for path in sorted(folder.glob("*.yaml")) if path.is_file()]
     ours = [path for path in there if objects.MARK in path.read_text(errors="replace").partition("\n")[0]]

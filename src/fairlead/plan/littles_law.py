@@ -1,9 +1,10 @@
 """How many replicas a load needs: Little's law, and what callers wait when they come at random.
 
-Little's law (J. D. C. Little, A proof for the queuing formula L = lambda W, Operations Research 9, 1961): calls in flight
-are the calls a second times the seconds of one. One replica holds ``concurrency`` of them inside its deadline, which is
-measured. The wait is that of M/M/c (A. K. Erlang, 1917): calls come by a Poisson process, times are exponential, and all
-places of all replicas serve one queue. A balancer that sends calls to a busy replica while another is idle does worse.
+Little's law (J. D. C. Little, A proof for the queuing formula L = lambda W, Operations Research 9, 1961): calls in
+flight are the calls a second times the seconds of one. One replica holds ``concurrency`` of them inside its deadline,
+which is measured. The wait is that of M/M/c (A. K. Erlang, 1917): calls come by a Poisson process, times are
+exponential, and all places of all replicas serve one queue. A balancer that sends calls to a busy replica while another
+is idle does worse.
 """
 
 from __future__ import annotations

@@ -203,7 +203,8 @@ def _local(file: SpecFile, path: Path, value: str) -> str:
 def _absolute(file: SpecFile, path: Path, value: str) -> None:
     if not posixpath.isabs(value) or ".." in value.split("/"):
         raise UsageError(
-            f"{file.at(*path)} is {value}, a file of this machine, which no pod has; name a registered model, or the path "
+            f"{file.at(*path)} is {value}, a file of this machine, which no pod has; name a "
+            "registered model, or the path "
             "that it has in the image or in a volume (deploy.volumes), from / on"
         )
 

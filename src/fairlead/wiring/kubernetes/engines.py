@@ -58,14 +58,14 @@ def _engine(file: SpecFile, how: Rendering, unit: Unit, endpoint: str) -> list[A
     return [
         network.account(file, name),
         thing(file, "v1", "Service", name, {"spec": service}, {**marks, SCRAPED: "engine"}),
-        _deployment(file, unit, endpoint, name, None if scale.target else scale.least),
+        _deployment(file, endpoint, name, None if scale.target else scale.least),
         network.disruptions(file, name, name),
         network.engine(file, name, unit, PORT),
         *scaling.scaler(file, how, Unit(name, endpoint, (endpoint,)), scale, name, "vllm"),
     ]
 
 
-def _deployment(file: SpecFile, unit: Unit, endpoint: str, name: str, count: int | None) -> dict[str, Any]:
+def _deployment(file: SpecFile, endpoint: str, name: str, count: int | None) -> dict[str, Any]:
     found = file.spec.endpoints[endpoint]
     assert found.llm is not None  # noqa: S101 - asked by the caller
     where = file.at("endpoints", endpoint, "llm", "options")

@@ -16,7 +16,7 @@ from fairlead.kit.spec.read import SpecFile
 from fairlead.wiring.envoy import tree
 from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.kubernetes import carried, network, pods, refused, units
-from fairlead.wiring.kubernetes.asked import HOME, SPEC, SPEC_FOLDER, Rendering, image, labels, thing
+from fairlead.wiring.kubernetes.asked import HOME, SPEC, SPEC_FOLDER, USER, Rendering, image, labels, thing
 from fairlead.wiring.kubernetes.units import Scale, Unit
 
 HEAD: Final = "# KServe, rendered from {} by `fairlead render kserve`: change that file, not this one.\n"
@@ -70,7 +70,10 @@ def _refused(file: SpecFile, found: list[Unit]) -> Iterator[str]:
                     yield f"{where} needs the controller, which KServe does not run; leave it out, or render kubernetes"
             if units.apart(file, name):
                 where = file.at("endpoints", name, "llm", "engine")
-                yield f"{where} is vllm, which has pods of its own; render kubernetes, or say engine: openai with base_url"
+                yield (
+                    f"{where} is vllm, which has pods of its own; render kubernetes, or say engine: "
+                    "openai with base_url"
+                )
             if endpoint.deploy.nodes:
                 where = file.at("endpoints", name, "deploy", "nodes")
                 yield f"{where}: Knative chooses nodes unless its features say otherwise; leave it out"
@@ -104,7 +107,7 @@ def _runtime(file: SpecFile, how: Rendering, unit: Unit, told: dict[str, Any]) -
                     "httpGet": {"path": "/healthz", "port": file.spec.server.port},
                     "failureThreshold": 6,
                 },
-                "securityContext": {**pods.contained(), "runAsNonRoot": True, "runAsUser": pods.USER},
+                "securityContext": {**pods.contained(), "runAsNonRoot": True, "runAsUser": USER},
                 "volumeMounts": [
                     {"name": "home", "mountPath": HOME},
                     {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container

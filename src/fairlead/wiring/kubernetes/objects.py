@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from fairlead.kit.spec.deploy import Pods
 from fairlead.kit.spec.read import SpecFile
 from fairlead.wiring.envoy import tree
 from fairlead.wiring.envoy.tree import Noted
@@ -90,7 +91,7 @@ def _unit(file: SpecFile, how: Rendering, unit: Unit, found: list[Unit]) -> list
             count = (
                 max(1, scale.least) if asked else Noted(0, f"--canary {unit.head}=VERSION says which version runs here")
             )
-        made.append(pods.deployment(file, how, unit, scale, arm, told, count))
+        made.append(pods.deployment(file, how, unit, arm, told, count))
     made.append(network.disruptions(file, unit.name, unit.name))
     made.append(network.policy(file, how, unit, carried.needs(file, stable), engines.names(file, unit)))
     made += scaling.scaler(file, how, unit, scale, f"{unit.name}-{STABLE}" if arms else unit.name)
@@ -111,7 +112,7 @@ def _controller(file: SpecFile, how: Rendering, found: list[Unit]) -> list[Any]:
     told = carried.data(file, tuple(file.spec.endpoints))
     needs = carried.needs(file, told)
     moves = how.mesh == "gateway-api" and any(_arms(file, how, unit) for unit in found)
-    asked = units.Pods()
+    asked = Pods()
     container = {
         "name": "controller",
         "image": image(file, how),

@@ -24,7 +24,7 @@ from fairlead.wiring.kubernetes.asked import (
     whole,
 )
 from fairlead.wiring.kubernetes.carried import Needs
-from fairlead.wiring.kubernetes.units import Scale, Unit
+from fairlead.wiring.kubernetes.units import Unit
 
 SETTLE: Final = 5
 """Seconds in which the cluster learns that a pod gets no more calls; it answers them meanwhile."""
@@ -36,7 +36,7 @@ _AWS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
 
 
 def deployment(
-    file: SpecFile, how: Rendering, unit: Unit, scale: Scale, arm: str, told: dict[str, Any], count: Any
+    file: SpecFile, how: Rendering, unit: Unit, arm: str, told: dict[str, Any], count: Any
 ) -> dict[str, Any]:
     """``arm``: empty where there is one.  ``told``: the pods' spec.  ``count``: pods; None: an autoscaler has them."""
     name = f"{unit.name}-{arm}" if arm else unit.name

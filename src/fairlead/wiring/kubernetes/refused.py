@@ -24,6 +24,8 @@ CLASSES: Final = (
 _ON_CPU: Final = ("sklearn", "xgboost", "lightgbm", "litert")
 """Runtimes that have no GPU."""
 _GPU: Final = frozenset({"cuda", "tensorrt", "rocm"})
+_TAKEN: Final = ("", "/tmp", "/etc", "/dev/shm", "/var/lib/fairlead", "/etc/fairlead")  # noqa: S108 - in a pod
+"""Folders in which a pod has something else."""
 _HOME_ENDS: Final = "which ends with the pod"
 _LONGEST_GRACE: Final = 3600.0
 
@@ -50,7 +52,9 @@ def check_endpoints(file: SpecFile, unit: Unit) -> None:
 def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
     server, asked = file.spec.server, file.spec.access.required or file.spec.access.jwt is not None
     if "host" in server.model_fields_set and loopback(server.host):
-        yield f"{file.at('server', 'host')} is {server.host}, which nobody reaches in a pod; leave it out, or say 0.0.0.0"
+        yield (
+            f"{file.at('server', 'host')} is {server.host}, which nobody reaches in a pod; leave it out, or say 0.0.0.0"
+        )
     for part in ("port", "grpc_port"):
         if getattr(server, part) == 0:
             yield f"{file.at('server', part)} is 0, a port that nobody knows before it runs; give it a number"
@@ -60,13 +64,20 @@ def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
             "true}, or give --insecure where something in front asks who calls"
         )
     if asked and how.insecure:
-        yield f"{file.at('access')} asks callers who they are, and --insecure lets everybody call; leave one of them out"
+        yield (
+            f"{file.at('access')} asks callers who they are, and --insecure lets everybody call; leave one of them out"
+        )
     if server.tls is not None and server.tls.client_ca:
         where = file.at("server", "tls", "client_ca")
-        yield f"{where} asks for certificates, which the probes of a cluster have not; leave it out, or let the mesh ask"
+        yield (
+            f"{where} asks for certificates, which the probes of a cluster have not; leave it out, or let the mesh ask"
+        )
     if server.tls is not None and how.mesh:
         where = file.at("server", "tls")
-        yield f"{where}: a route speaks HTTP to the pods; leave it out (deploy.gateway.tls_secret is for callers), or --mesh"
+        yield (
+            f"{where}: a route speaks HTTP to the pods; leave it out (deploy.gateway.tls_secret is for "
+            "callers), or --mesh"
+        )
     if server.chaos:
         yield f"{file.at('server', 'chaos')} is refused outside of one machine; leave it out"
 
@@ -101,7 +112,10 @@ def _of_files(file: SpecFile) -> Iterator[str]:
         ("traces", "file", file.spec.traces.file),
     ):
         if asked:
-            yield f"{file.at(part, inside)} writes files into the home, {_HOME_ENDS}; leave it out, or send them elsewhere"
+            yield (
+                f"{file.at(part, inside)} writes files into the home, {_HOME_ENDS}; leave it out, or send "
+                "them elsewhere"
+            )
 
 
 def _of_gateway(file: SpecFile, how: Rendering) -> Iterator[str]:
@@ -110,7 +124,10 @@ def _of_gateway(file: SpecFile, how: Rendering) -> Iterator[str]:
         return
     at = ("deploy", "gateway")
     if not how.mesh:
-        yield f"{file.at(*at)} says where calls come in, and no route is rendered; give --mesh gateway-api or --mesh istio"
+        yield (
+            f"{file.at(*at)} says where calls come in, and no route is rendered; give --mesh gateway-api "
+            "or --mesh istio"
+        )
     if bool(gateway.name) == bool(gateway.gateway_class):
         yield f"{file.at(*at)} needs a Gateway that is there (name) or one to make (gateway_class); give one of them"
     if gateway.gateway_class and gateway.gateway_class not in CLASSES:
@@ -123,47 +140,52 @@ def _of_gateway(file: SpecFile, how: Rendering) -> Iterator[str]:
     if gateway.name and gateway.tls_secret:
         yield f"{file.at(*at, 'tls_secret')} is for a Gateway that is made, and {gateway.name} is there; leave it out"
     if gateway.gateway_class and gateway.namespace:
-        yield f"{file.at(*at, 'namespace')} is of a Gateway that is there; one that is made is beside the pods; leave it out"
+        yield (
+            f"{file.at(*at, 'namespace')} is of a Gateway that is there; one that is made is beside the "
+            "pods; leave it out"
+        )
 
 
 def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]:
     def at(*path: str) -> str:
         return file.at("endpoints", name, *path)
 
-    asked, apart = endpoint.deploy, units.apart(file, name)
-    gpu = bool(_GPU & set(endpoint.providers)) or apart
-    if asked.mig and not asked.gpus and not apart:
-        yield f"{at('deploy', 'mig')} is {asked.mig}, and gpus says how many of them; give deploy.gpus"
-    if asked.gpus and endpoint.runtime in _ON_CPU:
-        yield f"{at('deploy', 'gpus')} is {asked.gpus}, and the runtime {endpoint.runtime} runs on the CPU; leave it out"
-    elif asked.gpus and not gpu:
-        runs = "the engine runs on the CPU" if endpoint.llm else "the model runs on the CPU (providers)"
-        yield f"{at('deploy', 'gpus')} is {asked.gpus}, and {runs}; leave it out, or say providers: [cuda]"
-    if gpu and endpoint.runtime in _ON_CPU:
-        yield f"{at('providers')} is {', '.join(endpoint.providers)}, and {endpoint.runtime} runs on the CPU; leave it out"
-    if gpu and not apart and not asked.gpus:
-        yield f"{at('providers')} is {', '.join(endpoint.providers)}, and no pod has a GPU; say deploy: {{gpus: 1}}"
-    if apart:
+    if units.apart(file, name):
         yield from _of_engine(file, name, endpoint)
-    elif asked.gpus and file.spec.server.workers > asked.gpus:
+    else:
+        yield from _of_gpus(file, name, endpoint)
+    served = endpoint.llm
+    if served is not None and served.engine in ("llama-server", "transformers") and not served.base_url:
         yield (
-            f"{file.at('server', 'workers')} is {file.spec.server.workers}, and each loads the model of {name} into one of "
-            f"{asked.gpus} GPUs; give at most {asked.gpus}"
-        )
-    if (
-        endpoint.llm is not None
-        and endpoint.llm.engine in ("llama-server", "transformers")
-        and not endpoint.llm.base_url
-    ):
-        yield (
-            f"{at('llm', 'engine')} is {endpoint.llm.engine}, a program that no image of ours has; run it in pods of your "
-            "own, and say engine: openai with base_url"
+            f"{at('llm', 'engine')} is {served.engine}, a program that no image of ours has; run it in pods of your own, "
+            "and say engine: openai with base_url"
         )
     if endpoint.env == "isolated":
         yield f"{at('env')} installs libraries when it starts, and a pod's disk is read only; build them into the image"
-    for path in asked.volumes:
-        if not path.startswith("/") or path.rstrip("/") in ("", "/tmp", "/etc", "/var/lib/fairlead", "/etc/fairlead"):  # noqa: S108
+    for path in endpoint.deploy.volumes:
+        if not path.startswith("/") or path.rstrip("/") in _TAKEN:
             yield f"{at('deploy', 'volumes')} has the folder {path!r}; give one of its own, from / on, as /models"
+
+
+def _of_gpus(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]:
+    def at(*path: str) -> str:
+        return file.at("endpoints", name, *path)
+
+    asked, given = endpoint.deploy, ", ".join(endpoint.providers)
+    gpu = bool(_GPU & set(endpoint.providers))
+    if asked.mig and not asked.gpus:
+        yield f"{at('deploy', 'mig')} is {asked.mig}, and gpus says how many of them; give deploy.gpus"
+    if endpoint.runtime in _ON_CPU and (gpu or asked.gpus):
+        where = f"{at('deploy', 'gpus')} is {asked.gpus}" if asked.gpus else f"{at('providers')} is {given}"
+        yield f"{where}, and the runtime {endpoint.runtime} runs on the CPU; leave it out"
+    if asked.gpus and not gpu:
+        runs = "the engine runs on the CPU" if endpoint.llm else "the model runs on the CPU (providers)"
+        yield f"{at('deploy', 'gpus')} is {asked.gpus}, and {runs}; leave it out, or say providers: [cuda]"
+    if gpu and not asked.gpus:
+        yield f"{at('providers')} is {given}, and no pod has a GPU; say deploy: {{gpus: 1}}"
+    if asked.gpus and (workers := file.spec.server.workers) > asked.gpus:
+        where = file.at("server", "workers")
+        yield f"{where} is {workers}, and each takes a GPU of {asked.gpus} for {name}; give at most {asked.gpus}"
 
 
 def _of_engine(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]:
@@ -176,20 +198,26 @@ def _of_engine(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]:
     if asked.gpus and asked.gpus != parallel:
         yield f"{at}.gpus is {asked.gpus}, and llm.options.tensor_parallel {parallel}; make them the same"
     if asked.mig and parallel != 1:
-        yield f"{at}.mig is {asked.mig}, and slices of a GPU do not work together (tensor_parallel {parallel}); leave it out"
+        yield (
+            f"{at}.mig is {asked.mig}, and slices of a GPU do not work together (tensor_parallel "
+            f"{parallel}); leave it out"
+        )
     if endpoint.llm.token.startswith("file:"):
-        yield f"{file.at('endpoints', name, 'llm', 'token')} is a file, and vLLM takes its key from the environment; say env:NAME"
-    for option in ("binary",):
-        if option in options:
-            where = file.at("endpoints", name, "llm", "options", option)
-            yield f"{where} is of this machine; the image (deploy.vllm_image) has its own; leave it out"
+        yield (
+            f"{file.at('endpoints', name, 'llm', 'token')} is a file, and vLLM takes its key from the "
+            "environment; say env:NAME"
+        )
+    if "binary" in options:
+        where = file.at("endpoints", name, "llm", "options", "binary")
+        yield f"{where} is of this machine; the image (deploy.vllm_image) has its own; leave it out"
 
 
 def _of_unit(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:
     scale = units.scale(file, unit)
     if carried.longest(file, unit.endpoints) + carried.SLACK > _LONGEST_GRACE:
         yield (
-            f"{file.at('endpoints', unit.head, 'deadline_ms')}: a pod ends within an hour, and its longest stream does not; "
+            f"{file.at('endpoints', unit.head, 'deadline_ms')}: a pod ends within an hour, and its "
+            "longest stream does not; "
             f"give at most {(_LONGEST_GRACE - carried.SLACK) * 1000:.0f}"
         )
     if "grace" in file.spec.server.model_fields_set and file.spec.server.grace < carried.longest(file, unit.endpoints):
@@ -202,14 +230,20 @@ def _of_unit(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:
     if how.scaler != "keda":
         yield f"{scale.where} has none while nobody calls, and a HorizontalPodAutoscaler keeps one; give --scaler keda"
     elif how.mesh == "gateway-api" and not file.spec.deploy.namespace:
-        yield f"{scale.where} has none while nobody calls, and KEDA lets routes in by their namespace; give deploy.namespace"
+        yield (
+            f"{scale.where} has none while nobody calls, and KEDA lets routes in by their namespace; give "
+            "deploy.namespace"
+        )
     elif not how.mesh or not file.spec.deploy.host or file.spec.deploy.gateway is None:
         yield (
-            f"{scale.where} has none while nobody calls, and the call that wakes one goes through KEDA's interceptor, to "
+            f"{scale.where} has none while nobody calls, and the call that wakes one goes through "
+            "KEDA's interceptor, to "
             "which a route leads; give --mesh, deploy.gateway and deploy.host"
         )
     elif file.spec.server.grpc_port:
-        yield f"{file.at('server', 'grpc_port')}: KEDA's interceptor wakes pods for HTTP only; keep min: 1 at {unit.head}"
+        yield (
+            f"{file.at('server', 'grpc_port')}: KEDA's interceptor wakes pods for HTTP only; keep min: 1 at {unit.head}"
+        )
     elif file.spec.server.tls is not None:
         yield f"{file.at('server', 'tls')}: KEDA's interceptor speaks HTTP to the pods; keep min: 1 at {unit.head}"
 
@@ -222,13 +256,19 @@ def _of_rollout(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:
             return file.at("endpoints", name, "rollout", *path)
 
         if name in how.canaries and (not how.mesh or not units.rolled_out(file, unit)):
-            yield f"--canary {name}: {at()} of a model by alias shares calls between two arms, with --mesh; it has none here"
+            yield (
+                f"--canary {name}: {at()} of a model by alias shares calls between two arms, with --mesh; "
+                "it has none here"
+            )
         if not how.mesh or "rollout" not in file.spec.endpoints[name].model_fields_set:
             continue
         if len(unit.endpoints) > 1:
             yield f"{at()}: {name} is in a pod with others, and a route has whole pods; render without --mesh"
         if rollout.sticky:
-            yield f"{at('sticky')} is {rollout.sticky}, and a route draws for each call; leave it out, or render without --mesh"
+            yield (
+                f"{at('sticky')} is {rollout.sticky}, and a route draws for each call; leave it out, or "
+                "render without --mesh"
+            )
         if rollout.strategy == "shadow" or rollout.shadow:
             part = "strategy" if rollout.strategy == "shadow" else "shadow"
             yield f"{at(part)} answers calls unseen, which servers do and routes do not; render without --mesh"

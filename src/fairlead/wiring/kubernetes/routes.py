@@ -35,8 +35,8 @@ _API: Final = "gateway.networking.k8s.io/v1"
 _SLACK: Final = 0.25
 """Seconds that a pod has less than its route, so that its own error is the one that callers see."""
 _OPENAI: Final = (
-    "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/files", "/v1/batches", "/tokenize",
-    "/detokenize",
+    "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/files", "/v1/batches",
+    "/tokenize", "/detokenize",
 )  # fmt: skip
 
 
@@ -73,12 +73,15 @@ def check(file: SpecFile, how: Rendering, found: list[Unit]) -> None:
     if len(speaking) > 1 and not file.spec.deploy.host:
         names = " and ".join(unit.head for unit in speaking[:2])
         raise UsageError(
-            f"{file.at('endpoints', speaking[1].head)}: {names} are language models in pods of their own, and no route reads "
-            "which one a body names; give deploy.host, under which each has a host of its own, or put them behind one (route)"
+            f"{file.at('endpoints', speaking[1].head)}: {names} are language models in pods of their "
+            "own, and no route reads "
+            "which one a body names; give deploy.host, under which each has a host of its own, or "
+            "put them behind one (route)"
         )
     if file.spec.server.grpc_port and len(found) > 1:
         raise UsageError(
-            f"{file.at('server', 'grpc_port')}: a message names the model, and no route reads it, of {len(found)} pods; leave "
+            f"{file.at('server', 'grpc_port')}: a message names the model, and no route reads it, of "
+            f"{len(found)} pods; leave "
             "it out, or render without --mesh"
         )
 

@@ -54,9 +54,7 @@ class Scale:
 
 def units(file: SpecFile) -> list[Unit]:
     """In the order of the spec. Raises UsageError for names that Kubernetes cannot have."""
-    called = {
-        name: sorted(set(_called(file, one)) & file.spec.endpoints.keys()) for name, one in file.spec.endpoints.items()
-    }
+    called = {name: sorted(set(_called(one)) & file.spec.endpoints.keys()) for name, one in file.spec.endpoints.items()}
     apart: list[set[str]] = []
     for name, others in called.items():
         together = {name, *others}
@@ -128,7 +126,8 @@ def _scale(file: SpecFile, name: str, asked: Pods, said: tuple[str, Replicas] | 
     target, why = _target(file, name, asked, said)
     if most > least and target is None:
         raise UsageError(
-            f"{where} has {least} to {most} pods, and nothing says how many calls one holds inside its deadline; measure "
+            f"{where} has {least} to {most} pods, and nothing says how many calls one holds inside "
+            "its deadline; measure "
             "it, and give deploy: {concurrency: ...}"
         )
     idle, wake = (replicas.idle_ttl, replicas.wake_deadline) if replicas else (600.0, 5.0)
@@ -189,7 +188,7 @@ def _target(file: SpecFile, name: str, asked: Pods, replicas: tuple[str, Replica
             "target_concurrency, which nobody measured: deploy.concurrency says what a pod holds" if said else "",
         )
     if not chosen or replicas is None or said is None:
-        why = f"{measured}: a pod holds {asked.concurrency:g} inside its deadline, of which {asked.headroom:.0%} beside the load"
+        why = f"{measured}: a pod holds {asked.concurrency:g} inside its deadline, {asked.headroom:.0%} beside the load"
         return asked.concurrency / (1 + asked.headroom), why
     where = file.at("endpoints", replicas[0], "replicas", "target_concurrency")
     if said > asked.concurrency:
@@ -200,7 +199,7 @@ def _target(file: SpecFile, name: str, asked: Pods, replicas: tuple[str, Replica
     return said, f"{where}; a pod holds {asked.concurrency:g} inside its deadline"
 
 
-def _called(file: SpecFile, endpoint: Endpoint) -> Iterator[str]:
+def _called(endpoint: Endpoint) -> Iterator[str]:
     """Endpoints that this one calls."""
     if endpoint.graph is not None:
         yield from specs.graph(endpoint.graph).endpoints

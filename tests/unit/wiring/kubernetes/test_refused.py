@@ -1,14 +1,15 @@
 """What a cluster cannot honour: one sentence with the field, its line and what to do."""
 
+# ruff: noqa: E501 - tables of specs and sentences, a line each
 from __future__ import annotations
 
 import pytest
-from kubernetes_cases import HERE, spec
 
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.read import parse
 from fairlead.wiring.kubernetes import kserve, objects
 from fairlead.wiring.kubernetes.asked import Rendering, canaries, exact
+from kubernetes_cases import HERE, spec
 
 HEAD = """tracking: http://mlflow:5000
 record: false
@@ -37,7 +38,7 @@ def refused(text: str, **how: object) -> str:
         ("    replicas: {min: 0, max: 4}\n", {"scaler": "keda"}, "f.yaml:8: endpoints.churn.replicas has none while nobody calls, and the call that wakes"),
         ("    deploy: {gpus: 1}\n", {}, "f.yaml:8: endpoints.churn.deploy.gpus is 1, and the model runs on the CPU"),
         ("    runtime: sklearn\n    deploy: {gpus: 1}\n", {}, "f.yaml:9: endpoints.churn.deploy.gpus is 1, and the runtime sklearn runs on the CPU"),
-        ("    runtime: xgboost\n    providers: [cuda]\n", {}, "f.yaml:9: endpoints.churn.providers is cuda, and xgboost runs on the CPU"),
+        ("    runtime: xgboost\n    providers: [cuda]\n", {}, "f.yaml:9: endpoints.churn.providers is cuda, and the runtime xgboost runs on the CPU"),
         ("    providers: [cuda]\n", {}, "f.yaml:8: endpoints.churn.providers is cuda, and no pod has a GPU"),
         ("    deploy: {mig: 1g.10gb}\n", {}, "endpoints.churn.deploy.mig is 1g.10gb, and gpus says how many"),
         ("    deploy: {min: 1, max: 4}\n", {}, "f.yaml:8: endpoints.churn.deploy has 1 to 4 pods, and nothing says how many calls one holds"),
@@ -55,8 +56,8 @@ def refused(text: str, **how: object) -> str:
         ("", {"canaries": {"churn": "4"}}, "--canary churn: f.yaml:6: endpoints.churn.rollout of a model by alias"),
         ("    explain: {background: rows.csv}\n", {}, "f.yaml:8: endpoints.churn.explain.background is rows.csv, a file of this machine"),
         ("    record: {salt: hunter2}\n", {}, "f.yaml:8: endpoints.churn.record.salt is a secret, and a ConfigMap is none"),
-        ("    monitor: {alerts: {webhook: \"http://localhost:1/x\"}}\n", {}, "leads to localhost, which in a pod is the pod"),
-        ("    monitor: {alerts: {webhook: \"http://a.b/x?token=hunter2\"}}\n", {}, "webhook has a secret in it"),
+        ('    monitor: {alerts: {webhook: "http://localhost:1/x"}}\n', {}, "leads to localhost, which in a pod is the pod"),
+        ('    monitor: {alerts: {webhook: "http://a.b/x?token=hunter2"}}\n', {}, "webhook has a secret in it"),
     ],
 )  # fmt: skip
 def test_an_endpoint(more: str, how: dict[str, object], said: str) -> None:
