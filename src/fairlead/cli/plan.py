@@ -104,8 +104,7 @@ def _text(found: Planned) -> str:
     lines = [
         f"{load.in_flight:,.1f} calls in flight: {load.rate:g} a second, {load.seconds:g} s each (Little's law)",
         f"{found.floor:,.2f} replicas hold them, at {load.concurrency:g} each; with less the queue grows without end",
-        f"{found.replicas:,} replicas, with {load.headroom:.0%} beside the load: "
-        f"{found.utilization:.0%} of the places taken",
+        f"{found.replicas:,} replicas, with {load.headroom:.0%} beside the load: {found.utilization:.0%} taken",
         f"target of an autoscaler: {load.target:.2f} calls in flight for each replica",
     ]
     if wait is None:

@@ -157,8 +157,8 @@ def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]
     served = endpoint.llm
     if served is not None and served.engine in ("llama-server", "transformers") and not served.base_url:
         yield (
-            f"{at('llm', 'engine')} is {served.engine}, a program that no image of ours has; run it in pods of your own, "
-            "and say engine: openai with base_url"
+            f"{at('llm', 'engine')} is {served.engine}, a program that no image of ours has; run it in pods of "
+            "your own, and say engine: openai with base_url"
         )
     if endpoint.env == "isolated":
         yield f"{at('env')} installs libraries when it starts, and a pod's disk is read only; build them into the image"
