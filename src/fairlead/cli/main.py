@@ -52,7 +52,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
-    "render": ("fairlead.cli.render:app", "A spec as the configuration of something else: envoy, kubernetes, kserve."),
+    "render": (
+        "fairlead.cli.render:app",
+        "A spec as the configuration of something else: envoy, prometheus, grafana, kubernetes, kserve.",
+    ),
     "plan": ("fairlead.cli.plan:app", "What a load needs, by Little's law: replicas."),
     "chaos": ("fairlead.cli.chaos:chaos", "Inject faults into an endpoint of a test server, and see what callers see."),
     "guard": ("fairlead.cli.guard:app", "Guardrails of language models: check a text, train the classifier."),

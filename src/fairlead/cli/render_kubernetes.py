@@ -15,6 +15,7 @@ from fairlead.wiring import specs
 from fairlead.wiring.kubernetes import asked, objects
 from fairlead.wiring.kubernetes import kserve as inference
 from fairlead.wiring.kubernetes.asked import Rendering
+from fairlead.wiring.prometheus import rules
 
 Image = Annotated[
     str, typer.Option(metavar="NAME:TAG", help="Image of the pods, by tag or digest.", show_default="deploy.image")
@@ -46,7 +47,7 @@ def kubernetes(
             expected = " or ".join(one for one in known if one)
             raise UsageError(f"{flag} is {value!r}{nearest(value, [one for one in known if one])}; expected {expected}")
     file = specs.read(spec)
-    how = Rendering(image, scaler, mesh, asked.canaries(canary or (), file), insecure)
+    how = Rendering(image, scaler, mesh, asked.canaries(canary or (), file), insecure, rules.groups(file))
     texts = objects.render(file, how)
     if output is None:
         emit(objects.plain(objects.objects(file, how)), "---\n".join(texts.values()), as_json)

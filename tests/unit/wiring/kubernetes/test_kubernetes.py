@@ -13,8 +13,10 @@ from fairlead.kit.spec.deploy import Deploy, Gateway, Pods
 from fairlead.kit.spec.read import parse
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.wiring import specs
+from fairlead.wiring.envoy import tree
 from fairlead.wiring.kubernetes import objects, routes
 from fairlead.wiring.kubernetes.asked import Rendering
+from fairlead.wiring.prometheus import rules
 from kubernetes_cases import CASES, HERE, bodies, golden, spec
 from kubernetes_schemas import problems, strict
 
@@ -217,6 +219,14 @@ def test_more_rules_go_along() -> None:
     made = objects.objects(spec("whole"), Rendering(mesh="gateway-api", rules=(group,)))
     (rule,) = [one for one in made["common"] if one["kind"] == "PrometheusRule"]
     assert rule["spec"]["groups"][1] == group
+
+
+def test_rules_of_the_spec_are_taken_too() -> None:
+    file = spec("whole")
+    made = objects.objects(file, Rendering(mesh="gateway-api", rules=rules.groups(file)))
+    (rule,) = [tree.plain(one) for one in made["common"] if one["kind"] == "PrometheusRule"]
+    assert problems(rule) == []
+    assert len(rule["spec"]["groups"]) > 2
 
 
 def test_a_file_of_prices_goes_along(tmp_path: Path) -> None:
