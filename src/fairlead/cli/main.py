@@ -60,12 +60,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
     "render": (
         "fairlead.cli.render:app",
-        "A spec as the configuration of something else: envoy, compose, prometheus, grafana.",
+        "A spec as the configuration of something else: envoy, compose, kubernetes, kserve, prometheus, grafana.",
     ),
     "deploy": (
         "fairlead.cli.deploy:deploy",
         "Apply objects to a cluster, wait until ready, else put back what was there.",
     ),
+    "plan": ("fairlead.cli.plan:app", "What a load needs, by Little's law: replicas."),
     "chaos": ("fairlead.cli.chaos:chaos", "Inject faults into an endpoint of a test server, and see what callers see."),
     "guard": ("fairlead.cli.guard:app", "Guardrails of language models: check a text, train the classifier."),
     "audit": ("fairlead.cli.audit:app", "Who did what to which endpoint, and the proof of it: tail, verify, export."),

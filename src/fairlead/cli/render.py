@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fairlead.cli import render_compose, render_prometheus
+from fairlead.cli import render_compose, render_kubernetes, render_prometheus
 from fairlead.cli.output import AsJson, HomeOption, emit
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit import files
@@ -66,3 +66,5 @@ def envoy(
 
 
 app.command("compose")(render_compose.compose)
+app.command("kubernetes")(render_kubernetes.kubernetes)
+app.command("kserve")(render_kubernetes.kserve)

@@ -49,6 +49,9 @@ def up(
     access: AccessOption = None,
     insecure: InsecureOption = False,
     arm: ArmOption = "",
+    controller: Annotated[
+        bool, typer.Option("--controller/--no-controller", help="Keep a controller beside the server.")
+    ] = True,
     log_level: LogLevelOption = "info",
     as_json: Annotated[
         bool, typer.Option("--json", help="When ready, print one JSON document: where is what.")
@@ -84,8 +87,8 @@ def up(
     if not plan.record:
         why = "the spec says so" if file.spec.record is False else "pip install 'fairlead[events,registry]'"
         logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
-    alone = bool(arm) or not plan.record or not watching.has_loop()  # an arm's controller knows the route in front
-    company = [] if alone else [_controller(spec, home, tracking)]
+    looked = bool(arm) or not plan.record or not watching.has_loop()  # an arm's controller knows the route in front
+    company = [] if looked or not controller else [_controller(spec, home, tracking)]
     cert = plan.settings.tls_cert and str(Path(plan.settings.tls_cert).absolute())
     with presence.claimed(plan.home, str(spec.absolute()), cert) as tell:
         running.run(serve(plan, company, tell, as_json))

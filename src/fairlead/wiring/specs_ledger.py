@@ -47,7 +47,7 @@ def prices(spec: Spec) -> tuple[Price, ...]:
     """Those of the spec, and of its file. Raises UsageError."""
     found = [(f"prices[{place}]", one) for place, one in enumerate(spec.prices)]
     if spec.prices_file:
-        found += _filed(Path(spec.prices_file).expanduser())
+        found += filed(Path(spec.prices_file).expanduser())
     made = []
     for where, one in found:
         try:
@@ -180,7 +180,7 @@ def _price(one: parts.Price) -> Price:
     )
 
 
-def _filed(path: Path) -> list[tuple[str, parts.Price]]:
+def filed(path: Path) -> list[tuple[str, parts.Price]]:
     try:
         text = path.read_text()
     except OSError as error:

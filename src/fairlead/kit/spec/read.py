@@ -34,11 +34,12 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class SpecFile:
-    """A spec with where it came from. ``lines``: of every path in it."""
+    """A spec with where it came from. ``lines``: of every path in it.  ``data``: as it was written."""
 
     spec: Spec
     name: str
     lines: Lines = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def at(self, *path: str | int) -> str:
         """``fairlead.yaml:12: endpoints.churn.model``: the beginning of a sentence about that place."""
@@ -66,7 +67,7 @@ def parse(text: str, name: str) -> SpecFile:
     if not isinstance(data, dict):
         raise UsageError(f"{name}: a spec is a mapping with endpoints; `fairlead init` prints one")
     try:  # as JSON: there a list may stand for a tuple, and text is still no number
-        return SpecFile(Spec.model_validate_json(json.dumps(data)), name, lines)
+        return SpecFile(Spec.model_validate_json(json.dumps(data)), name, lines, data)
     except ValidationError as error:
         found = sorted(error.errors(include_url=False), key=lambda one: one["type"] == "missing")  # a typo explains it
         problems = [_problem(one, name, lines) for one in found]

@@ -11,6 +11,7 @@ from fairlead.kit.spec.access import Access, EndpointAccess
 from fairlead.kit.spec.audit import Audit
 from fairlead.kit.spec.cache import Cache
 from fairlead.kit.spec.cascade import Cascade
+from fairlead.kit.spec.deploy import Deploy, Pods
 from fairlead.kit.spec.embedding import Embedding
 from fairlead.kit.spec.explain import Explain
 from fairlead.kit.spec.graph import AsGraph
@@ -97,6 +98,8 @@ class Endpoint(Part):
     """Libraries that the model runs with: the server's, or its own, installed from its requirements (in a process)."""
     replicas: Replicas | None = Field(default=None, examples=[{"min": 0, "max": 4}])
     """Copies of the model that come and go with the calls; null: `processes`, always."""
+    deploy: Pods = Pods()
+    """Its pods, where the spec is rendered for a cluster."""
     providers: tuple[str, ...] = Field(default=(), examples=[["cuda"]])
     """Where the model runs, by the names of its runtime; empty: the CPU."""
     explain: Explain = Explain()
@@ -173,6 +176,8 @@ class Spec(Part):
     """What is written down of who did what."""
     traces: Traces = Traces()
     """Where traces of language models go."""
+    deploy: Deploy = Deploy()
+    """The cluster that the spec is rendered for."""
     server: Server = Server()
     """The one port of all endpoints, and the processes behind it."""
     endpoints: dict[Name, Endpoint] = Field(min_length=1)

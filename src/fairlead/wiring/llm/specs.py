@@ -16,7 +16,7 @@ from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
 from fairlead.wiring.specs_ledger import ledgering
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache", "slo"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache", "deploy", "slo"})
 """Parts of an endpoint that a language model has."""
 
 

@@ -1,0 +1,213 @@
+"""What a pod is told: its part of the spec, and what of this machine, and which secrets, it needs for that."""
+
+from __future__ import annotations
+
+import copy
+import pathlib
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+from fairlead.contracts.errors import UsageError
+from fairlead.kit.hosts import loopback
+from fairlead.kit.spec.document import Path
+from fairlead.kit.spec.read import SpecFile
+from fairlead.package.sources import Kind, parse
+from fairlead.wiring import specs_ledger
+from fairlead.wiring.envoy import tree
+from fairlead.wiring.kubernetes.units import Unit, apart, rolled_out
+
+SLACK: Final = 1.0
+"""Seconds beyond the longest deadline that a server has to end."""
+_ANY: Final = "*"
+_FILES: Final = (
+    ("endpoints", _ANY, "model"),
+    ("endpoints", _ANY, "explain", "background"),
+    ("endpoints", _ANY, "retrain", "pipeline"),
+    ("endpoints", _ANY, "upstream", "ca"),
+    ("endpoints", _ANY, "embedding", "model"),
+    ("endpoints", _ANY, "embedding", "tokenizer"),
+    ("endpoints", _ANY, "llm", "model"),
+)
+"""Fields that name a file or folder, also without ``./`` before it."""
+_PORTS: Final = {
+    "http": 80, "https": 443, "postgresql": 5432, "postgresql+psycopg": 5432, "redis": 6379, "rediss": 6379, "s3": 443,
+    "oip+http": 80, "oip+https": 443,
+}  # fmt: skip
+_ENV: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
+_ENV_INSIDE: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+_FILE: Final = re.compile(r"(?:\$\{)?file:([^}]+)\}?")
+_TOLD: Final = re.compile(r"[?&][^=&]*(?:pass|pwd|secret|token|key|credential)[^=&]*=(?!\$\{)[^&]", re.IGNORECASE)
+_SPOKEN: Final = ("budgets", "prices", "prices_file", "ledger", "traces")
+"""Parts of the spec that are for language models."""
+_HIDDEN: Final = (("endpoints", _ANY, "record", "salt"),)
+"""Fields whose text is a secret unless it refers to one."""
+
+
+@dataclass
+class Needs:
+    """``variables``: environment variable to where the spec names it.  ``files``: path of a secret to the same.
+
+    ``ports``: of other machines.  ``s3``: whether something is in a bucket.
+    """
+
+    variables: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    ports: set[int] = field(default_factory=set)
+    s3: bool = False
+
+
+def data(file: SpecFile, endpoints: tuple[str, ...]) -> dict[str, Any]:
+    """The spec of these endpoints as their server has it: the cluster is the scaler, and has the ports."""
+    found = copy.deepcopy(file.data)
+    found.pop("deploy", None)
+    found["endpoints"] = {name: one for name, one in found["endpoints"].items() if name in endpoints}
+    for one in found["endpoints"].values():
+        one.pop("deploy", None)
+        one.pop("replicas", None)
+    if not any(file.spec.endpoints[name].speaks for name in endpoints):
+        for part in _SPOKEN:
+            found.pop(part, None)
+    if "budgets" in found:
+        found["budgets"] = [one for one in found["budgets"] if one.get("endpoint", "") in ("", _ANY, *endpoints)]
+    if path := found.pop("prices_file", ""):  # of this machine: it goes along
+        filed = specs_ledger.filed(pathlib.Path(path).expanduser())
+        found["prices"] = [
+            *found.get("prices", ()),
+            *(one.model_dump(mode="json", exclude_unset=True) for _, one in filed),
+        ]
+    server = found["server"] = dict(found.get("server") or {})
+    server |= {"host": server.get("host", "0.0.0.0"), "port": file.spec.server.port}  # noqa: S104 - in a pod
+    server["grace"] = grace(file, endpoints)
+    return found
+
+
+def unit_data(file: SpecFile, unit: Unit, version: str = "") -> dict[str, Any]:
+    """``version``: which one the head serves, in the second arm."""
+    found = data(file, unit.endpoints)
+    if version:
+        source = parse(file.spec.endpoints[unit.head].model)
+        found["endpoints"][unit.head]["model"] = f"models:/{source.model}/{version}"
+    for name in unit.endpoints:
+        if (served := file.spec.endpoints[name].llm) is not None and apart(file, name):
+            known = {"parallel", "connections", "context"} & served.options.keys()
+            asked = {
+                key: found["endpoints"][name]["llm"][key] for key in _LLM if key in found["endpoints"][name]["llm"]
+            }
+            asked |= {"engine": "openai", "base_url": f"http://{vllm_name(unit, name)}:8000/v1", "model": name}
+            options = {key: served.options[key] for key in sorted(known)}
+            found["endpoints"][name]["llm"] = {**asked, "options": {"resumes": True, **options}}
+    if rolled_out(file, unit) and version:
+        for part in ("rollout", "retrain"):
+            found["endpoints"][unit.head].pop(part, None)  # of an alias; the controller has them
+    return found
+
+
+_LLM: Final = ("token", "max_tokens", "default_tokens")
+"""Parts of ``llm`` that hold for whatever engine there is."""
+
+
+def vllm_name(unit: Unit, endpoint: str) -> str:
+    return f"{unit.name}-vllm" if endpoint == unit.head else f"{unit.name}-{unit.endpoints.index(endpoint)}-vllm"
+
+
+def text(spec: dict[str, Any], name: str) -> str:
+    return f"# Out of {name} by `fairlead render`: change that file, not this one.\n{tree.text(spec)}"
+
+
+def longest(file: SpecFile, endpoints: tuple[str, ...]) -> float:
+    """Seconds of the longest call or stream."""
+    return max(file.spec.endpoints[name].deadline_ms for name in endpoints) / 1000
+
+
+def grace(file: SpecFile, endpoints: tuple[str, ...]) -> int | float:
+    """Seconds that a server has to end: longer than its longest stream, so that replacing a pod cuts none."""
+    wanted = max(file.spec.server.grace, longest(file, endpoints) + SLACK)
+    return int(wanted) if wanted.is_integer() else wanted
+
+
+def needs(file: SpecFile, told: dict[str, Any]) -> Needs:
+    """Of a spec that a pod is told. Raises UsageError for what is on this machine, or secret."""
+    found = Needs()
+    if (tls := file.spec.server.tls) is not None:
+        for part in ("cert", "key"):
+            if path := getattr(tls, part):
+                _absolute(file, ("server", "tls", part), path)
+    for path, value in texts(told, ()):
+        _look(file, found, path, value)
+    return found
+
+
+def texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from texts(one, (*path, str(key)))
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            yield from texts(one, (*path, place))
+
+
+def _look(file: SpecFile, found: Needs, path: Path, value: str) -> None:
+    where = file.at(*path)
+    whole = _ENV.fullmatch(value)
+    for name in (*_ENV_INSIDE.findall(value), *(whole.groups() if whole else ())):
+        found.variables.setdefault(name, where)
+    if secret := _FILE.fullmatch(value):
+        _absolute(file, path, secret[1])
+        found.files.setdefault(secret[1], where)
+        return
+    if any(_fits(path, one) for one in _HIDDEN) and value and "${" not in value:
+        raise UsageError(f"{where} is a secret, and a ConfigMap is none; write ${{env:NAME}} in its place")
+    if "://" in value:
+        _address(found, where, value)
+    elif local := _local(file, path, value):
+        _absolute(file, path, local)
+
+
+def _address(found: Needs, where: str, value: str) -> None:
+    try:
+        parts: SplitResult = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return  # a text that is no address
+    if (parts.password and "${" not in parts.password) or _TOLD.search(value):
+        raise UsageError(f"{where} has a secret in it, and a ConfigMap is none; write ${{env:NAME}} in its place")
+    if parts.hostname and loopback(parts.hostname):
+        raise UsageError(f"{where} leads to {parts.hostname}, which in a pod is the pod; name a host of the cluster")
+    found.s3 = found.s3 or parts.scheme == "s3"
+    if port or parts.scheme in _PORTS:
+        found.ports.add(port or _PORTS[parts.scheme])
+
+
+def _local(file: SpecFile, path: Path, value: str) -> str:
+    """The file or folder of this machine that a field names; empty: none."""
+    if not value:
+        return ""
+    if _fits(path, ("endpoints", _ANY, "model")):
+        source = parse(value)
+        return value.partition("#sha256:")[0] if source.kind is Kind.PATH else ""
+    if _fits(path, ("endpoints", _ANY, "llm", "model")):
+        served = file.spec.endpoints[str(path[1])].llm
+        return "" if served is None or served.base_url or apart(file, str(path[1])) else value
+    if any(_fits(path, one) for one in _FILES):
+        return value
+    plain = re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", value)
+    return plain if plain.startswith(("./", "../")) and len(plain) > 2 else ""
+
+
+def _absolute(file: SpecFile, path: Path, value: str) -> None:
+    if not posixpath.isabs(value) or ".." in value.split("/"):
+        raise UsageError(
+            f"{file.at(*path)} is {value}, a file of this machine, which no pod has; name a "
+            "registered model, or the path "
+            "that it has in the image or in a volume (deploy.volumes), from / on"
+        )
+
+
+def _fits(path: Path, pattern: tuple[str, ...]) -> bool:
+    return len(path) == len(pattern) and all(want in (_ANY, got) for want, got in zip(pattern, path, strict=True))

@@ -1,0 +1,268 @@
+"""How calls come to the pods: a Service for each arm, and a route that shares them out (Gateway API, or Istio).
+
+A route sees the path and not the body: an endpoint of tensors has paths of its own, a language model is named in the
+body. So of several units one may answer OpenAI's API under the common host, else each has a host of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Final
+
+from fairlead.contracts.errors import UsageError
+from fairlead.kit.spec.read import SpecFile
+from fairlead.wiring.envoy.tree import Noted
+from fairlead.wiring.kubernetes import carried, units
+from fairlead.wiring.kubernetes.asked import (
+    CANARY,
+    ENDPOINT,
+    SCRAPED,
+    STABLE,
+    Rendering,
+    labels,
+    part_of,
+    selected,
+    thing,
+    whole,
+)
+from fairlead.wiring.kubernetes.units import Unit
+
+INTERCEPTOR: Final = "keda-add-ons-http-interceptor-proxy"
+KEDA: Final = "keda"
+_INTERCEPTOR_PORT: Final = 8080
+_API: Final = "gateway.networking.k8s.io/v1"
+_SLACK: Final = 0.25
+"""Seconds that a pod has less than its route, so that its own error is the one that callers see."""
+_OPENAI: Final = (
+    "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/files", "/v1/batches",
+    "/tokenize", "/detokenize",
+)  # fmt: skip
+
+
+def services(file: SpecFile, unit: Unit, arms: tuple[str, ...]) -> list[Any]:
+    """One by the unit's name for all its pods, and one for each arm."""
+    return [_service(file, unit, ""), *(_service(file, unit, arm) for arm in arms)]
+
+
+def _service(file: SpecFile, unit: Unit, arm: str) -> dict[str, Any]:
+    server = file.spec.server
+    name = f"{unit.name}-{arm}" if arm else unit.name
+    ports: list[Any] = [
+        {"name": "http", "port": server.port, "targetPort": "http", "appProtocol": "https" if server.tls else "http"}
+    ]
+    if server.grpc_port:
+        ports.append(
+            {"name": "grpc", "port": server.grpc_port, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"}
+        )
+    marks = labels(file, unit.name, **({"arm": arm} if arm else {}))
+    return thing(file, "v1", "Service", name, {"spec": {"selector": selected(unit.name, arm), "ports": ports}}, marks)
+
+
+def scraped(service: dict[str, Any]) -> dict[str, Any]:
+    """The same, found by the ServiceMonitor."""
+    service["metadata"]["labels"][SCRAPED] = "server"
+    return service
+
+
+def check(file: SpecFile, how: Rendering, found: list[Unit]) -> None:
+    """Raises UsageError for calls that no route can tell apart."""
+    if not how.mesh:
+        return
+    speaking = [unit for unit in found if _speaks(file, unit)]
+    if len(speaking) > 1 and not file.spec.deploy.host:
+        names = " and ".join(unit.head for unit in speaking[:2])
+        raise UsageError(
+            f"{file.at('endpoints', speaking[1].head)}: {names} are language models in pods of their "
+            "own, and no route reads "
+            "which one a body names; give deploy.host, under which each has a host of its own, or "
+            "put them behind one (route)"
+        )
+    if file.spec.server.grpc_port and len(found) > 1:
+        raise UsageError(
+            f"{file.at('server', 'grpc_port')}: a message names the model, and no route reads it, of "
+            f"{len(found)} pods; leave "
+            "it out, or render without --mesh"
+        )
+
+
+def route(file: SpecFile, how: Rendering, unit: Unit, found: list[Unit], arms: tuple[str, ...]) -> list[Any]:
+    """``found``: all units.  ``arms``: of this one; empty where there is one."""
+    from_none = units.scale(file, unit).least == 0
+    shares = _shares(file, unit, arms, from_none)
+    if how.mesh == "istio":
+        return [_virtual_service(file, unit, found, shares)]
+    made: list[Any] = [_http_route(file, unit, found, shares, arms, from_none)]
+    if file.spec.server.grpc_port:
+        made.append(_grpc_route(file, unit))
+    return made
+
+
+def gateway(file: SpecFile) -> list[Any]:
+    """The Gateway that is made, where the spec names a class of it."""
+    asked = file.spec.deploy.gateway
+    if asked is None or not asked.gateway_class:
+        return []
+    listener: dict[str, Any] = {"name": "http", "protocol": "HTTP", "port": 80}
+    if asked.tls_secret:
+        tls = {"mode": "Terminate", "certificateRefs": [{"kind": "Secret", "name": asked.tls_secret}]}
+        listener = {"name": "https", "protocol": "HTTPS", "port": 443, "tls": tls}
+    body = {
+        "gatewayClassName": Noted(asked.gateway_class, file.at("deploy", "gateway", "gateway_class")),
+        "listeners": [{**listener, "allowedRoutes": {"namespaces": {"from": "Same"}}}],
+    }
+    return [thing(file, _API, "Gateway", part_of(file), {"spec": body})]
+
+
+def granted(file: SpecFile) -> dict[str, Any]:
+    """Routes of the pods' namespace may lead to KEDA's interceptor."""
+    here = file.spec.deploy.namespace
+    body = {
+        "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": here}],
+        "to": [{"group": "", "kind": "Service", "name": INTERCEPTOR}],
+    }
+    found = thing(
+        file, "gateway.networking.k8s.io/v1beta1", "ReferenceGrant", f"{part_of(file)}-routes", {"spec": body}
+    )
+    found["metadata"]["namespace"] = KEDA
+    return found
+
+
+def prefixes(file: SpecFile, unit: Unit) -> list[str]:
+    """Beginnings of the paths of a unit's endpoints."""
+    found = []
+    for name in unit.endpoints:
+        found += [f"/v2/models/{name}", f"/v1/models/{name}", f"/serving-endpoints/{name}"]
+        found += [f"/v1/models/{name}:predict", f"/v1/models/{name}:explain"]
+    return [*found, *(_OPENAI if _speaks(file, unit) else ())]
+
+
+def longest(file: SpecFile, unit: Unit) -> float:
+    """Seconds that a route gives a call, whichever endpoint of the unit it is for."""
+    return carried.longest(file, unit.endpoints) + _SLACK
+
+
+def _patience(file: SpecFile, unit: Unit) -> float:
+    """Seconds that a route gives a call; where there may be no pod, with the time that one takes to wake."""
+    scale = units.scale(file, unit)
+    return longest(file, unit) + (0.0 if scale.least else scale.wake)
+
+
+def _why(file: SpecFile, unit: Unit) -> str:
+    wake = "" if units.scale(file, unit).least else ", wake_deadline"
+    return f"the longest deadline_ms, at which the pod answers{wake}, and a quarter of a second"
+
+
+def duration(seconds: float) -> str:
+    """As the Gateway API writes it (GEP-2257): up to five digits of a unit."""
+    milliseconds = math.ceil(round(seconds * 1000, 6))
+    return (
+        f"{milliseconds}ms" if milliseconds < 100_000 and milliseconds % 1000 else f"{math.ceil(milliseconds / 1000)}s"
+    )
+
+
+def hosts(file: SpecFile, unit: Unit, found: list[Unit]) -> list[str]:
+    """By which the unit is known outside."""
+    host = file.spec.deploy.host
+    own = sum(_speaks(file, one) for one in found) > 1 and _speaks(file, unit)
+    return [] if not host else [f"{unit.name}.{host}" if own else host]
+
+
+def _speaks(file: SpecFile, unit: Unit) -> bool:
+    return any(file.spec.endpoints[name].speaks for name in unit.endpoints)
+
+
+def _shares(file: SpecFile, unit: Unit, arms: tuple[str, ...], from_none: bool) -> list[tuple[str, str, int, int]]:
+    """Service, its namespace (empty: that of the pods), port and weight."""
+    port = file.spec.server.port
+    if not arms:
+        return [(INTERCEPTOR, KEDA, _INTERCEPTOR_PORT, 100) if from_none else (unit.name, "", port, 100)]
+    stable = (INTERCEPTOR, KEDA, _INTERCEPTOR_PORT, 100) if from_none else (f"{unit.name}-{STABLE}", "", port, 100)
+    return [stable, (f"{unit.name}-{CANARY}", "", port, 0)]
+
+
+def _http_route(
+    file: SpecFile, unit: Unit, found: list[Unit], shares: list[Any], arms: tuple[str, ...], from_none: bool
+) -> dict[str, Any]:
+    backends: list[Any] = []
+    for name, namespace, port, weight in shares:
+        one: dict[str, Any] = {"name": name, "port": port}
+        if namespace:
+            one["namespace"] = Noted(namespace, "KEDA's interceptor holds the call that wakes a pod")
+        one["weight"] = Noted(weight, "a rollout moves it") if arms else weight
+        backends.append(one)
+    rule: dict[str, Any] = {"matches": _matches(file, unit, found)}
+    rule["backendRefs"] = backends
+    rule["timeouts"] = {"request": Noted(duration(_patience(file, unit)), _why(file, unit))}
+    body: dict[str, Any] = {"parentRefs": [_parent(file, unit)]}
+    if names := hosts(file, unit, found):
+        body["hostnames"] = names
+    body["rules"] = [rule]
+    marks = labels(file, unit.name)
+    if arms:
+        marks[ENDPOINT] = unit.head
+    made = thing(file, _API, "HTTPRoute", unit.name, {"spec": body}, marks)
+    if arms and from_none:
+        made["metadata"]["annotations"] = {"fairlead.dev/champion": INTERCEPTOR}
+    return made
+
+
+def _grpc_route(file: SpecFile, unit: Unit) -> dict[str, Any]:
+    body: dict[str, Any] = {"parentRefs": [_parent(file, unit)]}
+    if file.spec.deploy.host:
+        body["hostnames"] = [file.spec.deploy.host]
+    body["rules"] = [{"backendRefs": [{"name": unit.name, "port": file.spec.server.grpc_port}]}]
+    return thing(file, _API, "GRPCRoute", unit.name, {"spec": body}, labels(file, unit.name))
+
+
+def _parent(file: SpecFile, unit: Unit) -> dict[str, Any]:
+    """The Gateway; without one the unit's own Service, for a mesh (GAMMA)."""
+    asked = file.spec.deploy.gateway
+    if asked is None:
+        return {"group": "", "kind": "Service", "name": unit.name, "port": file.spec.server.port}
+    found: dict[str, Any] = {"name": asked.name or part_of(file)}
+    if asked.namespace:
+        found["namespace"] = asked.namespace
+    return found
+
+
+def _alone(file: SpecFile, unit: Unit, found: list[Unit]) -> bool:
+    """Whether every path under its host is the unit's."""
+    return len(found) == 1 or hosts(file, unit, found) not in [hosts(file, one, found) for one in found if one != unit]
+
+
+def _matches(file: SpecFile, unit: Unit, found: list[Unit]) -> list[Any]:
+    if _alone(file, unit, found):
+        return [{"path": {"type": "PathPrefix", "value": "/"}}]
+    return [{"path": {"type": "Exact" if ":" in one else "PathPrefix", "value": one}} for one in prefixes(file, unit)]
+
+
+def _virtual_service(file: SpecFile, unit: Unit, found: list[Unit], shares: list[Any]) -> dict[str, Any]:
+    asked = file.spec.deploy.gateway
+    space = f".{file.spec.deploy.namespace}" if file.spec.deploy.namespace else ""
+    to = [
+        {
+            "destination": {
+                "host": f"{name}.{namespace}.svc.cluster.local"
+                if namespace
+                else f"{name}{space}.svc.cluster.local"
+                if space
+                else name,
+                "port": {"number": port},
+            },
+            "weight": weight,
+        }
+        for name, namespace, port, weight in shares
+    ]
+    words = "|".join(re.escape(name) for name in unit.endpoints)
+    paths = [f"/(v1|v2)/models/({words})([:/].*)?|/serving-endpoints/({words})/.*"]
+    paths += [f"({'|'.join(_OPENAI)})(/.*)?"] if _speaks(file, unit) else []
+    one: dict[str, Any] = {} if _alone(file, unit, found) else {"match": [{"uri": {"regex": path}} for path in paths]}
+    one |= {"route": to, "timeout": Noted(f"{whole(_patience(file, unit))}s", _why(file, unit))}
+    one["retries"] = Noted({"attempts": 0}, "the pods try again by themselves")
+    body = {
+        "hosts": hosts(file, unit, found) or (["*"] if asked else [unit.name]),
+        "gateways": [(f"{asked.namespace}/" if asked.namespace else "") + asked.name] if asked else ["mesh"],
+        "http": [one],
+    }
+    return thing(file, "networking.istio.io/v1", "VirtualService", unit.name, {"spec": body}, labels(file, unit.name))
