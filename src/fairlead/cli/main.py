@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Move traffic to another version: start, watch, pause, resume, promote, abort, list.",
     ),
     "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
+    "console": ("fairlead.cli.console:console", "Show the stores in a browser: endpoints, drift, rollouts, timeline."),
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
     "render": ("fairlead.cli.render:app", "A spec as the configuration of something else: envoy."),
     "chaos": ("fairlead.cli.chaos:chaos", "Inject faults into an endpoint of a test server, and see what callers see."),
