@@ -136,10 +136,10 @@ class Door:
 
     def _cookie(self, request: Request, value: str, seconds: int = SECONDS) -> str:
         made: SimpleCookie = SimpleCookie({COOKIE: value})
-        made[COOKIE].update({"path": PATH, "httponly": True, "samesite": "Strict", "max-age": str(seconds)})
-        if request.url.scheme == "https":
-            made[COOKIE]["secure"] = True
-        return made[COOKIE].OutputString()
+        told = made[COOKIE]
+        told["path"], told["samesite"], told["max-age"] = PATH, "Strict", str(seconds)
+        told["httponly"], told["secure"] = True, request.url.scheme == "https"
+        return told.OutputString()
 
 
 def bearer(request: Request) -> str:

@@ -16,9 +16,7 @@ from fairlead.console.formats import known
 _POINTS: Final = 240
 """Of one spark, at most: more would not be seen."""
 
-_SVG: Final = Markup(
-    '<svg class="{}" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}"{}>{}</svg>'
-)
+_SVG: Final = Markup('<svg class="{}" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}"{}>{}</svg>')
 _STRETCHED: Final = Markup(' preserveAspectRatio="none"')
 _NOTHING: Final = Markup("")
 
@@ -70,7 +68,13 @@ def split(shares: Sequence[tuple[str, float, str]], label: str, *, width: int = 
 
 
 def histogram(
-    reference: Sequence[float], current: Sequence[float], labels: Sequence[str], name: str, *, width: int = 260, height: int = 84
+    reference: Sequence[float],
+    current: Sequence[float],
+    labels: Sequence[str],
+    name: str,
+    *,
+    width: int = 260,
+    height: int = 84,
 ) -> Markup:
     """Shares of the reference (outlined) over those of now (filled), bin by bin."""
     if not reference or len(reference) != len(current):
@@ -84,12 +88,16 @@ def histogram(
         label = labels[place] if place < len(labels) else str(place + 1)
         parts.append(
             Markup(
-                '<g><title>{}: reference {:.1f} %, now {:.1f} %</title><rect class="hit" x="{:.2f}" y="0" width="{:.2f}" '
-                'height="{}"/><rect class="now" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"/></g>'
-            ).format(label, 100 * before, 100 * now, x, slot, height, x + 0.5, height - 1 - tall, max(0.5, slot - 1), tall)
+                '<g><title>{}: reference {:.1f} %, now {:.1f} %</title><rect class="hit" x="{:.2f}" y="0" '
+                'width="{:.2f}" height="{}"/><rect class="now" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"/></g>'
+            ).format(
+                label, 100 * before, 100 * now, x, slot, height, x + 0.5, height - 1 - tall, max(0.5, slot - 1), tall
+            )
         )
         outline.append(f"{x:.2f} {edge:.2f} L{x + slot:.2f} {edge:.2f}")
-    line = Markup('<path class="before" d="M0 {} L{} L{} {}"/>').format(height - 1, " L".join(outline), width, height - 1)
+    line = Markup('<path class="before" d="M0 {} L{} L{} {}"/>').format(
+        height - 1, " L".join(outline), width, height - 1
+    )
     base = Markup('<line class="axis" x1="0" x2="{}" y1="{}" y2="{}"/>').format(width, height - 0.5, height - 0.5)
     told = f"Histogram of {name}: reference and now"
     return _svg("histogram", width, height, told, _NOTHING.join([*parts, line, base]), stretched=True)
@@ -117,11 +125,19 @@ def interval(
 
     middle, parts = height / 2, []
     if zero and start < 0 < end:
-        parts.append(Markup('<line class="axis" x1="{0:.1f}" x2="{0:.1f}" y1="2" y2="{1}"/>').format(x(0.0), height - 2))
+        parts.append(
+            Markup('<line class="axis" x1="{0:.1f}" x2="{0:.1f}" y1="2" y2="{1}"/>').format(x(0.0), height - 2)
+        )
     if margin is not None and known(margin):
-        parts.append(Markup('<line class="margin" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/>').format(x(margin), height))
+        parts.append(
+            Markup('<line class="margin" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/>').format(x(margin), height)
+        )
     if low is not None and high is not None and known(low) and known(high):
-        parts.append(Markup('<line class="band" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(x(low), x(high), middle, middle))
+        parts.append(
+            Markup('<line class="band" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
+                x(low), x(high), middle, middle
+            )
+        )
     if value is not None and known(value):
         parts.append(Markup('<circle class="dot" cx="{:.1f}" cy="{}" r="3.5"/>').format(x(value), middle))
     return _svg(f"interval t{tone}", width, height, label, _NOTHING.join(parts))

@@ -25,9 +25,9 @@ _THIN: Final = "\N{NARROW NO-BREAK SPACE}"
 
 def none(why: str = MISSING) -> Markup:
     """What stands where there is no number."""
-    return Markup('<span class="none" title="{}"><span aria-hidden="true">–</span><span class="sr">{}</span></span>').format(
-        why, why
-    )
+    return Markup(
+        '<span class="none" title="{}"><span aria-hidden="true">&ndash;</span><span class="sr">{}</span></span>'
+    ).format(why, why)
 
 
 def known(value: Number) -> bool:

@@ -24,7 +24,9 @@ class Changes(Protocol):
 class Live:
     """Looks while somebody watches, and no longer."""
 
-    def __init__(self, changes: Changes, reader: Reader, look: float = LOOK_SECONDS, beat: float = BEAT_SECONDS) -> None:
+    def __init__(
+        self, changes: Changes, reader: Reader, look: float = LOOK_SECONDS, beat: float = BEAT_SECONDS
+    ) -> None:
         self._changes = changes
         self._reader = reader
         self._look = look

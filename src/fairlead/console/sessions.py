@@ -48,7 +48,9 @@ class Seal:
     def read(self, cookie: str, now: float) -> Session | None:
         """The session of a cookie; None for one that is not ours, or over."""
         body, _, mark = cookie.partition(".")
-        if len(cookie) > _LONGEST or not hmac.compare_digest(mark.encode(), _text(self._mark("session", body)).encode()):
+        if len(cookie) > _LONGEST or not hmac.compare_digest(
+            mark.encode(), _text(self._mark("session", body)).encode()
+        ):
             return None
         try:
             session = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=Session)

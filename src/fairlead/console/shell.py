@@ -131,7 +131,7 @@ class Shell:
                 visit, done = await do(request)
             except Unauthenticated:
                 return self._to_login(request, back)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the page says it
                 known = as_ours(error)
                 visit = await self.door.enter(request)
                 self.door.tell(visit, "bad", str(known))

@@ -97,8 +97,9 @@ class StateStore(Protocol):
         version: str = "",
         columns: bool = True,
     ) -> list[Window]:
-        """Oldest first, those that start in ``[since_ms, until_ms)``. ``columns`` False: without their histograms, which
-        are most of what a window weighs.
+        """Oldest first, those that start in ``[since_ms, until_ms)``.
+
+        ``columns`` False: without their histograms, which are most of what a window weighs.
         """
 
     def prune_windows(self, before_ms: int) -> int: ...

@@ -73,7 +73,10 @@ class Slots:
         self._since = since_ms
         self._length = max(1, -(-(until_ms - since_ms) // count))
         ends = [min(since_ms + (place + 1) * self._length, until_ms) for place in range(count)]
-        self._slots = [Slot(since_ms + place * self._length, (end - since_ms - place * self._length) / 1000) for place, end in enumerate(ends)]
+        self._slots = [
+            Slot(since_ms + place * self._length, (end - since_ms - place * self._length) / 1000)
+            for place, end in enumerate(ends)
+        ]
 
     def add(self, window: Window) -> None:
         place = (window.start_ms - self._since) // self._length

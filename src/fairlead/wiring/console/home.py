@@ -77,7 +77,13 @@ def operations(windows: Sequence[Window], memory: Mapping[str, Any] | None, now_
             lately.add(window)
     since = _firing(memory, "ErrorRate")
     state = "none" if memory is None else "alarm" if since else "ok"
-    why = _NOBODY if memory is None else "more calls fail than the rule ErrorRate allows" if since else "errors are watched"
+    why = (
+        _NOBODY
+        if memory is None
+        else "more calls fail than the rule ErrorRate allows"
+        if since
+        else "errors are watched"
+    )
     return Operations(
         state,
         why,
