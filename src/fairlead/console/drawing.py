@@ -89,7 +89,8 @@ def histogram(
         parts.append(
             Markup(
                 '<g><title>{}: reference {:.1f} %, now {:.1f} %</title><rect class="hit" x="{:.2f}" y="0" '
-                'width="{:.2f}" height="{}"/><rect class="now" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"/></g>'
+                'width="{:.2f}" height="{}"/><rect class="now" x="{:.2f}" y="{:.2f}" width="{:.2f}" '
+                'height="{:.2f}"/></g>'
             ).format(
                 label, 100 * before, 100 * now, x, slot, height, x + 0.5, height - 1 - tall, max(0.5, slot - 1), tall
             )
