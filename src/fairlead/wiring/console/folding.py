@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from fairlead.contracts.events import Window
+from fairlead.contracts.state import StateStore
 from fairlead.monitor.degraded import CODE
 from fairlead.monitor.latency import Latency
 from fairlead.monitor.mapping import SHADOW
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+LATE_MS: Final = 2 * HOUR_MS
+"""Hours that ended so long ago are over: what a slow worker still puts there is seen when the page is opened anew."""
+KEPT_HOURS: Final = 50_000
+"""Hours of endpoints that are remembered: some 4 kB each at most."""
+_LEAST_SECONDS: Final = 5.0
+
+Key = tuple[str, str]
+"""Version and arm."""
 
 
 @dataclass(slots=True)
@@ -23,11 +37,10 @@ class Totals:
     first_ms: int | None = None
 
     def add(self, window: Window) -> None:
-        if window.arm == SHADOW:
-            return
         self.calls += window.calls
         self.rows += window.rows
-        self.codes.update(window.codes)
+        for code, count in window.codes.items():
+            self.codes[code] += count
         self.latency += Latency.from_bytes(window.latency)
         self.first_ms = window.start_ms if self.first_ms is None else min(self.first_ms, window.start_ms)
 
@@ -62,26 +75,121 @@ class Slot:
 
     @property
     def rate(self) -> float | None:
-        """Calls a second; None where nothing was recorded."""
-        return self.totals.calls / self.seconds if self.totals.first_ms is not None and self.seconds > 0 else None
+        """Calls a second; None where nothing was recorded, and of a part that has only begun."""
+        if self.totals.first_ms is None or self.seconds < _LEAST_SECONDS:
+            return None
+        return self.totals.calls / self.seconds
 
 
 class Slots:
-    """A span in ``count`` equal parts; a window belongs to the one in which it begins."""
+    """A span in ``count`` equal parts or fewer, each whole minutes (from an hour on: whole hours) long, so that windows
+    of a minute fall into one. The first begins before the span where its end does not.
+    """
 
     def __init__(self, since_ms: int, until_ms: int, count: int) -> None:
-        self._since = since_ms
-        self._length = max(1, -(-(until_ms - since_ms) // count))
-        ends = [min(since_ms + (place + 1) * self._length, until_ms) for place in range(count)]
-        self._slots = [
-            Slot(since_ms + place * self._length, (end - since_ms - place * self._length) / 1000)
-            for place, end in enumerate(ends)
-        ]
+        wanted = max(1, until_ms - since_ms) / count
+        unit = HOUR_MS if wanted > HOUR_MS / 2 else MINUTE_MS
+        self.length = max(1, -(-int(wanted) // unit)) * unit
+        self.since_ms = since_ms // self.length * self.length
+        self.until_ms = until_ms
+        starts = range(self.since_ms, max(until_ms, self.since_ms + 1), self.length)
+        self._slots = [Slot(start, (min(start + self.length, until_ms) - start) / 1000) for start in starts]
+
+    @property
+    def hourly(self) -> bool:
+        """Whether an hour falls into one part as a whole."""
+        return self.length % HOUR_MS == 0
+
+    def at(self, start_ms: int) -> Slot | None:
+        """The part in which this moment is."""
+        place = (start_ms - self.since_ms) // self.length
+        return self._slots[place] if 0 <= place < len(self._slots) else None
 
     def add(self, window: Window) -> None:
-        place = (window.start_ms - self._since) // self._length
-        if 0 <= place < len(self._slots):
-            self._slots[place].totals.add(window)
+        slot = self.at(window.start_ms)
+        if slot is not None and window.arm != SHADOW:
+            slot.totals.add(window)
 
     def all(self) -> Iterator[Slot]:
         return iter(self._slots)
+
+    def covered(self, first_ms: int | None) -> float:
+        """Seconds from the first call to the end; 0 without one."""
+        return 0.0 if first_ms is None else max(1.0, (self.until_ms - max(first_ms, self.since_ms)) / 1000)
+
+
+Counting = Callable[[int, Mapping[Key, Totals]], None]
+"""When the part began, and what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """``total``: what callers saw.  ``versions``: each by arm, shadows too."""
+
+    total: Totals
+    versions: Mapping[Key, Totals]
+
+
+class Folds:
+    """Reads the windows of a span into its parts. Hours that are over are read once; the newest of them are kept.
+
+    Safe for several threads.
+    """
+
+    def __init__(self) -> None:
+        self._hours: OrderedDict[tuple[str, int], dict[Key, Totals]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, store: StateStore, endpoint: str, slots: Slots, now_ms: int) -> Folded:
+        """Raises what the store raises."""
+        versions: dict[Key, Totals] = {}
+        total = Totals()
+
+        def count(start_ms: int, found: Mapping[Key, Totals]) -> None:
+            slot = slots.at(start_ms)
+            for key, one in found.items():
+                versions.setdefault(key, Totals()).merge(one)
+                if key[1] != SHADOW and slot is not None:
+                    slot.totals.merge(one)
+                    total.merge(one)
+
+        since = slots.since_ms
+        if slots.hourly:
+            since = self._whole(store, endpoint, slots, now_ms, count)
+        groups: dict[int, list[Window]] = {}
+        for window in store.windows(endpoint, since_ms=since, until_ms=slots.until_ms, columns=False):
+            groups.setdefault((window.start_ms - slots.since_ms) // slots.length, []).append(window)
+        for group in groups.values():
+            count(group[0].start_ms, folded(group))
+        return Folded(total, versions)
+
+    def _whole(self, store: StateStore, endpoint: str, slots: Slots, now_ms: int, count: Counting) -> int:
+        """Count the hours that are over; where the rest begins."""
+        end = min(slots.until_ms, now_ms - LATE_MS) // HOUR_MS * HOUR_MS
+        hours = range(slots.since_ms, end, HOUR_MS)
+        with self._lock:
+            known = {hour: self._hours[endpoint, hour] for hour in hours if (endpoint, hour) in self._hours}
+        missing = [hour for hour in hours if hour not in known]
+        if missing:
+            groups: dict[int, list[Window]] = {hour: [] for hour in missing}
+            for window in store.windows(endpoint, since_ms=missing[0], until_ms=missing[-1] + HOUR_MS, columns=False):
+                hour = window.start_ms // HOUR_MS * HOUR_MS
+                if hour in groups:
+                    groups[hour].append(window)
+            made = {hour: folded(group) for hour, group in groups.items()}
+            known |= made
+            with self._lock:
+                self._hours.update({(endpoint, hour): one for hour, one in made.items()})
+                while len(self._hours) > KEPT_HOURS:
+                    self._hours.popitem(last=False)
+        for hour, found in known.items():
+            count(hour, found)
+        return max(end, slots.since_ms)
+
+
+def folded(windows: Iterable[Window]) -> dict[Key, Totals]:
+    """By version and arm."""
+    found: dict[Key, Totals] = {}
+    for window in windows:
+        found.setdefault((window.version, window.arm), Totals()).add(window)
+    return found

@@ -13,12 +13,13 @@ from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening, TrafficSplit
 from fairlead.contracts.state import StateStore
 from fairlead.monitor import timeline
+from fairlead.monitor.mapping import SHADOW
 from fairlead.wiring import standing
 from fairlead.wiring.console.folding import Slots, Totals
 from fairlead.wiring.console.kept import Kept
 
 SHOWN_MS: Final = 3_600_000
-PARTS: Final = 60
+PARTS: Final = 61
 LATELY_MS: Final = 300_000
 MOST: Final = 500
 """Endpoints of one page."""
@@ -71,6 +72,8 @@ def operations(windows: Sequence[Window], memory: Mapping[str, Any] | None, now_
     total = Totals()
     lately = Totals()
     for window in windows:
+        if window.arm == SHADOW:
+            continue
         slots.add(window)
         total.add(window)
         if window.start_ms >= now_ms - LATELY_MS:
