@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -12,21 +12,22 @@ import sys
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 import typer
-import uvicorn
 
 from fairlead.cli import running
 from fairlead.cli.output import AccessOption, HomeOption, LogLevelOption, TrackingOption, emit
 from fairlead.cli.where import spec_path
-from fairlead.contracts.errors import AddressInUse, MissingExtra
+from fairlead.contracts.errors import AddressInUse, MissingExtra, UsageError
 from fairlead.kit import log, plugins
 from fairlead.kit.config import Home
 from fairlead.kit.config import home as read_home
 from fairlead.kit.hosts import loopback
 from fairlead.kit.spec import read as files
-from fairlead.serve.web import Web
 from fairlead.wiring import specs
-from fairlead.wiring.console.kept import Kept
+from fairlead.wiring.console.hosting import serve
+from fairlead.wiring.console.kept import Kept, warm
+from fairlead.wiring.consoling import Wanted
 
 PORT: Final = 8082
 OPENING: Final = "fairlead.wiring.console.opening:application"
@@ -49,19 +50,41 @@ def console(
     access: AccessOption = None,
     log_level: LogLevelOption = "info",
     as_json: Annotated[bool, typer.Option("--json", help="When ready, print one JSON document: where it is.")] = False,
+    beside: Annotated[bool, typer.Option(hidden=True)] = False,
     socket_path: Annotated[str, typer.Option("--socket", hidden=True)] = "",
 ) -> None:
     """Show the stores in a browser: endpoints, drift, rollouts, timeline, retraining. It changes nothing by itself."""
     log.configure(level=running.level_of(log_level))
     if not plugins.installed("jinja2"):
         raise MissingExtra("the console needs jinja2: pip install 'fairlead[console]'")
-    kept = _kept(spec, home, tracking, state, server)
-    asks = access if access is not None else not loopback(host)
+    if socket_path:
+        kept, asks = _told(sys.stdin.buffer.raw.readline())
+    else:
+        kept, asks = _kept(spec, home, tracking, state, server), access or not loopback(host)
+        if access is False and asks:
+            raise UsageError(f"other machines reach host {host}, so visitors must show a key; leave --no-access out")
+    if beside or socket_path:  # end with the server that started it, however that ends
+        running.when_alone(lambda: os.kill(os.getpid(), signal.SIGTERM))
     app = plugins.attribute(OPENING)(kept, asks=asks)
     listener = _listener(host, port, socket_path)
-    if socket_path:
-        running.when_alone(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    running.run(_serve(app, listener, host, as_json))
+    warm(kept)
+    running.run(serve(app, listener, functools.partial(_announce, host, as_json)))
+
+
+def _told(line: bytes) -> tuple[Kept, bool]:
+    """What the server says that started this process."""
+    wanted = msgspec.json.decode(line, type=Wanted)
+    home = Home(Path(wanted.root), wanted.tracking, wanted.state, wanted.user, wanted.events)
+    return Kept(home, wanted.names, wanted.server, wanted.cert), wanted.asks
+
+
+def _announce(host: str, as_json: bool, port: int) -> None:
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/console"
+    _log.info("ready", extra={"fields": {"url": url}})
+    if as_json:
+        emit({"url": url}, "", as_json)
+    elif sys.stderr.isatty():
+        sys.stderr.write(f"\n  {url}    Ctrl-C stops\n\n")
 
 
 def _kept(spec: Path | None, home: Path | None, tracking: str | None, state: str | None, server: str) -> Kept:
@@ -94,31 +117,3 @@ def _listener(host: str, port: int, path: str) -> socket.socket:
         made.close()
         raise AddressInUse(f"{host}:{port} cannot be taken ({error.strerror}); choose another with --port") from None
     return made
-
-
-async def _serve(app: object, listener: socket.socket, host: str, as_json: bool) -> None:
-    """Until SIGTERM or SIGINT. Streams that watch are ended with it."""
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]  # a Starlette application
-        loop="none",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=1,
-    )
-    web = Web(config)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: setattr(web, "should_exit", True))
-    if listener.family != socket.AF_UNIX:
-        bound = listener.getsockname()[1]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{bound}/console"
-        _log.info("ready", extra={"fields": {"url": url}})
-        if as_json:
-            emit({"url": url}, "", as_json)
-        elif sys.stderr.isatty():
-            sys.stderr.write(f"\n  {url}    Ctrl-C stops\n\n")
-    await web.serve(sockets=[listener])

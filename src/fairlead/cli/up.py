@@ -17,10 +17,11 @@ import typer
 from fairlead.cli import running
 from fairlead.cli.companions import Command, Companions, fairlead
 from fairlead.cli.output import DONE, AccessOption, HomeOption, InsecureOption, LogLevelOption, TrackingOption, emit
-from fairlead.contracts.errors import FairleadError
-from fairlead.kit import log
+from fairlead.contracts.errors import FairleadError, MissingExtra
+from fairlead.kit import log, plugins
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.spec.read import SpecFile
+from fairlead.kit.spec.spec import Spec
 from fairlead.serve.messages import Failed, raised
 from fairlead.serve.server import Server
 from fairlead.serve.supervisor import Endpoints, Supervisor
@@ -72,9 +73,24 @@ def up(
         why = "the spec says so" if file.spec.record is False else "pip install 'fairlead[events,registry]'"
         logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
     company = [_controller(spec, home, tracking)] if plan.record and watching.has_loop() else []
+    company += _console(file.spec, spec, home, tracking, asks=plan.access is not None)
     cert = plan.settings.tls_cert and str(Path(plan.settings.tls_cert).absolute())
     with presence.claimed(plan.home, str(spec.absolute()), cert) as tell:
         running.run(serve(plan, company, tell, as_json))
+
+
+def _console(spec: Spec, path: Path, home: Path | None, tracking: str | None, *, asks: bool) -> list[Command]:
+    """The console, where it has a port of its own. Raises MissingExtra."""
+    port = spec.console.port
+    if port is None:
+        return []
+    if not plugins.installed("jinja2"):
+        raise MissingExtra("console.port asks for the console, which needs jinja2: pip install 'fairlead[console]'")
+    words = ["console", str(path), "--beside", "--host", spec.console.host, "--port", str(port)]
+    words += ["--access"] if asks else []
+    for option, value in (("--home", home), ("--tracking", tracking)):
+        words += [option, str(value)] if value else []
+    return [fairlead(*words)]
 
 
 def _controller(spec: Path, home: Path | None, tracking: str | None) -> Command:

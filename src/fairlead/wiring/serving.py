@@ -25,6 +25,7 @@ from fairlead.serve.app import Application, build
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.chaos.injector import Injector
 from fairlead.serve.coarsening import Coarsening
+from fairlead.serve.console import Passing
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
 from fairlead.serve.llm.embeddings import Embeddings
@@ -43,6 +44,7 @@ from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Faults, Worker
 from fairlead.wiring import access, auditing, callers, explaining, graphs, identity, looking, watching
 from fairlead.wiring import upstreams as elsewhere
+from fairlead.wiring.consoling import Beside
 from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.ledgering import Ledgering, ledger
@@ -121,7 +123,7 @@ class Plan:
 
     ``access``: who may call; None: nobody is asked who they are.  ``identity``: how, beside by a key.
     ``chats``: language models.
-    ``tracing``: where their traces go.
+    ``tracing``: where their traces go.  ``console``: whether it is on the port of the server.
     """
 
     home: Home
@@ -138,6 +140,7 @@ class Plan:
     chats: Sequence[Wanted] = ()
     tracing: Tracing = Tracing()
     ledgering: Ledgering = Ledgering()
+    console: bool = True
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -241,6 +244,12 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         )
         if door is not None:
             door.listens = made.take
+    if plan.console:
+        asks = plan.access is not None or plan.settings.public
+        names = tuple(one.name for one in targets)
+        cert = plan.settings.tls_cert
+        companions.append(made := Beside(plan.home, SystemClock(), names=names, asks=asks, cert=cert))
+        application.console = Passing(made)
     companions.append(certificates)  # behind the listener, which asks it for a context
     running: Server = Server(
         plan.settings,

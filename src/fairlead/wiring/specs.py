@@ -144,6 +144,7 @@ def plan(
         watched(spec, access),
         llms.wanted(spec),
         *llms.beside(spec),
+        console=spec.console.enabled and spec.console.port is None,
     )
 
 

@@ -22,7 +22,7 @@ from fairlead.kit.spec.part import Part, Private, Seconds
 from fairlead.kit.spec.resilience import Resilience
 from fairlead.kit.spec.route import Route
 from fairlead.kit.spec.scheduling import Scheduling
-from fairlead.kit.spec.serving import Batching, Bounds, Record, Replicas, Server, Upstream
+from fairlead.kit.spec.serving import Batching, Bounds, Console, Record, Replicas, Server, Upstream
 from fairlead.kit.spec.traces import Traces
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -172,12 +172,14 @@ class Spec(Part):
     """Where traces of language models go."""
     server: Server = Server()
     """The one port of all endpoints, and the processes behind it."""
+    console: Console = Console()
+    """The web page over the stores."""
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
     """Endpoints by the name that clients call."""
 
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
-    Spec: ("console", "features", "limits", "resilience"),
+    Spec: ("features", "limits", "resilience"),
     Endpoint: ("features", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from fairlead.console.facts.endpoint import (
     VersionLine,
 )
 from fairlead.console.facts.trouble import Trouble
-from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.errors import FairleadError, SourceNotFound
 from fairlead.contracts.plans import Happening
 from fairlead.contracts.state import StateStore
 from fairlead.monitor import timeline
@@ -93,6 +93,8 @@ class EndpointPage:
         for version in dict.fromkeys(version for version, _ in keys[:_SHOWN]):
             try:
                 lineages[version] = lineage(self.kept, store, of, version)
+            except SourceNotFound:  # served from a file, or gone from the registry
+                lineages[version] = Lineage()
             except FairleadError as error:
                 lineages[version] = Lineage()
                 trouble = trouble or Trouble(error.code, str(error))
@@ -112,7 +114,7 @@ class EndpointPage:
                     lineages[key[0]],
                 )
             )
-        return tuple(lines), trouble if shares else None  # without a split nobody said that it is registered
+        return tuple(lines), trouble
 
     def _inside(self, name: str) -> tuple[Inside | None, str]:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from dataclasses import dataclass
 
-from fairlead.contracts.errors import MissingExtra
+from fairlead.contracts.errors import FairleadError, MissingExtra
 from fairlead.contracts.events import EventStore
 from fairlead.contracts.state import StateStore
 from fairlead.contracts.stores import Registry
@@ -15,12 +17,14 @@ from fairlead.wiring import stores, watching
 @dataclass(frozen=True, slots=True)
 class Kept:
     """``names``: endpoints of the spec, in its order; none without a spec.  ``server``: where models are tried; empty:
-    the server that runs on the home.
+    the server that runs on the home.  ``cert``: what it answers with.
     """
 
     home: Home
     names: tuple[str, ...] = ()
     server: str = ""
+    cert: str = ""
+    cert: str = ""
 
     @property
     def state(self) -> StateStore:
@@ -37,3 +41,14 @@ class Kept:
     @property
     def registry(self) -> Registry:
         return stores.registry(self.home)
+
+
+def warm(kept: Kept) -> None:
+    """Open the stores in a thread, so that the first page need not wait for the libraries behind them."""
+
+    def opening() -> None:
+        for one in ("state", "registry", "events"):
+            with contextlib.suppress(FairleadError):
+                getattr(kept, one)
+
+    threading.Thread(target=opening, name="fairlead-warm", daemon=True).start()

@@ -37,10 +37,9 @@ def client(kept: Kept, url: str) -> httpx.Client:
     """Asks this machine's own server; whatever certificate it has is its own."""
     key = shown_key(kept.home)
     shown = {"authorization": f"Bearer {key}"} if key else {}
-    found = presence.found(kept.home)
-    return httpx.Client(
-        base_url=url, timeout=_SECONDS, headers=shown, verify=standing.trust(found.cert if found else "")
-    )
+    found = None if kept.server else presence.found(kept.home)
+    trusted = standing.trust(found.cert if found else kept.cert)
+    return httpx.Client(base_url=url, timeout=_SECONDS, headers=shown, verify=trusted)
 
 
 def inside(kept: Kept, endpoint: str) -> Inside:
