@@ -58,7 +58,7 @@ def console(
     if not plugins.installed("jinja2"):
         raise MissingExtra("the console needs jinja2: pip install 'fairlead[console]'")
     if socket_path:
-        kept, asks = _told(sys.stdin.buffer.raw.readline())
+        kept, asks = _told(sys.stdin.buffer.readline())
     else:
         kept, asks = _kept(spec, home, tracking, state, server), access or not loopback(host)
         if access is False and asks:

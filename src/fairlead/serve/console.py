@@ -107,7 +107,7 @@ class Passing:
                     piece = await reader.read(_PIECE)
                     read += len(piece)
                     if not piece or read > MAX_HEAD + _PIECE:
-                        raise Unavailable("the console ended while it answered; it is started again")
+                        raise Unavailable("the console ended while it answered; it is started again")  # noqa: TRY301
                     parser.feed_data(piece)
         except BaseException:
             writer.close()

@@ -24,7 +24,6 @@ class Kept:
     names: tuple[str, ...] = ()
     server: str = ""
     cert: str = ""
-    cert: str = ""
 
     @property
     def state(self) -> StateStore:
