@@ -95,13 +95,13 @@ class Shell:
     clock: Clock
     entries: Sequence[Entry]
 
-    def page(self, page: Page) -> list[Route]:
-        """The page and its twin."""
+    def page(self, page: Page, **more: Any) -> list[Route]:
+        """The page and its twin. ``more``: what the template finds beside the facts."""
 
         async def html(request: Request) -> Response:
             visit = await self.door.enter(request)
             wanted, facts = await self._facts(page, request)
-            told = {"facts": facts, "asked": wanted, "title": _titled(page.title, wanted.path)}
+            told = {**more, "facts": facts, "asked": wanted, "title": _titled(page.title, wanted.path)}
             return self.answer(request, visit, page.template, page.section, told)
 
         async def twin(request: Request) -> Response:

@@ -15,7 +15,7 @@ from fairlead.console.assets import Assets
 from fairlead.console.door import Door
 from fairlead.console.live import Live
 from fairlead.console.navigation import EVERY
-from fairlead.console.pages import endpoint, home
+from fairlead.console.pages import endpoint, home, trying
 from fairlead.console.reading import Reader
 from fairlead.console.rendering import Templates
 from fairlead.console.sessions import SECRET_BYTES, Seal
@@ -26,6 +26,7 @@ from fairlead.wiring.console.changes import Stored
 from fairlead.wiring.console.endpoint import EndpointPage
 from fairlead.wiring.console.home import HomePage
 from fairlead.wiring.console.kept import Kept
+from fairlead.wiring.console.trying import TryPage
 
 
 def application(kept: Kept, *, asks: bool) -> Starlette:
@@ -39,7 +40,11 @@ def application(kept: Kept, *, asks: bool) -> Starlette:
 
 def pages(shell: Shell, kept: Kept) -> list[BaseRoute]:
     """Every page, each over its source."""
-    return [*home.routes(shell, HomePage(kept)), *endpoint.routes(shell, EndpointPage(kept))]
+    return [
+        *home.routes(shell, HomePage(kept)),
+        *endpoint.routes(shell, EndpointPage(kept)),
+        *trying.routes(shell, TryPage(kept)),
+    ]
 
 
 def secret(path: Path) -> bytes:
