@@ -15,7 +15,7 @@ from fairlead.console.assets import Assets
 from fairlead.console.door import Door
 from fairlead.console.live import Live
 from fairlead.console.navigation import EVERY
-from fairlead.console.pages import endpoint, home, trying
+from fairlead.console.pages import drift, endpoint, home, trying
 from fairlead.console.reading import Reader
 from fairlead.console.rendering import Templates
 from fairlead.console.sessions import SECRET_BYTES, Seal
@@ -23,6 +23,7 @@ from fairlead.console.shell import Shell
 from fairlead.kit.clock import SystemClock
 from fairlead.wiring.console.callers import Keys
 from fairlead.wiring.console.changes import Stored
+from fairlead.wiring.console.drift import DriftPage
 from fairlead.wiring.console.endpoint import EndpointPage
 from fairlead.wiring.console.home import HomePage
 from fairlead.wiring.console.kept import Kept
@@ -43,6 +44,7 @@ def pages(shell: Shell, kept: Kept) -> list[BaseRoute]:
     return [
         *home.routes(shell, HomePage(kept)),
         *endpoint.routes(shell, EndpointPage(kept)),
+        *drift.routes(shell, DriftPage(kept)),
         *trying.routes(shell, TryPage(kept)),
     ]
 
