@@ -21,5 +21,7 @@ def routes(shell: Shell, source: Drifts) -> list[Route]:
     more = {"query": ("version",), "span": "24h"}
     return [
         *shell.page(Page(PATH, "drift.html", "Drift of {name}", "home", drift, **more)),
-        *shell.page(Page(f"{PATH}/performance", "performance.html", "Performance of {name}", "home", performance, **more)),
+        *shell.page(
+            Page(f"{PATH}/performance", "performance.html", "Performance of {name}", "home", performance, **more)
+        ),
     ]

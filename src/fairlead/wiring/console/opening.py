@@ -15,18 +15,20 @@ from fairlead.console.assets import Assets
 from fairlead.console.door import Door
 from fairlead.console.live import Live
 from fairlead.console.navigation import EVERY
-from fairlead.console.pages import drift, endpoint, home, trying
+from fairlead.console.pages import access, drift, endpoint, home, llm, trying
 from fairlead.console.reading import Reader
 from fairlead.console.rendering import Templates
 from fairlead.console.sessions import SECRET_BYTES, Seal
 from fairlead.console.shell import Shell
 from fairlead.kit.clock import SystemClock
+from fairlead.wiring.console.access import AccessPage
 from fairlead.wiring.console.callers import Keys
 from fairlead.wiring.console.changes import Stored
 from fairlead.wiring.console.drift import DriftPage
 from fairlead.wiring.console.endpoint import EndpointPage
 from fairlead.wiring.console.home import HomePage
 from fairlead.wiring.console.kept import Kept
+from fairlead.wiring.console.llm import LlmPage
 from fairlead.wiring.console.trying import TryPage
 
 
@@ -45,6 +47,8 @@ def pages(shell: Shell, kept: Kept) -> list[BaseRoute]:
         *home.routes(shell, HomePage(kept)),
         *endpoint.routes(shell, EndpointPage(kept)),
         *drift.routes(shell, DriftPage(kept)),
+        *llm.routes(shell, LlmPage(kept)),
+        *access.routes(shell, AccessPage(kept)),
         *trying.routes(shell, TryPage(kept)),
     ]
 
