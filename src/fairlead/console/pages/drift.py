@@ -18,10 +18,9 @@ def routes(shell: Shell, source: Drifts) -> list[Route]:
     def performance(asked: Asked) -> PerformanceFacts:
         return source.performance(asked["name"], asked.get("version"), asked.since_ms, asked.until_ms)
 
-    more = {"query": ("version",), "span": "24h"}
+    names, span = ("version",), "24h"
+    whole = f"{PATH}/performance"
     return [
-        *shell.page(Page(PATH, "drift.html", "Drift of {name}", "home", drift, **more)),
-        *shell.page(
-            Page(f"{PATH}/performance", "performance.html", "Performance of {name}", "home", performance, **more)
-        ),
+        *shell.page(Page(PATH, "drift.html", "Drift of {name}", "home", drift, names, span)),
+        *shell.page(Page(whole, "performance.html", "Performance of {name}", "home", performance, names, span)),
     ]

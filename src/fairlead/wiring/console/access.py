@@ -16,6 +16,7 @@ from fairlead.console.facts.access import AccessFacts, Entry, Key, Proof, Refuse
 from fairlead.console.facts.trouble import Trouble
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit.clock import SystemClock
+from fairlead.kit.codec.records import from_body
 from fairlead.wiring import access, auditing
 from fairlead.wiring.console.kept import Kept
 
@@ -67,7 +68,7 @@ class AccessPage:
             tuple(Refused(*alike, count, at) for alike, (count, at) in most),
             tuple(_entry(chain, line) for chain, line in shown),
             max(0, fitting - ENTRIES),
-            tuple(sorted(actions)[:KEYS]),
+            tuple(sorted(filter(None, actions))[:KEYS]),
             self._proof(folder),
         )
 
@@ -81,9 +82,9 @@ class AccessPage:
             return (), (), Trouble(error.code, str(error))
         keys = []
         for one in found:
-            told = {name: tuple(v) if isinstance(v, list) else v for name, v in access.document(one, now).items()}
             use = (calls[one.name], refused[one.name]) if audited else (None, None)
-            keys.append(Key(**told, calls=use[0], refused=use[1], last_ms=_ms(last.get(one.name))))
+            told = {"calls": use[0], "refused": use[1], "last_ms": _ms(last.get(one.name))}
+            keys.append(from_body(Key, access.document(one, now) | told))
         return tuple(keys), tuple(broken), None
 
     def _proof(self, folder: Path) -> Proof:

@@ -20,7 +20,7 @@ from fairlead.wiring import ledgering, statements
 from fairlead.wiring.console.kept import Kept
 from fairlead.wiring.llm import traced
 
-SHOWN: Final = 100
+SHOWN: Final = 50
 """Spans of one page."""
 ROWS: Final = 200
 _LONGEST: Final = 300
