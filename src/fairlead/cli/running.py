@@ -83,9 +83,7 @@ def work(plan: Callable[[], serving.Plan], level: int, worker_of: str) -> None:
             raise typer.Exit(FAILED) from None
 
 
-def announce(
-    settings: ServerSettings, as_json: bool, port: int, endpoints: Endpoints, *, console: bool = True
-) -> None:
+def announce(settings: ServerSettings, as_json: bool, port: int, endpoints: Endpoints, *, console: bool = True) -> None:
     """On a terminal: where things are. Off it the log says enough. ``console``: whether it is on this port."""
     url = settings.url(port)
     logging.getLogger("fairlead.serve").info("ready", extra={"fields": {"url": url, "endpoints": len(endpoints)}})
