@@ -244,13 +244,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         )
         if door is not None:
             door.listens = made.take
-    if plan.console:
-        asks = plan.access is not None or plan.settings.public
-        names = tuple(one.name for one in targets)
-        cert = plan.settings.tls_cert
-        companions.append(made := Beside(plan.home, SystemClock(), names=names, asks=asks, cert=cert))
-        application.console = Passing(made)
-    companions.append(certificates)  # behind the listener, which asks it for a context
+    companions += [*_console(plan, application, targets), certificates]  # behind the listener, which asks it
     running: Server = Server(
         plan.settings,
         catalog,
@@ -266,6 +260,17 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     application.draining = lambda: running.draining
     application.troubles = lambda: [*_troubles(catalog, loading, companions), *application.chats.troubles()]
     return running
+
+
+def _console(plan: Plan, application: Application, targets: Sequence[Target]) -> list[Companion]:
+    """What has the console's process, where it is on the port of the server."""
+    if not plan.console:
+        return []
+    asks = plan.access is not None or plan.settings.public
+    names = (*(one.name for one in targets), *(one.name for one in plan.chats))
+    beside = Beside(plan.home, SystemClock(), names=names, asks=asks, cert=plan.settings.tls_cert)
+    application.console = Passing(beside)
+    return [beside]
 
 
 def _around(plan: Plan, application: Application, place: int) -> tuple[Surroundings, list[Companion]]:
