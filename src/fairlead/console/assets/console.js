@@ -198,10 +198,10 @@
       const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
       root.dataset.theme = dark ? "light" : "dark";
       try { localStorage.setItem("fairlead-theme", root.dataset.theme); } catch (_) { /* it lasts until the page goes */ }
-      charts.forEach((_, place) => draw(place));
+      [...charts.keys()].forEach(draw);
     }
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((_, place) => draw(place)));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => [...charts.keys()].forEach(draw));
 
   // Live: the server says what changed, and those parts of this page are taken anew, in one request.
   const banner = document.querySelector("[data-banner]"), pulse = document.querySelector("[data-pulse]"), swap = document.getElementById("swap");
