@@ -1,7 +1,8 @@
 """OpenAI's API over an engine that says what it was asked: requests and streamed chunks a second on one core.
 
 usage: python -m bench.gateway [--peers DIR] [--rounds 3] [--seconds 4] [--connections 1,16] [--words 200]
-Keys and limits are on. Server on one core, load on the other, servers in interleaved rounds; every answer is checked.
+A key with a rate, limits of tokens and requests, a price and a budget are on. Server on one core, load on the other,
+servers in interleaved rounds; every answer is checked.
 DIR holds a virtual environment ``litellm`` with LiteLLM's proxy, whose model answers by itself (``mock_response``), so
 it asks nobody: it gets the same requests and answers. Whole answers have eight words, streams ``--words``, one event
 a word. Exit code 1 under 3,000 requests or 20,000 chunks a second of ours, at the most connections.
@@ -25,6 +26,16 @@ from bench.rig import Entry
 REQUESTS, CHUNKS = 3_000, 20_000
 OURS, LITELLM = "fairlead", "LiteLLM proxy"
 MASTER = "sk-bench"
+SPEC = """\
+access: {required: true}
+record: false
+prices: [{model: echo, input: 0.15, output: 0.6}]
+budgets: [{amount: 1000000 USD, per: month}]
+endpoints:
+  echo:
+    llm: {engine: echo, options: {context: 100000}}
+    limits: {tokens_per_minute: 100000000k, requests_per_minute: 10000000}
+"""
 SHORT = "the quick brown fox jumps over the dog"
 Found = dict[str, Any]
 
@@ -36,8 +47,7 @@ def ours(folder: Path) -> tuple[Entry, str]:
     command = [sys.executable, "-m", "fairlead", *words, "--home", str(home), "--json"]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
     spec = folder / "gateway.yaml"
-    llm = "{engine: echo, options: {context: 100000}}"
-    spec.write_text(f"access: {{required: true}}\nrecord: false\nendpoints:\n  echo:\n    llm: {llm}\n")
+    spec.write_text(SPEC)
     return Entry([sys.executable, "-m", "bench.servers.gateway", str(spec), str(home)]), json.loads(made.stdout)["key"]
 
 

@@ -46,6 +46,17 @@ def make(folder: Path, name: str) -> Path:
     return folder
 
 
+def add_words(folder: Path) -> None:
+    """A tokenizer: the word ``w7`` is token 7, words stand between blanks."""
+    count = int(json.loads((folder / "config.json").read_text())["vocab_size"])
+    model = {"type": "WordLevel", "vocab": {f"w{one}": one for one in range(count)}, "unk_token": "w2"}
+    document = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": None, "decoder": None, "model": model,
+    }  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+
+
 def _tensors(shape: dict[str, int]) -> dict[str, tuple[int, ...]]:
     hidden, inner = shape["hidden"], shape["inner"]
     narrow = hidden // shape["heads"] * shape["kv"]

@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import csv
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -83,9 +84,14 @@ def tried(
     return rows
 
 
-def pairs(data: Path) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+def pairs(data: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """What is about the same: rows that are equal but for capitals and punctuation; 29 of the 621 repeat another."""
     lines = [json.loads(line) for line in (data / "text-near-duplicates" / "paraphrase_pairs.jsonl").open()]
-    return [(one["origin"], one["id"]) for one in lines], [(one["similar"], one["id"]) for one in lines]
+    about = [" ".join(re.findall(r"\w+", one["origin"].casefold())) for one in lines]
+    return (
+        [(one["origin"], what) for one, what in zip(lines, about, strict=True)],
+        [(one["similar"], what) for one, what in zip(lines, about, strict=True)],
+    )
 
 
 def intents(data: Path, most: int = 4000) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -32,6 +32,8 @@ from fairlead.serve.llm.fair.settings import Sharing
 from fairlead.serve.llm.fair.stage import Fair
 from fairlead.serve.llm.route.settings import Routing
 from fairlead.serve.llm.route.stage import Routes
+from fairlead.testing.state import MemoryState
+from fairlead.wiring import modelplane
 
 DOCS = Path(__file__).parent
 
@@ -81,7 +83,11 @@ def shown() -> list[tuple[str, Look]]:
     climbing = Climbing((Step("small", 0.9),), "chat")
     cascade = Cascade("assistant", climbing, nobody, clock, lambda: 1.0, lambda _alarm: None)
     cascade.measured.climbed["small", "unsure"] = 1
-    return [("fair", fair.figures), ("route", routes.figures), ("cascade", cascade.figures)]
+    store = MemoryState()
+    store.put("monitor", "churn", {"standings": {"Drift": {"since_ms": 1}}, "readings": {"drift.psi.in.age": 0.3}}, 0)
+    store.put("split", "churn", {"shares": [{"version": "1", "weight": 100.0}]}, 0)
+    models = tuple(modelplane.figures(store, "churn"))
+    return [("models", lambda: models), ("fair", fair.figures), ("route", routes.figures), ("cascade", cascade.figures)]
 
 
 def metrics() -> str:

@@ -29,7 +29,7 @@ from fairlead.serve.front import Front
 from fairlead.serve.grpc.listener import Listener
 from fairlead.serve.llm.ask import Enter, last
 from fairlead.serve.llm.chats import Chat
-from fairlead.serve.openai.routes import CHAT
+from fairlead.serve.openai.api import CHAT
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.protocol import protocol
 from fairlead.serve.renewal import Renewal

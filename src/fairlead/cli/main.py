@@ -53,7 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
     "console": ("fairlead.cli.console:console", "Show the stores in a browser: endpoints, drift, rollouts, timeline."),
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
-    "render": ("fairlead.cli.render:app", "A spec as the configuration of something else: envoy."),
+    "render": ("fairlead.cli.render:app", "A spec as the configuration of something else: envoy, prometheus, grafana."),
     "chaos": ("fairlead.cli.chaos:chaos", "Inject faults into an endpoint of a test server, and see what callers see."),
     "guard": ("fairlead.cli.guard:app", "Guardrails of language models: check a text, train the classifier."),
     "audit": ("fairlead.cli.audit:app", "Who did what to which endpoint, and the proof of it: tail, verify, export."),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from fairlead.cli import render_prometheus
 from fairlead.cli.output import AsJson, HomeOption, emit
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit import files
@@ -20,6 +21,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="A spec as th
 @app.callback()
 def render() -> None:
     """A spec as the configuration of something else."""
+
+
+app.command()(render_prometheus.prometheus)
+app.command()(render_prometheus.grafana)
 
 
 @app.command()

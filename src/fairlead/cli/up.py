@@ -128,7 +128,7 @@ async def serve(plan: serving.Plan, beside: Sequence[Command], tell: Callable[[s
 
     def ready(port: int, endpoints: Endpoints) -> None:
         tell(plan.settings.url(port))
-        running.announce(plan.settings, as_json, port, endpoints)
+        running.announce(plan.settings, as_json, port, endpoints, console=plan.console)
         company.start()
 
     server: Server | Supervisor

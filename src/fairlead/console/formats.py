@@ -43,7 +43,7 @@ def short(value: Number, why: str = MISSING) -> str:
     """``12.3 k``, ``4.56 M``; the whole number when one points at it."""
     if value is None or not known(value):
         return none(why)
-    text, unit = _scaled(value, ((1e9, "G"), (1e6, "M"), (1e4, "k")), 1e3)
+    text, unit = _scaled(value, ((1e9, "G"), (1e6, "M"), (1e3, "k")), 1e4)
     return Markup('<span title="{:,}">{}</span>').format(round(value), with_unit(text, unit))
 
 
@@ -51,7 +51,7 @@ def rate(value: Number, why: str = MISSING) -> str:
     """Events a second: ``12.3 /s``."""
     if value is None or not known(value):
         return none(why)
-    text, unit = _scaled(value, ((1e6, "M"), (1e4, "k")), 1e3)
+    text, unit = _scaled(value, ((1e6, "M"), (1e3, "k")), 1e4)
     return with_unit(text, f"{unit}/s")
 
 
@@ -90,7 +90,7 @@ def size(value: Number, why: str = MISSING) -> str:
     """Bytes: ``1.20 MB``."""
     if value is None or not known(value):
         return none(why)
-    text, unit = _scaled(value, ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")), 1.0)
+    text, unit = _scaled(value, ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")), 1e3)
     return with_unit(text, f"{unit}B")
 
 
@@ -172,12 +172,12 @@ def _percent(value: float) -> str:
     return f"{value:.1f}" if abs(value) < 100 and value != round(value) else f"{value:,.0f}"
 
 
-def _scaled(value: float, units: tuple[tuple[float, str], ...], whole: float) -> tuple[str, str]:
-    """The number in the first unit that it reaches; below all of them whole from ``whole`` on."""
+def _scaled(value: float, units: tuple[tuple[float, str], ...], least: float) -> tuple[str, str]:
+    """The number in the first unit that it reaches; below ``least`` in none."""
     for factor, unit in units:
-        if abs(value) >= factor:
+        if abs(value) >= max(factor, least):
             return significant(value / factor), unit
-    return (f"{value:,.0f}" if abs(value) >= whole or value == round(value) else significant(value)), ""
+    return (f"{value:,.0f}" if abs(value) >= 1000 or value == round(value) else significant(value)), ""
 
 
 def _moment(ms: float) -> datetime:

@@ -43,7 +43,8 @@ def as_ours(error: Exception) -> FairleadError:
 
 
 def wants_json(request: Request) -> bool:
-    return request.url.path.endswith(".json") or "text/html" not in request.headers.get("accept", "text/html")
+    accepts = request.headers.get("accept", "")
+    return request.url.path.endswith(".json") or ("application/json" in accepts and "text/html" not in accepts)
 
 
 def json_of(data: Any, status: int = 200, retry: float | None = None) -> Response:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import os
 import signal
 import threading
 
 _STDIN = 0
+
+
+def accompany() -> None:
+    """What a server's child does first: it ends with the server and when that says so, and tells of its crash."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # sent to all of a terminal or a service: the server says when to end
+    die_with_the_parent()
+    faulthandler.enable()
 
 
 def die_with_the_parent() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from fairlead.contracts.errors import FairleadError
-from fairlead.contracts.tokens import Tokenizer
+from fairlead.kit import plugins
 from fairlead.serve.access.needs import UNKNOWN_ROUTE
 from fairlead.serve.admin import Exposition, Pages, measured, refuse, unknown_route, wrong_method
 from fairlead.serve.chaos.faults import Chaos, Denied
@@ -25,15 +27,22 @@ from fairlead.serve.front import Front
 from fairlead.serve.guarding import Handler, guarded, guarded_error
 from fairlead.serve.http import Labels, inference, labels, loading
 from fairlead.serve.limits.limiter import Limiter
-from fairlead.serve.llm.batches.runner import Runner
 from fairlead.serve.llm.chats import Chats
-from fairlead.serve.openai.described import described
-from fairlead.serve.openai.desk import BEAT
-from fairlead.serve.openai.embeddings import Embedder
-from fairlead.serve.openai.kept import KEPT
-from fairlead.serve.openai.routes import OpenAI
+from fairlead.serve.openai.api import BEAT, KEPT
+from fairlead.serve.openai.late import Late
 from fairlead.serve.repository import Control, Locked
 from fairlead.serve.routes import INFERENCE
+from fairlead.serve.schemas import Document
+
+if TYPE_CHECKING:
+    from fairlead.contracts.tokens import Tokenizer
+    from fairlead.serve.llm.batches.runner import Runner
+    from fairlead.serve.openai.embeddings import Embedder
+    from fairlead.serve.openai.routes import OpenAI
+
+OPENAI = "fairlead.serve.openai.routes:OpenAI"
+DESCRIBED = "fairlead.serve.openai.described:described"
+"""A twentieth of the time that a server takes to start: read before it answers where there is a language model."""
 
 
 @dataclass(slots=True)
@@ -47,6 +56,7 @@ class Application:
     ``console``: passes its pages on; None: it is not here.
     ``kept``: responses of OpenAI's API that are kept, 0 where several processes answer.  ``beat``: seconds of silence
     after which a stream gets a comment.  ``batches``: works on them; None: there are none here.
+    ``speaks``: there may be language models; else the routes of OpenAI's API are read at their first request.
     """
 
     front: Front
@@ -65,10 +75,11 @@ class Application:
     beat: float = BEAT
     batches: Runner | None = None
     console: Passing | None = None
+    speaks: bool = True
 
-    def openai(self) -> OpenAI:
-        """OpenAI's API over what is there."""
-        return OpenAI(
+    def openai(self) -> list[Route]:
+        """The routes of OpenAI's API over what is there."""
+        made: OpenAI = plugins.attribute(OPENAI)(
             self.front,
             self.chats,
             embedders=self.embedders,
@@ -77,6 +88,7 @@ class Application:
             beat=self.beat,
             batches=self.batches,
         )
+        return made.routes()
 
     def explainer(self, live: Live) -> Explainer:
         return self.explainers.get((live.endpoint, live.version), Explainer())
@@ -106,7 +118,7 @@ def build(application: Application) -> Starlette:
         exposition,
         application.in_trouble,
         application.explained,
-        described,
+        _described,
     )
     control, get, post = application.control, ["GET"], ["POST"]
     inject, calm = injecting(application.chaos, front.pipeline.clock, front.max_body)
@@ -116,7 +128,8 @@ def build(application: Application) -> Starlette:
 
     # Inference first: /v1/models/{endpoint} would take {endpoint}:predict for a name.
     routes = [Route(each.pattern, inference(front, each.edge, each.pattern), methods=post) for each in INFERENCE]
-    routes += application.openai().routes()
+    late = Late(functools.partial(plugins.attribute, OPENAI), application.openai)
+    routes += application.openai() if application.speaks else late.routes()
     routes += [
         Route(EXPLAIN, explaining(front, application.explainer, application.limiter), methods=post),
         one("/", pages.home, get),
@@ -152,3 +165,11 @@ def build(application: Application) -> Starlette:
     made = Starlette(routes=routes, exception_handlers={404: no_route, 405: no_method, FairleadError: refuse})
     made.router.redirect_slashes = front.gate is None  # a redirect would tell strangers which paths there are
     return made
+
+
+def _described(names: Sequence[str]) -> tuple[Document, Document]:
+    """Paths and schemas of what is no model of tensors."""
+    if not names:
+        return {}, {}
+    found: tuple[Document, Document] = plugins.attribute(DESCRIBED)(names)
+    return found

@@ -52,7 +52,7 @@ class Wanted:
     cert: str = ""
 
 
-class Beside:
+class ConsoleProcess:
     """``Consoles`` of a server, and a companion of it. One of several workers has the process, the others find it."""
 
     def __init__(self, home: Home, clock: Clock, *, names: tuple[str, ...], asks: bool, cert: str) -> None:

@@ -7,11 +7,10 @@ import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from fairlead.contracts.errors import FairleadError, NotFound
-from fairlead.contracts.ledger import EACH, Budget, LedgerOptions, LedgerStore, Price
+from fairlead.contracts.ledger import EACH, Budget, LedgerOptions, LedgerStore
 from fairlead.contracts.sink import Sink
 from fairlead.kit import plugins
 from fairlead.kit.clock import Clock, SystemClock
@@ -22,6 +21,7 @@ from fairlead.serve.llm.ledger.ledger import Ledger
 from fairlead.serve.llm.ledger.prices import PriceBook
 from fairlead.serve.llm.ledger.shares import Shares
 from fairlead.wiring import stores
+from fairlead.wiring.budgeting import Ledgering
 
 log = logging.getLogger("fairlead.serve")
 
@@ -29,19 +29,6 @@ EVERY: Final = 1.0
 """Seconds between two times that what was settled is made to outlive the machine's power."""
 SHOWN: Final = 5
 """Of these times one tells the metrics how budgets stand."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ledgering:
-    """``wanted``: the spec says something of it. Callers who are known are counted also where it does not."""
-
-    budgets: tuple[Budget, ...] = ()
-    prices: tuple[Price, ...] = ()
-    project: str = ""
-    closed: bool = True
-    days: int = 0
-    shared: bool = False
-    wanted: bool = False
 
 
 def store(home: Home, days: int = 0) -> LedgerStore:

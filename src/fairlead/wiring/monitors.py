@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Final
 
 import numpy as np
@@ -42,6 +43,8 @@ MATURE: Final = 0.95
 """Share of the labels that come which are there at the age at which predictions are looked at."""
 FIRST_LABELS: Final = 500
 """Labelled rows of which a baseline is made where the version has none."""
+KEPT: Final = 256
+"""Readings that a memory keeps."""
 _SHOWN: Final = 5
 _log = logging.getLogger("fairlead.monitor")
 
@@ -82,6 +85,7 @@ class Memory:
 
     ``seen_ms``: windows before this were tested.  ``labelled_ms``: predictions before this were looked at with their
     labels.  ``detector``: state of the drift detector.  ``baseline``: with the watch as it stands; None: none yet.
+    ``readings``: what the newest window had, of the first names.
     """
 
     version: str
@@ -90,6 +94,7 @@ class Memory:
     detector: Mapping[str, Any] = field(default_factory=dict)
     standings: Mapping[str, Standing] = field(default_factory=dict)
     baseline: Baseline | None = None
+    readings: Mapping[str, float] = field(default_factory=dict)
 
 
 class Monitor:
@@ -154,10 +159,12 @@ class Monitor:
         told: list[Alert] = []
         standings: Mapping[str, Standing] = memory.standings
         groups = [(start, list(group)) for start, group in groupby(windows, lambda one: one.start_ms // length)]
+        newest: Mapping[str, float] = memory.readings
         for place, (number, group) in enumerate(groups):
             readings = self._readings(group, detector)
             if place == len(groups) - 1:
                 readings["performance.decayed"] = decay
+                newest = _shown(readings)
             standings, found = alerts.judge(
                 self._rules(), standings, readings, endpoint=self._endpoint, at_ms=(number + 1) * length
             )
@@ -167,7 +174,7 @@ class Monitor:
             after, told = alerts.judge([DECAY], standings, readings, endpoint=self._endpoint, at_ms=until)
             standings = {**standings, **after}
         state = detector.state() if detector else memory.detector
-        return replace(memory, seen_ms=until, detector=state, standings=dict(standings)), told
+        return replace(memory, seen_ms=until, detector=state, standings=dict(standings), readings=newest), told
 
     def _reference(self, version: str) -> Reference | None:
         watched = baselines.watched_version(self._state, self._endpoint) or version
@@ -287,6 +294,12 @@ def _standing(memory: Memory) -> Reading:
     """A decay that was told stands until another version serves."""
     known = memory.baseline
     return Reading(None if known is None else float(known.watch.alarmed))
+
+
+def _shown(readings: Mapping[str, Reading]) -> dict[str, float]:
+    """For whoever shows them: finite, and no more than `KEPT`."""
+    known = {name: one.value for name, one in readings.items() if one.value is not None and math.isfinite(one.value)}
+    return dict(islice(known.items(), KEPT))
 
 
 def _short(one: Finding) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.graph import Graph
@@ -28,7 +28,6 @@ from fairlead.serve.coarsening import Coarsening
 from fairlead.serve.console import Passing
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
-from fairlead.serve.llm.embeddings import Embeddings
 from fairlead.serve.pipeline import Pipeline
 from fairlead.serve.process import Command
 from fairlead.serve.protocol import protocol
@@ -44,21 +43,23 @@ from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Faults, Worker
 from fairlead.wiring import access, auditing, callers, explaining, graphs, identity, looking, watching
 from fairlead.wiring import upstreams as elsewhere
-from fairlead.wiring.consoling import Beside
+from fairlead.wiring.consoling import ConsoleProcess
 from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
-from fairlead.wiring.ledgering import Ledgering, ledger
 from fairlead.wiring.limiting import Limiting, limiter
 from fairlead.wiring.llm.after import After
-from fairlead.wiring.llm.batches import batching
-from fairlead.wiring.llm.tracing import Traced, Tracing
-from fairlead.wiring.llm.wanted import Surroundings, Wanted
 from fairlead.wiring.loading import Loading
 from fairlead.wiring.residing import shared
 from fairlead.wiring.stores import sink
 
-OPENINGS = "fairlead.wiring.llm.opening:openings"
-"""A tenth of the time that a server takes to start: read where there is a language model."""
+if TYPE_CHECKING:
+    from fairlead.wiring.budgeting import Ledgering
+    from fairlead.wiring.llm.beside import Beside
+    from fairlead.wiring.llm.tracing import Tracing
+    from fairlead.wiring.llm.wanted import Wanted
+
+BESIDE = "fairlead.wiring.llm.beside:beside"
+"""A fifth of the time that a server takes to start: read where there is a language model."""
 
 _log = logging.getLogger("fairlead.serve")
 
@@ -123,7 +124,8 @@ class Plan:
 
     ``access``: who may call; None: nobody is asked who they are.  ``identity``: how, beside by a key.
     ``chats``: language models.
-    ``tracing``: where their traces go.  ``console``: whether it is on the port of the server.
+    ``tracing``: where their traces go.  ``ledgering``: what is counted of what they cost.  None: nothing is said of it.
+    ``console``: whether it is on the port of the server.
     """
 
     home: Home
@@ -138,8 +140,8 @@ class Plan:
     audit: auditing.Auditing = auditing.Auditing()
     callers: Mapping[str, callers.Watched] = field(default_factory=dict)
     chats: Sequence[Wanted] = ()
-    tracing: Tracing = Tracing()
-    ledgering: Ledgering = Ledgering()
+    tracing: Tracing | None = None
+    ledgering: Ledgering | None = None
     console: bool = True
 
     def __post_init__(self) -> None:
@@ -225,14 +227,14 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         and (found := watching.following(plan.home, watched, one.name, name, functools.partial(loading.version, one)))
     ]
     loaders = [Loader(one.name, functools.partial(loading.first, one)) for one in targets]
-    around, paying = _around(plan, application, int(name))
     certificates = Renewal(plan.settings, front.sink, SystemClock())
     companions: list[Companion] = [*auditing.companions(front.audit), Stalls(front.sink, SystemClock()), residency]
-    openers = plugins.attribute(OPENINGS)(plan.chats, around, catalog) if plan.chats else []
+    openers, paying = _beside(plan, application, int(name))
     companions += [fallbacks, *counting, *paying, *beside, *_knowing(plan, front, loaders, openers)]
     repository = Repository(catalog, {one.endpoint: one for one in loaders}, SystemClock())
     if recording is not None:
         companions += [recording, follower := Follower(following, catalog, recording, front.sink, SystemClock())]
+        companions += watching.shown(plan.home, [one.name for one in targets], front.sink)
         repository.records(recording.retire, follower.close_split)
         application.feedback = watching.feedback(plan.home) if watching.has_state() else None
     door: Worker | None = parts.get("door")
@@ -244,13 +246,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         )
         if door is not None:
             door.listens = made.take
-    if plan.console:
-        asks = plan.access is not None or plan.settings.public
-        names = tuple(one.name for one in targets)
-        cert = plan.settings.tls_cert
-        companions.append(made := Beside(plan.home, SystemClock(), names=names, asks=asks, cert=cert))
-        application.console = Passing(made)
-    companions.append(certificates)  # behind the listener, which asks it for a context
+    companions += [*_console(plan, application, targets), certificates]  # behind the listener, which asks it
     running: Server = Server(
         plan.settings,
         catalog,
@@ -268,31 +264,24 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     return running
 
 
-def _around(plan: Plan, application: Application, place: int) -> tuple[Surroundings, list[Companion]]:
-    """What language models find beside them, and what of it lives beside the server."""
-    front, workers, clock = application.front, plan.settings.workers, SystemClock()
-    tracers = plan.tracing.tracers(plan.home) if plan.chats else []
-    embeddings = Embeddings()
-    asked = plan.ledgering if plan.chats else Ledgering()
-    named = bool(plan.chats) and front.gate is not None
-    paying, beside = ledger(asked, plan.home, clock, front.sink, named=named)
-    around = Surroundings(
-        plan.home,
-        front.sink,
-        clock,
-        application.chats,
-        application.limiter,
-        tracers,
-        content=plan.tracing.content,
-        place=place,
-        workers=workers,
-        tokenizers=application.tokenizers,
-        embedders=application.embedders,
-        embeddings=embeddings,
-        embed=embeddings.one,
-        ledger=paying,
-    )
-    return around, [*beside, Traced(tracers)]
+def _console(plan: Plan, application: Application, targets: Sequence[Target]) -> list[Companion]:
+    """What has the console's process, where it is on the port of the server."""
+    if not plan.console:
+        return []
+    asks = plan.access is not None or plan.settings.public
+    names = (*(one.name for one in targets), *(one.name for one in plan.chats))
+    beside = ConsoleProcess(plan.home, SystemClock(), names=names, asks=asks, cert=plan.settings.tls_cert)
+    application.console = Passing(beside)
+    return [beside]
+
+
+def _beside(plan: Plan, application: Application, place: int) -> tuple[list[Quickening], list[Companion]]:
+    """What opens language models, and what lives beside the server for them."""
+    application.speaks = bool(plan.chats)
+    if not plan.chats:
+        return [], []
+    found: Beside = plugins.attribute(BESIDE)(plan, application, place)
+    return found.openers, found.companions
 
 
 def _troubles(catalog: Catalog, loading: Loading, companions: Sequence[Companion]) -> Iterator[str]:
@@ -320,21 +309,19 @@ def _knowing(plan: Plan, front: Front, loaders: list[Loader], openers: list[Quic
 def _ordered(
     plan: Plan, application: Application, repository: Repository, door: Worker | None, place: int
 ) -> list[Companion]:
-    """What callers may order: models loaded and unloaded, batches, faults. ``door``: of a worker, who tells others."""
+    """What callers may order: models loaded and unloaded, faults. ``door``: of a worker, who tells others."""
     front = application.front
-    application.batches = batching(plan.home, plan.chats)
-    beside: list[Companion] = [] if application.batches is None else [application.batches]
     if plan.settings.controlled or (front.gate is not None and plan.settings.model_control is None):
         application.control = repository if door is None else door
         if door is not None:
             door.control = repository
     if not plan.settings.chaos:
-        return beside
+        return []
     injector = Injector(front.pipeline.catalog, front.sink, SystemClock(), place)
     application.chaos = injector if door is None else Faults(door)
     if door is not None:
         door.chaos = injector
-    return [*beside, injector]
+    return [injector]
 
 
 def supervisor(settings: ServerSettings, command: Command, on_ready: Callable[[int, Endpoints], None]) -> Supervisor:

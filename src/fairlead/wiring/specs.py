@@ -48,7 +48,7 @@ from fairlead.wiring.callers import Watched
 from fairlead.wiring.explaining import Explained
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.limiting import Limiting
-from fairlead.wiring.llm import specs as llms
+from fairlead.wiring.llm import parts
 from fairlead.wiring.specs_server import server as server
 from fairlead.wiring.watching import Kept
 
@@ -62,6 +62,8 @@ _OF_MODELS = ("runtime", "trust_pickle", "batching", "threads", "providers", *_I
 """Parts of an endpoint that a graph does not have."""
 _LOOP = {"rollout": "fairlead.wiring.specs_rollout:check", "retrain": "fairlead.wiring.specs_retrain:check"}
 """Parts of an endpoint that need heavier libraries, and who checks them."""
+_TEXTS = "fairlead.wiring.llm.specs"
+"""Who checks language models; read where a spec names one."""
 
 
 def read(path: Path) -> SpecFile:
@@ -75,7 +77,7 @@ def read(path: Path) -> SpecFile:
     fallbacks: dict[str, tuple[str, ...]] = {}
     for name, endpoint in file.spec.endpoints.items():
         found[name] = _check_graph(file, name, endpoint)
-        (llms.check if endpoint.speaks else _check)(file, name, endpoint)
+        (plugins.attribute(f"{_TEXTS}:check") if endpoint.speaks else _check)(file, name, endpoint)
         fallbacks[name] = specs_resilience.checked(file, name, endpoint)
     specs_limits.check(file)
     try:
@@ -107,7 +109,8 @@ def _check_files(file: SpecFile, name: str, endpoint: Endpoint) -> None:
         raise UsageError(
             f"{file.at('endpoints', name, 'model')} is {endpoint.model}, and there is no such file or folder"
         )
-    llms.check_files(file, name, endpoint)
+    if endpoint.speaks:
+        plugins.attribute(f"{_TEXTS}:check_files")(file, name, endpoint)
     background = endpoint.explain.background
     if background and not Path(background).expanduser().is_file():
         where = file.at("endpoints", name, "explain", "background")
@@ -127,7 +130,7 @@ def plan(
     ``file``: where the spec came from, for errors that are found when a model is loaded.
     Raises MissingExtra when it must record and cannot, UsageError for an address that is open to everybody.
     """
-    return serving.Plan(
+    made = serving.Plan(
         home,
         [
             replace(one, safety=specs_resilience.placed(file, one.name, one.safety)) if file else one
@@ -142,10 +145,9 @@ def plan(
         specs_identity.identity(spec.access) if allowed is not None else Identity(),
         Auditing(spec.audit.enabled, spec.audit.days, spec.audit.payloads, spec.audit.key),
         watched(spec, access),
-        llms.wanted(spec),
-        *llms.beside(spec),
-        console=spec.console.enabled and spec.console.port is None,
+        *(plugins.attribute(f"{_TEXTS}:all_of")(spec) if any(one.speaks for one in spec.endpoints.values()) else ()),
     )
+    return replace(made, console=spec.console.enabled and spec.console.port is None)
 
 
 def watched(spec: Spec, access: bool | None = None) -> dict[str, Watched]:
@@ -339,7 +341,7 @@ def _check_graph(file: SpecFile, name: str, endpoint: Endpoint) -> Graph | None:
 def _check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
     """What the spec's own types cannot know. Raises UsageError."""
     asked = _asked(endpoint)
-    llms.refuse(file, name, endpoint)
+    parts.refuse(file, name, endpoint)
     (specs_upstream.check if endpoint.upstream is not None else specs_upstream.check_here)(file, name, endpoint)
     try:
         source = None if endpoint.graph is not None else parse(uri(name, endpoint))

@@ -20,7 +20,7 @@ from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
 from fairlead.serve.llm.ledger import windows
 from fairlead.serve.llm.ledger.prices import PriceBook
-from fairlead.wiring.ledgering import Ledgering
+from fairlead.wiring.budgeting import Ledgering
 
 Path_ = tuple[str | int, ...]
 

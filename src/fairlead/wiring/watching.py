@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from fairlead.serve.columns import Keeping
 from fairlead.serve.endpoint import Live
 from fairlead.serve.follow import Following
 from fairlead.serve.recording import Recording
+from fairlead.wiring.modelplane import ModelPlane
 from fairlead.wiring.stores import events, state
 
 WINDOW_SECONDS = 60.0
@@ -113,6 +114,11 @@ def references(store: Callable[[], StateStore], watched: Watched) -> Callable[[s
         return known
 
     return find
+
+
+def shown(home: Home, endpoints: Sequence[str], sink: Sink) -> list[ModelPlane]:
+    """What shows the model plane of these endpoints; nothing without a state store."""
+    return [ModelPlane(endpoints, lambda: state(home), sink)] if has_state() else []
 
 
 def reference(store: StateStore, model: str, version: str) -> Reference | None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.contracts.errors import BrokenModel, DigestMismatch, ModelError, Untrusted
@@ -134,6 +134,7 @@ def test_fields_of_a_later_minor_version_are_left_alone(folder: Path) -> None:
     assert manifest.read(folder) == written
 
 
+@settings(deadline=None)  # it writes files
 @given(st.data())
 def test_a_damaged_manifest_is_broken_and_never_a_crash(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

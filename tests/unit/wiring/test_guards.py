@@ -19,7 +19,7 @@ from fairlead.testing.engines import EchoEngine
 from fairlead.testing.sinks import MemorySink
 from fairlead.wiring import specs as all_specs
 from fairlead.wiring.llm import guards, lines, specs
-from fairlead.wiring.llm.wanted import Building, Surroundings
+from fairlead.wiring.llm.around import Building, Surroundings
 
 SPEC = "endpoints:\n  chat:\n    llm: {{engine: echo}}\n    guardrails:\n      {said}\n"
 

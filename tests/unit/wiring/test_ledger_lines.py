@@ -30,7 +30,8 @@ from fairlead.testing.engines import EchoEngine
 from fairlead.testing.ledgers import MemoryLedger
 from fairlead.testing.sinks import MemorySink
 from fairlead.wiring.llm import lines
-from fairlead.wiring.llm.wanted import Building, Surroundings, Wanted
+from fairlead.wiring.llm.around import Building, Surroundings
+from fairlead.wiring.llm.wanted import Wanted
 
 SHOP = Caller("shop", "key", ())
 LOOK: dict[str, Any] = {"tools": (Tool("look"),), "choose": "required"}

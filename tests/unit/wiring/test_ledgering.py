@@ -14,7 +14,8 @@ from fairlead.testing.ledger_suite import line
 from fairlead.testing.ledgers import MemoryLedger
 from fairlead.testing.sinks import MemorySink
 from fairlead.wiring import ledgering, statements
-from fairlead.wiring.ledgering import Keeping, Ledgering
+from fairlead.wiring.budgeting import Ledgering
+from fairlead.wiring.ledgering import Keeping
 
 BUDGETS = (
     Budget("all", 500, Window.DAY),

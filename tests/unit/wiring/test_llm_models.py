@@ -20,7 +20,8 @@ from fairlead.serve.llm.texting.engine import Texting
 from fairlead.testing.engines import EchoEngine
 from fairlead.testing.sinks import MemorySink
 from fairlead.wiring.llm import engines, opening, paths, specs, tokenizers
-from fairlead.wiring.llm.wanted import Surroundings, Wanted
+from fairlead.wiring.llm.around import Surroundings
+from fairlead.wiring.llm.wanted import Wanted
 from fairlead.wiring.specs import check
 from tokenizer_files import folder, gguf
 

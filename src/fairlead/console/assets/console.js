@@ -12,9 +12,10 @@
     const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
     return value.toLocaleString("en-US", { minimumFractionDigits: Math.min(digits, 12), maximumFractionDigits: Math.min(digits, 12) });
   }
-  function scaled(value, units, whole) {
-    for (const [factor, unit] of units) if (Math.abs(value) >= factor) return significant(value / factor) + THIN + unit;
-    return Math.abs(value) >= whole || Number.isInteger(value) ? value.toLocaleString("en-US", { maximumFractionDigits: 0 }) : significant(value);
+  function scaled(value, units, least) {
+    const size = Math.abs(value);
+    for (const [factor, unit] of units) if (size >= Math.max(factor, least)) return significant(value / factor) + THIN + unit;
+    return size >= 1000 || Number.isInteger(value) ? value.toLocaleString("en-US", { maximumFractionDigits: 0 }) : significant(value);
   }
   const UNITS = {
     seconds(value) {
@@ -24,10 +25,10 @@
       if (size < 1) return significant(value * 1e3) + THIN + "ms";
       return significant(value) + THIN + "s";
     },
-    rate: (value) => scaled(value, [[1e6, "M"], [1e4, "k"]], 1e3) + THIN + "/s",
-    count: (value) => scaled(value, [[1e9, "G"], [1e6, "M"], [1e4, "k"]], 1e3),
+    rate: (value) => scaled(value, [[1e6, "M"], [1e3, "k"]], 1e4) + THIN + "/s",
+    count: (value) => scaled(value, [[1e9, "G"], [1e6, "M"], [1e3, "k"]], 1e4),
     percent: (value) => (Math.abs(value) >= 0.01 || !value ? (100 * value).toLocaleString("en-US", { maximumFractionDigits: 1 }) : significant(100 * value)) + THIN + "%",
-    bytes: (value) => scaled(value, [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]], 1) + THIN + "B",
+    bytes: (value) => scaled(value, [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]], 1e3) + THIN + "B",
     money: (value) => significant(value),
     number: (value) => significant(value),
   };
@@ -197,10 +198,10 @@
       const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
       root.dataset.theme = dark ? "light" : "dark";
       try { localStorage.setItem("fairlead-theme", root.dataset.theme); } catch (_) { /* it lasts until the page goes */ }
-      charts.forEach((_, place) => draw(place));
+      [...charts.keys()].forEach(draw);
     }
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((_, place) => draw(place)));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => [...charts.keys()].forEach(draw));
 
   // Live: the server says what changed, and those parts of this page are taken anew, in one request.
   const banner = document.querySelector("[data-banner]"), pulse = document.querySelector("[data-pulse]"), swap = document.getElementById("swap");

@@ -26,7 +26,7 @@ class Route(Part):
     retries: int = Field(default=2, ge=0, le=16)
     """How often a request goes elsewhere before its first token."""
     retry_budget: Share = Field(default=0.2, ge=0, le=1)
-    """Such requests, as a share of all of the last 10 seconds, or one a second."""
+    """Of these go to other replicas at most so many, as a share of all of the last 10 seconds, or one a second."""
     continues: bool = False
     """Whether an answer of plain text whose engine is lost goes on elsewhere, marked; false: it ends with the error."""
     wake: Seconds = Field(default=0.0, ge=0, le=86_400)

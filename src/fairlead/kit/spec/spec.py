@@ -23,6 +23,7 @@ from fairlead.kit.spec.resilience import Resilience
 from fairlead.kit.spec.route import Route
 from fairlead.kit.spec.scheduling import Scheduling
 from fairlead.kit.spec.serving import Batching, Bounds, Console, Record, Replicas, Server, Upstream
+from fairlead.kit.spec.slo import Slo
 from fairlead.kit.spec.traces import Traces
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -108,6 +109,8 @@ class Endpoint(Part):
     """What happens when it is slow, full or down."""
     record: Record = Record()
     """What is kept of the calls."""
+    slo: Slo | None = Field(default=None, examples=[{"availability": 0.999, "latency_ms": 100}])
+    """What it promises its callers; null: nothing."""
     monitor: Monitor = Monitor()
     """How the endpoint is watched."""
     rollout: Rollout = Rollout()

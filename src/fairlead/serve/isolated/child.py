@@ -8,9 +8,7 @@ it does when the server is killed, the kernel ends this process, in the middle o
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import logging
-import signal
 import socket
 import sys
 import time
@@ -22,7 +20,7 @@ from fairlead.contracts.errors import BrokenModel, FairleadError
 from fairlead.contracts.runtime import Artefact, LoadedModel, RuntimeOptions
 from fairlead.contracts.types import Tensors
 from fairlead.kit import log, plugins
-from fairlead.kit.companionship import die_with_the_parent
+from fairlead.kit.companionship import accompany
 from fairlead.kit.sentences import cause
 from fairlead.serve import tune
 from fairlead.serve.executor import failure
@@ -33,10 +31,7 @@ _UNLIMITED = 1_000_000
 
 
 def main(descriptor: int) -> None:
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # sent to all of a terminal or a service: the server says when to end
-    die_with_the_parent()
-    faulthandler.enable()
+    accompany()
     with socket.socket(fileno=descriptor) as link:
         link.set_inheritable(False)
         with contextlib.suppress(ConnectionError):  # the server is gone

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Final
 
 from fairlead.contracts.errors import StorageFull
 from fairlead.kit.locking import taken
+from fairlead.kit.mapping import mapped
 from fairlead.serve.limits.buckets import AnyBucket, Counted, Flying, Rated
 
 SLOTS: Final = 32_768
@@ -63,10 +63,7 @@ class Table:
         self._used = min(workers, PLACES)
         self._held = False
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            _take_room(self._file, (SLOTS + 1) * SIZE)
-            self._memory = mmap.mmap(self._file, (SLOTS + 1) * SIZE)
+            self._file, self._memory = mapped(path, (SLOTS + 1) * SIZE)
         except OSError as error:
             raise StorageFull(f"limits cannot be kept in {path}: {error.strerror}; choose another --home") from None
         with contextlib.suppress(Held), self.locked():
@@ -172,14 +169,6 @@ class Table:
             unused = at + _AT_FLYING + 2 * self._used
             self._memory[unused : at + SIZE] = bytes(at + SIZE - unused)
         self._memory[:32] = _MARK + boot
-
-
-def _take_room(file: int, size: int) -> None:
-    """All of it now, where the system can: a disk that is full later would end the process, not a call."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size)
-    else:
-        os.ftruncate(file, size)
 
 
 def _booted() -> bytes:

@@ -21,6 +21,8 @@ KEPT = "cache"
 """In ``Notes.facts`` where an answer is one that was kept: no engine made it, and it costs nothing."""
 CACHED = "fairlead-cache"
 """The header that tells the caller so."""
+COST, CURRENCY = "cost", "currency"
+"""In ``Notes.facts``, where a price is known: what the request has cost so far (a decimal number as text), in what."""
 
 
 @dataclass(slots=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from fairlead.contracts.engine import Engine, Event, Running, Tell
+from fairlead.contracts.engine import Engine, Running, Tell
 from fairlead.contracts.errors import FairleadError
-from fairlead.contracts.generation import Begun, Ended, Piece
+from fairlead.contracts.generation import Usage
+from fairlead.contracts.ledger import How
 from fairlead.serve.limits.account import Account
 from fairlead.serve.limits.buckets import Costs
 from fairlead.serve.limits.limiter import Limiter, Permit
 from fairlead.serve.llm import worst
-from fairlead.serve.llm.ask import KEPT, OVER, Ask, Enter, Later
-from fairlead.serve.llm.seen import Seen
+from fairlead.serve.llm.ask import OVER, Ask, Enter, Later
+from fairlead.serve.llm.charged import Charged
 
 
 class LimitStage:
@@ -63,7 +64,7 @@ class LimitStage:
         account = permit.account
         if account is None or not (account.tokens or account.flying):
             return after(ask, tell)
-        return _Charged(self._limiter, ask, tell, permit, tokens).begin(ask, after)
+        return _Answer(self._limiter, ask, tell, permit, tokens).begin(after)
 
     def _later(
         self, ask: Ask, tell: Tell, after: Enter, permit: Permit, tokens: int, waiting: Awaitable[None]
@@ -94,47 +95,15 @@ class LimitStage:
         return later
 
 
-class _Charged:
-    """An answer whose tokens were charged in advance."""
+class _Answer(Charged):
+    """One whose tokens were charged in advance."""
 
-    __slots__ = ("_limiter", "_notes", "_permit", "_running", "_seen", "_tell", "_tokens")
+    __slots__ = ("_limiter", "_permit", "_tokens")
 
     def __init__(self, limiter: Limiter, ask: Ask, tell: Tell, permit: Permit, tokens: int) -> None:
+        super().__init__(ask, tell)
         self._limiter, self._permit, self._tokens = limiter, permit, tokens
-        self._seen, self._notes = Seen(ask), ask.notes
-        self._tell: Tell | None = tell
-        self._running: Running | None = None
 
-    def begin(self, ask: Ask, after: Enter) -> _Charged:
-        running = after(ask, self._hear)
-        self._running = running
-        if self._tell is None:
-            running.cancel()  # it ended, or was cancelled by what it told
-        return self
-
-    def cancel(self) -> None:
-        if self._tell is None:
-            return
-        self._tell = None
-        if self._running is not None:
-            self._running.cancel()
-        self._end(sum(self._seen.usage()) if self._seen.begun else 0)
-
-    def _hear(self, event: Event) -> None:
-        tell = self._tell
-        if tell is None:
-            return
-        if type(event) is Piece or type(event) is Begun:
-            self._seen.hear(event)
-        else:
-            self._tell = None
-            if isinstance(event, Ended):
-                self._end(sum(event.usage) or sum(self._seen.usage()))
-            else:
-                self._end(sum(self._seen.usage()) if self._seen.begun else 0)
-        tell(event)
-
-    def _end(self, tokens: int) -> None:
-        taken = 0 if KEPT in self._notes.facts else tokens
-        self._limiter.give_back(self._permit, self._tokens - taken)
+    def settle(self, usage: Usage, how: How) -> None:  # noqa: ARG002 - what was taken is given back however it ended
+        self._limiter.give_back(self._permit, self._tokens - sum(usage))
         self._permit.release()

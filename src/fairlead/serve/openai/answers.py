@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from msgspec import Raw
+
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.generation import CallDelta, Chosen, Ended, Format, Message, Piece, Sampling, Tool, Usage
 from fairlead.kit.codec import json
+from fairlead.serve.llm.ask import COST, CURRENCY, Notes
 from fairlead.serve.openai.refusals import document
 
 encode: Final = json.encode
@@ -27,7 +30,8 @@ class Answer(Protocol):
     def piece(self, at: int, piece: Piece) -> bytes:
         """Events of a stream; empty where the answer is told whole."""
 
-    def ended(self, at: int, ended: Ended) -> bytes: ...
+    def ended(self, at: int, ended: Ended, notes: Notes) -> bytes:
+        """``notes``: of the request; what it cost is known when its last answer has ended."""
 
     def close(self) -> bytes:
         """Every choice has ended: the end of the stream, or the whole document."""
@@ -53,20 +57,22 @@ class Plan:
 class Tally:
     """Tokens of one request: a prompt counts once, however many answers it has."""
 
-    __slots__ = ("_n", "_prompts", "cached", "completion", "reasoning")
+    __slots__ = ("_cost", "_n", "_prompts", "cached", "completion", "reasoning")
 
     def __init__(self, n: int) -> None:
         self._n = n
         self._prompts: dict[int, int] = {}
+        self._cost: dict[str, Any] = {}
         self.cached = self.completion = self.reasoning = 0
 
-    def add(self, at: int, usage: Usage) -> None:
+    def add(self, at: int, usage: Usage, notes: Notes) -> None:
         which = at // self._n
         if which not in self._prompts:
             self._prompts[which] = usage.prompt
             self.cached += usage.cached
         self.completion += usage.completion
         self.reasoning += usage.reasoning
+        self._cost = cost(notes)
 
     @property
     def prompt(self) -> int:
@@ -86,7 +92,14 @@ class Tally:
                 "accepted_prediction_tokens": 0,
                 "rejected_prediction_tokens": 0,
             },
+            **self._cost,
         }
+
+
+def cost(notes: Notes) -> dict[str, Any]:
+    """What a request has cost, for its usage, which streams have too; nothing where no price is known."""
+    known = notes.facts.get(COST)
+    return {} if known is None else {"cost": Raw(str(known).encode()), "currency": notes.facts.get(CURRENCY)}
 
 
 class Calls:

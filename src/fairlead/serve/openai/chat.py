@@ -11,6 +11,7 @@ from fairlead.contracts.access import Caller
 from fairlead.contracts.engine import EngineTraits
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.generation import CallDelta, Ended, Piece
+from fairlead.serve.llm.ask import Notes
 from fairlead.serve.llm.chats import Chat
 from fairlead.serve.openai import tools
 from fairlead.serve.openai.answers import DONE, Calls, Now, Plan, Tally, chances, encode, in_band
@@ -186,8 +187,8 @@ class Whole:
             self._more.setdefault(at, _More()).add(piece)
         return b""
 
-    def ended(self, at: int, ended: Ended) -> bytes:
-        self._tally.add(at, ended.usage)
+    def ended(self, at: int, ended: Ended, notes: Notes) -> bytes:
+        self._tally.add(at, ended.usage, notes)
         self._reasons[at] = ended.reason
         return b""
 
@@ -281,9 +282,9 @@ class Streamed:
             (first, self._open[at], encode(delta), b',"logprobs":', said, b',"finish_reason":null}', self._end)
         )
 
-    def ended(self, at: int, ended: Ended) -> bytes:
+    def ended(self, at: int, ended: Ended, notes: Notes) -> bytes:
         first = b"" if self._begun[at] else self._role(at)
-        self._tally.add(at, ended.usage)
+        self._tally.add(at, ended.usage, notes)
         reason = encode(ended.reason)
         return b"".join((first, self._open[at], b'{},"logprobs":null,"finish_reason":', reason, b"}", self._end))
 

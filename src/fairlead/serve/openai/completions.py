@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta
 from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.generation import Chosen, Ended, Piece
+from fairlead.serve.llm.ask import Notes
 from fairlead.serve.llm.chats import Chat
 from fairlead.serve.openai.answers import DONE, Now, Plan, Prompt, Tally, encode, in_band
 from fairlead.serve.openai.bodies import Choosing, decode, sampling
@@ -170,8 +171,8 @@ class Whole:
             self._chosen[at] += piece.logprobs
         return b""
 
-    def ended(self, at: int, ended: Ended) -> bytes:
-        self._tally.add(at, ended.usage)
+    def ended(self, at: int, ended: Ended, notes: Notes) -> bytes:
+        self._tally.add(at, ended.usage, notes)
         self._reasons[at] = _reason(ended)
         return b""
 
@@ -217,8 +218,8 @@ class Streamed:
             return b"".join((first, self._open[at], text, b',"logprobs":', said, b',"finish_reason":null}', self._end))
         return b"".join((first, self._open[at], encode(piece.text), self._plain)) if piece.text else first
 
-    def ended(self, at: int, ended: Ended) -> bytes:
-        self._tally.add(at, ended.usage)
+    def ended(self, at: int, ended: Ended, notes: Notes) -> bytes:
+        self._tally.add(at, ended.usage, notes)
         reason = encode(_reason(ended))
         return b"".join(
             (self._echo(at), self._open[at], b'"","logprobs":null,"finish_reason":', reason, b"}", self._end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from fairlead.contracts.access import Caller
 from fairlead.contracts.errors import NotFound
@@ -15,9 +15,7 @@ from fairlead.serve.front import Front
 from fairlead.serve.llm.chats import Chat, Chats
 from fairlead.serve.openai import refusals
 from fairlead.serve.openai.answers import Now, Plan
-
-BEAT: Final = 15.0
-"""Seconds of silence after which a stream gets a comment, so that nobody between takes it for dead."""
+from fairlead.serve.openai.api import BEAT
 
 
 class Guest(Asking, Protocol):

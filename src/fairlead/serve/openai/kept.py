@@ -12,10 +12,9 @@ from typing import Final
 
 from fairlead.contracts.generation import Message
 from fairlead.kit.memory import of_text
+from fairlead.serve.openai.api import KEPT
 from fairlead.serve.openai.refusals import Gone, unsupported
 
-KEPT: Final = 1000
-"""Responses."""
 BYTES: Final = 64 * 1024 * 1024
 """Of them all."""
 _RECORD: Final = 200

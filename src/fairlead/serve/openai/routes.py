@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,29 +15,32 @@ from fairlead.serve.front import Front
 from fairlead.serve.llm.batches.runner import Runner
 from fairlead.serve.llm.chats import Chats
 from fairlead.serve.openai import chat, completions, responses
+from fairlead.serve.openai.api import (
+    BATCH,
+    BATCHES,
+    BEAT,
+    CANCEL,
+    CHAT,
+    COMPLETIONS,
+    CONTENT,
+    DETOKENIZE,
+    EMBEDDINGS,
+    FILE,
+    FILES,
+    KEPT,
+    RESPONSE,
+    RESPONSES,
+    TOKENIZE,
+)
 from fairlead.serve.openai.batch.answering import Answers
 from fairlead.serve.openai.batch.batches import BatchRoutes
 from fairlead.serve.openai.batch.files import FileRoutes
-from fairlead.serve.openai.desk import BEAT, Desk, Way
+from fairlead.serve.openai.desk import Desk, Way
 from fairlead.serve.openai.embeddings import Embedder, Embeddings
-from fairlead.serve.openai.kept import KEPT, Shelf
+from fairlead.serve.openai.kept import Shelf
 from fairlead.serve.openai.simply import Guest, Simply, told
 from fairlead.serve.openai.tokenizing import Tokenizing
 from fairlead.serve.openai.ways import Long, direct
-
-CHAT: Final = "/v1/chat/completions"
-COMPLETIONS: Final = "/v1/completions"
-RESPONSES: Final = "/v1/responses"
-RESPONSE: Final = "/v1/responses/{id}"
-EMBEDDINGS: Final = "/v1/embeddings"
-TOKENIZE: Final = "/tokenize"
-DETOKENIZE: Final = "/detokenize"
-FILES: Final = "/v1/files"
-FILE: Final = "/v1/files/{id}"
-CONTENT: Final = "/v1/files/{id}/content"
-BATCHES: Final = "/v1/batches"
-BATCH: Final = "/v1/batches/{id}"
-CANCEL: Final = "/v1/batches/{id}/cancel"
 
 
 class OpenAI:

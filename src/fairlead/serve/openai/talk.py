@@ -133,7 +133,7 @@ class Talk(ABC):
                 self._say(answer.piece(at, event))
             elif type(event) is Ended:
                 self._left -= 1
-                self._say(answer.ended(at, event))
+                self._say(answer.ended(at, event, self.notes))
                 if not self._left:
                     self._finish(answer)
             elif isinstance(event, FairleadError):

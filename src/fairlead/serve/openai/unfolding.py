@@ -9,7 +9,8 @@ from msgspec import Raw
 
 from fairlead.contracts.errors import FairleadError, InputError, OverBudget, QueueFull, RateLimited
 from fairlead.contracts.generation import CallDelta, Chosen, Ended, Message, Piece, ToolCall, Usage
-from fairlead.serve.openai.answers import chances, encode
+from fairlead.serve.llm.ask import Notes
+from fairlead.serve.openai.answers import chances, cost, encode
 from fairlead.serve.openai.refusals import told
 
 Document = dict[str, Any]
@@ -61,7 +62,7 @@ class Unfolding:
             self._call(one)
         return self._out()
 
-    def ended(self, at: int, ended: Ended) -> bytes:  # noqa: ARG002 - as above
+    def ended(self, at: int, ended: Ended, notes: Notes) -> bytes:  # noqa: ARG002 - as above
         if self._streams and not self._begun:
             self._begin()
         why = _INCOMPLETE.get(ended.reason)
@@ -75,7 +76,7 @@ class Unfolding:
             "incomplete_details": {"reason": why} if why else None,
             "completed_at": None if why else self._now(),
             "output": self._output,
-            "usage": usage(ended.usage),
+            "usage": {**usage(ended.usage), **cost(notes)},
         }
         self._final = encode(document)
         calls = tuple(ToolCall(one.call, one.name, "".join(one.texts[0])) for one in self._calls.values())

@@ -12,7 +12,7 @@ from fairlead.serve.llm.cache.meaning import Meaning
 from fairlead.serve.llm.cache.shelf import Shelf
 from fairlead.serve.llm.cache.stage import Caching, Embed, Rules
 from fairlead.serve.llm.cache.trial import Trial
-from fairlead.wiring.llm.wanted import Building
+from fairlead.wiring.llm.around import Building
 
 if TYPE_CHECKING:
     from fairlead.kit.spec.cache import Cache

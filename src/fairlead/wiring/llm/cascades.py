@@ -18,7 +18,7 @@ from fairlead.serve.llm.cascade.auditing import Alarm
 from fairlead.serve.llm.cascade.settings import Climbing, Step
 from fairlead.serve.llm.cascade.stage import Cascade
 from fairlead.serve.settings import endpoint_name
-from fairlead.wiring.llm.wanted import Building
+from fairlead.wiring.llm.around import Building
 
 if TYPE_CHECKING:  # pydantic is not loaded for a server that was started without a spec
     from fairlead.kit.spec.cascade import Cascade as Asked

@@ -12,53 +12,30 @@ from typing import cast
 from fairlead.contracts.embedder import Embedder, EmbedderOptions
 from fairlead.contracts.errors import SourceNotFound
 from fairlead.kit import plugins
+from fairlead.package import embedders
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.llm import embeddings
 from fairlead.serve.llm.embeddings import Riding, check_dimensions, shortened
 from fairlead.serve.llm.measuring import Measuring
 from fairlead.serve.llm.relay import Relay
 from fairlead.serve.llm.vectoring import Vectoring
+from fairlead.serve.openai.api import EMBEDDINGS
 from fairlead.serve.openai.embeddings import Embedded
 from fairlead.serve.openai.embeddings import Embedding as Asked
-from fairlead.serve.openai.routes import EMBEDDINGS
 from fairlead.wiring.llm import tokenizers
+from fairlead.wiring.llm.around import Building, Surroundings
 from fairlead.wiring.llm.ledgers import spending
 from fairlead.wiring.llm.limits import limiting
-from fairlead.wiring.llm.wanted import Building, Surroundings, Wanted
+from fairlead.wiring.llm.wanted import Vectors, Wanted
 
 log = logging.getLogger("fairlead.serve")
 
 EMBEDDERS = "fairlead.embedders"
-_ONNX = ("model.onnx", "onnx/model.onnx", "model_quantized.onnx", "onnx/model_quantized.onnx")
-
-
-@dataclass(frozen=True, slots=True)
-class Vectors:
-    """What is wanted, as the part of the spec says it (``kit.spec.embedding``), which costs 100 ms to import."""
-
-    model: str
-    engine: str = ""
-    tokenizer: str = ""
-    normalize: bool | None = None
 
 
 def names() -> list[str]:
     """Of every embedder that is installed."""
     return plugins.names(EMBEDDERS)
-
-
-def form(path: Path) -> str:
-    """The engine for a folder; empty where it is no embedding model that is known."""
-    if not any((path / one).is_file() for one in ("tokenizer.json", "vocab.json", "tokenizer.model")):
-        return ""
-    if any((path / one).is_file() for one in _ONNX):
-        return "onnx"
-    return "static" if (path / "model.safetensors").is_file() else ""
-
-
-def looks(path: Path) -> bool:
-    """Whether a folder says of itself that it makes vectors of texts: the files of sentence-transformers do."""
-    return (path / "modules.json").is_file() and bool(form(path))
 
 
 @dataclass(slots=True)
@@ -79,7 +56,7 @@ class Embedding:
         name, clock = self.wanted.name, self.around.clock
         asked: Vectors = self.wanted.parts["embedding"]
         began = clock.now()
-        engine = asked.engine or form(Path(asked.model))
+        engine = asked.engine or embedders.form(Path(asked.model))
         if not engine:
             raise SourceNotFound(
                 f"{asked.model} is no embedding model that is known: that has a tokenizer.json, and model.onnx, "

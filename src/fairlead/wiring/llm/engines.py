@@ -19,7 +19,8 @@ from fairlead.serve.llm.texting.calling.parsing import FORMATS
 from fairlead.serve.llm.texting.engine import Texting
 from fairlead.serve.llm.texting.speaking import Manner
 from fairlead.wiring.llm import composing, tokenizers
-from fairlead.wiring.llm.wanted import Surroundings, Wanted
+from fairlead.wiring.llm.around import Surroundings
+from fairlead.wiring.llm.wanted import Wanted
 
 ENGINES: Final = "fairlead.engines"
 TOKEN_ENGINES: Final = "fairlead.token_engines"  # noqa: S105 - no secret

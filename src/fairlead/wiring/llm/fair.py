@@ -8,7 +8,7 @@ from fairlead.contracts.engine import EngineTraits
 from fairlead.serve.llm.ask import Stage
 from fairlead.serve.llm.fair.settings import Sharing
 from fairlead.serve.llm.fair.stage import Fair
-from fairlead.wiring.llm.wanted import Building
+from fairlead.wiring.llm.around import Building
 
 if TYPE_CHECKING:  # pydantic is not loaded for a server that was started without a spec
     from fairlead.kit.spec.scheduling import Scheduling

@@ -16,7 +16,7 @@ from fairlead.serve.llm.guard.asked import AskedGuard
 from fairlead.serve.llm.guard.examine import Examiner
 from fairlead.serve.llm.guard.masks import redacted
 from fairlead.serve.llm.guard.rules import Rule
-from fairlead.wiring.llm.wanted import Building
+from fairlead.wiring.llm.around import Building
 
 if TYPE_CHECKING:  # pydantic, which a server that has no spec does not load
     from fairlead.kit.spec.guardrails import Guardrail, Guardrails

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fairlead.serve.llm.ask import Stage
 from fairlead.serve.llm.ledger.stage import LedgerStage
-from fairlead.wiring.llm.wanted import Building
+from fairlead.wiring.llm.around import Building
 
 if TYPE_CHECKING:  # pydantic is not loaded for a server that was started without a spec
     from fairlead.kit.spec.route import Route

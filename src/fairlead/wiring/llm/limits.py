@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairlead.serve.llm.ask import Stage
 from fairlead.serve.llm.limiting import LimitStage
-from fairlead.wiring.llm.wanted import Building
+from fairlead.wiring.llm.around import Building
 
 
 def limiting(building: Building) -> Stage | None:

@@ -7,12 +7,12 @@ from typing import Final
 
 from fairlead.serve.llm.ask import Enter, Stage, line
 from fairlead.wiring.llm import cascades, fair, routes
+from fairlead.wiring.llm.around import Building
 from fairlead.wiring.llm.caches import caching
 from fairlead.wiring.llm.guards import answering, asking
 from fairlead.wiring.llm.ledgers import spending, spending_own
 from fairlead.wiring.llm.limits import limiting
 from fairlead.wiring.llm.measured import measuring
-from fairlead.wiring.llm.wanted import Building
 
 Make = Callable[[Building], Stage | None]
 """Makes a stage of what the spec says; None where it asks for none: then it costs nothing."""

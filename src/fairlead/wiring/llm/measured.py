@@ -5,7 +5,7 @@ from __future__ import annotations
 from fairlead.serve.llm.ask import Stage
 from fairlead.serve.llm.measuring import Measuring
 from fairlead.wiring.llm import guards
-from fairlead.wiring.llm.wanted import Building
+from fairlead.wiring.llm.around import Building
 
 
 def measuring(building: Building) -> Stage:

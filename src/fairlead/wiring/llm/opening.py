@@ -11,11 +11,12 @@ from fairlead.contracts.errors import UsageError
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.llm.chats import Chat
 from fairlead.serve.llm.texting.engine import Texting
-from fairlead.serve.openai.routes import CHAT
+from fairlead.serve.openai.api import CHAT
 from fairlead.serve.server import Quickening
 from fairlead.wiring.llm import engines, lines
+from fairlead.wiring.llm.around import Building, Surroundings
 from fairlead.wiring.llm.embedding import Embedding
-from fairlead.wiring.llm.wanted import Building, Surroundings, Wanted
+from fairlead.wiring.llm.wanted import Wanted
 
 log = logging.getLogger("fairlead.serve")
 

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from fairlead.contracts.errors import UsageError
 from fairlead.kit import upstreams
-from fairlead.package import llms
+from fairlead.package import embedders, llms
 from fairlead.package.sources import parse, split_name
 from fairlead.serve.settings import endpoint_name
 from fairlead.wiring import graphs
-from fairlead.wiring.llm import embedding
-from fairlead.wiring.llm.wanted import Wanted
+from fairlead.wiring.llm.wanted import Vectors, Wanted
 
 ENGINE = "embedded"
 """What runs a language model of a command line."""
@@ -52,6 +51,6 @@ def _wanted(text: str, precision: str, threads: int, seconds: float) -> Wanted |
     called, path = endpoint_name(name or source.name), str(source.path)
     if llms.looks(source.path):
         return Wanted(called, ENGINE, path, precision=precision, threads=threads, deadline=seconds)
-    if embedding.looks(source.path):
-        return Wanted(called, "", threads=threads, deadline=seconds, parts={"embedding": embedding.Vectors(path)})
+    if embedders.looks(source.path):
+        return Wanted(called, "", threads=threads, deadline=seconds, parts={"embedding": Vectors(path)})
     return None

@@ -9,7 +9,7 @@ from fairlead.serve.llm.route.cheaper import Cheaper
 from fairlead.serve.llm.route.settings import Routing
 from fairlead.serve.llm.route.stage import Routes
 from fairlead.serve.resilience.breaker import BreakerPolicy
-from fairlead.wiring.llm.wanted import Building
+from fairlead.wiring.llm.around import Building
 
 if TYPE_CHECKING:  # pydantic is not loaded for a server that was started without a spec
     from fairlead.kit.spec.route import Route

@@ -9,16 +9,15 @@ from fairlead.kit.config import nearest
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint, Spec
-from fairlead.wiring.ledgering import Ledgering
+from fairlead.wiring.budgeting import Ledgering
 from fairlead.wiring.llm import composing, embedding, engines, guards
+from fairlead.wiring.llm.parts import PARTS
 from fairlead.wiring.llm.tracing import Tracing
 from fairlead.wiring.llm.wanted import Wanted
 from fairlead.wiring.specs_ledger import ledgering
 
-TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache"})
+TAKES = frozenset({"llm", "deadline_ms", "threads", "access", "limits", "budgets", "cache", "slo"})
 """Parts of an endpoint that a language model has."""
-PARTS: tuple[str, ...] = ("cache", "guardrails", "route", "cascade", "scheduling", "embedding")
-"""Those of them that are for stages of its line."""
 
 
 def wanted(spec: Spec) -> list[Wanted]:
@@ -26,9 +25,9 @@ def wanted(spec: Spec) -> list[Wanted]:
     return [_wanted(name, one) for name, one in spec.endpoints.items() if one.speaks]
 
 
-def beside(spec: Spec) -> tuple[Tracing, Ledgering]:
-    """What lives beside them."""
-    return tracing(spec), ledgering(spec)
+def all_of(spec: Spec) -> tuple[list[Wanted], Tracing, Ledgering]:
+    """The models, and what lives beside them."""
+    return wanted(spec), tracing(spec), ledgering(spec)
 
 
 def tracing(spec: Spec) -> Tracing:
@@ -47,6 +46,8 @@ def check(file: SpecFile, name: str, endpoint: Endpoint) -> None:
                 f"{file.at('endpoints', name, part)} is for a model of tensors, and {name} is a language model"
             )
     if endpoint.embedding is not None:
+        if endpoint.slo is not None:
+            raise UsageError(f"{file.at('endpoints', name, 'slo')}: no time of a model that makes vectors is measured")
         for part in sorted((endpoint.model_fields_set & set(PARTS)) - {"embedding"}):
             raise UsageError(f"{file.at('endpoints', name, part)} is for a language model, and {name} is none")
         if endpoint.embedding.engine not in ("", *embedding.names()):
@@ -89,13 +90,6 @@ def check_files(file: SpecFile, name: str, endpoint: Endpoint) -> None:
 def _there(where: str, model: str) -> None:
     if not Path(model).expanduser().exists():
         raise UsageError(f"{where} is {model}, and there is no such file or folder")
-
-
-def refuse(file: SpecFile, name: str, endpoint: Endpoint) -> None:
-    """Raises UsageError for a part that only a language model has."""
-    for part in PARTS:
-        if getattr(endpoint, part) is not None:
-            raise UsageError(f"{file.at('endpoints', name, part)} is for a language model, and {name} is none")
 
 
 def _wanted(name: str, endpoint: Endpoint) -> Wanted:

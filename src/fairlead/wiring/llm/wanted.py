@@ -1,23 +1,10 @@
-"""What a language model is built from, and the parts of the server that its stages may need."""
+"""What is wanted of language models, as a command line or a spec says it. Light: every server reads this."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from fairlead.contracts.answered import Tracer
-from fairlead.contracts.engine import Engine
-from fairlead.contracts.sink import Sink
-from fairlead.contracts.tokens import Tokenizer
-from fairlead.contracts.vectors import Vector
-from fairlead.kit.clock import Clock
-from fairlead.kit.config import Home
-from fairlead.serve.limits.limiter import Limiter
-from fairlead.serve.llm.chats import Chats
-from fairlead.serve.llm.embeddings import Embeddings
-from fairlead.serve.llm.ledger.ledger import Ledger
-from fairlead.serve.openai.embeddings import Embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,39 +31,10 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What is there beside one model. ``place``: of this worker, among ``workers``.  ``chats``: the other models.
+class Vectors:
+    """What is wanted, as the part of the spec says it (``kit.spec.embedding``), which costs 100 ms to import."""
 
-    ``tokenizers``, ``embedders``: what edges ask, by name.  ``embeddings``: for whoever needs vectors of texts.
-    ``limiter``, ``ledger``: None where nothing is counted.
-    ``embed``: a text, by the endpoint of this name; None: nobody embeds here.
-    ``tracers``: hear of every answer; of what was said, too, with ``content``.
-    """
-
-    home: Home
-    sink: Sink
-    clock: Clock
-    chats: Chats
-    limiter: Limiter | None = None
-    tracers: Sequence[Tracer] = ()
-    embed: Callable[[str, str], Awaitable[Vector]] | None = None
-    content: bool = False
-    place: int = 0
-    workers: int = 1
-    tokenizers: dict[str, Tokenizer] = field(default_factory=dict)
-    embedders: dict[str, Embedder] = field(default_factory=dict)
-    embeddings: Embeddings = field(default_factory=Embeddings)
-    ledger: Ledger | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Building:
-    """A line that is being built around an engine that was made and not started.
-
-    ``troubles``: stages add what says, a sentence each, what of them does not work now.
-    """
-
-    wanted: Wanted
-    engine: Engine
-    around: Surroundings
-    troubles: list[Callable[[], list[str]]] = field(default_factory=list)
+    model: str
+    engine: str = ""
+    tokenizer: str = ""
+    normalize: bool | None = None

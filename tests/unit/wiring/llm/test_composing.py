@@ -27,9 +27,9 @@ from fairlead.serve.llm.route.settings import Routing
 from fairlead.testing.engines import EchoEngine
 from fairlead.testing.sinks import MemorySink
 from fairlead.wiring.llm import cascades, composing, fair, routes, specs
+from fairlead.wiring.llm.around import Building, Surroundings
 from fairlead.wiring.llm.caches import caching
 from fairlead.wiring.llm.opening import openings
-from fairlead.wiring.llm.wanted import Building, Surroundings
 
 BASE = """endpoints:
   a: {llm: {engine: echo}}

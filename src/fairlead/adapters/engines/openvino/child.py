@@ -9,11 +9,9 @@ Standard input is a pipe that the server holds open: when the server is killed, 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import logging
 import os
 import select
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -29,17 +27,14 @@ from fairlead.adapters.engines.openvino.pipeline import BLOCK, opened
 from fairlead.adapters.engines.openvino.prefixes import Prefixes
 from fairlead.contracts.errors import BrokenModel, FairleadError
 from fairlead.kit import log
-from fairlead.kit.companionship import die_with_the_parent
+from fairlead.kit.companionship import accompany
 from fairlead.kit.sentences import cause
 
 _CHUNK = 256 * 1024
 
 
 def main(descriptor: int) -> None:
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # sent to all of a terminal or a service: the server says when to end
-    die_with_the_parent()
-    faulthandler.enable()
+    accompany()
     with socket.socket(fileno=descriptor) as link:
         link.set_inheritable(False)
         with contextlib.suppress(ConnectionError):  # the server is gone

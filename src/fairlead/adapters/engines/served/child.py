@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 import socket
 import sys
@@ -22,10 +21,7 @@ from fairlead.contracts.engine import EngineTraits, Running, Tell
 from fairlead.contracts.errors import BrokenModel, FairleadError, Unavailable
 from fairlead.contracts.generation import Generation
 from fairlead.contracts.secrets import Secret
-from fairlead.kit.clock import SystemClock
-from fairlead.kit.restarts import Restarts
-
-log = logging.getLogger("fairlead.engines")
+from fairlead.kit.reviving import Reviving
 
 _HOST: Final = "127.0.0.1"
 _GRACE: Final = 5.0
@@ -50,18 +46,14 @@ class Program:
     seconds: float
 
 
-class Supervised:
+class Supervised(Reviving):
     """The ``Engine`` that is such a server."""
 
     def __init__(self, program: Program) -> None:
+        super().__init__(program.name)
         self._program = program
-        self._restarts = Restarts(SystemClock())
-        self._process: asyncio.subprocess.Process | None = None
         self._upstream: Upstream | None = None
-        self._watching: asyncio.Task[None] | None = None
         self._traits = program.settings(_url(0), Secret("", str)).traits
-        self._trouble = ""
-        self._open = False
 
     @property
     def traits(self) -> EngineTraits:
@@ -72,26 +64,6 @@ class Supervised:
         """Of what ends the server with us; 0 while there is none."""
         return 0 if self._process is None else self._process.pid
 
-    async def start(self) -> None:
-        """Raises BrokenModel where it ends instead, Unavailable where it is not ready in time."""
-        self._open = True
-        try:
-            await self._begin()
-        except BaseException:
-            self._open = False
-            await self._end()
-            raise
-        self._watching = asyncio.create_task(self._watch())
-
-    async def stop(self) -> None:
-        self._open = False
-        if self._watching is not None:
-            self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
-            self._watching = None
-        await self._end()
-
     async def count(self, asked: Generation) -> int:
         if self._upstream is None:
             raise self._away()
@@ -101,9 +73,7 @@ class Supervised:
         return Busy() if self._upstream is None else self._upstream.load()
 
     def troubles(self) -> list[str]:
-        if self._trouble or self._upstream is None:
-            return [self._trouble] if self._trouble else []
-        return self._upstream.troubles()
+        return super().troubles() or ([] if self._upstream is None else self._upstream.troubles())
 
     def generate(self, asked: Generation, tell: Tell) -> Running:
         if self._upstream is None:
@@ -115,6 +85,7 @@ class Supervised:
         return Unavailable(self._trouble or "the engine is not started", retry_after=1)
 
     async def _begin(self) -> None:
+        """Raises BrokenModel where it ends instead, Unavailable where it is not ready in time."""
         key, port = secrets.token_urlsafe(24), _free()
         token = Secret(f"the key of {self._program.name}", lambda: key)
         self._process = await _tethered(self._program.words(port), {self._program.key: key})
@@ -125,8 +96,7 @@ class Supervised:
         except BaseException:
             await upstream.stop()
             raise
-        self._upstream, self._traits, self._trouble = upstream, upstream.traits, ""
-        self._restarts.ready()
+        self._upstream, self._traits = upstream, upstream.traits
 
     async def _ready(self, upstream: Upstream, process: asyncio.subprocess.Process) -> None:
         """Wait for ``/health``."""
@@ -141,28 +111,23 @@ class Supervised:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LATE)
 
-    async def _watch(self) -> None:
-        """Start it again, later each time when it keeps ending."""
-        while self._open and self._process is not None:
-            code = await self._process.wait()
-            name, wait = self._program.name, self._restarts.crashed()
-            self._trouble = f"{name} {_how(code)}, and is started again" + (f" in {wait:g} seconds" if wait else "")
-            log.warning("engine ended", extra={"fields": {"engine": name, "code": code, "wait": wait}})
-            await self._end(_ENDING)  # those who were answered hear it from their connections
-            await asyncio.sleep(wait)
-            try:
-                await self._begin()
-            except (FairleadError, OSError) as error:
-                self._trouble = str(error)
-                await self._kill()
+    def _told(self, code: int) -> str:
+        return f"{self._program.name} {_how(code)}"
 
-    async def _end(self, seconds: float = 0.0) -> None:
+    async def _lost(self) -> None:
+        await self._leave(_ENDING)  # those who were answered hear it from their connections
+        await self._kill()
+
+    async def _end(self) -> None:
+        await self._leave()
+        await self._kill()
+
+    async def _leave(self, seconds: float = 0.0) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             self._traits = upstream.traits
             await asyncio.sleep(seconds)
             await upstream.stop()
-        await self._kill()
 
     async def _kill(self) -> None:
         process = self._process

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import sys
 from collections import deque
@@ -28,12 +27,10 @@ from fairlead.contracts.errors import (
 )
 from fairlead.contracts.generation import Begun, Ended, Generation, Message, Piece, Usage
 from fairlead.kit import plugins
-from fairlead.kit.clock import SystemClock
 from fairlead.kit.fitting import unfit
 from fairlead.kit.options import given
-from fairlead.kit.restarts import Restarts, how_ended
-
-log = logging.getLogger("fairlead.engines")
+from fairlead.kit.restarts import how_ended
+from fairlead.kit.reviving import Reviving
 
 _OPTIONS: Final[dict[str, Any]] = {"device": "cpu", "dtype": "auto", "context": 0, "start_seconds": 600.0}
 _CHILD: Final = ("-P", "-m", "fairlead.adapters.engines.transformers.child")  # -P: no folder shadows a library
@@ -48,10 +45,11 @@ class Busy:
     memory: float = 0.0
 
 
-class TransformersEngine:
+class TransformersEngine(Reviving):
     """Raises UsageError, SourceNotFound; MissingExtra where the libraries are not installed."""
 
     def __init__(self, options: EngineOptions) -> None:
+        super().__init__("transformers")
         found = given(options.options, _OPTIONS, "transformers")
         for library in ("torch", "transformers"):
             if not plugins.installed(library):
@@ -65,43 +63,22 @@ class TransformersEngine:
         )
         self._seconds: float = found["start_seconds"]
         self._context = 0
-        self._restarts = Restarts(SystemClock())
-        self._process: asyncio.subprocess.Process | None = None
         self._pipe: _Pipe | None = None
-        self._watching: asyncio.Task[None] | None = None
         self._waiting: deque[_Answer] = deque()
         self._current: _Answer | None = None
         self._counts: dict[int, asyncio.Future[int]] = {}
         self._next = 1
-        self._trouble = ""
-        self._open = False
 
     @property
     def traits(self) -> EngineTraits:
         return EngineTraits("transformers", self._context, 1, seeds=True)
 
-    async def start(self) -> None:
-        self._open = True
-        try:
-            await self._begin()
-        except BaseException:
-            self._open = False
-            await self._end()
-            raise
-        self._watching = asyncio.create_task(self._watch())
-
     async def stop(self) -> None:
-        self._open = False
-        if self._watching is not None:
-            self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
-            self._watching = None
+        await super().stop()
         self._lose(Unavailable("the engine was stopped", retry_after=1))
         for one in [*self._waiting]:
             one.end(Unavailable("the engine was stopped", retry_after=1))
         self._waiting.clear()
-        await self._end()
 
     async def count(self, asked: Generation) -> int:
         error = unfit(asked, self.traits)
@@ -120,9 +97,6 @@ class TransformersEngine:
 
     def load(self) -> Busy:
         return Busy(len(self._waiting), int(self._current is not None))
-
-    def troubles(self) -> list[str]:
-        return [self._trouble] if self._trouble else []
 
     def generate(self, asked: Generation, tell: Tell) -> _Answer:
         made = _Answer(self, asked, tell, self._number())
@@ -218,22 +192,14 @@ class TransformersEngine:
         except BaseException:
             pipe.close()
             raise
-        self._pipe, self._trouble = pipe, ""
-        self._restarts.ready()
+        self._pipe = pipe
         self._advance()
 
-    async def _watch(self) -> None:
-        while self._open and self._process is not None:
-            code = await self._process.wait()
-            self.lost()
-            wait = self._restarts.crashed()
-            self._trouble = f"the process of the model ended ({how_ended(code)}), and is started again"
-            log.warning("engine ended", extra={"fields": {"engine": "transformers", "code": code, "wait": wait}})
-            await asyncio.sleep(wait)
-            try:
-                await self._begin()
-            except (FairleadError, OSError) as error:
-                self._trouble = str(error)
+    def _told(self, code: int) -> str:
+        return f"the process of the model ended ({how_ended(code)})"
+
+    async def _lost(self) -> None:
+        self.lost()
 
     async def _end(self) -> None:
         pipe, self._pipe = self._pipe, None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import mmap
 import os
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Final
 from fairlead.contracts.errors import StorageFull, Unavailable
 from fairlead.contracts.ledger import LINES
 from fairlead.kit.locking import taken
+from fairlead.kit.mapping import mapped
 
 WORD: Final = 8
 BALANCES: Final = 8192
@@ -64,13 +64,7 @@ class Memory:
         self.path = path
         self._stuck = False
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            if hasattr(os, "posix_fallocate"):  # all of it now: a disk that is full later would end the process
-                os.posix_fallocate(self._file, 0, WORDS * WORD)
-            else:
-                os.ftruncate(self._file, WORDS * WORD)
-            self._map = mmap.mmap(self._file, WORDS * WORD)
+            self._file, self._map = mapped(path, WORDS * WORD)
         except OSError as error:
             raise StorageFull(f"the ledger cannot be kept in {path}: {error.strerror}; choose another --home") from None
         self._view = memoryview(self._map)

@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from fairlead.adapters.sinks.prometheus.columns import Columns, Histogram
 from fairlead.contracts.answered import Answered
+from fairlead.contracts.figures import ANSWER_SECONDS
 from fairlead.contracts.generation import Usage
 
-_SECONDS: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 120)
 _STEPS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5)
 _TOKENS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576)
 """Bounds of the GenAI conventions of OpenTelemetry, as far as there are models."""
@@ -29,10 +29,10 @@ class _Shown(NamedTuple):
 
 
 _HISTOGRAMS: Final = (
-    _Shown("first_token_seconds", "time_to_first_token_seconds", "From arrival to the first piece.", _SECONDS),
+    _Shown("first_token_seconds", "time_to_first_token_seconds", "From arrival to the first piece.", ANSWER_SECONDS),
     _Shown("token_seconds", "request_time_per_output_token_seconds", "A token after the first, on average.", _STEPS),
     _Shown("gap_seconds", "", "Between two pieces of one answer, at most.", _STEPS),
-    _Shown("answer_seconds", "e2e_request_latency_seconds", "From arrival to the end of the answer.", _SECONDS),
+    _Shown("answer_seconds", "e2e_request_latency_seconds", "From arrival to the end of the answer.", ANSWER_SECONDS),
     _Shown("prompt_tokens", "request_prompt_tokens", "Tokens of a prompt.", _TOKENS),
     _Shown("answer_tokens", "request_generation_tokens", "Tokens of an answer.", _TOKENS),
 )

@@ -31,6 +31,9 @@ _MOST: Final = (
     b"fairlead_budget_settled",
     b"fairlead_budget_reserved",
     b"fairlead_llm_cascade_threshold",
+    b"fairlead_alert_firing",
+    b"fairlead_monitor_reading",
+    b"fairlead_traffic_share",
 )
 """Gauges of which the greatest one holds."""
 

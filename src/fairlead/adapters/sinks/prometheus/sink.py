@@ -28,16 +28,16 @@ from fairlead.adapters.sinks.prometheus.steps import Steps
 from fairlead.adapters.sinks.prometheus.streams import Streams
 from fairlead.adapters.sinks.prometheus.upstreams import Upstreams
 from fairlead.adapters.sinks.prometheus.workers import Processes, Workers
+from fairlead.contracts.figures import REQUEST_SECONDS
 from fairlead.contracts.sink import Part
 
-_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _LABELS = ("endpoint", "version")
 
 _HISTOGRAMS: Final = (
-    ("request_seconds", "From arrival to reply.", _SECONDS),
-    ("queue_seconds", "From arrival to the model.", _SECONDS),
-    ("compute_seconds", "In the model, for the batches a call rode in.", _SECONDS),
+    ("request_seconds", "From arrival to reply.", REQUEST_SECONDS),
+    ("queue_seconds", "From arrival to the model.", REQUEST_SECONDS),
+    ("compute_seconds", "In the model, for the batches a call rode in.", REQUEST_SECONDS),
     ("batch_rows", "Rows in a batch.", _ROWS),
     ("batch_calls", "Calls in a batch.", _ROWS),
 )
@@ -73,7 +73,7 @@ class PrometheusSink:
         self.registry.register(chats)
         self.chat = chats.chat
         """``endpoint``, as the contract says."""
-        self._guards = Guards(self.registry, _SECONDS)
+        self._guards = Guards(self.registry, REQUEST_SECONDS)
         self.guards = self._guards.of
         """``endpoint``, as the contract says."""
         faults = Faults(self.registry)
@@ -88,7 +88,7 @@ class PrometheusSink:
         self._own = Processes(self.registry)
         self._pressure = Pressure(self.registry)
         self._upstreams = Upstreams(self.registry)
-        self._steps = Steps(self.registry, _SECONDS)
+        self._steps = Steps(self.registry, REQUEST_SECONDS)
         self._resilience = Resilience(self.registry)
         self._streams = Streams()
         self.registry.register(self._streams)

@@ -13,6 +13,8 @@ from collections import Counter
 from typing import Final
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+(?:[.,:/-]\d+)*%?")
+_CODE: Final = re.compile(r"[A-Za-z]\w*(?:\.[A-Za-z]\w*)+|\w*[^\W_]_[^\W_]\w*|[^\W\d]\w*(?=\(\))")
+"""Dotted names, names with an underscore, and what is called with empty brackets."""
 _NUMBER: Final = re.compile(r"\d")
 _NEGATIONS: Final = frozenset(
     [
@@ -123,7 +125,7 @@ def differ(one: str, other: str) -> str:
         return "polarity"
     if _numbers(left) != _numbers(right):
         return "number"
-    if _names(one) != _names(other):
+    if _names(one) != _names(other) or _identifiers(one) != _identifiers(other):
         return "entity"
     if _opposed(left, right):
         return "opposite"
@@ -182,6 +184,11 @@ def _names(text: str) -> frozenset[str]:
             found.add(word.casefold())
         begins = False
     return frozenset(found - _COMMON)
+
+
+def _identifiers(text: str) -> frozenset[str]:
+    """Names of code: `set_column` is not `add_column`, however alike two questions about them are."""
+    return frozenset(name.casefold() for name in _CODE.findall(unicodedata.normalize("NFKC", text)))
 
 
 def _opposed(left: list[str], right: list[str]) -> bool:

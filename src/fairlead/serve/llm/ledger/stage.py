@@ -6,20 +6,18 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from fairlead.contracts.engine import Engine, EngineTraits, Event, Running, Tell
+from fairlead.contracts.engine import Engine, EngineTraits, Running, Tell
 from fairlead.contracts.errors import FairleadError, InvalidParameter, ModelFailed
-from fairlead.contracts.generation import Begun, Ended, Piece, Usage
+from fairlead.contracts.generation import Begun, Piece, Usage
 from fairlead.contracts.ledger import Hold, How, Price, Refusal, Reservation
 from fairlead.kit.money import decimal
 from fairlead.kit.sentences import cause
 from fairlead.serve.llm import worst
-from fairlead.serve.llm.ask import KEPT, OVER, Ask, Enter, Later, Notes
+from fairlead.serve.llm.ask import COST, CURRENCY, OVER, Ask, Enter, Later, Notes
+from fairlead.serve.llm.charged import Charged
 from fairlead.serve.llm.ledger import prices
 from fairlead.serve.llm.ledger.ledger import Ledger, Quote
-from fairlead.serve.llm.seen import Seen
 
-COST: Final = "cost"
-"""In ``Notes.facts``: what the request has cost so far, a decimal number as text; ``currency`` beside it."""
 HEADER: Final = "fairlead-cost"
 MOST: Final = 10**9
 """Tokens of one class that an answer can have."""
@@ -141,75 +139,42 @@ class LedgerStage:
         return later
 
 
-class _Answer:
+class _Answer(Charged):
     """One that was paid for in advance."""
 
-    __slots__ = ("_ask", "_held", "_ledger", "_local", "_next", "_price", "_running", "_seen", "_tell")
+    __slots__ = ("_held", "_ledger", "_local", "_next", "_price")
 
     def __init__(
         self, ledger: Ledger, ask: Ask, price: Price | None, held: Hold | Reservation, tell: Tell, local: bool
     ) -> None:
-        self._ledger, self._ask, self._price, self._held = ledger, ask, price, held
-        self._tell: Tell | None = tell
-        self._local = local
-        self._running: Running | None = None
-        self._seen = Seen(ask)
+        super().__init__(ask, tell)
+        self._ledger, self._price, self._held, self._local = ledger, price, held, local
         self._next = 1
+        if isinstance(held, Hold) and held.over:
+            ask.notes.facts["over_budget"] = True
 
-    def begin(self, after: Enter) -> _Answer:
-        if isinstance(self._held, Hold) and self._held.over:
-            self._ask.notes.facts["over_budget"] = True
-        running = after(self._ask, self._hear)
-        self._running = running
-        if self._tell is None:
-            running.cancel()  # it ended, or was cancelled by what it told
-        return self
+    def asked(self) -> bool:
+        return not self._local  # a server that was asked has to be paid for the prompt
 
-    def cancel(self) -> None:
-        if self._tell is None:
-            return
-        self._tell = None
-        if self._running is not None:
-            self._running.cancel()
-        if self._seen.begun or (not self._local and self._running is not None):
-            self._settle(self._seen.usage(), "cancelled")  # a server that was asked has to be paid for the prompt
-        else:
-            self._settle(Usage(), "cancelled")
-
-    def _hear(self, event: Event) -> None:
-        tell = self._tell
-        if tell is None:
-            return
-        seen = self._seen
-        if type(event) is Piece or type(event) is Begun:
-            seen.hear(event)
-            if seen.output >= self._next or type(event) is Begun:
-                self._next = seen.output + PACE
-                self._progress(seen.usage())
-        else:
-            self._tell = None
-            if isinstance(event, Ended):
-                usage = event.usage if sum(event.usage) else self._seen.usage()
-                self._settle(usage, "settled")
-            else:
-                self._settle(self._seen.usage() if self._seen.begun else Usage(), "failed")
-        tell(event)
+    def heard(self, event: Begun | Piece) -> None:
+        seen = self.seen
+        if seen.output >= self._next or type(event) is Begun:
+            self._next = seen.output + PACE
+            self._progress(seen.usage())
 
     def _progress(self, usage: Usage) -> None:
         held = self._held
         if type(held) is Hold:
             self._ledger.store.progress(held, usage, prices.cost(self._price, usage) if self._price else 0)
 
-    def _settle(self, usage: Usage, how: How) -> None:
+    def settle(self, usage: Usage, how: How) -> None:
         if min(usage) < 0 or max(usage) > MOST:  # an engine elsewhere may say anything
             usage = Usage(*(min(max(0, count), MOST) for count in usage))
-        if KEPT in self._ask.notes.facts:  # answered without an engine
-            usage = Usage()
         price = self._price
         cost = prices.cost(price, usage) if price else 0
         self._ledger.settle(self._held, usage, cost, how)
         if price:
-            _note(self._ask.notes, cost, price.currency)
+            _note(self.ask.notes, cost, price.currency)
 
 
 def _note(notes: Notes, cost: int, currency: str) -> None:
@@ -218,5 +183,5 @@ def _note(notes: Notes, cost: int, currency: str) -> None:
     known = facts.get("cost_nano", 0)
     total = facts["cost_nano"] = cost + (known if isinstance(known, int) else 0)
     told = decimal(total)
-    facts[COST], facts["currency"] = told, currency
+    facts[COST], facts[CURRENCY] = told, currency
     notes.headers[HEADER] = f"{told} {currency}"

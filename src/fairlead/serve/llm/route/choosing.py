@@ -37,7 +37,7 @@ class Choosing:
 
     def __init__(self, names: Sequence[str], replicas: int, settings: Routing) -> None:
         self.names = names
-        self._replicas, self._settings = replicas, settings
+        self.replicas, self._settings = replicas, settings
         self._ring = Ring(names[:replicas]) if replicas else None
         self.seen = Seen(settings.memory)
         self.breakers = [Breaker(settings.breaker) for _ in names]
@@ -51,7 +51,7 @@ class Choosing:
             ticket = self.breakers[at].admit(now)
             if ticket != REFUSED:
                 self.loads[at] += 1
-                if at < self._replicas and found:
+                if at < self.replicas and found:
                     self.seen.learn(found, at)
                 return Pick(at, ticket, why)
             passed.append(at)
@@ -61,19 +61,23 @@ class Choosing:
         """Whether ``pick`` would find somebody."""
         return any(at not in avoid and self._open(at, now) for at in range(len(self.names)))
 
+    def again(self, avoid: Collection[int], now: float) -> bool:
+        """Whether it may find a replica: one that has the others' requests already, as a fallback has not."""
+        return any(at not in avoid and self._open(at, now) for at in range(self.replicas))
+
     def force(self, avoid: Collection[int]) -> Pick | None:
         """The same, though it is left out: there is nobody else, and it is waited for."""
         free = [at for at in range(len(self.names)) if at not in avoid]
         if not free:
             return None
-        at = min(free, key=lambda one: (one >= self._replicas, self.loads[one]))
+        at = min(free, key=lambda one: (one >= self.replicas, self.loads[one]))
         self.loads[at] += 1
         return Pick(at, REFUSED, FORCED)
 
     def done(self, pick: Pick, failed: bool | None, seconds: float, now: float) -> None:
         """``failed``: None where it says nothing of the replica."""
         self.loads[pick.at] -= 1
-        if failed and pick.at < self._replicas:
+        if failed and pick.at < self.replicas:
             self.seen.forget(pick.at)
         self.breakers[pick.at].ended(pick.ticket, failed, seconds, now)
         if pick.ticket == REFUSED and failed is False:  # it was forced, and is there
@@ -87,9 +91,9 @@ class Choosing:
         return [name for name, one in zip(self.names, self.breakers, strict=True) if one.state is not State.CLOSED]
 
     def _chosen(self, found: Sequence[int], passed: Collection[int], now: float) -> tuple[int, str] | None:
-        free = [at for at in range(self._replicas) if at not in passed and self._open(at, now)]
+        free = [at for at in range(self.replicas) if at not in passed and self._open(at, now)]
         if not free:
-            fallbacks = range(self._replicas, len(self.names))
+            fallbacks = range(self.replicas, len(self.names))
             return next(((at, ORDER) for at in fallbacks if at not in passed), None)
         if len(free) == 1:
             return free[0], LEAST

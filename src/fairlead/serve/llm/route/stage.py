@@ -185,12 +185,7 @@ class _Request:
         if then is Then.TELL:
             self._end(error)
             return
-        now = routes.clock.now()
-        if self._retries >= routes.settings.retries or not routes.choosing.able(self._tried, now):
-            self._wait(error)
-            return
-        if not routes.budget.take(now):
-            routes.measured.retries["budget"] += 1
+        if not self._affords(routes.clock.now()):
             self._wait(error)
             return
         if then is Then.CONTINUE:
@@ -205,6 +200,18 @@ class _Request:
         self._retries += 1
         routes.measured.retries[then.value] += 1
         self.go(error)
+
+    def _affords(self, now: float) -> bool:
+        """Whether somebody else may be asked. A replica may while the budget lasts, for it has requests of its own that
+        the others' would be too many for; a fallback has none of these yet, and a queue and limits.
+        """
+        routes, choosing = self._routes, self._routes.choosing
+        if self._retries >= routes.settings.retries:
+            return False
+        if choosing.again(self._tried, now) and not routes.budget.take(now):
+            routes.measured.retries["budget"] += 1
+            self._tried += range(choosing.replicas)
+        return choosing.able(self._tried, now)
 
     def _nobody(self, error: FairleadError | None, now: float) -> None:
         """Nobody is left to be asked."""

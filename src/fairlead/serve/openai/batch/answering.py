@@ -24,12 +24,12 @@ from fairlead.serve.access.gate import Gate, Pass
 from fairlead.serve.front import Front
 from fairlead.serve.llm.batches.asking import Answered
 from fairlead.serve.openai import refusals
+from fairlead.serve.openai.api import EMBEDDINGS
 from fairlead.serve.openai.desk import Desk, Way
 from fairlead.serve.openai.embeddings import Embeddings
 from fairlead.serve.openai.simply import Guest, log
 from fairlead.serve.openai.talk import Talk
 
-EMBEDDINGS: Final = "/v1/embeddings"
 PARALLEL: Final = 4
 """Requests for embeddings of one model at once."""
 _HEADERS: Final = {b"x-request-priority": b"batch"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -197,3 +198,12 @@ def test_what_was_computed_is_found_again() -> None:
         batch.step()
     batch.take(again(3, 11, 12, 50))
     assert batch.step().begun == [(3, 6)]
+
+
+def test_the_library_still_has_no_place_for_biases_and_alternatives() -> None:
+    """Where it gets one, the engine is to honour it: ``logit_bias`` and ``top_logprobs`` are refused for want of it."""
+    names = " ".join(dir(genai.GenerationConfig)).lower()
+    assert "logprobs" in names
+    assert not [one for one in ("bias", "logit", "top_logprobs", "processor", "bad_words") if one in names]
+    told = vars(sys.modules[genai.GenerationConfig.__module__])["GenerationOutput"]
+    assert {name for name in dir(told) if "prob" in name or "logit" in name} == {"generated_log_probs"}

@@ -24,6 +24,7 @@ from fairlead.serve.llm.chats import Chat, Chats
 from fairlead.serve.llm.route.cheaper import Cheaper
 from fairlead.serve.llm.route.settings import Routing
 from fairlead.serve.llm.route.stage import Routes
+from fairlead.serve.resilience.breaker import BreakerPolicy
 from fairlead.testing.clock import ManualClock
 from fairlead.testing.scripted import Script, ScriptedEngine, said
 from fairlead.testing.timers import ManualTimers
@@ -327,3 +328,19 @@ def test_whatever_fails_each_ends_once_or_is_cancelled(seed: int) -> None:
             assert [at for at, one in enumerate(told) if over(one)] == [len(told) - 1]
     assert rig.routes.choosing.loads == [0, 0, 0]
     assert all(engine.running == 0 for engine in rig.engines.values())
+
+
+def test_a_fallback_that_stands_idle_is_no_extra_load() -> None:
+    """Nobody is left out: every request fails at the replicas first, and the budget lasts for few of them."""
+    settings = Routing(("a", "b"), ("c",), budget=0.0, breaker=BreakerPolicy(fail_max=0))
+    rig = Rig({"a": fails(LOST), "b": fails(LOST), "c": well("ok")}, settings)
+    for _ in range(60):
+        rig.ask()
+        rig.timers.run(0.5)
+        assert isinstance(rig.end, Ended)
+        assert rig.header == "c"
+    assert len(rig.engines["c"].asked) == 60
+    asked = len(rig.engines["a"].asked) + len(rig.engines["b"].asked)
+    extra = asked - 60
+    assert 0 < extra <= 30, extra  # ten in ten seconds, though each request had another replica to ask
+    assert rig.routes.measured.retries["budget"] == 60 - extra

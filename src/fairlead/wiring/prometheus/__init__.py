@@ -1,0 +1,1 @@
+"""A spec as rules and scrape configuration of Prometheus."""
