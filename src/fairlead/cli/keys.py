@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -15,10 +14,9 @@ from fairlead.contracts.limits import Limits
 from fairlead.kit import limits
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.money import budget as read_budget
-from fairlead.kit.money import written
 from fairlead.kit.scopes import scope as read_scope
 from fairlead.kit.spec.part import seconds
-from fairlead.serve.access.keys import Key, held
+from fairlead.serve.access.keys import Key
 from fairlead.wiring import access, auditing
 from fairlead.wiring.stores import state
 
@@ -64,7 +62,7 @@ def create(
         budgets=_budgets(budget or [], token_budget or []),
     )
     key, text = access.create(where, asked)
-    about = {"scopes": _scopes(key), "expires": _time(key.expires_ms)}
+    about = {"scopes": _scopes(key), "expires": access.moment(key.expires_ms)}
     auditing.act(where, "keys.create", key=key.name, id=key.secrets[-1].id, **about)
     _show(key, text, as_json)
 
@@ -75,7 +73,7 @@ def list_(home: HomeOption = None, as_json: AsJson = False) -> None:
     found, broken = access.known(state(home_of(home)))
     now = SystemClock.wall_ms()
     text = table([_row(key, now) for key in found], empty="there is no key; make one: fairlead keys create")
-    emit({"keys": [_document(key, now) for key in found], "broken": broken}, "\n".join([text, *broken]), as_json)
+    emit({"keys": [access.document(key, now) for key in found], "broken": broken}, "\n".join([text, *broken]), as_json)
 
 
 @app.command()
@@ -91,7 +89,7 @@ def revoke(
     now = SystemClock.wall_ms()
     state_ = found.state(now)
     left = "" if state_ == "revoked" else f"; {found.name} is {state_}"
-    emit(_document(found, now), f"{key} is revoked{left}", as_json)
+    emit(access.document(found, now), f"{key} is revoked{left}", as_json)
 
 
 @app.command()
@@ -113,29 +111,11 @@ def rotate(
 def _show(key: Key, text: str, as_json: bool) -> None:
     now = SystemClock.wall_ms()
     said = f"{text}\n\nThis is {key.name}, for {_scopes(key)}. It is shown once: keep it where secrets are kept."
-    emit({"key": text, **_document(key, now)}, said, as_json)
-
-
-def _document(key: Key, now_ms: int) -> dict[str, Any]:
-    return {
-        "name": key.name,
-        "state": key.state(now_ms),
-        "scopes": [str(one) for one in key.scopes],
-        "ids": [one.id for one in key.secrets if held(key, one, now_ms)],
-        "tenant": key.tenant,
-        "rates": [_rate(one.amount, one.measure, f"{one.seconds:g}s") for one in key.limits.rates],
-        "quotas": [_rate(one.amount, one.measure, one.period) for one in key.limits.quotas],
-        "concurrency": key.limits.concurrency,
-        "budgets": [f"{written(one.amount, one.currency)}/{one.window}" for one in key.budgets],
-        "created": _time(key.created_ms),
-        "expires": _time(key.expires_ms),
-        "revoked": _time(key.revoked_ms),
-        "by": key.by,
-    }
+    emit({"key": text, **access.document(key, now)}, said, as_json)
 
 
 def _row(key: Key, now_ms: int) -> dict[str, Any]:
-    told = _document(key, now_ms)
+    told = access.document(key, now_ms)
     limit = [
         *told["rates"],
         *told["quotas"],
@@ -169,14 +149,6 @@ def _budgets(money: list[str], tokens: list[str]) -> tuple[Budget, ...]:
     if len({(one.currency, one.window) for one in found}) < len(found) or len(found) > BROUGHT:
         raise UsageError(f"a key has one budget of a currency in a window, and {BROUGHT} at most; leave some out")
     return tuple(found)
-
-
-def _rate(amount: float, measure: str, per: str) -> str:
-    return f"{amount:,g} {measure}/{per}"
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") if ms else ""
 
 
 def _ms(text: str, option: str) -> int:

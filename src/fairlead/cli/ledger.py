@@ -6,17 +6,15 @@ import csv
 import io
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 import typer
 
 from fairlead.cli.output import AsJson, HomeOption, emit, table
 from fairlead.cli.where import home_of, spec_path
-from fairlead.contracts.errors import NotFound, UsageError
-from fairlead.contracts.ledger import LedgerStore, Spend, Window
+from fairlead.contracts.errors import UsageError
+from fairlead.contracts.ledger import Spend, Window
 from fairlead.kit.clock import SystemClock
-from fairlead.kit.config import Home
 from fairlead.kit.spec import read as files
 from fairlead.serve.llm.ledger import windows
 from fairlead.wiring import auditing, ledgering, specs_ledger, statements
@@ -35,11 +33,10 @@ def show(home: HomeOption = None, as_json: AsJson = False) -> None:
     """How every budget stands, and what was spent this month, by tenant, key and endpoint."""
     path = spec_path()
     budgets = specs_ledger.ledgering(files.read(path).spec).budgets if path else ()
-    with _opened(home_of(home)) as store:
+    with ledgering.opened(home_of(home)) as store:
         now = SystemClock.wall_ms()
         balances = [statements.standing(one, now, budgets) for one in store.balances()]
-        since, _ = windows.around(Window.MONTH, windows.zone("UTC"), now)
-        spent = statements.statement(store.spends(since), ("tenant", "key", "endpoint", "model"))
+        since, spent = statements.this_month(store, now)
     text = table(balances, empty="no budget has been used yet")
     text += "\n\nThis month:\n" + table(spent, empty="nothing was spent")
     emit({"balances": balances, "since": statements.moment(since), "spent": spent}, text, as_json)
@@ -63,7 +60,7 @@ def statement(
         raise UsageError(f"--by names {wrong[0]!r}; expected some of {', '.join(statements.BY)}")
     begins = windows.day(since) if since else 0
     ends = windows.day(until) if until else None
-    with _opened(home_of(home)) as store:
+    with ledgering.opened(home_of(home)) as store:
         spends = store.spends(begins, ends)
         rows = _each(spends) if per == "answer" else statements.statement(spends, names, Window(per), zone)
         if as_json:
@@ -81,7 +78,7 @@ def reset(
     """Begin the present window of a budget afresh. What was spent stays in the log, and so does this."""
     where = home_of(home)
     now = SystemClock.wall_ms()
-    with _opened(where) as store:
+    with ledgering.opened(where) as store:
         before = store.reset(balance, where.user, now)
     was = statements.standing(before, now)
     auditing.act(where, "ledger.reset", balance=balance, settled=was["settled"])
@@ -93,7 +90,7 @@ def rebuild(home: HomeOption = None, as_json: AsJson = False) -> None:
     """Make the balances out of the log alone, and say what was different."""
     where = home_of(home)
     now = SystemClock.wall_ms()
-    with _opened(where) as store:
+    with ledgering.opened(where) as store:
         before = {one.key: one.settled for one in store.balances()}
         after = store.rebuild()
     changed = [
@@ -104,19 +101,6 @@ def rebuild(home: HomeOption = None, as_json: AsJson = False) -> None:
     auditing.act(where, "ledger.rebuild", changed=str(len(changed)))
     text = table(changed, empty=f"{len(after)} balances are as the log has them")
     emit({"balances": len(after), "changed": changed}, text, as_json)
-
-
-@contextmanager
-def _opened(home: Home) -> Iterator[LedgerStore]:
-    """The ledger of a home that has one, once what servers that have ended left is settled. Raises NotFound."""
-    if not (home.root / "ledger").is_dir():
-        raise NotFound(f"nothing was spent in {home.root}: no language model with budgets or prices ran there")
-    store = ledgering.store(home)
-    try:
-        store.tick(SystemClock.wall_ms())
-        yield store
-    finally:
-        store.close()
 
 
 def _each(spends: Iterator[Spend]) -> Iterator[dict[str, Any]]:

@@ -89,15 +89,17 @@ def work(plan: Callable[[], serving.Plan], level: int, worker_of: str) -> None:
             raise typer.Exit(FAILED) from None
 
 
-def announce(settings: ServerSettings, as_json: bool, port: int, endpoints: Endpoints) -> None:
-    """On a terminal: where things are. Off it the log says enough."""
+def announce(settings: ServerSettings, as_json: bool, port: int, endpoints: Endpoints, *, console: bool = True) -> None:
+    """On a terminal: where things are. Off it the log says enough. ``console``: whether it is on this port."""
     url = settings.url(port)
     logging.getLogger("fairlead.serve").info("ready", extra={"fields": {"url": url, "endpoints": len(endpoints)}})
     if as_json:
         live = [{"name": endpoint, "version": version} for endpoint, version in endpoints]
         more = {"grpc": settings.grpc} if settings.grpc else {}
+        more |= {"console": f"{url}/console"} if console else {}
         emit({"url": url, "docs": f"{url}/docs", **more, "endpoints": live}, "", as_json)
     elif sys.stderr.isatty():
         names = ", ".join(f"{endpoint} (version {version})" for endpoint, version in endpoints)
         grpc = f"    gRPC on {settings.grpc}" if settings.grpc else ""
-        sys.stderr.write(f"\n  {names}\n  {url}/docs{grpc}    Ctrl-C stops\n\n")
+        shown = f"\n  {url}/console" if console else ""
+        sys.stderr.write(f"\n  {names}\n  {url}/docs{grpc}{shown}    Ctrl-C stops\n\n")

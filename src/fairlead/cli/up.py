@@ -27,10 +27,11 @@ from fairlead.cli.output import (
     TrackingOption,
     emit,
 )
-from fairlead.contracts.errors import FairleadError
-from fairlead.kit import log
+from fairlead.contracts.errors import FairleadError, MissingExtra
+from fairlead.kit import log, plugins
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.spec.read import SpecFile
+from fairlead.kit.spec.spec import Spec
 from fairlead.serve.messages import Failed, raised
 from fairlead.serve.server import Server
 from fairlead.serve.supervisor import Endpoints, Supervisor
@@ -89,9 +90,24 @@ def up(
         logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
     looked = bool(arm) or not plan.record or not watching.has_loop()  # an arm's controller knows the route in front
     company = [] if looked or not controller else [_controller(spec, home, tracking)]
+    company += _console(file.spec, spec, home, tracking, asks=plan.access is not None)
     cert = plan.settings.tls_cert and str(Path(plan.settings.tls_cert).absolute())
     with presence.claimed(plan.home, str(spec.absolute()), cert) as tell:
         running.run(serve(plan, company, tell, as_json))
+
+
+def _console(spec: Spec, path: Path, home: Path | None, tracking: str | None, *, asks: bool) -> list[Command]:
+    """The console, where it has a port of its own. Raises MissingExtra."""
+    port = spec.console.port
+    if port is None:
+        return []
+    if not plugins.installed("jinja2"):
+        raise MissingExtra("console.port asks for the console, which needs jinja2: pip install 'fairlead[console]'")
+    words = ["console", str(path), "--beside", "--host", spec.console.host, "--port", str(port)]
+    words += ["--access"] if asks else []
+    for option, value in (("--home", home), ("--tracking", tracking)):
+        words += [option, str(value)] if value else []
+    return [fairlead(*words)]
 
 
 def _controller(spec: Path, home: Path | None, tracking: str | None) -> Command:
@@ -129,7 +145,7 @@ async def serve(plan: serving.Plan, beside: Sequence[Command], tell: Callable[[s
 
     def ready(port: int, endpoints: Endpoints) -> None:
         tell(plan.settings.url(port))
-        running.announce(plan.settings, as_json, port, endpoints)
+        running.announce(plan.settings, as_json, port, endpoints, console=plan.console)
         company.start()
 
     server: Server | Supervisor

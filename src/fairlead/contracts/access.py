@@ -17,6 +17,7 @@ class Action(StrEnum):
     """What a caller may be allowed. ``DESCRIBE`` comes with every other action on the same endpoint.
 
     ``DETAIL``: whole answers of an endpoint that tells others less; it allows nothing else.
+    ``READ``, ``WRITE``: of the console (``console:read``): to look, and to act as well.
     """
 
     PREDICT = "predict"
@@ -27,6 +28,8 @@ class Action(StrEnum):
     DETAIL = "detail"
     METRICS = "metrics"
     ADMIN = "admin"
+    READ = "read"
+    WRITE = "write"
 
 
 EVERY = "*"

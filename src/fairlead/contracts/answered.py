@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from fairlead.contracts.generation import Generation, Usage
 
@@ -49,6 +49,34 @@ class Answered:
         """Seconds for each token after the first; 0.0 for fewer than two."""
         made = self.usage.completion if self.usage is not None else self.tokens
         return (self.ended - self.first) / (made - 1) if made > 1 and self.first else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A line of the traces that a machine keeps itself: one span. ``status``: ``ok`` or ``error``.
+
+    ``start_ms``, ``end_ms``: Unix time.  ``first``: seconds to the first piece, ``per_token``: seconds for each token
+    after it; None where there was none.  ``tokens``: prompt, cached of it, completion.  ``facts``: what stages told:
+    texts, numbers and lists of texts.  ``attributes``: by the names of OpenTelemetry's conventions.
+    """
+
+    name: str
+    service: str
+    start_ms: int
+    end_ms: int
+    parent: str
+    status: str
+    message: str
+    attributes: Mapping[str, Any]
+    id: str = ""
+    request_id: str = ""
+    endpoint: str = ""
+    caller: str = ""
+    outcome: str = ""
+    first: float | None = None
+    per_token: float | None = None
+    tokens: tuple[int, int, int] = (0, 0, 0)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ChatMeter(Protocol):

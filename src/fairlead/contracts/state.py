@@ -89,9 +89,18 @@ class StateStore(Protocol):
         """Keep each, in the place of an earlier one of the same endpoint, version, arm, worker and start."""
 
     def windows(
-        self, endpoint: str, *, since_ms: int = 0, until_ms: int | None = None, version: str = ""
+        self,
+        endpoint: str,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        version: str = "",
+        columns: bool = True,
     ) -> list[Window]:
-        """Oldest first, those that start in ``[since_ms, until_ms)``."""
+        """Oldest first, those that start in ``[since_ms, until_ms)``.
+
+        ``columns`` False: without their histograms, which are most of what a window weighs.
+        """
 
     def prune_windows(self, before_ms: int) -> int: ...
 

@@ -112,7 +112,7 @@ class LoopStory:
             self._sum_up(flow)
             told()
             if not leave:
-                self._say(f"\n  Serving at http://{self._host}:{self._port}/docs until Ctrl-C.")
+                self._say(f"\n  Serving at http://{self._host}:{self._port}/console until Ctrl-C.")
                 signal.pause()
 
     def _prepare(self) -> None:

@@ -206,8 +206,8 @@ class Story:
     def _try_it(self, url: str, live: Live) -> None:
         body = encode(examples.v1(_described(live, live.example))).decode().replace("'", "\\u0027")
         curl = f"curl -s {url}/v1/models/{live.endpoint}:predict -H 'content-type: application/json' -d '{body}'"
-        self.told.endpoint |= {"curl": curl, "docs": f"{url}/docs"}
-        self._say(f"\n  Try it:   {curl}\n\n  Docs:     {url}/docs")
+        self.told.endpoint |= {"curl": curl, "docs": f"{url}/docs", "console": f"{url}/console"}
+        self._say(f"\n  Try it:   {curl}\n\n  Docs:     {url}/docs\n  Console:  {url}/console")
 
     @contextmanager
     def _step(self, title: str) -> Iterator[Callable[[str], None]]:

@@ -136,7 +136,12 @@ def parts(windows: Sequence[Window]) -> list[Merged]:
     groups: dict[int, list[Window]] = {}
     for one in windows:
         groups.setdefault((one.start_ms - first) // length, []).append(one)
-    return [merge(groups.get(place, [])) for place in range(max(groups) + 1)]
+    found = [merge(groups.get(place, [])) for place in range(max(groups) + 1)]
+    begins = [first + place * length for place in range(len(found))]
+    return [
+        one if place in groups else replace(one, start_ms=begins[place], end_ms=begins[place] + length)
+        for place, one in enumerate(found)
+    ]
 
 
 def newest(some: Sequence[Merged]) -> Merged | None:

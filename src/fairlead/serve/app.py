@@ -17,6 +17,8 @@ from fairlead.serve.admin import Exposition, Pages, measured, refuse, unknown_ro
 from fairlead.serve.chaos.faults import Chaos, Denied
 from fairlead.serve.chaos.route import ROUTE as CHAOS
 from fairlead.serve.chaos.route import injecting
+from fairlead.serve.console import ROUTES as CONSOLE
+from fairlead.serve.console import Passing
 from fairlead.serve.endpoint import Live
 from fairlead.serve.explain.asking import Explainer
 from fairlead.serve.explaining import ROUTE as EXPLAIN
@@ -51,6 +53,7 @@ class Application:
     ``chaos``: injects faults.
     ``explainers``: of a version, by endpoint and version.  ``limiter``: None where nothing has limits.
     ``chats``: language models.  ``embedders``, ``tokenizers``: of those that have one, by name.
+    ``console``: passes its pages on; None: it is not here.
     ``kept``: responses of OpenAI's API that are kept, 0 where several processes answer.  ``beat``: seconds of silence
     after which a stream gets a comment.  ``batches``: works on them; None: there are none here.
     ``speaks``: there may be language models; else the routes of OpenAI's API are read at their first request.
@@ -71,6 +74,7 @@ class Application:
     kept: int = KEPT
     beat: float = BEAT
     batches: Runner | None = None
+    console: Passing | None = None
     speaks: bool = True
 
     def openai(self) -> list[Route]:
@@ -153,6 +157,8 @@ def build(application: Application) -> Starlette:
         one(CHAOS, inject, post),
         one(CHAOS, calm, ["DELETE"]),
     ]
+    if application.console is not None:
+        routes += [one(path, application.console.handle, ["GET", "POST"]) for path in CONSOLE]
     paths = [route.path for route in routes]
     no_route = guarded_error(front, unknown_route(paths), refuse, UNKNOWN_ROUTE)
     no_method = guarded_error(front, wrong_method, refuse, UNKNOWN_ROUTE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from fairlead.contracts.errors import Conflict, LeaseLost, Unavailable
 from fairlead.contracts.events import Accepted, Label, Window
@@ -84,11 +85,17 @@ class MemoryState:
                 self._windows[place] = window
 
     def windows(
-        self, endpoint: str, *, since_ms: int = 0, until_ms: int | None = None, version: str = ""
+        self,
+        endpoint: str,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        version: str = "",
+        columns: bool = True,
     ) -> list[Window]:
         with self._answering():
             found = [
-                window
+                window if columns else replace(window, columns={})
                 for window in self._windows.values()
                 if window.endpoint == endpoint
                 and version in ("", window.version)

@@ -94,6 +94,8 @@ def windows_are_told_apart(place: Place) -> None:
     expect(store.windows(endpoint, since_ms=1001) == [others[3]], "since a start")
     expect(others[3] not in store.windows(endpoint, until_ms=2000), "until is not included")
     expect(store.windows(endpoint, since_ms=2000, until_ms=2001) == [others[3]], "since is included")
+    light = [replace(one, columns={}) for one in store.windows(endpoint)]
+    expect(store.windows(endpoint, columns=False) == light, "all of them without their histograms")
     expect(store.windows("no-" + endpoint) == [], "an endpoint without windows has none")
     named = [name for name in store.endpoints() if name.startswith(endpoint)]
     expect(named == [endpoint, endpoint + "-other"], "endpoints that have windows, by name, each once")

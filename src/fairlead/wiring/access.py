@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fairlead.contracts.access import EVERY, Action, Scope
 from fairlead.contracts.audit import Auditor
@@ -16,6 +17,7 @@ from fairlead.kit import config
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import from_body, to_body
 from fairlead.kit.config import Home
+from fairlead.kit.money import written
 from fairlead.serve.access import keys
 from fairlead.serve.access.callers import Callers
 from fairlead.serve.access.follow import KeyFollower
@@ -93,6 +95,34 @@ def known(store: StateStore) -> tuple[list[Key], list[str]]:
         except StateError as error:
             broken.append(f"key {one.key!r} does not hold: {error}")
     return found, broken
+
+
+def document(key: Key, now_ms: int) -> dict[str, Any]:
+    """A key as commands and pages show it: no secret, no digest of one."""
+    return {
+        "name": key.name,
+        "state": key.state(now_ms),
+        "scopes": [str(one) for one in key.scopes],
+        "ids": [one.id for one in key.secrets if keys.held(key, one, now_ms)],
+        "tenant": key.tenant,
+        "rates": [_rate(one.amount, one.measure, f"{one.seconds:g}s") for one in key.limits.rates],
+        "quotas": [_rate(one.amount, one.measure, one.period) for one in key.limits.quotas],
+        "concurrency": key.limits.concurrency,
+        "budgets": [f"{written(one.amount, one.currency)}/{one.window}" for one in key.budgets],
+        "created": moment(key.created_ms),
+        "expires": moment(key.expires_ms),
+        "revoked": moment(key.revoked_ms),
+        "by": key.by,
+    }
+
+
+def _rate(amount: float, measure: str, per: str) -> str:
+    return f"{amount:,g} {measure}/{per}"
+
+
+def moment(ms: int) -> str:
+    """As ISO 8601, in UTC; empty for never."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") if ms else ""
 
 
 def create(home: Home, key: Key) -> tuple[Key, str]:

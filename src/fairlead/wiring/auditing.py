@@ -85,9 +85,11 @@ def actor(home: Home) -> str:
     return f"local:{home.user}"
 
 
-def act(home: Home, action: str, endpoint: str = "", version: str = "", **detail: str | float) -> None:
+def act(
+    home: Home, action: str, endpoint: str = "", version: str = "", *, who: str = "", **detail: str | float
+) -> None:
     """Write down what a command did; durable when it returns. The command is not undone where that cannot be: the log
-    of the process says so.
+    of the process says so. ``who``: did it; the user of the home without one.
     """
     told: dict[str, str | int | float] = {name: value for name, value in detail.items() if value != ""}
     now, kept = SystemClock.wall_ms(), None
@@ -95,7 +97,7 @@ def act(home: Home, action: str, endpoint: str = "", version: str = "", **detail
         kept = heads(home)
         chain = opened(folder(home), Seal(), kept)
         try:
-            chain.append([Noted(Audited(actor(home), action, endpoint, version, detail=told), now)])
+            chain.append([Noted(Audited(who or actor(home), action, endpoint, version, detail=told), now)])
             if kept is not None:
                 chain.anchor(kept, now)
         finally:

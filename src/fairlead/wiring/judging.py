@@ -51,7 +51,8 @@ def judged(
     state: StateStore, events: EventStore, model: str, endpoint: str, version: str, since_ms: int, until_ms: int
 ) -> Judged:
     """Labelled predictions of one version. Raises what the stores raise."""
-    frame = events.frame(endpoint, since_ms=since_ms, until_ms=until_ms + 1, version=version, limit=MOST_ROWS)
+    span = {"since_ms": since_ms, "until_ms": until_ms + 1}
+    frame = events.frame(endpoint, **span, version=version, limit=MOST_ROWS, features=False)
     whole = len(frame["row"]) < MOST_ROWS
     fell, frame = parted(frame)[1], answered(frame)
     if not len(frame["row"]) and not len(fell["row"]):

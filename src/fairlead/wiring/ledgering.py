@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
-from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.errors import FairleadError, NotFound
 from fairlead.contracts.ledger import EACH, Budget, LedgerOptions, LedgerStore
 from fairlead.contracts.sink import Sink
 from fairlead.kit import plugins
-from fairlead.kit.clock import Clock
+from fairlead.kit.clock import Clock, SystemClock
 from fairlead.kit.config import Home
 from fairlead.kit.files import locked, write_whole
 from fairlead.serve.llm.ledger.books import Books, balance
@@ -34,6 +35,19 @@ def store(home: Home, days: int = 0) -> LedgerStore:
     """The ledger of this machine. Raises StorageFull."""
     found: LedgerStore = plugins.load("fairlead.ledgers", "file")(LedgerOptions(str(home.root / "ledger"), days))
     return found
+
+
+@contextmanager
+def opened(home: Home) -> Iterator[LedgerStore]:
+    """The ledger of a home that has one, once what servers that have ended left is settled. Raises NotFound."""
+    if not (home.root / "ledger").is_dir():
+        raise NotFound(f"nothing was spent in {home.root}: no language model with budgets or prices ran there")
+    found = store(home)
+    try:
+        found.tick(SystemClock.wall_ms())
+        yield found
+    finally:
+        found.close()
 
 
 def ledger(asked: Ledgering, home: Home, clock: Clock, sink: Sink, *, named: bool) -> tuple[Ledger | None, list[Any]]:

@@ -95,26 +95,45 @@ class _Compared:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What windows and documents tell, without performance. ``tests``: of every column, on ``rows`` merged rows.
+
+    ``spans``: beginning and end (Unix ms) of the parts that ``ColumnView.trend`` is of.
+    """
+
+    report: Report
+    tests: tuple[Tested, ...] = ()
+    rows: int | None = None
+    spans: tuple[tuple[int, int], ...] = ()
+
+
 def report(stores: Stores, asked: Asked) -> Report:
     """Everything that is known. What is not is among its notes. Raises NotFound, and what the state store raises."""
+    found = measured(stores, asked).report
+    told = performance(stores, replace(asked, version=found.version))
+    return replace(
+        found,
+        metric=told.metric,
+        baseline=told.baseline,
+        periods=told.periods,
+        decays=told.decays,
+        estimates=told.estimates,
+        labels=told.labels,
+        rungs=told.rungs,
+        notes=(*found.notes, *told.notes),
+    )
+
+
+def measured(stores: Stores, asked: Asked) -> Measured:
+    """The report without performance: no event is read. Raises as ``report`` does."""
     reading.check(stores.state, stores.events, asked.endpoint)
     seen = _seen(stores.state, asked)
     compared = _compared(stores.state, asked, seen)
-    notes = list(compared.notes) if seen.windows else []
     reference, merged = compared.reference, compared.merged
     columns = mapping.columns(reference, merged, compared.tests, compared.parts) if reference and merged else ()
-    model = reading.model_of(stores.state, asked.endpoint)
-    found = Judged()
-    if stores.events is None:
-        notes.append("Performance needs the events: pip install 'fairlead[events]', and serve with --record.")
-    elif seen.version:
-        try:
-            of = replace(asked, version=seen.version)
-            found = judged(stores.state, stores.events, model, of.endpoint, of.version, of.since_ms, of.until_ms)
-        except Unavailable as error:
-            notes.append(f"Performance is not known: {error}.")
     lines = timeline.read(stores.state, asked.endpoint, limit=_ALERT_LINES)
-    return Report(
+    found = Report(
         asked.endpoint,
         seen.version,
         asked.since_ms,
@@ -122,20 +141,39 @@ def report(stores: Stores, asked: Asked) -> Report:
         asked.until_ms,
         mapping.traffic(one for one in seen.windows if asked.version in ("", one.version)),
         columns,
-        found.metric,
-        found.baseline,
-        found.periods,
-        found.decays,
-        found.estimates,
-        mapping.alerts(lines, asked.since_ms),
-        tuple(one for one in lines if one.at_ms >= asked.since_ms)[-_LINES:],
-        _name(reference) if reference else "",
-        mapping.served(seen.windows),
-        found.labels,
-        _rollouts(stores.state, asked),
-        found.rungs,
-        (*notes, *found.notes),
+        alerts=mapping.alerts(lines, asked.since_ms),
+        happenings=tuple(one for one in lines if one.at_ms >= asked.since_ms)[-_LINES:],
+        reference=_name(reference) if reference else "",
+        served=mapping.served(seen.windows),
+        rollouts=_rollouts(stores.state, asked),
+        notes=compared.notes if seen.windows else (),
     )
+    spans = tuple((one.start_ms, one.end_ms) for one in compared.parts)
+    return Measured(found, compared.tests, merged.rows if merged else None, spans)
+
+
+def serving(stores: Stores, asked: Asked) -> str:
+    """The version that a report is of where none is named. Raises NotFound."""
+    reading.check(stores.state, stores.events, asked.endpoint)
+    since = max(0, asked.since_ms - LONGEST_MS)
+    found = stores.state.windows(asked.endpoint, since_ms=since, until_ms=asked.until_ms + 1, columns=False)
+    windows = [one for one in found if one.start_ms + one.length_ms > asked.since_ms]
+    return _serving(stores.state, asked.endpoint, windows)
+
+
+def performance(stores: Stores, asked: Asked) -> Judged:
+    """How well ``asked.version`` predicted; why it is not known, among the notes. Reads events, a bounded number."""
+    if stores.events is None:
+        note = "Performance needs the events: pip install 'fairlead[events]', and serve with --record."
+        return Judged(notes=(note,))
+    if not asked.version:
+        return Judged()
+    model = reading.model_of(stores.state, asked.endpoint)
+    span = asked.since_ms, asked.until_ms
+    try:
+        return judged(stores.state, stores.events, model, asked.endpoint, asked.version, *span)
+    except Unavailable as error:
+        return Judged(notes=(f"Performance is not known: {error}.",))
 
 
 def drift(stores: Stores, asked: Asked, *, exact: bool = False) -> Drift:

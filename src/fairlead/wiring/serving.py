@@ -26,6 +26,7 @@ from fairlead.serve.app import Application, build
 from fairlead.serve.catalog import Catalog
 from fairlead.serve.chaos.injector import Injector
 from fairlead.serve.coarsening import Coarsening
+from fairlead.serve.console import Passing
 from fairlead.serve.follow import Follower
 from fairlead.serve.front import Front
 from fairlead.serve.pipeline import Pipeline
@@ -43,6 +44,7 @@ from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Faults, Worker
 from fairlead.wiring import access, auditing, callers, explaining, graphs, identity, looking, watching
 from fairlead.wiring import upstreams as elsewhere
+from fairlead.wiring.consoling import ConsoleProcess
 from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.limiting import Limiting, limiter
@@ -125,6 +127,7 @@ class Plan:
     ``chats``: language models.
     ``tracing``: where their traces go.  ``ledgering``: what is counted of what they cost.  None: nothing is said of it.
     ``arm``: of rollouts, which this server answers for; empty: all.
+    ``console``: whether it is on the port of the server.
     """
 
     home: Home
@@ -142,6 +145,7 @@ class Plan:
     tracing: Tracing | None = None
     ledgering: Ledgering | None = None
     arm: str = ""
+    console: bool = True
 
     def __post_init__(self) -> None:
         workers = self.settings.workers
@@ -252,7 +256,7 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
         )
         if door is not None:
             door.listens = made.take
-    companions.append(certificates)  # behind the listener, which asks it for a context
+    companions += [*_console(plan, application, targets), certificates]  # behind the listener, which asks it
     running: Server = Server(
         plan.settings,
         catalog,
@@ -268,6 +272,17 @@ def _server(plan: Plan, application: Application, name: str = "0", **parts: Any)
     application.draining = lambda: running.draining
     application.troubles = lambda: [*_troubles(catalog, loading, companions), *application.chats.troubles()]
     return running
+
+
+def _console(plan: Plan, application: Application, targets: Sequence[Target]) -> list[Companion]:
+    """What has the console's process, where it is on the port of the server."""
+    if not plan.console:
+        return []
+    asks = plan.access is not None or plan.settings.public
+    names = (*(one.name for one in targets), *(one.name for one in plan.chats))
+    beside = ConsoleProcess(plan.home, SystemClock(), names=names, asks=asks, cert=plan.settings.tls_cert)
+    application.console = Passing(beside)
+    return [beside]
 
 
 def _beside(plan: Plan, application: Application, place: int) -> tuple[list[Quickening], list[Companion]]:

@@ -130,7 +130,7 @@ def plan(
     ``file``: where the spec came from, for errors that are found when a model is loaded.
     Raises MissingExtra when it must record and cannot, UsageError for an address that is open to everybody.
     """
-    return serving.Plan(
+    made = serving.Plan(
         home,
         [
             replace(one, safety=specs_resilience.placed(file, one.name, one.safety)) if file else one
@@ -147,6 +147,7 @@ def plan(
         watched(spec, access),
         *(plugins.attribute(f"{_TEXTS}:all_of")(spec) if any(one.speaks for one in spec.endpoints.values()) else ()),
     )
+    return replace(made, console=spec.console.enabled and spec.console.port is None)
 
 
 def watched(spec: Spec, access: bool | None = None) -> dict[str, Watched]:

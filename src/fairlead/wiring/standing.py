@@ -70,10 +70,10 @@ def answering(server: Presence, transport: httpx.BaseTransport | None = None, ke
     if not server.url:
         return Answering(problem="it is not ready yet")
     try:
-        trust = _trust(server.cert)
+        trusted = trust(server.cert)
         shown = {"authorization": f"Bearer {key}"} if key else {}
         with httpx.Client(
-            base_url=server.url, verify=trust, timeout=_SECONDS, transport=transport, headers=shown
+            base_url=server.url, verify=trusted, timeout=_SECONDS, transport=transport, headers=shown
         ) as client:
             ready = client.get("/readyz")
             index = client.post("/v2/repository/index")
@@ -122,7 +122,7 @@ def _rolling(body: dict[str, Any]) -> Rolling:
     )
 
 
-def _trust(cert: str) -> ssl.SSLContext | bool:
+def trust(cert: str) -> ssl.SSLContext | bool:
     """What the server's own certificate is trusted by: itself, whatever name it is for."""
     if not cert:
         return True

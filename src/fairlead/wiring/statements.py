@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fairlead.contracts.generation import Usage
-from fairlead.contracts.ledger import Balance, Budget, Spend, Window
+from fairlead.contracts.ledger import Balance, Budget, LedgerStore, Spend, Window
 from fairlead.kit.money import decimal
 from fairlead.serve.llm.ledger import windows
 from fairlead.serve.llm.ledger.books import balance, unit
@@ -50,6 +50,12 @@ def statement(
         | {"cost": decimal(total.cost) if currency else "", "currency": currency}
         for (begun, names, currency), total in sorted(found.items(), key=lambda pair: pair[0])
     ]
+
+
+def this_month(store: LedgerStore, now_ms: int) -> tuple[int, list[Row]]:
+    """Since when (Unix ms, UTC), and a row for each tenant, key, endpoint and model."""
+    since, _ = windows.around(Window.MONTH, windows.zone("UTC"), now_ms)
+    return since, statement(store.spends(since))
 
 
 def answer(one: Spend) -> Row:

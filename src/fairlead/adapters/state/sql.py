@@ -100,16 +100,23 @@ class SqlState:
             connection.execute(insert.on_conflict_do_update(index_elements=list(_PLACE), set_=others), rows)
 
     def windows(
-        self, endpoint: str, *, since_ms: int = 0, until_ms: int | None = None, version: str = ""
+        self,
+        endpoint: str,
+        *,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        version: str = "",
+        columns: bool = True,
     ) -> list[Window]:
-        query = sa.select(WINDOWS).where(WINDOWS.c.endpoint == endpoint, WINDOWS.c.start_ms >= since_ms)
+        read = [one for one in WINDOWS.columns if columns or one.name != "columns"]
+        query = sa.select(*read).where(WINDOWS.c.endpoint == endpoint, WINDOWS.c.start_ms >= since_ms)
         if until_ms is not None:
             query = query.where(WINDOWS.c.start_ms < until_ms)
         if version:
             query = query.where(WINDOWS.c.version == version)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        found = map(_window, rows)
+        found = [_window(row, columns=columns) for row in rows]
         return sorted(found, key=lambda window: (window.start_ms, window.version, window.arm, window.worker))
 
     def prune_windows(self, before_ms: int) -> int:
@@ -214,7 +221,7 @@ def _cells(window: Window) -> dict[str, Any]:
     return {**cells, **told, "columns": pack(window.columns)}
 
 
-def _window(row: sa.Row[Any]) -> Window:
-    cells = {column.name: getattr(row, column.name) for column in WINDOWS.columns}
-    told = {"codes": from_text(row.codes), "pairs": from_text(row.pairs), "columns": unpack(row.columns)}
-    return Window(**{**cells, **told})
+def _window(row: sa.Row[Any], *, columns: bool) -> Window:
+    cells = row._asdict()
+    histograms = unpack(row.columns) if columns else {}
+    return Window(**{**cells, "codes": from_text(row.codes), "pairs": from_text(row.pairs), "columns": histograms})

@@ -7,12 +7,13 @@ import queue
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from fairlead.adapters.traces.names import LATEST, attributes, title
-from fairlead.contracts.answered import Answered
+from fairlead.adapters.traces.names import LATEST, attributes, title, told
+from fairlead.contracts.answered import Answered, Traced
+from fairlead.contracts.generation import Usage
 from fairlead.contracts.secrets import Secret
 
 WAITING: Final = 4096
@@ -75,18 +76,27 @@ class FileTracer:
             self._day = day
             self._clear(lines[-1].at_ms)
 
-    def _line(self, one: Answered) -> dict[str, Any]:
-        began = one.at_ms - round(one.seconds * 1000)
-        return {
-            "name": title(one),
-            "service": self._service,
-            "start_ms": began,
-            "end_ms": one.at_ms,
-            "parent": one.parent,
-            "status": "error" if one.failed else "ok",
-            "message": one.error,
-            "attributes": attributes(one, self._names),
-        }
+    def _line(self, one: Answered) -> Traced:
+        usage = one.usage or Usage()
+        return Traced(
+            title(one),
+            self._service,
+            one.at_ms - round(one.seconds * 1000),
+            one.at_ms,
+            one.parent,
+            "error" if one.failed else "ok",
+            one.error,
+            attributes(one, self._names),
+            one.generation.id,
+            one.request_id,
+            one.endpoint,
+            one.caller,
+            one.outcome,
+            one.first - one.arrived if one.first else None,
+            one.per_token or None,
+            (usage.prompt, usage.cached, usage.completion),
+            told(one.facts),
+        )
 
     def _clear(self, now_ms: int) -> None:
         if not self._days:

@@ -108,7 +108,17 @@ def _ours(one: Answered) -> dict[str, Any]:
     found: dict[str, Any] = {f"{OURS}request_id": one.request_id}
     if one.caller:
         found[f"{OURS}caller"] = one.caller
-    for name, value in one.facts.items():
+    return found | {OURS + name: value for name, value in told(one.facts).items()}
+
+
+def told(facts: Mapping[str, object]) -> dict[str, Any]:
+    """What stages told, as far as a span can have it: texts, numbers, lists of texts; counts by name with dots."""
+    found: dict[str, Any] = {}
+    for name, value in facts.items():
         if isinstance(value, str | bool | int | float):
-            found[OURS + name] = value
+            found[name] = value
+        elif isinstance(value, tuple) and all(isinstance(one, str) for one in value):
+            found[name] = list(value)
+        elif isinstance(value, Mapping):
+            found |= {f"{name}.{key}": one for key, one in value.items() if isinstance(one, str | int | float)}
     return found

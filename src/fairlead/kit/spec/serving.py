@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fairlead.kit.spec.part import Part, Private, Reference, Seconds
 from fairlead.kit.spec.resilience import Eject
@@ -48,6 +48,25 @@ class Server(Part):
     """Of them from one address; 0: any number, as behind a proxy."""
     chaos: bool = False
     """Whether callers may inject faults (`fairlead chaos`): for test environments; refused outside this machine."""
+
+
+class Console(Part):
+    """The web page over the stores."""
+
+    enabled: bool = True
+    """Whether there is one."""
+    host: str = "127.0.0.1"
+    """Address of `port`; one that other machines reach asks visitors for a key."""
+    port: int | None = Field(default=None, ge=0, le=65535, examples=[8082])
+    """A port of its own; null: `/console` on the port of the server."""
+
+    @model_validator(mode="after")
+    def _honoured(self) -> Console:
+        if self.port is not None and not self.enabled:
+            raise ValueError("port is given and enabled is false; leave one out")
+        if self.port is None and self.host != "127.0.0.1":
+            raise ValueError("host is of a port of its own: give port too, or leave host out")
+        return self
 
 
 class Bounds(Part):

@@ -23,7 +23,7 @@ from fairlead.kit.spec.part import Part, Private, Seconds
 from fairlead.kit.spec.resilience import Resilience
 from fairlead.kit.spec.route import Route
 from fairlead.kit.spec.scheduling import Scheduling
-from fairlead.kit.spec.serving import Batching, Bounds, Record, Replicas, Server, Upstream
+from fairlead.kit.spec.serving import Batching, Bounds, Console, Record, Replicas, Server, Upstream
 from fairlead.kit.spec.slo import Slo
 from fairlead.kit.spec.traces import Traces
 
@@ -180,12 +180,14 @@ class Spec(Part):
     """The cluster that the spec is rendered for."""
     server: Server = Server()
     """The one port of all endpoints, and the processes behind it."""
+    console: Console = Console()
+    """The web page over the stores."""
     endpoints: dict[Name, Endpoint] = Field(min_length=1)
     """Endpoints by the name that clients call."""
 
 
 NOT_HONOURED: dict[type[Part], tuple[str, ...]] = {
-    Spec: ("console", "features", "limits", "resilience"),
+    Spec: ("features", "limits", "resilience"),
     Endpoint: ("features", "redis"),
     Monitor: ("reference", "psi", "ks"),
 }  # fmt: skip

@@ -70,6 +70,9 @@ HTTP: Final[Mapping[str, Need]] = {
     "/v1/batches/{id}": KNOWN,
     "/v1/batches/{id}/cancel": KNOWN,
     UNKNOWN_ROUTE: KNOWN,
+    "/console": OPEN,  # it asks for a key itself
+    "/console.json": OPEN,
+    "/console/{path:path}": OPEN,
     "/healthz": OPEN,
     "/readyz": OPEN,
     "/v2/health/live": OPEN,

@@ -18,6 +18,8 @@ _SAYS: Final[Mapping[Action, str]] = {
     Action.DETAIL: "get whole answers of",
     Action.METRICS: "read the metrics of",
     Action.ADMIN: "administer",
+    Action.READ: "look at",
+    Action.WRITE: "act in",
 }
 
 

@@ -27,8 +27,8 @@ WRONG = {
     "projects: x\n" + MINIMAL: "f.yaml:1: projects is not known; did you mean project?",
     "zzz: x\n"
     + MINIMAL: "f.yaml:1: zzz is not known; expected project, tracking, state, events, record, redis, access,"
-    " budgets, prices, prices_file, ledger, audit, traces, deploy, server, endpoints",
-    MINIMAL + "\nconsole: null": "f.yaml:2: console is not honoured by this release; leave it out",
+    " budgets, prices, prices_file, ledger, audit, traces, deploy, server, console, endpoints",
+    MINIMAL + "\nfeatures: null": "f.yaml:2: features is not honoured by this release; leave it out",
     "server: {grpc_prt: 8081}\n" + MINIMAL: "f.yaml:1: server.grpc_prt is not known; did you mean grpc_port?",
     "endpoints:\n  churn:\n    model: m\n    features: {view: v}": (
         "f.yaml:4: endpoints.churn.features is not honoured by this release; leave it out"

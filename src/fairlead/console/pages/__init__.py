@@ -1,0 +1,1 @@
+"""The pages: which path shows which facts, by which template."""

@@ -1,0 +1,1 @@
+"""Fills the facts of the console from the stores."""

@@ -1,0 +1,121 @@
+"""The access page out of the state store and the audit log of this home."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from fairlead.audit import reading
+from fairlead.audit.entry import Line
+from fairlead.audit.reading import Told
+from fairlead.audit.verify import verify
+from fairlead.console.facts.access import AccessFacts, Entry, Key, Proof, Refused
+from fairlead.console.facts.trouble import Trouble
+from fairlead.contracts.errors import FairleadError
+from fairlead.kit.clock import SystemClock
+from fairlead.kit.codec.records import from_body
+from fairlead.wiring import access, auditing
+from fairlead.wiring.console.kept import Kept
+
+KEYS: Final = 200
+ENTRIES: Final = 100
+REFUSALS: Final = 50
+PROVED_BYTES: Final = 32 * 2**20
+"""A log that is larger is not proved by a page."""
+_LONGEST: Final = 300
+ALLOWED: Final = "allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPage:
+    """``Accesses`` over the home."""
+
+    kept: Kept
+
+    def access(self, actor: str, action: str, outcome: str, since_ms: int, until_ms: int) -> AccessFacts:
+        folder = auditing.folder(self.kept.home)
+        audited = folder.is_dir()
+        calls, refused, last = Counter[str](), Counter[str](), dict[str, str]()
+        groups: dict[tuple[str, str, str, str], tuple[int, str]] = {}
+        actions: set[str] = set()
+        shown: deque[Told] = deque(maxlen=ENTRIES)
+        fitting = 0
+        for chain, line in reading.between(folder, since_ms, until_ms + 1):
+            actions.add(line.action)
+            if line.outcome == ALLOWED:
+                calls[line.actor] += line.count
+                last[line.actor] = line.at
+            else:
+                refused[line.actor] += line.count
+                alike = (line.actor, line.action, line.endpoint, line.outcome)
+                groups[alike] = (groups.get(alike, (0, ""))[0] + line.count, line.at)
+            if _fits(line, actor, action, outcome):
+                fitting += 1
+                shown.append((chain, line))
+        keys, broken, trouble = self._keys(calls, refused, last, audited=audited)
+        most = sorted(groups.items(), key=lambda one: (-one[1][0], one[0]))[:REFUSALS]
+        return AccessFacts(
+            since_ms,
+            until_ms,
+            keys[:KEYS],
+            max(0, len(keys) - KEYS),
+            broken,
+            trouble,
+            audited,
+            tuple(Refused(*alike, count, at) for alike, (count, at) in most),
+            tuple(_entry(chain, line) for chain, line in shown),
+            max(0, fitting - ENTRIES),
+            tuple(sorted(filter(None, actions))[:KEYS]),
+            self._proof(folder),
+        )
+
+    def _keys(
+        self, calls: Counter[str], refused: Counter[str], last: dict[str, str], *, audited: bool
+    ) -> tuple[tuple[Key, ...], tuple[str, ...], Trouble | None]:
+        now = SystemClock.wall_ms()
+        try:
+            found, broken = access.known(self.kept.state)
+        except FairleadError as error:
+            return (), (), Trouble(error.code, str(error))
+        keys = []
+        for one in found:
+            use = (calls[one.name], refused[one.name]) if audited else (None, None)
+            told = {"calls": use[0], "refused": use[1], "last_ms": _ms(last.get(one.name))}
+            keys.append(from_body(Key, access.document(one, now) | told))
+        return tuple(keys), tuple(broken), None
+
+    def _proof(self, folder: Path) -> Proof:
+        size = sum(path.stat().st_size for path in folder.glob("*.jsonl")) if folder.is_dir() else 0
+        if not size:
+            return Proof(None, "there is no audit log here", 0, 0, 0, (), ())
+        if size > PROVED_BYTES:
+            why = f"the log has {size / 1e6:,.0f} MB, too much for a page; prove it with: fairlead audit verify"
+            return Proof(None, why, 0, 0, 0, (), ())
+        try:
+            found = verify(folder, auditing.seal(""), auditing.heads(self.kept.home))
+        except FairleadError as error:
+            return Proof(None, str(error), 0, 0, 0, (), ())
+        said = tuple(map(str, found.findings[:KEYS]))
+        return Proof(not found.findings, "", found.chains, found.entries, found.keyed, said, tuple(found.notes[:KEYS]))
+
+
+def _fits(line: Line, actor: str, action: str, outcome: str) -> bool:
+    refused = line.outcome != ALLOWED
+    return (
+        actor in ("", line.actor)
+        and action in ("", line.action)
+        and (outcome in ("", line.outcome) or (outcome == "refused" and refused))
+    )
+
+
+def _entry(chain: str, line: Line) -> Entry:
+    detail = tuple((name[:_LONGEST], str(value)[:_LONGEST]) for name, value in list(line.detail.items())[:20])
+    about = (line.actor, line.action, line.endpoint, line.version, line.outcome, line.request_id, line.count)
+    return Entry(chain, line.seq, line.at, *about, detail)
+
+
+def _ms(at: str | None) -> int | None:
+    return round(datetime.fromisoformat(at).timestamp() * 1000) if at else None

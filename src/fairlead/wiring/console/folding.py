@@ -1,0 +1,195 @@
+"""Windows added up for pages: totals, and the same in equal parts of a span. Shadows, which no caller saw, are out."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from fairlead.contracts.events import Window
+from fairlead.contracts.state import StateStore
+from fairlead.monitor.degraded import CODE
+from fairlead.monitor.latency import Latency
+from fairlead.monitor.mapping import SHADOW
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+LATE_MS: Final = 2 * HOUR_MS
+"""Hours that ended so long ago are over: what a slow worker still puts there is seen when the page is opened anew."""
+KEPT_HOURS: Final = 50_000
+"""Hours of endpoints that are remembered: some 4 kB each at most."""
+_LEAST_SECONDS: Final = 5.0
+
+Key = tuple[str, str]
+"""Version and arm."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """``first_ms``: when the first window began."""
+
+    calls: int = 0
+    rows: int = 0
+    codes: Counter[str] = field(default_factory=Counter)
+    latency: Latency = field(default_factory=Latency.none)
+    first_ms: int | None = None
+
+    def add(self, window: Window) -> None:
+        self.calls += window.calls
+        self.rows += window.rows
+        for code, count in window.codes.items():
+            self.codes[code] += count
+        self.latency += Latency.from_bytes(window.latency)
+        self.first_ms = window.start_ms if self.first_ms is None else min(self.first_ms, window.start_ms)
+
+    def merge(self, other: Totals) -> None:
+        self.calls += other.calls
+        self.rows += other.rows
+        self.codes.update(other.codes)
+        self.latency += other.latency
+        firsts = [one for one in (self.first_ms, other.first_ms) if one is not None]
+        self.first_ms = min(firsts, default=None)
+
+    @property
+    def failed(self) -> int:
+        """Calls that were answered by an error, as the report counts them."""
+        return self.calls - self.codes.get("", 0) - self.codes.get(CODE, 0)
+
+    @property
+    def errors(self) -> float | None:
+        return self.failed / self.calls if self.calls else None
+
+    def quantile(self, q: float) -> float | None:
+        return self.latency.quantile(q) if self.latency.total else None
+
+
+@dataclass(slots=True)
+class Slot:
+    """One part of a span. ``seconds``: how much of it is over."""
+
+    start_ms: int
+    seconds: float
+    totals: Totals = field(default_factory=Totals)
+
+    @property
+    def rate(self) -> float | None:
+        """Calls a second; None where nothing was recorded, and of a part that has only begun."""
+        if self.totals.first_ms is None or self.seconds < _LEAST_SECONDS:
+            return None
+        return self.totals.calls / self.seconds
+
+
+class Slots:
+    """A span in ``count`` equal parts or fewer, each whole minutes (from an hour on: whole hours) long, so that windows
+    of a minute fall into one. The first begins before the span where its end does not.
+    """
+
+    def __init__(self, since_ms: int, until_ms: int, count: int) -> None:
+        wanted = max(1, until_ms - since_ms) / count
+        unit = HOUR_MS if wanted > HOUR_MS / 2 else MINUTE_MS
+        self.length = max(1, -(-int(wanted) // unit)) * unit
+        self.since_ms = since_ms // self.length * self.length
+        self.until_ms = until_ms
+        starts = range(self.since_ms, max(until_ms, self.since_ms + 1), self.length)
+        self._slots = [Slot(start, (min(start + self.length, until_ms) - start) / 1000) for start in starts]
+
+    @property
+    def hourly(self) -> bool:
+        """Whether an hour falls into one part as a whole."""
+        return self.length % HOUR_MS == 0
+
+    def at(self, start_ms: int) -> Slot | None:
+        """The part in which this moment is."""
+        place = (start_ms - self.since_ms) // self.length
+        return self._slots[place] if 0 <= place < len(self._slots) else None
+
+    def add(self, window: Window) -> None:
+        slot = self.at(window.start_ms)
+        if slot is not None and window.arm != SHADOW:
+            slot.totals.add(window)
+
+    def all(self) -> Iterator[Slot]:
+        return iter(self._slots)
+
+    def covered(self, first_ms: int | None) -> float:
+        """Seconds from the first call to the end; 0 without one."""
+        return 0.0 if first_ms is None else max(1.0, (self.until_ms - max(first_ms, self.since_ms)) / 1000)
+
+
+Counting = Callable[[int, Mapping[Key, Totals]], None]
+"""When the part began, and what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """``total``: what callers saw.  ``versions``: each by arm, shadows too."""
+
+    total: Totals
+    versions: Mapping[Key, Totals]
+
+
+class Folds:
+    """Reads the windows of a span into its parts. Hours that are over are read once; the newest of them are kept.
+
+    Safe for several threads.
+    """
+
+    def __init__(self) -> None:
+        self._hours: OrderedDict[tuple[str, int], dict[Key, Totals]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, store: StateStore, endpoint: str, slots: Slots, now_ms: int) -> Folded:
+        """Raises what the store raises."""
+        versions: dict[Key, Totals] = {}
+        total = Totals()
+
+        def count(start_ms: int, found: Mapping[Key, Totals]) -> None:
+            slot = slots.at(start_ms)
+            for key, one in found.items():
+                versions.setdefault(key, Totals()).merge(one)
+                if key[1] != SHADOW and slot is not None:
+                    slot.totals.merge(one)
+                    total.merge(one)
+
+        since = slots.since_ms
+        if slots.hourly:
+            since = self._whole(store, endpoint, slots, now_ms, count)
+        groups: dict[int, list[Window]] = {}
+        for window in store.windows(endpoint, since_ms=since, until_ms=slots.until_ms, columns=False):
+            groups.setdefault((window.start_ms - slots.since_ms) // slots.length, []).append(window)
+        for group in groups.values():
+            count(group[0].start_ms, folded(group))
+        return Folded(total, versions)
+
+    def _whole(self, store: StateStore, endpoint: str, slots: Slots, now_ms: int, count: Counting) -> int:
+        """Count the hours that are over; where the rest begins."""
+        end = min(slots.until_ms, now_ms - LATE_MS) // HOUR_MS * HOUR_MS
+        hours = range(slots.since_ms, end, HOUR_MS)
+        with self._lock:
+            known = {hour: self._hours[endpoint, hour] for hour in hours if (endpoint, hour) in self._hours}
+        missing = [hour for hour in hours if hour not in known]
+        if missing:
+            groups: dict[int, list[Window]] = {hour: [] for hour in missing}
+            for window in store.windows(endpoint, since_ms=missing[0], until_ms=missing[-1] + HOUR_MS, columns=False):
+                hour = window.start_ms // HOUR_MS * HOUR_MS
+                if hour in groups:
+                    groups[hour].append(window)
+            made = {hour: folded(group) for hour, group in groups.items()}
+            known |= made
+            with self._lock:
+                self._hours.update({(endpoint, hour): one for hour, one in made.items()})
+                while len(self._hours) > KEPT_HOURS:
+                    self._hours.popitem(last=False)
+        for hour, found in known.items():
+            count(hour, found)
+        return max(end, slots.since_ms)
+
+
+def folded(windows: Iterable[Window]) -> dict[Key, Totals]:
+    """By version and arm."""
+    found: dict[Key, Totals] = {}
+    for window in windows:
+        found.setdefault((window.version, window.arm), Totals()).add(window)
+    return found

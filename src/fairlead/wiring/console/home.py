@@ -1,0 +1,141 @@
+"""The home page out of the stores: windows of the last hour, splits, rollouts, monitors, the newest line of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fairlead.console.facts.home import Change, HomeFacts, Model, Operations, Part, Row
+from fairlead.console.facts.trouble import Trouble
+from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.events import Window
+from fairlead.contracts.plans import Happening, TrafficSplit
+from fairlead.contracts.state import StateStore
+from fairlead.monitor import timeline
+from fairlead.monitor.mapping import SHADOW
+from fairlead.wiring import standing
+from fairlead.wiring.console.folding import Slots, Totals
+from fairlead.wiring.console.kept import Kept
+
+SHOWN_MS: Final = 3_600_000
+PARTS: Final = 61
+LATELY_MS: Final = 300_000
+MOST: Final = 500
+"""Endpoints of one page."""
+_LINES: Final = 2_000
+_WATCHED: Final = {"ErrorRate": "ops", "Drift": "drift", "PerformanceDecay": "performance"}
+_NOBODY: Final = "no controller has looked at it yet"
+
+
+@dataclass(frozen=True, slots=True)
+class HomePage:
+    """``Homes`` over the stores."""
+
+    kept: Kept
+
+    def home(self, now_ms: int) -> HomeFacts:
+        store = self.kept.state
+        stored = standing.told(store, 1)
+        watched = {one.key: one.body for one in store.all("monitor")}
+        newest: dict[str, Happening] = {one.endpoint: one for one in timeline.read(store, limit=_LINES)}
+        names = list(dict.fromkeys([*self.kept.names, *sorted({*store.endpoints(), *stored.splits})]))
+        rows = []
+        for name in names[:MOST]:
+            rolling = stored.rollouts.get(name)
+            try:
+                windows = recent(store, name, now_ms)
+            except FairleadError as error:
+                rows.append(_broken(name, error))
+                continue
+            memory = watched.get(name)
+            rows.append(
+                Row(
+                    name,
+                    operations(windows, memory, now_ms),
+                    model(memory),
+                    parts(stored.splits.get(name)),
+                    rolling.phase if rolling else "",
+                    _change(newest.get(name)),
+                )
+            )
+        return HomeFacts(now_ms - SHOWN_MS, now_ms, tuple(rows), stored.controller, max(0, len(names) - MOST))
+
+
+def recent(store: StateStore, name: str, now_ms: int) -> list[Window]:
+    return store.windows(name, since_ms=now_ms - SHOWN_MS, until_ms=now_ms + 60_000, columns=False)
+
+
+def operations(windows: Sequence[Window], memory: Mapping[str, Any] | None, now_ms: int) -> Operations:
+    """What callers saw in the last hour, and whether the share of errors alarms."""
+    slots = Slots(now_ms - SHOWN_MS, now_ms, PARTS)
+    total = Totals()
+    lately = Totals()
+    for window in windows:
+        if window.arm == SHADOW:
+            continue
+        slots.add(window)
+        total.add(window)
+        if window.start_ms >= now_ms - LATELY_MS:
+            lately.add(window)
+    since = _firing(memory, "ErrorRate")
+    state = "none" if memory is None else "alarm" if since else "ok"
+    why = (
+        _NOBODY
+        if memory is None
+        else "more calls fail than the rule ErrorRate allows"
+        if since
+        else "errors are watched"
+    )
+    return Operations(
+        state,
+        why,
+        total.calls,
+        lately.calls / max(1.0, (now_ms - lately.first_ms) / 1000) if lately.first_ms is not None else None,
+        total.errors,
+        total.quantile(0.5),
+        total.quantile(0.99),
+        tuple(slot.rate for slot in slots.all()),
+        tuple(slot.totals.quantile(0.99) for slot in slots.all()),
+    )
+
+
+def model(memory: Mapping[str, Any] | None) -> Model:
+    """What the monitors remember of the model."""
+    if memory is None:
+        return Model("none", "none", _NOBODY)
+    drift, decay = _firing(memory, "Drift"), _firing(memory, "PerformanceDecay")
+    known = bool(memory.get("detector"))
+    judged = memory.get("baseline") is not None
+    told = []
+    told.append("drift alarms" if drift else "no drift" if known else "no reference is kept, so drift is not known")
+    told.append(
+        "performance alarms" if decay else "performance holds" if judged else "too few labels to know its performance"
+    )
+    return Model(
+        "alarm" if drift else "ok" if known else "none",
+        "alarm" if decay else "ok" if judged else "none",
+        "; ".join(told),
+        min(one for one in (drift, decay) if one) if drift or decay else None,
+    )
+
+
+def parts(split: TrafficSplit | None) -> tuple[Part, ...]:
+    if split is None:
+        return ()
+    return tuple(Part(one.version, one.arm, one.weight / 100, one.shadow / 100) for one in split.shares)
+
+
+def _firing(memory: Mapping[str, Any] | None, rule: str) -> int:
+    """Since when (Unix ms) a rule fires; 0 when it does not."""
+    known = (memory or {}).get("standings", {}).get(rule) or {}
+    return int(known.get("since_ms", 0))
+
+
+def _change(line: Happening | None) -> Change | None:
+    return None if line is None else Change(line.what, line.text, line.at_ms)
+
+
+def _broken(name: str, error: FairleadError) -> Row:
+    nothing = Operations("none", "", 0, None, None, None, None)
+    return Row(name, nothing, Model("none", "none", ""), trouble=Trouble(error.code, str(error)))
