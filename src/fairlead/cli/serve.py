@@ -147,8 +147,7 @@ def serve(
             call_rows=max_call_rows, string_bytes=_bytes(max_string_kb / 1024),
         ),
         record,
-        access=Rules() if needed(settings, bool(access), insecure) else None, chats=found.chats,
-        arm=arm,
+        access=Rules() if needed(settings, bool(access), insecure) else None, chats=found.chats, arm=arm,
     )  # fmt: skip
     if worker_of:
         running.work(lambda: asked, level, worker_of)

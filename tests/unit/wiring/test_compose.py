@@ -133,6 +133,7 @@ REFUSED = {
     "server.host": (LEAST.replace("0.0.0.0", "127.0.0.1"), "nothing outside of the container"),
     "server.port": (LEAST.replace("host: 0.0.0.0", "host: 0.0.0.0, port: 0"), "is 0"),
     "access.required": (LEAST.replace("required: true", "required: false"), "--insecure"),
+    "console.port": (LEAST + "console: {port: 8082}\n", "does not open"),
     "state": (LEAST + "state: sqlite:///state.db\n", "gone with the container"),
     "tracking": (LEAST + "tracking: http://127.0.0.1:5000\n", "the container is|is the container"),
     "events": (LEAST + "events: ./events\n", "gone with the container"),

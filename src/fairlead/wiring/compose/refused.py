@@ -19,7 +19,7 @@ _SERVICES: Final = {"state": "postgresql://fairlead:${env:DB_PASSWORD}@db/fairle
 
 def check(file: SpecFile, how: Rendering) -> None:
     """Raises UsageError for the first thing that cannot be honoured."""
-    for why in (*_of_server(file, how), *_of_stores(file)):
+    for why in (*_of_server(file, how), *_of_console(file), *_of_stores(file)):
         raise UsageError(why)
     for name, endpoint in file.spec.endpoints.items():
         if endpoint.slo is not None and not how.prometheus:
@@ -54,6 +54,14 @@ def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
         yield (
             f"{file.at('server', 'tls', 'client_ca')} asks Prometheus for a certificate, which it has not; give "
             "--no-prometheus"
+        )
+
+
+def _of_console(file: SpecFile) -> Iterator[str]:
+    if file.spec.console.port is not None:
+        yield (
+            f"{file.at('console', 'port')} is a port that this file does not open; leave it out, and ask the server's "
+            "port, or run `fairlead console` where the stores are"
         )
 
 

@@ -116,6 +116,11 @@ def _of_files(file: SpecFile) -> Iterator[str]:
                 f"{file.at(part, inside)} writes files into the home, {_HOME_ENDS}; leave it out, or send "
                 "them elsewhere"
             )
+    if file.spec.console.port is not None:
+        yield (
+            f"{file.at('console', 'port')} is a port of its own, and no Service of these objects leads to it; leave it "
+            "out, and ask the server's port, or run `fairlead console` where the stores are"
+        )
 
 
 def _of_gateway(file: SpecFile, how: Rendering) -> Iterator[str]:

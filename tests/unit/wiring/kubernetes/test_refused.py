@@ -48,6 +48,7 @@ def refused(text: str, **how: object) -> str:
         ("    deploy: {rate: 50, concurrency: 4, seconds: 0.4, max: 6}\n", {}, "f.yaml:8: endpoints.churn.deploy.max is 6, and 50 calls a second of 0.4 s need 7 pods"),
         ("    deploy: {concurrency: 6}\n    replicas: {max: 4, target_concurrency: 8}\n", {}, "replicas.target_concurrency is 8, more than the 6 that a pod holds"),
         ("    deploy: {volumes: {models: a}}\n", {}, "has the folder 'models'"),
+        ("console: {port: 8082}\n", {}, "f.yaml:8: console.port is a port of its own, and no Service"),
         ("    env: isolated\n", {}, "f.yaml:8: endpoints.churn.env installs libraries"),
         ("    deadline_ms: 7200000\n", {}, "f.yaml:8: endpoints.churn.deadline_ms: a pod ends within an hour"),
         ("    access: {rate: 5/s}\n    replicas: {max: 2}\n", {}, "f.yaml:8: endpoints.churn.access.rate is counted by each pod by itself"),
