@@ -77,19 +77,12 @@ class Passing:
         self._open += 1
         try:
             return await self._passed(request)
-        except ClientDisconnect:
-            response = Response(status_code=CLIENT_CLOSED_REQUEST)
-        except MissingExtra as error:
-            response = _page(error, 501)
-        except BodyTooLarge as error:
-            response = _page(error, 413)
-        except MalformedBody as error:
-            response = _page(error, 400)
-        except (FairleadError, OSError, TimeoutError, httptools.HttpParserError) as error:
-            told = error if isinstance(error, FairleadError) else Unavailable("the console does not answer just now")
-            response = _page(told, 503)
-        self._open -= 1
-        return response
+        except BaseException as error:  # nothing is passed on, whoever gave up
+            self._open -= 1
+            response = _refused(error)
+            if response is None:
+                raise
+            return response
 
     async def _passed(self, request: Request) -> Response:
         body = await read_body(request, MAX_BODY)
@@ -145,6 +138,24 @@ class _Streamed(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._ends()
+
+
+def _refused(error: BaseException) -> Response | None:
+    """What the visitor gets; None for what is no answer: a cancelled request, a fault of ours."""
+    match error:
+        case ClientDisconnect():
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        case MissingExtra():
+            return _page(error, 501)
+        case BodyTooLarge():
+            return _page(error, 413)
+        case MalformedBody():
+            return _page(error, 400)
+        case FairleadError():
+            return _page(error, 503)
+        case OSError() | TimeoutError() | httptools.HttpParserError():
+            return _page(Unavailable("the console does not answer just now"), 503)
+    return None
 
 
 def _asked(request: Request, body: bytes) -> bytes:
