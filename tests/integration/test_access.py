@@ -31,6 +31,7 @@ from fairlead.serve.access.keys import Key, KeyRing, made, revoked
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.app import Application, build
 from fairlead.serve.catalog import Catalog
+from fairlead.serve.console import ROUTES as CONSOLE
 from fairlead.serve.chaos.faults import Injection
 from fairlead.serve.endpoint import Live
 from fairlead.serve.front import Front
@@ -491,7 +492,9 @@ def asked(
 def test_every_route_stands_in_the_table_and_in_this_matrix() -> None:
     front = Front(Pipeline(Catalog(), SystemClock()), MemorySink(), 1)
     paths = {route.path for route in build(Application(front)).routes}  # type: ignore[attr-defined]
-    assert paths == set(ROUTES) == set(needs.HTTP) - {needs.UNKNOWN_ROUTE}
+    consoles = set(CONSOLE)  # of a process of its own, which asks by itself: test_console.py
+    assert paths == set(ROUTES) == set(needs.HTTP) - {needs.UNKNOWN_ROUTE} - consoles
+    assert {needs.HTTP[path] for path in consoles} == {needs.OPEN}
     methods = {path.decode() for path in Service(front, lambda: False, Locked())._routes}
     assert methods == set(METHODS) == set(needs.GRPC)
 
