@@ -13,7 +13,9 @@ import pytest
 FULL = Path("/dev/full")
 
 
-@pytest.mark.parametrize("words", [["demo", "--nope"], ["models", "log", "x.onnx"], ["doctor", "--nope"], ["models", "nope"]])
+@pytest.mark.parametrize(
+    "words", [["demo", "--nope"], ["models", "log", "x.onnx"], ["doctor", "--nope"], ["models", "nope"]]
+)
 def test_wrong_use_is_a_document_too(run, words: list[str]) -> None:
     result = run(*words, "--json")
     assert result.returncode == 2

@@ -31,8 +31,8 @@ from fairlead.serve.access.keys import Key, KeyRing, made, revoked
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.app import Application, build
 from fairlead.serve.catalog import Catalog
-from fairlead.serve.console import ROUTES as CONSOLE
 from fairlead.serve.chaos.faults import Injection
+from fairlead.serve.console import ROUTES as CONSOLE
 from fairlead.serve.endpoint import Live
 from fairlead.serve.front import Front
 from fairlead.serve.grpc.service import Service
