@@ -52,6 +52,12 @@ def test_doctor_takes_one_thing(run: Any) -> None:
         assert "give one thing to check" in done.stderr
 
 
+def test_doctor_takes_no_endless_memory(run: Any) -> None:
+    done = run("doctor", "--image", "m:1", "--memory-mb", "inf")
+    assert done.returncode == 2
+    assert "--memory-mb is inf" in done.stderr
+
+
 def test_a_spec_becomes_a_stack_and_a_workflow(run: Any, tmp_path: Path) -> None:
     (tmp_path / "fairlead.yaml").write_text(SPEC)
     done = run("render", "compose", "--image", "churn:4")

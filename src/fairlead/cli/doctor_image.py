@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from fairlead.contracts.errors import UsageError
@@ -22,7 +23,9 @@ def findings(
     env: Sequence[str],
     volume: Sequence[str],
 ) -> list[Finding]:
-    """Start it, wait, ask, look, stop it. Raises UsageError for a variable without a name."""
+    """Start it, wait, ask, look, stop it. Raises UsageError for a variable without a name, or endless memory."""
+    if not math.isfinite(memory_mb):
+        raise UsageError(f"--memory-mb is {memory_mb:g}; expected a number of MiB, or 0 for any")
     _, found = tool_for(tool, runs=True)
     for one in env:
         if not one.partition("=")[0]:

@@ -24,6 +24,8 @@ WEIGHTS = "/opt/weights"
 ENVIRONMENT = "/opt/fairlead"
 EPOCH = 315_532_800
 """1980-01-01, the first time that a zip file can say."""
+HEAD = "# Written by `fairlead package image`"
+"""How a Dockerfile of ours begins."""
 LABEL = "dev.fairlead."
 EXAMPLE = f"{LABEL}example"
 LARGEST_EXAMPLE = 16 * 1024
@@ -210,7 +212,7 @@ def dockerfile(facts: Facts, epoch: int, wheel: str) -> str:
     pip = "/build/pip/bin/python -m pip --python /opt/fairlead/bin/python install --quiet --no-index --no-deps"
     pip += " --no-compile --no-cache-dir --disable-pip-version-check --root-user-action=ignore"
     weights = f"COPY --chown=0:0 weights/ {WEIGHTS}/\n" if facts.baked else ""
-    return f"""# Written by `fairlead package image`: change what it is made of, not this file.
+    return f"""{HEAD}: change what it is made of, not this file.
 {why}{base_line}
 
 FROM ${{BASE}} AS build

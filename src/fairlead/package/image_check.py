@@ -100,7 +100,10 @@ def of_end(exit_code: int, seconds: float) -> Finding:
 
 def _same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
     if one.dtype.kind in "fc" or other.dtype.kind in "fc":
-        return bool(np.allclose(one.astype(float), other.astype(float), rtol=_TOLERANCE, atol=1e-6))
+        try:
+            return bool(np.allclose(one.astype(float), other.astype(float), rtol=_TOLERANCE, atol=1e-6))
+        except (ValueError, TypeError):  # text where a number is
+            return False
     return [str(value) for value in one.tolist()] == [str(value) for value in other.tolist()]
 
 

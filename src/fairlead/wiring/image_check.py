@@ -106,8 +106,12 @@ def _asked(url: str, key: str, image: Image, budget: Budget, now: Callable[[], f
     if not text:
         message = "the image has no input example, so nothing was asked; log the model with one, and package it again"
         return [Finding(Level.WARN, "answer", message)]
-    example: Any = json.loads(text)
-    endpoint, row = image.labels.get(f"{images.LABEL}endpoint", ""), tensors(example["inputs"])
+    try:
+        example: Any = json.loads(text)
+        row, recorded = tensors(example["inputs"]), tensors(example["outputs"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [Finding(Level.FAIL, "answer", f"the label {images.EXAMPLE} holds no example; package the model again")]
+    endpoint = image.labels.get(f"{images.LABEL}endpoint", "")
     with Client(url, key=key) as client:
         try:
             _known(client, endpoint)
@@ -119,7 +123,7 @@ def _asked(url: str, key: str, image: Image, budget: Budget, now: Callable[[], f
                 seconds.append(now() - began)
         except FairleadError as error:
             return [Finding(Level.FAIL, "answer", f"it does not answer its own example: {error}")]
-    return [verdicts.of_answer(tensors(example["outputs"]), dict(answer)), verdicts.of_latency(seconds, budget)]
+    return [verdicts.of_answer(recorded, dict(answer)), verdicts.of_latency(seconds, budget)]
 
 
 def _known(client: Client, endpoint: str) -> None:

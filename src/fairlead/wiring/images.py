@@ -105,6 +105,7 @@ def make(wanted: Wanted, home: Home, run: Run | None = None) -> Made:
         trust_pickle=wanted.trust_pickle,
     )
     context = wanted.context or home.root / "images" / tag.replace("/", "_").replace(":", "_")
+    _check_context(context)
     wheels = _write(context, facts, found, wanted, libraries, run or Tools.here().run)
     if tool is None or wanted.build is False:
         return Made(context, facts, wheels, None, "", why)
@@ -189,6 +190,22 @@ def _check_bytes(source: Source, bundle: Bundle, found: Found, wanted: Wanted) -
             )
 
 
+def _check_context(context: Path) -> None:
+    """Raises UsageError for a folder with files of somebody else where ours go. Ours begin with ``.dockerignore``."""
+    mark, ours = context / ".dockerignore", image.ignored().encode()
+    if mark.is_file() and mark.read_bytes() == ours:
+        return
+    first = context / "Dockerfile"
+    if first.is_file() and first.read_bytes().startswith(image.HEAD.encode()):
+        return
+    taken = [one for one in ("Dockerfile", ".dockerignore", lock.WHEELS, "weights") if (context / one).exists()]
+    if taken:
+        raise UsageError(
+            f"--context {context} has {', '.join(taken)} that `fairlead package image` did not write, and would be "
+            "replaced; name an empty folder"
+        )
+
+
 def _uri(source: Source, found: Found) -> str:
     """Never an alias: the image says which version it is, and a container that starts tomorrow is the same."""
     if source.kind is Kind.PATH:
@@ -257,6 +274,7 @@ def tensors(listed: Sequence[Any]) -> Tensors:
 def _write(context: Path, facts: Facts, found: Found, wanted: Wanted, libraries: Sequence[str], run: Run) -> int:
     """How many wheels it has."""
     context.mkdir(parents=True, exist_ok=True)
+    write_whole(context / ".dockerignore", image.ignored().encode())
     renamed = image.replaced(facts.cuda, facts.runtime)
     own = wheel.build(context, renamed=renamed)
     extras = sorted({*wanted.extras, *(["registry"] if facts.access or not facts.baked else [])})
@@ -274,7 +292,6 @@ def _write(context: Path, facts: Facts, found: Found, wanted: Wanted, libraries:
     epoch = config.build_epoch()
     text = image.dockerfile(facts, image.EPOCH if epoch is None else epoch, own.name)
     write_whole(context / "Dockerfile", text.encode())
-    write_whole(context / ".dockerignore", image.ignored().encode())
     _weights(context / "weights", found, facts)
     if wanted.sbom:
         document = sbom.document(facts, context, wheels, wanted.tag)

@@ -75,6 +75,13 @@ def test_it_keeps_the_schema_of_compose(text: str, tmp_path: Path) -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == 1
 
 
+def test_a_file_with_an_odd_name_is_mounted_or_refused() -> None:
+    text = LEAST.replace("models:/churn@champion", "./a$HOME.onnx")
+    assert rendered(text)["services"]["server"]["volumes"][-1] == "./a$$HOME.onnx:/srv/a$$HOME.onnx:ro"
+    with pytest.raises(UsageError, match=r"endpoints\.churn\.model.* no colon"):
+        rendered(LEAST.replace("models:/churn@champion", "./a:b.onnx"))
+
+
 def test_only_what_the_spec_needs_is_there() -> None:
     found = rendered(LEAST, prometheus=False)
     assert list(found["services"]) == ["server"]

@@ -64,6 +64,20 @@ def test_another_answer_than_was_recorded_fails(monkeypatch: pytest.MonkeyPatch)
     assert found.containers == {}
 
 
+def test_text_where_a_number_was_recorded_fails() -> None:
+    found = verdicts.of_answer({"y": np.array([1.0])}, {"y": np.array(["abc"], object)})
+    assert found.level is Level.FAIL
+    assert "abc" in found.message
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize("label", ["{", "[]", '{"inputs": 1, "outputs": 1}', '{"inputs": [{}], "outputs": []}'])
+def test_a_label_that_is_no_example_fails(label: str) -> None:
+    findings = check(Check("churn:4"), tool(lambda _: Container(), **{"dev.fairlead.example": label}))
+    assert levels(findings)["answer"] == "fail"
+    assert levels(findings)["stop"] == "ok"
+
+
 @pytest.mark.usefixtures("ready")
 def test_a_container_that_does_not_stop_well_or_has_no_example_is_told() -> None:
     findings = check(Check("churn:4"), tool(lambda _: Container(ends=137)))

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fairlead.contracts.errors import ContainerFailed, UsageError
+from fairlead.contracts.errors import BrokenModel, ContainerFailed, UsageError
 from fairlead.kit import plugins
 from fairlead.kit.config import Home
 from fairlead.testing.containers import MemoryContainers
@@ -150,6 +150,27 @@ def test_what_no_image_can_have_is_refused(tools: dict[str, MemoryContainers], h
     (tmp_path / "chat" / "chat.gguf").write_bytes(b"GGUF" + b"\0" * 64)
     with pytest.raises(UsageError, match="is a language model"):
         make(Wanted(str(tmp_path / "chat" / "chat.gguf"), "m:1", bake=True), home, pip)
+
+
+def test_a_folder_with_files_of_somebody_else_is_left_as_it_is(
+    tools: dict[str, MemoryContainers], home: Home, tmp_path: Path
+) -> None:
+    weights = tmp_path / "work" / "weights"
+    weights.mkdir(parents=True)
+    path = model(weights / "churn.onnx")
+    wanted = Wanted(str(path), "churn:1", weights.parent, f"b@{DIGEST}", bake=True)
+    with pytest.raises(UsageError, match="has weights that"):
+        make(wanted, home, pip)
+    assert [one.name for one in weights.parent.rglob("*")] == ["weights", "churn.onnx"]
+
+
+def test_a_context_that_was_begun_is_gone_on_with(
+    tools: dict[str, MemoryContainers], home: Home, tmp_path: Path
+) -> None:
+    wanted = Wanted(str(model(tmp_path / "churn.onnx")), "churn:1", tmp_path / "context", f"b@{DIGEST}", bake=True)
+    with pytest.raises(BrokenModel, match="cannot be fetched"):
+        make(wanted, home, lambda _command: (1, "no network"))
+    assert make(wanted, home, pip).wheels == make(wanted, home, pip).wheels == 1
 
 
 def test_an_example_becomes_arrays_again() -> None:

@@ -70,6 +70,8 @@ def _look(file: SpecFile, inside: Inside, path: Path, text: str) -> None:
         target = local if local.startswith("/") else f"{WORK}/{local.removeprefix('./')}"
         if ".." in local.split("/"):
             raise UsageError(f"{where} is {text}, outside of the folder of the spec; put it beside the spec")
+        if ":" in local:
+            raise UsageError(f"{where} is {text}, and compose takes no colon in the name of a file; name it otherwise")
         source = local if local.startswith(("/", "./")) else f"./{local}"
         inside.files.setdefault(source, (target, where))
 

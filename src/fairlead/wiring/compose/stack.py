@@ -102,7 +102,7 @@ def _stores_in_s3(file: SpecFile) -> bool:
 
 
 def _mounts(found: Inside) -> list[Any]:
-    return [Noted(f"{source}:{target}:ro", where) for source, (target, where) in found.files.items()]
+    return [Noted(f"{source}:{target}:ro".replace("$", "$$"), where) for source, (target, where) in found.files.items()]
 
 
 def _beside(file: SpecFile, how: Rendering) -> dict[str, Any]:
