@@ -57,7 +57,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Move traffic to another version: start, watch, pause, resume, promote, abort, list.",
     ),
     "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
-    "console": ("fairlead.cli.console:console", "Show the stores in a browser: endpoints, drift, rollouts, timeline."),
+    "console": (
+        "fairlead.cli.console:console",
+        "Show the stores in a browser: endpoints, drift, language models, access.",
+    ),
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
     "render": (
         "fairlead.cli.render:app",

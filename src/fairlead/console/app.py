@@ -65,7 +65,10 @@ def build(shell: Shell, live: Live, assets: Assets, routes: Sequence[BaseRoute])
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
         if error.status_code == 404:
             return await shell.refused(request, NotFound(f"there is no page {request.url.path[:200]}; see /console"))
-        return await shell.refused(request, FairleadError(f"{request.method} is not for {request.url.path[:200]}"))
+        known = FairleadError(f"{request.method} is not for {request.url.path[:200]}")
+        response = await shell.refused(request, known, error.status_code)
+        response.headers.update(error.headers or {})
+        return response
 
     every = [
         Route("/", home),

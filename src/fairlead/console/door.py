@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from typing import Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import Request
 
@@ -93,7 +93,7 @@ class Door:
             return
         session = visit.session if visit is not None else self._session(request)
         origin = request.headers.get("origin")
-        own = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+        own = origin is None or _split(origin).netloc == request.headers.get("host", "")
         site = request.headers.get("sec-fetch-site", "same-origin")
         if session is None or not own or site not in ("same-origin", "none") or not self._seal.holds(session, token):
             raise Forbidden("this form was not made by this console, or is too old; open the page again and repeat it")
@@ -117,7 +117,7 @@ class Door:
 
     def _unasked(self, request: Request) -> Visit:
         """Nobody is asked on this machine: so nobody may come under a name of another (DNS rebinding)."""
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        host = _split(f"//{request.headers.get('host', '')}").hostname or ""
         if host != "localhost" and not loopback(host):
             raise Forbidden(
                 f"this console is open to this machine alone, and was called {host[:80]!r}; open it as 127.0.0.1, or "
@@ -140,6 +140,14 @@ class Door:
         told["path"], told["samesite"], told["max-age"] = PATH, "Strict", str(seconds)
         told["httponly"], told["secure"] = True, request.url.scheme == "https"
         return told.OutputString()
+
+
+def _split(url: str) -> SplitResult:
+    """Of what a stranger wrote; what is no URL has no host."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 def bearer(request: Request) -> str:

@@ -34,10 +34,13 @@ class Live:
         self._watchers: set[asyncio.Queue[str]] = set()
         self._looking: asyncio.Task[None] | None = None
 
-    async def watch(self) -> AsyncIterator[bytes]:
-        """Events for one page, until it is closed. Raises Refused when too many watch."""
+    def watch(self) -> AsyncIterator[bytes]:
+        """Events for one page, until it is closed. Raises Refused when too many watch: before an answer has begun."""
         if len(self._watchers) >= WATCHERS:
             raise Refused(f"{WATCHERS} pages watch already; close one", retry_after=30)
+        return self._events()
+
+    async def _events(self) -> AsyncIterator[bytes]:
         told: asyncio.Queue[str] = asyncio.Queue(16)
         self._watchers.add(told)
         if self._looking is None or self._looking.done():

@@ -5,6 +5,7 @@ A page is told once (``Page``): its path, its template, and what reads its facts
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -159,20 +160,25 @@ class Shell:
 
         return handle
 
-    async def refused(self, request: Request, error: Exception) -> Response:
-        """An error as JSON or as a page within the frame; who is not known goes to the form, and then back."""
+    async def refused(self, request: Request, error: Exception, status: int = 0) -> Response:
+        """An error as JSON or as a page within the frame; who is not known goes to the form, and then back.
+
+        ``status``: 0 for the one of the error.
+        """
         known = as_ours(error)
+        status = status or status_of(known)
         if not isinstance(error, FairleadError):
             _log.error("a page failed", extra={"fields": {"path": request.url.path}}, exc_info=error)
         if wants_json(request) or bearer(request):
-            return json_of({"error": str(known), "code": known.code}, status_of(known), retry=known.retry_after)
+            return json_of({"error": str(known), "code": known.code}, status, retry=known.retry_after)
         if isinstance(known, Unauthenticated):
             return self._to_login(request, _here(request))
         visit = None
         if not isinstance(known, Forbidden):
-            visit = await self.door.enter(request)
-        told = {"error": known, "status": status_of(known), "title": "Not shown", "asked": None}
-        return self.answer(request, visit, "error.html", "", told, status_of(known))
+            with contextlib.suppress(FairleadError):  # not known, or not to be known: the page alone, without the frame
+                visit = await self.door.enter(request)
+        told = {"error": known, "status": status, "title": "Not shown", "asked": None}
+        return self.answer(request, visit, "error.html", "", told, status)
 
     def answer(
         self,

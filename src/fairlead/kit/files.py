@@ -62,7 +62,13 @@ def held(path: Path) -> Iterator[bool]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: a reader sees the old bytes or the new ones, also after a crash."""
+    """Replace ``path`` by ``data``: a reader sees the old bytes or the new ones, also after a crash.
+
+    A device or a pipe is written to, and stays: renaming over it would take it from the whole machine.
+    """
+    if path.parent == Path("/dev") or (path.exists() and not path.is_file()):
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import stat
 import sys
 import tempfile
 from asyncio.subprocess import Process
@@ -69,6 +70,7 @@ class ConsoleProcess:
     async def reached(self, scheme: str, host: str, port: int) -> str:
         if not plugins.installed(*_NEEDED):
             raise MissingExtra("the console needs more than a server does: pip install 'fairlead[console]'")
+        make_room(self._path)
         if await self._answers():
             return self._path
         async with self._starting:
@@ -101,7 +103,6 @@ class ConsoleProcess:
         await self._start(scheme, host, port)
 
     async def _start(self, scheme: str, host: str, port: int) -> None:
-        _make_room(self._path)
         place = f"[{host}]" if ":" in host else host
         home = self._home
         told = Wanted(
@@ -156,8 +157,15 @@ class ConsoleProcess:
         return []
 
 
-def _make_room(path: str) -> None:
-    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+def make_room(path: str) -> None:
+    """Its folder. Raises Unavailable for one outside the home that others made first: they would see every key."""
+    folder = Path(path).parent
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.parent != Path(tempfile.gettempdir()) or folder.name != f"fairlead-{os.getuid()}":
+        return
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise Unavailable(f"{folder} is open to others than this user, so the console is not started; remove it")
 
 
 def _remove(path: str) -> None:

@@ -43,6 +43,9 @@ class ModelPlane:
             except FairleadError as error:  # the follower tells of it as a trouble
                 self._seen = ()
                 _log.debug("the model plane is not known", extra={"fields": {"error": str(error)}})
+            except Exception:  # noqa: BLE001 - a document that is not as we write it does not end the looking
+                self._seen = ()
+                _log.exception("the model plane cannot be read")
             await asyncio.sleep(SECONDS)
 
     def _look(self) -> tuple[Figure, ...]:

@@ -240,3 +240,28 @@ async def test_a_form_that_is_too_large_is_refused() -> None:
         answer = await client.post("/console/endpoints/churn/promote.json", content=b"a=" + b"x" * (2**21 + 10))
         assert answer.status_code == 413
         assert json.loads(answer.content)["code"] == "body_too_large"
+
+
+async def test_strangers_get_errors_as_everybody_does() -> None:
+    async with console(pages(Source()), Doorman(True, dict(KEYS)), host="console.example") as (client, _):
+        assert (await client.get("/console/nowhere")).status_code == 404
+        assert (await client.delete("/console")).status_code == 405
+        large = await client.post("/console/login", content=b"key=" + b"x" * (2**21 + 10))
+        assert large.status_code == 413
+        assert 'href="/console/access"' not in large.text, "nothing of the console but the error"
+
+
+async def test_a_method_that_a_page_does_not_have_is_the_callers_error() -> None:
+    async with console(pages(Source())) as (client, _):
+        answer = await client.delete("/console")
+        assert answer.status_code == 405
+        assert "GET" in answer.headers["allow"]
+        assert "DELETE is not for /console" in answer.text
+
+
+async def test_names_and_origins_that_are_no_urls_are_refused() -> None:
+    async with console(pages(Source(), [])) as (client, _):
+        token = await _token(client)
+        path, form = "/console/endpoints/churn/promote.json", {"token": token, "confirm": "churn"}
+        assert (await client.post(path, data=form, headers={"origin": "http://["})).status_code == 403
+        assert (await client.get("/console", headers={"host": "["})).status_code == 403

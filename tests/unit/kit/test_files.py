@@ -3,10 +3,11 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from pathlib import Path
 
 import pytest
 
-from fairlead.kit.files import unwritable
+from fairlead.kit.files import unwritable, write_whole
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,12 @@ def test_it_is_looked_for_down_the_chain_which_may_be_a_ring() -> None:
     inner = ValueError("inner")
     outer.__cause__, inner.__cause__ = inner, outer
     assert unwritable(outer) == ""
+
+
+def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    sink = tmp_path / "sink"
+    sink.symlink_to("/dev/null")
+    write_whole(sink, b"data")
+    assert sink.is_symlink()
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+        write_whole(tmp_path, b"data")

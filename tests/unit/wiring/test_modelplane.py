@@ -59,6 +59,24 @@ def test_what_is_not_known_is_absent(monkeypatch: Any) -> None:
     asyncio.run(lives())
 
 
+def test_a_document_that_is_not_ours_does_not_end_it(monkeypatch: Any) -> None:
+    monkeypatch.setattr(modelplane, "SECONDS", 0.01)
+    store, sink = stored(), MemorySink()
+
+    async def lives() -> None:
+        plane = ModelPlane(["churn"], lambda: store, sink)
+        look = sink.looks["model-plane"]
+        plane.start()
+        await until(lambda: len(list(look())) == 5)
+        broken = store.put("split", "churn", {"other": 1}, 1)
+        await until(lambda: not list(look()))
+        store.put("split", "churn", {"shares": [{"version": "3", "weight": 100.0}]}, broken.revision)
+        await until(lambda: len(list(look())) == 4)
+        await plane.stop()
+
+    asyncio.run(lives())
+
+
 async def until(good: Any) -> None:
     for _ in range(500):
         if good():

@@ -240,11 +240,18 @@
   document.addEventListener("visibilitychange", refresh);
 
   if (document.body.dataset.events && typeof EventSource !== "undefined" && document.querySelector("[data-live]")) {
-    const source = new EventSource(document.body.dataset.events);
-    source.addEventListener("open", () => state("on", "live"));
-    source.addEventListener("error", () => state("bad", "not live: trying again"));
-    source.addEventListener("trouble", (event) => { state("bad", "the store does not answer"); say("The store does not answer (" + event.data + "). Shown is how it stood at " + utc(shownAt / 1000, true) + "."); });
-    source.addEventListener("changed", (event) => { state("on", "live"); event.data.split(" ").forEach((topic) => stale.add(topic)); refresh(); });
+    let source;
+    const watch = () => {
+      source = new EventSource(document.body.dataset.events);
+      source.addEventListener("open", () => state("on", "live"));
+      source.addEventListener("error", () => {
+        state("bad", "not live: trying again");
+        if (source.readyState === EventSource.CLOSED) setTimeout(watch, 10000); // refused: the browser gives up
+      });
+      source.addEventListener("trouble", (event) => { state("bad", "the store does not answer"); say("The store does not answer (" + event.data + "). Shown is how it stood at " + utc(shownAt / 1000, true) + "."); });
+      source.addEventListener("changed", (event) => { state("on", "live"); event.data.split(" ").forEach((topic) => stale.add(topic)); refresh(); });
+    };
+    watch();
     addEventListener("pagehide", () => source.close());
   } else if (pulse) pulse.hidden = true;
   setInterval(times, 10000);
