@@ -16,7 +16,9 @@ class Entry:
 
 
 HOME: Final = Entry("home", "Endpoints", "/console")
+TIMELINE: Final = Entry("timeline", "Timeline", "/console/timeline")
+ROLLOUTS: Final = Entry("rollouts", "Rollouts", "/console/rollouts")
 MODELS: Final = Entry("llm", "Language models", "/console/llm")
 ACCESS: Final = Entry("access", "Access", "/console/access")
 
-EVERY: Final = (HOME, MODELS, ACCESS)
+EVERY: Final = (HOME, TIMELINE, ROLLOUTS, MODELS, ACCESS)

@@ -58,24 +58,24 @@ def start(
     return _claimed(state, plan, who, now_ms)
 
 
-def pause(state: StateStore, endpoint: str, *, who: str, why: str = "") -> Rollout:
+def pause(state: StateStore, endpoint: str, *, who: str, why: str = "", only: str = "") -> Rollout:
     """Hold the split where it is. Raises NotFound, UsageError (wrong phase)."""
-    return _ask(state, endpoint, Wish("pause", who, why))
+    return _ask(state, endpoint, Wish("pause", who, why), only)
 
 
-def resume(state: StateStore, endpoint: str, *, who: str, why: str = "") -> Rollout:
+def resume(state: StateStore, endpoint: str, *, who: str, why: str = "", only: str = "") -> Rollout:
     """Go on with the step that was paused; it begins anew. Raises NotFound, UsageError (wrong phase)."""
-    return _ask(state, endpoint, Wish("resume", who, why))
+    return _ask(state, endpoint, Wish("resume", who, why), only)
 
 
-def promote(state: StateStore, endpoint: str, *, who: str, why: str = "") -> Rollout:
+def promote(state: StateStore, endpoint: str, *, who: str, why: str = "", only: str = "") -> Rollout:
     """Promote now. Without a pass it is recorded as forced. Raises NotFound, UsageError (wrong phase)."""
-    return _ask(state, endpoint, Wish("promote", who, why))
+    return _ask(state, endpoint, Wish("promote", who, why), only)
 
 
-def abort(state: StateStore, endpoint: str, *, who: str, why: str = "") -> Rollout:
+def abort(state: StateStore, endpoint: str, *, who: str, why: str = "", only: str = "") -> Rollout:
     """Back to the champion, also when it was promoted and is still kept. Raises NotFound, UsageError (wrong phase)."""
-    return _ask(state, endpoint, Wish("abort", who, why))
+    return _ask(state, endpoint, Wish("abort", who, why), only)
 
 
 def rollouts(state: StateStore) -> list[Rollout]:
@@ -115,10 +115,16 @@ def _running(state: StateStore, endpoint: str) -> Document:
     return found
 
 
-def _ask(state: StateStore, endpoint: str, wish: Wish) -> Rollout:
+def _ask(state: StateStore, endpoint: str, wish: Wish, only: str) -> Rollout:
+    """``only``: id of the rollout that is meant, which then must run and wait for nobody's wish. Raises Conflict."""
     for _ in range(_TRIES):
         document = _running(state, endpoint)
-        rollout = asked(from_body(Rollout, document.body), wish)
+        found = from_body(Rollout, document.body)
+        if only and document.key != only:
+            raise Conflict(f"{only} is not the rollout that runs on {endpoint!r}: that is {document.key}; look again")
+        if only and found.wish is not None:
+            raise Conflict(f"{found.wish.who or 'somebody'} asked {only} to {found.wish.what} already; look again")
+        rollout = asked(found, wish)
         try:
             state.put("rollout", document.key, to_body(rollout), document.revision)
         except Conflict:

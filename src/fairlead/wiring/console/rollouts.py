@@ -1,0 +1,75 @@
+"""The pages of rollouts out of the state store, and what a person asks of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fairlead.console.facts.rollouts import RolloutsFacts, Row
+from fairlead.contracts.errors import Conflict, UsageError
+from fairlead.orchestrate import commands
+from fairlead.orchestrate.rollout import Rollout, Wish, ask
+from fairlead.wiring import auditing
+from fairlead.wiring.console.kept import Kept
+
+ROWS: Final = 100
+ASKS: Final = {
+    "pause": commands.pause,
+    "resume": commands.resume,
+    "promote": commands.promote,
+    "abort": commands.abort,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPage:
+    """``Rollouts`` over the home."""
+
+    kept: Kept
+
+    def rollouts(self, endpoint: str) -> RolloutsFacts:
+        found = [one for one in commands.rollouts(self.kept.state) if endpoint in ("", one.plan.endpoint)]
+        rows = tuple(_row(one) for one in found[:ROWS])
+        running = next((one for one in rows if not one.ended), None) if endpoint else None
+        return RolloutsFacts(endpoint, running, rows, max(0, len(found) - ROWS))
+
+    def wished(self, what: str, endpoint: str, rollout: str, who: str) -> Row:
+        if not rollout:
+            raise Conflict(f"which rollout of {endpoint!r} is to {what}? the form names its id")
+        found = ASKS[what](self.kept.state, endpoint, who=who, only=rollout)
+        version = found.plan.candidate
+        auditing.act(self.kept.home, f"rollout.{what}", endpoint, version, who=who, rollout=found.id)
+        return _row(found)
+
+
+def _row(one: Rollout) -> Row:
+    plan, wish = one.plan, one.wish.what if one.wish else ""
+    return Row(
+        one.id,
+        plan.endpoint,
+        plan.model,
+        plan.champion,
+        plan.candidate,
+        plan.strategy.value,
+        one.phase.value,
+        one.weight,
+        tuple(plan.ladder),
+        one.step,
+        one.answer.value,
+        one.checks,
+        one.verdict,
+        one.reason,
+        one.who,
+        one.started_ms,
+        one.ended,
+        wish,
+        () if wish else tuple(what for what in ASKS if _allowed(one, what)),
+    )
+
+
+def _allowed(one: Rollout, what: str) -> bool:
+    try:
+        ask(one, Wish(what, ""))
+    except UsageError:
+        return False
+    return True

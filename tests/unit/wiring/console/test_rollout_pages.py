@@ -1,0 +1,109 @@
+"""Rollouts in the console: page, JSON twin and command say the same, and an act is done once."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairlead.audit import reading
+from fairlead.cli.main import main
+from fairlead.contracts.errors import Conflict
+from fairlead.contracts.types import Signature
+from fairlead.kit import config
+from fairlead.kit.clock import SystemClock
+from fairlead.kit.config import Home
+from fairlead.orchestrate import commands
+from fairlead.orchestrate.plan import Plan
+from fairlead.orchestrate.rollout import Rollout
+from fairlead.wiring import auditing, stores
+from fairlead.wiring.console.kept import Kept
+from fairlead.wiring.console.rollouts import RolloutPage
+
+pytest.importorskip("jinja2", reason="needs fairlead[console]")
+testing = pytest.importorskip("starlette.testclient")
+opening = pytest.importorskip("fairlead.wiring.console.opening")
+
+HOSTILE = "<script>alert(1)</script>\"'" + "z" * 100
+PAGE = "/console/endpoints/churn/rollout"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.chdir(tmp_path)
+    return config.home(tmp_path / ".fairlead")
+
+
+@pytest.fixture
+def visit(home: Home) -> Iterator[Any]:
+    with testing.TestClient(opening.application(Kept(home), asks=False), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+def started(home: Home, endpoint: str = "churn") -> Rollout:
+    def unknown(model: str, version: str) -> Signature | None:
+        return None
+
+    return commands.start(
+        stores.state(home),
+        Plan(endpoint, "m", "3", "4"),
+        who="ann",
+        now_ms=SystemClock.wall_ms(),
+        signature_of=unknown,
+        alias_at=lambda model, alias: "3",
+    )
+
+
+def test_they_are_what_the_command_says(
+    visit: Any, home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started(home)
+    started(home, HOSTILE)
+    monkeypatch.setattr(sys, "argv", ["fairlead", "rollout", "list", "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    told = json.loads(capsys.readouterr().out)
+    rows = visit.get("/console/rollouts.json").json()["rows"]
+    same = ("id", "endpoint", "model", "strategy", "phase", "verdict", "reason")
+    assert [[one[name] for name in same] for one in rows] == [[one[name] for name in same] for one in told]
+    assert [(one["before"], one["after"], f"{one['weight']:g}") for one in rows] == [
+        (one["from"], one["to"], one["percent"]) for one in told
+    ]
+    page = visit.get("/console/rollouts").text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_nothing_runs(visit: Any) -> None:
+    assert "No rollout yet" in visit.get("/console/rollouts").text
+    assert "No rollout runs here" in visit.get(PAGE).text
+
+
+def test_two_people_ask_and_one_is_told(visit: Any, home: Home) -> None:
+    rollout = started(home)
+    page = visit.get(PAGE).text
+    token = re.search(r'name="token" value="([^"]+)"', page)
+    assert token is not None
+    form = {"token": token[1], "id": rollout.id, "confirm": "churn"}
+    origin = {"origin": "http://127.0.0.1"}
+    assert "is noted" in visit.post(f"{PAGE}/promote", data=form, headers=origin).text
+    assert "already; look again" in visit.post(f"{PAGE}/promote", data=form, headers=origin).text
+    kept = commands.running(stores.state(home), "churn").wish
+    assert kept is not None
+    assert kept.what == "promote"
+    noted = [line for _, line in reading.between(auditing.folder(home), 0, SystemClock.wall_ms() + 1)]
+    assert [one.action for one in noted] == ["rollout.promote"]
+    assert visit.get(f"{PAGE}.json").json()["running"]["may"] == []
+
+
+def test_another_rollout_than_the_one_that_was_seen_is_left_alone(home: Home) -> None:
+    rollout = started(home)
+    for wrong in ("", "churn-2-old"):
+        with pytest.raises(Conflict):
+            RolloutPage(Kept(home)).wished("abort", "churn", wrong, "bob")
+    assert commands.running(stores.state(home), "churn") == rollout
