@@ -53,7 +53,7 @@ def console(
     beside: Annotated[bool, typer.Option(hidden=True)] = False,
     socket_path: Annotated[str, typer.Option("--socket", hidden=True)] = "",
 ) -> None:
-    """Show the stores in a browser: endpoints, drift, language models, access. It changes nothing by itself."""
+    """Show the stores in a browser: endpoints, drift, rollouts, timeline, language models, access."""
     log.configure(level=running.level_of(log_level))
     if not plugins.installed("jinja2"):
         raise MissingExtra("the console needs jinja2: pip install 'fairlead[console]'")

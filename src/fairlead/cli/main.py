@@ -59,7 +59,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
     "console": (
         "fairlead.cli.console:console",
-        "Show the stores in a browser: endpoints, drift, language models, access.",
+        "Show the stores in a browser: endpoints, drift, rollouts, timeline, language models, access.",
     ),
     "controller": ("fairlead.cli.controller:controller", "Carry rollouts on, watch endpoints, retrain when asked."),
     "render": (
