@@ -221,12 +221,15 @@ async def test_a_call_leaves_nothing_for_the_garbage_collector() -> None:
     for one in requests:
         wire.link.data_received(one)
         await wire.one()
-    gc.collect()
-    gc.disable()
-    try:
-        for one in requests * 3:
-            wire.link.data_received(one)
-            await wire.one()
-        assert gc.collect() < 20
-    finally:
-        gc.enable()
+    found = []
+    for _ in range(3):  # what a call leaves, each round leaves; what threads of other tests leave, one may
+        gc.collect()
+        gc.disable()
+        try:
+            for one in requests * 3:
+                wire.link.data_received(one)
+                await wire.one()
+            found.append(gc.collect())
+        finally:
+            gc.enable()
+    assert min(found) < 20
