@@ -18,6 +18,8 @@ class Semantic(Part):
     """Cosine similarity of two questions, at least."""
     words: float = Field(default=0.6, ge=0, le=1)
     """Share of the words that matter that two questions have in common, at least; 0: none."""
+    replaced: int = Field(default=0, ge=0)
+    """Words that matter in whose place the other question has other words, no synonyms, at most: paris for london."""
     false_hit_budget: float = Field(default=0.01, gt=0, lt=1)
     """Share of hits that may be false; where more are, the threshold is raised, and at the end the cache is off."""
     audit: float = Field(default=0.05, ge=0, le=1)

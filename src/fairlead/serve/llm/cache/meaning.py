@@ -9,7 +9,7 @@ from itertools import count
 from typing import Final
 
 from fairlead.contracts.vectors import Vector, VectorIndex
-from fairlead.serve.llm.cache.sameness import differ, overlap
+from fairlead.serve.llm.cache.sameness import differ, overlap, replaced
 from fairlead.serve.llm.cache.shelf import Kept, Shelf
 from fairlead.serve.llm.cache.trial import Trial
 
@@ -31,11 +31,13 @@ class Match:
 
 class Meaning:
     """``make``: an index for vectors of so many dimensions.  ``words``: share of words that two questions have in
-    common, at least.
+    common, at least.  ``swaps``: words in whose place the other has other words, at most.
     """
 
-    def __init__(self, shelf: Shelf, make: Callable[[int], VectorIndex], trial: Trial, words: float = 0.0) -> None:
-        self._common = words
+    def __init__(
+        self, shelf: Shelf, make: Callable[[int], VectorIndex], trial: Trial, words: float = 0.0, swaps: int = 0
+    ) -> None:
+        self._common, self._swaps = words, swaps
         self.trial = trial
         self._shelf, self._make = shelf, make
         self._serial = count()
@@ -58,11 +60,17 @@ class Meaning:
             kept = None if key is None else self._shelf.get(key, now)
             if key is None or kept is None:
                 continue
-            why = differ(asked, kept.asked) or ("words" if overlap(asked, kept.asked) < self._common else "")
+            why = self._ruled_out(asked, kept.asked)
             if not why:
                 return Match(key, kept, near.similarity)
             guarded = guarded or why
         return Match(guarded=guarded)
+
+    def _ruled_out(self, asked: str, kept: str) -> str:
+        why = differ(asked, kept)
+        if not why and replaced(asked, kept) > self._swaps:
+            why = "replaced"
+        return why or ("words" if overlap(asked, kept) < self._common else "")
 
     def put(self, partition: bytes, key: bytes, vector: Vector) -> None:
         """What is on the shelf under ``key`` answers questions like this one."""

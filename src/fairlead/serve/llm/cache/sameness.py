@@ -1,7 +1,8 @@
 """What an embedding does not see: two questions that look alike and ask for different things. Pure, in English.
 
-``overlap`` says how many of their words they share, ``differ`` why the answer of one is none of the other's: one says
-"not" and the other does not, they name other numbers, other names, an opposite. Both err on the side of a miss: a
+``overlap`` says how many of their words they share, ``replaced`` how many stand where the other has others, ``differ``
+why the answer of one is none of the other's: one says "not" and the other does not, they name other numbers, other
+names, an opposite. All err on the side of a miss: a
 miss costs an answer, a false hit is a wrong one.
 """
 
@@ -15,6 +16,7 @@ from typing import Final
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+(?:[.,:/-]\d+)*%?")
 _CODE: Final = re.compile(r"[A-Za-z]\w*(?:\.[A-Za-z]\w*)+|\w*[^\W_]_[^\W_]\w*|[^\W\d]\w*(?=\(\))")
 """Dotted names, names with an underscore, and what is called with empty brackets."""
+_TOKEN: Final = re.compile(r"[^\W_][\w.+#-]*[^\W_]|[^\W_]")
 _NUMBER: Final = re.compile(r"\d")
 _NEGATIONS: Final = frozenset(
     [
@@ -39,6 +41,11 @@ _NEGATIONS: Final = frozenset(
     ]
 )
 _TAIL: Final = re.compile(r"n['\u2019]t$")
+_HASTY_TEXT: Final = """
+arent cant couldnt didnt doesnt dont hadnt hasnt havent mustnt neednt shouldnt wasnt werent wont wouldnt
+"""
+_HASTY: Final = frozenset(_HASTY_TEXT.split())
+"""Negations as they are typed without their apostrophe."""
 _NUMBERS: Final = {
     word: str(value)
     for value, word in enumerate(
@@ -116,20 +123,57 @@ _FILLERS: Final = frozenset(_FILLER_TEXT.split())
 _ENDINGS: Final = ("ations", "ation", "ings", "ing", "ies", "ied", "edly", "ed", "ers", "er", "ly", "es", "s")
 _SHORTEST: Final = 3
 """Letters that a stem has, at least."""
+_OBLIGED: Final = frozenset(["must", "should"])
+_BEGINNING: Final = 2
+_OPENING: Final = 6
+"""Words in which a question word is looked for: "can you tell me how" asks as "how" does."""
+_SYNONYMS: Final = tuple(
+    group.split()
+    for group in (
+        "use utilize utilise employ",
+        "begin start commence",
+        "happen occur",
+        "buy purchase",
+        "fix repair",
+        "mistake error",
+        "change alter modify",
+        "show display",
+        "help assist",
+        "number amount quantity",
+        "specify designate",
+        "purpose goal aim objective",
+        "method way technique",
+        "create generate construct",
+        "include contain comprise encompass",
+        "allow permit enable",
+        "provide supply furnish offer",
+        "find locate",
+        "obtain acquire",
+        "phone telephone mobile",
+        "photo picture image",
+        "quick fast rapid",
+        "required necessary needed",
+        "particular specific certain",
+        "decline reject refuse",
+        "think believe",
+        "feature option",
+    )
+)
+"""Words that may stand in each other's place, whatever is asked."""
 
 
 def differ(one: str, other: str) -> str:
     """Why they ask for different things: ``polarity``, ``number``, ``entity``, ``opposite``, ``asked``; else empty."""
-    left, right = _words(one), _words(other)
+    left, right = words(one), words(other)
     if _negated(left) != _negated(right):
         return "polarity"
     if _numbers(left) != _numbers(right):
         return "number"
-    if _names(one) != _names(other) or _identifiers(one) != _identifiers(other):
+    if _unnamed(one, other) or _unnamed(other, one):
         return "entity"
     if _opposed(left, right):
         return "opposite"
-    return "asked" if _asked(left) != _asked(right) else ""
+    return "asked" if _asks_otherwise(left, right) else ""
 
 
 def overlap(one: str, other: str) -> float:
@@ -142,11 +186,22 @@ def overlap(one: str, other: str) -> float:
     return len(left & right) / len(both) if both else 1.0
 
 
+def replaced(one: str, other: str) -> int:
+    """Words that matter in whose place the other has other words, no synonyms of them: a trip to london, to paris.
+
+    Those that one has beyond the other are none of them. Names are often typed without capitals, and nothing tells
+    them from other words then.
+    """
+    left, right = (frozenset(_ALIKE.get(word, word) for word in _stems(text)) for text in (one, other))
+    return min(len(left - right), len(right - left))
+
+
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(_stem(word) for word in _words(text) if word not in _FILLERS)
+    return frozenset(stem(word) for word in words(text) if word not in _FILLERS)
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
+    """Without its ending, by a short list of English ones."""
     for end in _ENDINGS:
         if word.endswith(end) and len(word) - len(end) >= _SHORTEST:
             word = word.removesuffix(end)
@@ -156,17 +211,18 @@ def _stem(word: str) -> str:
     return word.removesuffix("e") if len(word) > _SHORTEST else word
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """In small letters; numbers are words."""
     return [word.casefold().replace("\u2019", "'") for word in _WORD.findall(unicodedata.normalize("NFKC", text))]
 
 
-def _negated(words: list[str]) -> bool:
+def _negated(said: list[str]) -> bool:
     """Whether it says "not" an odd number of times."""
-    return sum(word.replace("'", "") in _NEGATIONS or bool(_TAIL.search(word)) for word in words) % 2 == 1
+    return sum(word.replace("'", "") in _NEGATIONS | _HASTY or bool(_TAIL.search(word)) for word in said) % 2 == 1
 
 
-def _numbers(words: list[str]) -> Counter[str]:
-    found = (_NUMBERS.get(word, word) for word in words if word in _NUMBERS or _NUMBER.search(word))
+def _numbers(said: list[str]) -> Counter[str]:
+    found = (_NUMBERS.get(word, word) for word in said if word in _NUMBERS or _NUMBER.search(word))
     return Counter(number.replace(",", "") for number in found)
 
 
@@ -174,7 +230,7 @@ def _names(text: str) -> frozenset[str]:
     """Words that are written as names: capitals that begin no sentence, and words of capitals or with digits."""
     found: set[str] = set()
     begins = True
-    for match in re.finditer(r"[.!?]\s+|[^\W_][\w.+#-]*[^\W_]|[^\W_]", unicodedata.normalize("NFKC", text)):
+    for match in re.finditer(r"[.!?]\s+|" + _TOKEN.pattern, unicodedata.normalize("NFKC", text)):
         word = match[0]
         if word[0] in ".!?":
             begins = True
@@ -184,6 +240,15 @@ def _names(text: str) -> frozenset[str]:
             found.add(word.casefold())
         begins = False
     return frozenset(found - _COMMON)
+
+
+def _unnamed(one: str, other: str) -> bool:
+    """Whether ``one`` has a name that ``other`` has not: there it may begin a sentence, but not be a plain word."""
+    named = _names(one) | _identifiers(one)
+    if not named:
+        return False
+    tokens = _TOKEN.findall(unicodedata.normalize("NFKC", other))
+    return not named <= _identifiers(other) | {word.casefold() for word in tokens if word != word.lower()}
 
 
 def _identifiers(text: str) -> frozenset[str]:
@@ -200,7 +265,21 @@ def _opposed(left: list[str], right: list[str]) -> bool:
     return False
 
 
-def _asked(words: list[str]) -> frozenset[str]:
-    """Which question words it has, where it begins with one: "who" is not answered by "when"."""
-    first = next((stem for word in words[:2] if (stem := word.partition("'")[0]) in _ASKED), "")
-    return frozenset({first}) if first else frozenset()
+def _asks_otherwise(left: list[str], right: list[str]) -> bool:
+    """Whether question words differ: "who" is not answered by "when". What begins with one is a question, too."""
+    (one, at), (other, there) = _asked(left), _asked(right)
+    if one and other:
+        return one != other
+    return bool(one and at < _BEGINNING) or bool(other and there < _BEGINNING)
+
+
+def _asked(said: list[str]) -> tuple[str, int]:
+    """The first question word among those that open it, and its place; empty where there is none."""
+    for place, word in enumerate(said[:_OPENING]):
+        begin = word.partition("'")[0]
+        if begin in _ASKED or (place == 0 and begin in _OBLIGED):
+            return begin, place
+    return "", 0
+
+
+_ALIKE: Final = {stem(word): group[0] for group in _SYNONYMS for word in group}

@@ -51,13 +51,15 @@ ANYBODY = Rules()
 
 
 class World:
-    def __init__(self, *, rules: Rules = ANYBODY, semantic: bool = False, embed=embed, threshold: float = 0.9) -> None:
+    def __init__(
+        self, *, rules: Rules = ANYBODY, semantic: bool = False, embed=embed, threshold: float = 0.9, swaps: int = 0
+    ) -> None:
         self.clock, self.told = ManualClock(), Counter()
         self.engine = EchoEngine(EngineOptions("chat", ""))
         meaning = None
         self.shelf = Shelf(2**20, 100.0)
         if semantic:
-            meaning = Meaning(self.shelf, BruteIndex, Trial(threshold, 0.01))
+            meaning = Meaning(self.shelf, BruteIndex, Trial(threshold, 0.01), swaps=swaps)
         self.meaning = meaning
         told = lambda outcome: self.told.update([outcome])  # noqa: E731
         self.stage = Caching(self.shelf, self.clock, rules, told, meaning, embed if semantic else None, Random(1))
@@ -139,6 +141,15 @@ async def test_nobody_gets_an_answer_of_another_scope(scope, hits, semantic):
     await world.ask(caller=ANNA)
     found = [(await world.ask(caller=one))[1].facts.get("cache") is not None for one in (ANNA, BEN, CARL)]
     assert tuple(found) == hits
+
+
+async def test_the_answer_about_one_town_is_none_about_another():
+    asked = "book a table in {} for my brother tonight please"
+    for swaps, hits in ((0, 0), (1, 1)):
+        world = World(semantic=True, rules=Rules(audit=0.0), threshold=0.5, swaps=swaps)
+        for town in ("rome", "oslo"):
+            await world.ask(replace(BASE, prompt=(TURNS[0], Message("user", asked.format(town)))))
+        assert (world.told["semantic"], world.told["guarded"]) == (hits, 1 - hits)
 
 
 async def test_what_means_the_same_is_answered_and_what_looks_alike_is_not():
