@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 from typing import Final
 
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|\d+(?:[.,:/-]\d+)*%?")
@@ -44,8 +45,8 @@ _TAIL: Final = re.compile(r"n['\u2019]t$")
 _HASTY_TEXT: Final = """
 arent cant couldnt didnt doesnt dont hadnt hasnt havent mustnt neednt shouldnt wasnt werent wont wouldnt
 """
-_HASTY: Final = frozenset(_HASTY_TEXT.split())
-"""Negations as they are typed without their apostrophe."""
+_DENIALS: Final = _NEGATIONS | frozenset(_HASTY_TEXT.split())
+"""With those that are typed without their apostrophe."""
 _NUMBERS: Final = {
     word: str(value)
     for value, word in enumerate(
@@ -123,6 +124,8 @@ _FILLERS: Final = frozenset(_FILLER_TEXT.split())
 _ENDINGS: Final = ("ations", "ation", "ings", "ing", "ies", "ied", "edly", "ed", "ers", "er", "ly", "es", "s")
 _SHORTEST: Final = 3
 """Letters that a stem has, at least."""
+_REMEMBERED: Final = 8
+"""Texts that were taken apart: a question is held against several."""
 _OBLIGED: Final = frozenset(["must", "should"])
 _BEGINNING: Final = 2
 _OPENING: Final = 6
@@ -196,6 +199,7 @@ def replaced(one: str, other: str) -> int:
     return min(len(left - right), len(right - left))
 
 
+@lru_cache(_REMEMBERED)
 def _stems(text: str) -> frozenset[str]:
     return frozenset(stem(word) for word in words(text) if word not in _FILLERS)
 
@@ -211,17 +215,19 @@ def stem(word: str) -> str:
     return word.removesuffix("e") if len(word) > _SHORTEST else word
 
 
-def words(text: str) -> list[str]:
+@lru_cache(_REMEMBERED)
+def words(text: str) -> tuple[str, ...]:
     """In small letters; numbers are words."""
-    return [word.casefold().replace("\u2019", "'") for word in _WORD.findall(unicodedata.normalize("NFKC", text))]
+    found = _WORD.findall(unicodedata.normalize("NFKC", text))
+    return tuple(word.casefold().replace("\u2019", "'") for word in found)
 
 
-def _negated(said: list[str]) -> bool:
+def _negated(said: tuple[str, ...]) -> bool:
     """Whether it says "not" an odd number of times."""
-    return sum(word.replace("'", "") in _NEGATIONS | _HASTY or bool(_TAIL.search(word)) for word in said) % 2 == 1
+    return sum(word.replace("'", "") in _DENIALS or bool(_TAIL.search(word)) for word in said) % 2 == 1
 
 
-def _numbers(said: list[str]) -> Counter[str]:
+def _numbers(said: tuple[str, ...]) -> Counter[str]:
     found = (_NUMBERS.get(word, word) for word in said if word in _NUMBERS or _NUMBER.search(word))
     return Counter(number.replace(",", "") for number in found)
 
@@ -256,7 +262,7 @@ def _identifiers(text: str) -> frozenset[str]:
     return frozenset(name.casefold() for name in _CODE.findall(unicodedata.normalize("NFKC", text)))
 
 
-def _opposed(left: list[str], right: list[str]) -> bool:
+def _opposed(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
     one, other = set(left), set(right)
     for these, those in _OPPOSITES:
         says, said = (bool(one & these), bool(one & those)), (bool(other & these), bool(other & those))
@@ -265,7 +271,7 @@ def _opposed(left: list[str], right: list[str]) -> bool:
     return False
 
 
-def _asks_otherwise(left: list[str], right: list[str]) -> bool:
+def _asks_otherwise(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
     """Whether question words differ: "who" is not answered by "when". What begins with one is a question, too."""
     (one, at), (other, there) = _asked(left), _asked(right)
     if one and other:
@@ -273,7 +279,7 @@ def _asks_otherwise(left: list[str], right: list[str]) -> bool:
     return bool(one and at < _BEGINNING) or bool(other and there < _BEGINNING)
 
 
-def _asked(said: list[str]) -> tuple[str, int]:
+def _asked(said: tuple[str, ...]) -> tuple[str, int]:
     """The first question word among those that open it, and its place; empty where there is none."""
     for place, word in enumerate(said[:_OPENING]):
         begin = word.partition("'")[0]
