@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fairlead.kit import noted_yaml
 from fairlead.plan import littles_law
 from fairlead.plan.littles_law import Load
 from fairlead.wiring import specs
-from fairlead.wiring.envoy import tree
 from fairlead.wiring.kubernetes import objects
 from fairlead.wiring.kubernetes.asked import Rendering
 from kubernetes_schemas import problems
@@ -22,7 +22,7 @@ def test_the_spec_of_the_page_is_what_a_cluster_takes(tmp_path: Path) -> None:
     path.write_text(block)
     made = objects.objects(specs.read(path), Rendering(scaler="keda", mesh="gateway-api"))
     assert list(made) == ["common", "churn", "chat"]
-    bodies = [tree.plain(one) for group in made.values() for one in group]
+    bodies = [noted_yaml.plain(one) for group in made.values() for one in group]
     assert [wrong for body in bodies for wrong in problems(body)] == []
     scaled = {
         one["metadata"]["name"]: one["spec"]["maxReplicaCount"] for one in bodies if one["kind"] == "ScaledObject"

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fairlead.cli.output import AsJson, emit
-from fairlead.kit import files
+from fairlead.cli.output import AsJson, deliver
 from fairlead.wiring import specs
 from fairlead.wiring.ci import workflows
 
@@ -34,9 +33,5 @@ def ci(
     """A workflow: data tests, model tests, the image, the infra test, a canary. Secrets are the provider's."""
     file = specs.read(spec)
     asked = workflows.Asked(spec.name, workflows.chosen(file, endpoint), image, base, latency_ms, memory_mb)
-    text = workflows.render(file, provider, asked)
-    if output is None:
-        emit(workflows.document(file, provider, asked), text, as_json)
-        return
-    files.write_whole(output, text.encode())
-    emit({"output": str(output)}, f"wrote {output}", as_json)
+    made = workflows.document(file, provider, asked)
+    deliver(made, workflows.render(file, provider, asked), output, as_json)

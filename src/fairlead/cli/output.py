@@ -11,7 +11,7 @@ import typer
 
 from fairlead.contracts.errors import FairleadError, StorageFull, UsageError
 from fairlead.kit import plugins
-from fairlead.kit.files import unwritable
+from fairlead.kit.files import unwritable, write_whole
 from fairlead.kit.sentences import masked, without_secrets
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -69,6 +69,15 @@ def emit(data: Any, text: str, as_json: bool) -> None:
     """Print ``data`` as JSON, or ``text``, to standard output."""
     sys.stdout.write((json.dumps(data, indent=2, default=str) if as_json else text.rstrip()) + "\n")
     sys.stdout.flush()
+
+
+def deliver(data: Any, text: str, output: Path | None, as_json: bool, then: str = "") -> None:
+    """Print what was rendered, or write it to ``output`` and say what can be done with it ``then``."""
+    if output is None:
+        emit(data, text, as_json)
+        return
+    write_whole(output, text.encode())
+    emit({"output": str(output)}, f"wrote {output}" + (f"; {then}" if then else ""), as_json)
 
 
 def table(rows: list[dict[str, Any]], columns: list[str] | None = None, empty: str = "nothing to show") -> str:

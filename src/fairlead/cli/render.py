@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from fairlead.cli import render_compose, render_kubernetes, render_prometheus
-from fairlead.cli.output import AsJson, HomeOption, emit
+from fairlead.cli.output import AsJson, HomeOption, deliver
 from fairlead.contracts.errors import FairleadError
-from fairlead.kit import files
+from fairlead.kit import noted_yaml
 from fairlead.wiring import specs, standing
-from fairlead.wiring.envoy import asked, bootstrap, tree
+from fairlead.wiring.envoy import asked, bootstrap
 from fairlead.wiring.envoy.asked import Rendering
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A spec as the configuration of something else.")
@@ -57,12 +57,8 @@ def envoy(
         tuple(asked.place(one, "--server") for one in server or ()),
         splits,
     )
-    text = bootstrap.render(file, how)
-    if output is None:
-        emit(tree.plain(bootstrap.bootstrap(file, how)), text, as_json)
-        return
-    files.write_whole(output, text.encode())
-    emit({"output": str(output)}, f"wrote {output}; envoy --mode validate -c {output}", as_json)
+    made = noted_yaml.plain(bootstrap.bootstrap(file, how))
+    deliver(made, bootstrap.render(file, how), output, as_json, f"envoy --mode validate -c {output}")
 
 
 app.command("compose")(render_compose.compose)

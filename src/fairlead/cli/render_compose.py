@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from fairlead.cli.output import AsJson, emit
-from fairlead.kit import files
+from fairlead.cli.output import AsJson, deliver
+from fairlead.kit import noted_yaml
 from fairlead.wiring import specs
 from fairlead.wiring.compose import asked, stack
 from fairlead.wiring.compose.asked import Rendering
-from fairlead.wiring.envoy import tree
 
 
 def compose(
@@ -37,9 +36,5 @@ def compose(
     """The spec as a stack of containers: the server, and beside it what the spec names. What cannot be is an error."""
     file = specs.read(spec)
     how = Rendering(asked.exact(image, "--image") if image else "", asked.pins(tuple(pin or ())), prometheus, insecure)
-    text = stack.render(file, how)
-    if output is None:
-        emit(tree.plain(stack.stack(file, how)), text, as_json)
-        return
-    files.write_whole(output, text.encode())
-    emit({"output": str(output)}, f"wrote {output}; docker compose -f {output} config", as_json)
+    made = noted_yaml.plain(stack.stack(file, how))
+    deliver(made, stack.render(file, how), output, as_json, f"docker compose -f {output} config")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fairlead.cli.output import AsJson, emit
+from fairlead.cli.output import AsJson, deliver, emit
 from fairlead.contracts.errors import UsageError
 from fairlead.kit import files
 from fairlead.kit.config import nearest
@@ -66,12 +66,8 @@ def kserve(
     """The spec as objects of KServe: a ServingRuntime and an InferenceService for each group of endpoints."""
     file = specs.read(spec)
     how = Rendering(image, insecure=insecure)
-    text = inference.render(file, how)
-    if output is None:
-        emit(inference.plain(file, how), text, as_json)
-        return
-    files.write_whole(output, text.encode())
-    emit({"output": str(output)}, f"wrote {output}; kubectl diff -f {output}", as_json)
+    made = inference.plain(file, how)
+    deliver(made, inference.render(file, how), output, as_json, f"kubectl diff -f {output}")
 
 
 def _write(folder: Path, texts: dict[str, str]) -> list[str]:

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit import noted_yaml
 from fairlead.kit.spec.read import SpecFile, parse
 from fairlead.wiring.compose import asked, stack
 from fairlead.wiring.compose.asked import PINNED, Rendering
-from fairlead.wiring.envoy import tree
 
 GOLDEN = Path(__file__).parent / "compose_golden.yaml"
 ROOT = Path(__file__).parents[3]
@@ -51,7 +51,7 @@ def spec(text: str) -> SpecFile:
 
 
 def rendered(text: str, **how: Any) -> dict[str, Any]:
-    found: dict[str, Any] = tree.plain(stack.stack(spec(text), Rendering(**how)))
+    found: dict[str, Any] = noted_yaml.plain(stack.stack(spec(text), Rendering(**how)))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from fairlead.adapters.containers.calling import Program, in_bytes, last_words
@@ -17,10 +17,10 @@ class _Tool:
     """What podman and docker share."""
 
     runs = True
-    _name = ""
 
-    def __init__(self) -> None:
-        self._program = Program(self._name)
+    def __init__(self, name: str, building: Callable[[Build], list[str]]) -> None:
+        self._name, self._building = name, building
+        self._program = Program(name)
 
     def usable(self) -> str:
         if not self._program.here:
@@ -44,9 +44,6 @@ class _Tool:
             words += ["--build-arg", f"{key}={value}"]
         self._program.said([*words, str(asked.context)], f"building {asked.tag}")
         return self.image(asked.tag)
-
-    def _building(self, asked: Build) -> list[str]:
-        raise NotImplementedError
 
     def image(self, name: str) -> Image:
         if self._program.ended(["image", "inspect", name]).returncode:
@@ -101,27 +98,28 @@ class _Tool:
 class Podman(_Tool):
     """podman. Every file of a layer has the time of the build: the same files are the same layers."""
 
-    _name = "podman"
-
-    def _building(self, asked: Build) -> list[str]:
+    def __init__(self) -> None:
         # The format of docker, which alone knows HEALTHCHECK.
-        return ["build", "--quiet", "--format=docker", "--timestamp", str(asked.epoch)]
+        words = ["build", "--quiet", "--format=docker", "--timestamp"]
+        super().__init__("podman", lambda asked: [*words, str(asked.epoch)])
 
 
 class Docker(_Tool):
     """docker with BuildKit, which takes the time of files from SOURCE_DATE_EPOCH."""
 
-    _name = "docker"
-
-    def _building(self, asked: Build) -> list[str]:
-        return ["build", "--quiet", "--build-arg", f"SOURCE_DATE_EPOCH={asked.epoch}"]
+    def __init__(self) -> None:
+        words = ["build", "--quiet", "--build-arg"]
+        super().__init__("docker", lambda asked: [*words, f"SOURCE_DATE_EPOCH={asked.epoch}"])
 
 
 class Buildah(_Tool):
     """buildah: it builds, and runs nothing."""
 
     runs = False
-    _name = "buildah"
+
+    def __init__(self) -> None:
+        words = ["build", "--quiet", "--layers", "--format=docker", "--timestamp"]
+        super().__init__("buildah", lambda asked: [*words, str(asked.epoch)])
 
     def digest(self, name: str) -> str:
         self._program.said(["pull", "--quiet", name], f"fetching {name}")
@@ -129,9 +127,6 @@ class Buildah(_Tool):
         if not found:
             raise ContainerFailed(f"buildah knows no digest of {name}; push it, and name it by the digest there")
         return found
-
-    def _building(self, asked: Build) -> list[str]:
-        return ["build", "--quiet", "--layers", "--format=docker", "--timestamp", str(asked.epoch)]
 
     def image(self, name: str) -> Image:
         if self._program.ended(["inspect", "--type=image", name]).returncode:

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from fairlead import __version__
 from fairlead.contracts.errors import UsageError
+from fairlead.kit import noted_yaml
 from fairlead.kit.config import nearest
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
 from fairlead.package import image as images
 from fairlead.package.sources import Kind, parse
-from fairlead.wiring.envoy import tree
-from fairlead.wiring.envoy.tree import Noted
 
 PROVIDERS: Final = ("github", "gitlab")
 _PYTHON: Final = "3.11"
@@ -121,14 +121,14 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
 
 def document(file: SpecFile, provider: str, asked: Asked) -> dict[str, Any]:
     """The workflow as plain data. Raises UsageError for a provider that is not known."""
-    found: dict[str, Any] = tree.plain(_tree(file, provider, asked))
+    found: dict[str, Any] = noted_yaml.plain(_tree(file, provider, asked))
     return found
 
 
 def render(file: SpecFile, provider: str, asked: Asked) -> str:
     """The same as YAML."""
     head = f"# Rendered from {file.name} by `fairlead init ci --provider {provider}`.\n# Secrets of the project: "
-    return f"{head}{', '.join(_SECRETS)}.\n" + tree.text(_tree(file, provider, asked))
+    return f"{head}{', '.join(_SECRETS)}.\n" + noted_yaml.text(_tree(file, provider, asked))
 
 
 def _tree(file: SpecFile, provider: str, asked: Asked) -> dict[str, Any]:

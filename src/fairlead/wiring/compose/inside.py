@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit.spec.document import Path
 from fairlead.kit.spec.read import SpecFile
 from fairlead.package.sources import Kind, parse
+from fairlead.wiring import mentions
 from fairlead.wiring.compose.asked import WORK
 
-_ANY: Final = "*"
-_FILES: Final = (
-    ("server", "tls", "cert"),
-    ("server", "tls", "key"),
-    ("server", "tls", "client_ca"),
-    ("prices_file",),
-    ("endpoints", _ANY, "model"),
-    ("endpoints", _ANY, "explain", "background"),
-    ("endpoints", _ANY, "retrain", "pipeline"),
-    ("endpoints", _ANY, "upstream", "ca"),
-    ("endpoints", _ANY, "embedding", "model"),
-    ("endpoints", _ANY, "embedding", "tokenizer"),
-    ("endpoints", _ANY, "llm", "model"),
-)
-"""Fields that name a file or folder, also without ``./`` before it."""
-_ENV: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-_INSIDE: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
-_FILE: Final = re.compile(r"(?:\$\{)?file:([^}]+)\}?")
 _SECRETS: Final = "/run/secrets/"
-
-Path = tuple[str | int, ...]
 
 
 @dataclass
@@ -48,19 +28,18 @@ class Inside:
 def found(file: SpecFile) -> Inside:
     """Raises UsageError for what cannot be brought in."""
     inside = Inside()
-    for path, text in _texts(file.spec.model_dump(mode="json", exclude_unset=True), ()):
+    for path, text in mentions.texts(file.spec.model_dump(mode="json", exclude_unset=True)):
         _look(file, inside, path, text)
     return inside
 
 
 def _look(file: SpecFile, inside: Inside, path: Path, text: str) -> None:
     where = file.at(*path)
-    whole = _ENV.fullmatch(text)
-    for name in (*_INSIDE.findall(text), *(whole.groups() if whole else ())):
+    for name in mentions.variables(text):
         inside.variables.setdefault(name, where)
-    if secret := _FILE.fullmatch(text):
-        name = secret[1].removeprefix(_SECRETS)
-        if not secret[1].startswith(_SECRETS) or "/" in name:
+    if secret := mentions.secret_file(text):
+        name = secret.removeprefix(_SECRETS)
+        if not secret.startswith(_SECRETS) or "/" in name:
             raise UsageError(
                 f"{where} is a secret in a file, which compose puts under {_SECRETS}; name it "
                 f"file:{_SECRETS}NAME, or env:NAME"
@@ -80,32 +59,14 @@ def _local(file: SpecFile, path: Path, text: str) -> str:
     """The file or folder of this machine that a field names; empty: none."""
     if not text or "://" in text:
         return ""
-    if _fits(path, ("endpoints", _ANY, "model")):
+    if mentions.fits(path, mentions.MODEL):
         source = parse(text)
         if source.kind is Kind.CLASS:
             raise UsageError(
                 f"{file.at(*path)} is a class of yours, which no image has; log it as an MLflow model, and name that"
             )
         return text.partition("#sha256:")[0] if source.kind is Kind.PATH else ""
-    if _fits(path, ("endpoints", _ANY, "llm", "model")):
+    if mentions.fits(path, mentions.LLM):
         served = file.spec.endpoints[str(path[1])].llm
         return "" if served is not None and served.base_url else text
-    if any(_fits(path, one) for one in _FILES):
-        return text
-    plain = re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", text)
-    return plain if plain.startswith(("./", "../", "/")) and len(plain) > 2 else ""
-
-
-def _fits(path: Path, pattern: tuple[str, ...]) -> bool:
-    return len(path) == len(pattern) and all(want in (_ANY, got) for want, got in zip(pattern, path, strict=True))
-
-
-def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            yield from _texts(one, (*path, str(key)))
-    elif isinstance(value, list):
-        for place, one in enumerate(value):
-            yield from _texts(one, (*path, place))
+    return mentions.local(path, text) or (text if text.startswith("/") and len(text) > 1 else "")

@@ -9,9 +9,9 @@ from typing import Any, Final
 import yaml
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
 from fairlead.wiring.compose.asked import PINNED, Address, Rendering
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.prometheus import rules
 from fairlead.wiring.specs_identity import required
 

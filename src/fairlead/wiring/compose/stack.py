@@ -6,13 +6,13 @@ import re
 from typing import Any, Final
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit import noted_yaml
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
 from fairlead.package import image
 from fairlead.wiring.compose import inside, refused, services
 from fairlead.wiring.compose.asked import HOME, SPEC, WORK, Address, Rendering, address
 from fairlead.wiring.compose.inside import Inside
-from fairlead.wiring.envoy import tree
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.specs_identity import required
 
 METRICS_KEY: Final = "FAIRLEAD_METRICS_KEY"
@@ -50,7 +50,7 @@ def stack(file: SpecFile, how: Rendering) -> dict[str, Any]:
 def render(file: SpecFile, how: Rendering) -> str:
     """The same as YAML, with where each value comes from. Raises UsageError."""
     head = f"# Compose, rendered from {file.name} by `fairlead render compose`: change that file, not this one.\n"
-    return head + tree.text(stack(file, how))
+    return head + noted_yaml.text(stack(file, how))
 
 
 def _server(file: SpecFile, how: Rendering, found: Inside, after: list[str]) -> dict[str, Any]:

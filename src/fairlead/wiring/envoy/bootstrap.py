@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit import noted_yaml
 from fairlead.kit.hosts import loopback
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
-from fairlead.wiring.envoy import refused, tree
+from fairlead.wiring.envoy import refused
 from fairlead.wiring.envoy.asked import Rendering, seconds, typed
 from fairlead.wiring.envoy.clusters import clusters
 from fairlead.wiring.envoy.routes import LIMITER, longest, routes
-from fairlead.wiring.envoy.tree import Noted
 
 _FILTERS: Final = "extensions.filters"
 _READ_SECONDS: Final = 30.0
@@ -41,13 +42,13 @@ def bootstrap(file: SpecFile, how: Rendering) -> dict[str, Any]:
 def render(file: SpecFile, how: Rendering) -> str:
     """The same as YAML, with where each value comes from. Raises UsageError."""
     head = f"# Envoy (v3), rendered from {file.name} by `fairlead render envoy`: change that file, not this one.\n"
-    return head + tree.text(bootstrap(file, how))
+    return head + noted_yaml.text(bootstrap(file, how))
 
 
 def _listener(file: SpecFile, how: Rendering) -> dict[str, Any]:
     found = routes(file, how)
     filters: list[Any] = []
-    if any("typed_per_filter_config" in tree.plain(one) for one in found):
+    if any("typed_per_filter_config" in noted_yaml.plain(one) for one in found):
         limiter = typed(f"{_FILTERS}.http.local_ratelimit.v3.LocalRateLimit", stat_prefix="rate")
         filters.append({"name": LIMITER, "typed_config": limiter})
     filters.append({"name": "envoy.filters.http.router", "typed_config": typed(f"{_FILTERS}.http.router.v3.Router")})

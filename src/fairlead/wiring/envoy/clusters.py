@@ -8,11 +8,11 @@ from typing import Any, Final
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.upstream import CONNECT_SECONDS
 from fairlead.kit.hosts import loopback
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.serve.remote.settings import Upstream
 from fairlead.wiring.envoy.asked import GRPC, HTTP, Place, Rendering, seconds, typed
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.specs_upstream import upstream
 
 AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"

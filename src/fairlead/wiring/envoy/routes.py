@@ -11,12 +11,12 @@ from fairlead.contracts.limits import Measure
 from fairlead.contracts.plans import TrafficSplit
 from fairlead.kit import limits
 from fairlead.kit.codec import protos
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.serve.remote.settings import Upstream
 from fairlead.wiring.envoy.asked import GRPC, HTTP, Rendering, seconds, typed
 from fairlead.wiring.envoy.clusters import cluster_of
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.specs_upstream import upstream
 
 LIMITER: Final = "envoy.filters.http.local_ratelimit"

@@ -6,45 +6,30 @@ import copy
 import pathlib
 import posixpath
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit import noted_yaml
 from fairlead.kit.hosts import loopback
 from fairlead.kit.spec.document import Path
 from fairlead.kit.spec.read import SpecFile
 from fairlead.package.sources import Kind, parse
-from fairlead.wiring import specs_ledger
-from fairlead.wiring.envoy import tree
+from fairlead.wiring import mentions, specs_ledger
 from fairlead.wiring.kubernetes.units import Unit, apart, rolled_out
 
 SLACK: Final = 1.0
 """Seconds beyond the longest deadline that a server has to end."""
-_ANY: Final = "*"
-_FILES: Final = (
-    ("endpoints", _ANY, "model"),
-    ("endpoints", _ANY, "explain", "background"),
-    ("endpoints", _ANY, "retrain", "pipeline"),
-    ("endpoints", _ANY, "upstream", "ca"),
-    ("endpoints", _ANY, "embedding", "model"),
-    ("endpoints", _ANY, "embedding", "tokenizer"),
-    ("endpoints", _ANY, "llm", "model"),
-)
-"""Fields that name a file or folder, also without ``./`` before it."""
 _PORTS: Final = {
     "http": 80, "https": 443, "postgresql": 5432, "postgresql+psycopg": 5432, "redis": 6379, "rediss": 6379, "s3": 443,
     "oip+http": 80, "oip+https": 443,
 }  # fmt: skip
-_ENV: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-_ENV_INSIDE: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
-_FILE: Final = re.compile(r"(?:\$\{)?file:([^}]+)\}?")
 _TOLD: Final = re.compile(r"[?&][^=&]*(?:pass|pwd|secret|token|key|credential)[^=&]*=(?!\$\{)[^&]", re.IGNORECASE)
 _SPOKEN: Final = ("budgets", "prices", "prices_file", "ledger", "traces")
 """Parts of the spec that are for language models."""
-_HIDDEN: Final = (("endpoints", _ANY, "record", "salt"),)
-"""Fields whose text is a secret unless it refers to one."""
+_SALT: Final = ("endpoints", mentions.ANY, "record", "salt")
+"""Its text is a secret unless it refers to one."""
 
 
 @dataclass
@@ -72,7 +57,9 @@ def data(file: SpecFile, endpoints: tuple[str, ...]) -> dict[str, Any]:
         for part in _SPOKEN:
             found.pop(part, None)
     if "budgets" in found:
-        found["budgets"] = [one for one in found["budgets"] if one.get("endpoint", "") in ("", _ANY, *endpoints)]
+        found["budgets"] = [
+            one for one in found["budgets"] if one.get("endpoint", "") in ("", mentions.ANY, *endpoints)
+        ]
     if path := found.pop("prices_file", ""):  # of this machine: it goes along
         filed = specs_ledger.filed(pathlib.Path(path).expanduser())
         found["prices"] = [
@@ -115,7 +102,7 @@ def vllm_name(unit: Unit, endpoint: str) -> str:
 
 
 def text(spec: dict[str, Any], name: str) -> str:
-    return f"# Out of {name} by `fairlead render`: change that file, not this one.\n{tree.text(spec)}"
+    return f"# Out of {name} by `fairlead render`: change that file, not this one.\n{noted_yaml.text(spec)}"
 
 
 def longest(file: SpecFile, endpoints: tuple[str, ...]) -> float:
@@ -132,36 +119,20 @@ def grace(file: SpecFile, endpoints: tuple[str, ...]) -> int | float:
 def needs(file: SpecFile, told: dict[str, Any]) -> Needs:
     """Of a spec that a pod is told. Raises UsageError for what is on this machine, or secret."""
     found = Needs()
-    if (tls := file.spec.server.tls) is not None:
-        for part in ("cert", "key"):
-            if path := getattr(tls, part):
-                _absolute(file, ("server", "tls", part), path)
-    for path, value in texts(told, ()):
+    for path, value in mentions.texts(told):
         _look(file, found, path, value)
     return found
 
 
-def texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            yield from texts(one, (*path, str(key)))
-    elif isinstance(value, list):
-        for place, one in enumerate(value):
-            yield from texts(one, (*path, place))
-
-
 def _look(file: SpecFile, found: Needs, path: Path, value: str) -> None:
     where = file.at(*path)
-    whole = _ENV.fullmatch(value)
-    for name in (*_ENV_INSIDE.findall(value), *(whole.groups() if whole else ())):
+    for name in mentions.variables(value):
         found.variables.setdefault(name, where)
-    if secret := _FILE.fullmatch(value):
-        _absolute(file, path, secret[1])
-        found.files.setdefault(secret[1], where)
+    if secret := mentions.secret_file(value):
+        _absolute(file, path, secret)
+        found.files.setdefault(secret, where)
         return
-    if any(_fits(path, one) for one in _HIDDEN) and value and "${" not in value:
+    if mentions.fits(path, _SALT) and value and "${" not in value:
         raise UsageError(f"{where} is a secret, and a ConfigMap is none; write ${{env:NAME}} in its place")
     if "://" in value:
         _address(found, where, value)
@@ -188,16 +159,13 @@ def _local(file: SpecFile, path: Path, value: str) -> str:
     """The file or folder of this machine that a field names; empty: none."""
     if not value:
         return ""
-    if _fits(path, ("endpoints", _ANY, "model")):
+    if mentions.fits(path, mentions.MODEL):
         source = parse(value)
         return value.partition("#sha256:")[0] if source.kind is Kind.PATH else ""
-    if _fits(path, ("endpoints", _ANY, "llm", "model")):
+    if mentions.fits(path, mentions.LLM):
         served = file.spec.endpoints[str(path[1])].llm
         return "" if served is None or served.base_url or apart(file, str(path[1])) else value
-    if any(_fits(path, one) for one in _FILES):
-        return value
-    plain = re.sub(r"(\.py):[A-Za-z_]\w*$", r"\1", value)
-    return plain if plain.startswith(("./", "../")) and len(plain) > 2 else ""
+    return mentions.local(path, value)
 
 
 def _absolute(file: SpecFile, path: Path, value: str) -> None:
@@ -207,7 +175,3 @@ def _absolute(file: SpecFile, path: Path, value: str) -> None:
             "registered model, or the path "
             "that it has in the image or in a volume (deploy.volumes), from / on"
         )
-
-
-def _fits(path: Path, pattern: tuple[str, ...]) -> bool:
-    return len(path) == len(pattern) and all(want in (_ANY, got) for want, got in zip(pattern, path, strict=True))

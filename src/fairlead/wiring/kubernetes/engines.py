@@ -9,11 +9,11 @@ import math
 from typing import Any, Final
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.options import given
 from fairlead.kit.spec.deploy import Pods
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.read import SpecFile
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.kubernetes import carried, network, pods, scaling, units
 from fairlead.wiring.kubernetes.asked import HOME, SCRAPED, Rendering, exact, labels, secret, selected, thing
 from fairlead.wiring.kubernetes.carried import Needs

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit import noted_yaml
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
-from fairlead.wiring.envoy import tree
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.kubernetes import carried, network, pods, refused, units
 from fairlead.wiring.kubernetes.asked import HOME, SPEC, SPEC_FOLDER, USER, Rendering, image, labels, thing
 from fairlead.wiring.kubernetes.units import Scale, Unit
@@ -45,11 +45,11 @@ def objects(file: SpecFile, how: Rendering) -> list[Any]:
 
 def render(file: SpecFile, how: Rendering) -> str:
     """The same as YAML. Raises UsageError."""
-    return HEAD.format(file.name) + "---\n".join(tree.text(one) for one in objects(file, how))
+    return HEAD.format(file.name) + "---\n".join(noted_yaml.text(one) for one in objects(file, how))
 
 
 def plain(file: SpecFile, how: Rendering) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "List", "items": [tree.plain(one) for one in objects(file, how)]}
+    return {"apiVersion": "v1", "kind": "List", "items": [noted_yaml.plain(one) for one in objects(file, how)]}
 
 
 def _refused(file: SpecFile, found: list[Unit]) -> Iterator[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.kubernetes import routes, units
 from fairlead.wiring.kubernetes.asked import Rendering, labels, part_of, selected, thing
 from fairlead.wiring.kubernetes.carried import Needs

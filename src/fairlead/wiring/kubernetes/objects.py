@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from fairlead.kit import noted_yaml
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.deploy import Pods
 from fairlead.kit.spec.read import SpecFile
-from fairlead.wiring.envoy import tree
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.kubernetes import (
     carried,
     engines,
@@ -66,7 +66,7 @@ def render(file: SpecFile, how: Rendering) -> dict[str, str]:
     """File name to its text, with where each value comes from. Raises UsageError."""
     head = HEAD.format(file.name)
     return {
-        f"{name}.yaml": head + "---\n".join(tree.text(one) for one in bodies)
+        f"{name}.yaml": head + "---\n".join(noted_yaml.text(one) for one in bodies)
         for name, bodies in objects(file, how).items()
     }
 
@@ -151,7 +151,7 @@ def plain(files: Files) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "List",
-        "items": [tree.plain(one) for bodies in files.values() for one in bodies],
+        "items": [noted_yaml.plain(one) for bodies in files.values() for one in bodies],
     }
 
 

@@ -6,9 +6,9 @@ import hashlib
 import posixpath
 from typing import Any, Final
 
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.deploy import Pods
 from fairlead.kit.spec.read import SpecFile
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.kubernetes import carried, units
 from fairlead.wiring.kubernetes.asked import (
     HOME,

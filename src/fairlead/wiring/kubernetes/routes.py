@@ -11,8 +11,8 @@ import re
 from typing import Any, Final
 
 from fairlead.contracts.errors import UsageError
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.kubernetes import carried, units
 from fairlead.wiring.kubernetes.asked import (
     CANARY,

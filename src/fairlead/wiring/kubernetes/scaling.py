@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.kubernetes import routes
 from fairlead.wiring.kubernetes.asked import IN_FLIGHT, Rendering, labels, thing, whole
 from fairlead.wiring.kubernetes.units import Scale, Unit

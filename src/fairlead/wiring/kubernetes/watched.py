@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
-from fairlead.wiring.envoy.tree import Noted
 from fairlead.wiring.kubernetes import scaling
 from fairlead.wiring.kubernetes.asked import IN_FLIGHT, METRICS_KEY, SCRAPED, labels, part_of, secret, thing
 

@@ -10,12 +10,13 @@ import yaml
 
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.plans import Share, TrafficSplit
+from fairlead.kit import noted_yaml
+from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.access import EndpointAccess
 from fairlead.kit.spec.part import Part
 from fairlead.kit.spec.read import SpecFile, parse
-from fairlead.wiring.envoy import asked, bootstrap, tree
+from fairlead.wiring.envoy import asked, bootstrap
 from fairlead.wiring.envoy.asked import Place, Rendering
-from fairlead.wiring.envoy.tree import Noted
 
 GOLDEN = Path(__file__).parent / "golden.yaml"
 WHOLE = """server: {port: 8080, grpc_port: 8081, tls: {cert: /etc/tls/server.pem}}
@@ -46,7 +47,7 @@ def spec(text: str) -> SpecFile:
 
 
 def rendered(text: str, **how: Any) -> dict[str, Any]:
-    found: dict[str, Any] = tree.plain(bootstrap.bootstrap(spec(text), Rendering(**how)))
+    found: dict[str, Any] = noted_yaml.plain(bootstrap.bootstrap(spec(text), Rendering(**how)))
     return found
 
 
@@ -68,7 +69,7 @@ def test_the_whole_of_it_is_what_was_reviewed() -> None:
 
 def test_the_text_says_the_same_as_the_tree() -> None:
     how = Rendering(splits={"churn": SPLIT})
-    assert yaml.safe_load(bootstrap.render(spec(WHOLE), how)) == tree.plain(bootstrap.bootstrap(spec(WHOLE), how))
+    assert yaml.safe_load(bootstrap.render(spec(WHOLE), how)) == noted_yaml.plain(bootstrap.bootstrap(spec(WHOLE), how))
 
 
 def test_odd_scalars_and_comments_survive() -> None:
@@ -77,7 +78,7 @@ def test_odd_scalars_and_comments_survive() -> None:
         "yes": None,
         "d": {"e: f": "#"},
     }
-    assert yaml.safe_load(tree.text(odd)) == tree.plain(odd)
+    assert yaml.safe_load(noted_yaml.text(odd)) == noted_yaml.plain(odd)
 
 
 def test_shares_are_drawn_of_what_is_left() -> None:
@@ -132,7 +133,9 @@ def test_loading_models_is_shut_unless_the_spec_opens_it() -> None:
     ],
 )
 def test_a_rate_is_a_bucket(rate: str, burst: int, bucket: dict[str, Any]) -> None:
-    found = routes(tree.plain(bootstrap.bootstrap(limited(EndpointAccess(rate=rate, burst=burst)), Rendering())))[3]
+    found = routes(noted_yaml.plain(bootstrap.bootstrap(limited(EndpointAccess(rate=rate, burst=burst)), Rendering())))[
+        3
+    ]
     (limit,) = found["typed_per_filter_config"].values()
     assert limit["token_bucket"] == bucket
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from fairlead.kit import noted_yaml
 from fairlead.kit.spec.deploy import Deploy, Gateway, Pods
 from fairlead.kit.spec.read import parse
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.wiring import specs
-from fairlead.wiring.envoy import tree
 from fairlead.wiring.kubernetes import objects, routes
 from fairlead.wiring.kubernetes.asked import Rendering
 from fairlead.wiring.prometheus import rules
@@ -224,7 +224,7 @@ def test_more_rules_go_along() -> None:
 def test_rules_of_the_spec_are_taken_too() -> None:
     file = spec("whole")
     made = objects.objects(file, Rendering(mesh="gateway-api", rules=rules.groups(file)))
-    (rule,) = [tree.plain(one) for one in made["common"] if one["kind"] == "PrometheusRule"]
+    (rule,) = [noted_yaml.plain(one) for one in made["common"] if one["kind"] == "PrometheusRule"]
     assert problems(rule) == []
     assert len(rule["spec"]["groups"]) > 2
 
