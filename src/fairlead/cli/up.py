@@ -88,8 +88,9 @@ def up(
     if not plan.record:
         why = "the spec says so" if file.spec.record is False else "pip install 'fairlead[events,registry]'"
         logging.getLogger("fairlead.cli").info("not recording", extra={"fields": {"why": why}})
-    looked = bool(arm) or not plan.record or not watching.has_loop()  # an arm's controller knows the route in front
-    company = [] if looked or not controller else [_controller(spec, home, tracking)]
+    alone = not controller or bool(arm)  # an arm's controller knows the route in front
+    alone = alone or not plan.record or not watching.has_loop()
+    company = [] if alone else [_controller(spec, home, tracking)]
     company += _console(file.spec, spec, home, tracking, asks=plan.access is not None)
     cert = plan.settings.tls_cert and str(Path(plan.settings.tls_cert).absolute())
     with presence.claimed(plan.home, str(spec.absolute()), cert) as tell:

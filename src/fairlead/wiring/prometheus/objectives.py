@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fairlead.contracts.errors import UsageError
 from fairlead.contracts.figures import ANSWER_SECONDS, REQUEST_SECONDS
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.slo import Slo
-from fairlead.wiring.prometheus.refused import UNBOUNDED, refuse
 
 OWN: Final = (
     "internal", "model_failed", "model_error", "refused", "overloaded", "unavailable", "circuit_open", "engine_lost",
@@ -101,7 +101,10 @@ def _of(file: SpecFile, name: str, slo: Slo, *, speaks: bool) -> Iterator[Object
         bounds = ANSWER_SECONDS if speaks else REQUEST_SECONDS
         bound = slo.latency_ms / 1000
         if bound not in bounds:
-            refuse(file, ("endpoints", name, "slo", "latency_ms"), UNBOUNDED, slo.latency_ms, bounds)
+            under, over = [one for one in bounds if one < bound], [one for one in bounds if one > bound]
+            near = " or ".join(f"{1000 * one:g}" for one in (*under[-1:], *over[:1]))
+            where = file.at("endpoints", name, "slo", "latency_ms")
+            raise UsageError(f"{where} is {slo.latency_ms:g}, no bound of the histogram that measures it; take {near}")
         of = f'endpoint="{name}"'
         what = "first tokens" if speaks else "answers"
         yield Objective(
