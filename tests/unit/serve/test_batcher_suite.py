@@ -49,10 +49,12 @@ class Stepper:
     def __init__(self) -> None:
         self.seen: Rows = []
         self.steps = threading.Semaphore(0)
+        self.taken: list[None] = []
 
     def predict(self, inputs: Tensors, parameters: Parameters) -> Tensors:
         self.seen.extend(inputs["x"][:, 0].tolist())
         assert self.steps.acquire(timeout=10)
+        self.taken.append(None)
         if (inputs["x"] < 0).any():
             raise ValueError("a row that the model does not take")
         return {"y": inputs["x"] * 2}
@@ -84,13 +86,15 @@ class Scene:
         return call
 
     async def step_until(self, there: Any) -> None:
-        """Let the model run batch by batch until ``there()``."""
+        """Let the model run batch by batch until ``there()``; no step is given before the last one was taken."""
+        given = 0
         for _ in range(5000):
             if there():
                 return
             await asyncio.sleep(0.001)
-            if not there():
+            if len(self.model.taken) == given and not there():
                 self.model.steps.release()
+                given += 1
         pytest.fail("it did not come to that")
 
     async def settle(self) -> None:
