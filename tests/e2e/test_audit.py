@@ -47,6 +47,7 @@ def up(start: Any, folder: Path, workers: int) -> Any:
 
 def test_who_did_what_is_there_and_proved(start: Any, run: Any, doubler: Path, tmp_path: Path) -> None:
     web, own = key(run, "web", "pair:predict"), key(run, "own", "pair:*")
+    other = key(run, "none", "other:predict")
     process = up(start, tmp_path, 1)
     url = f"{process.url()}/v2/models/pair/infer"
     for _ in range(3):
@@ -62,7 +63,7 @@ def test_who_did_what_is_there_and_proved(start: Any, run: Any, doubler: Path, t
         assert reply.as_numpy("y").tolist() == np.array([[0.0, 0.8]], np.float32).tolist()
     for _ in range(5):
         assert httpx.post(url, json=ASKED).status_code == 401
-    assert httpx.post(url, json=ASKED, headers=key(run, "none", "other:predict")).status_code == 404
+    assert httpx.post(url, json=ASKED, headers=other).status_code == 404
     assert run("keys", "revoke", "none").returncode == 0
     assert process.stop() == 0
     told = entries(run)

@@ -171,18 +171,26 @@ async def test_retries_stay_within_their_budget(tmp_path: Path) -> None:
         assert await stat(pages, "cluster.upstream_fraud.upstream_rq_retry_overflow") > 0
 
 
+async def ejected(pages: httpx.AsyncClient, count: int) -> None:
+    """Envoy's main thread leaves a host out, so that one request more may reach it after the last failure."""
+    async with asyncio.timeout(5):
+        while await stat(pages, "cluster.upstream_fraud.outlier_detection.ejections_active") != count:
+            await asyncio.sleep(0.01)
+
+
 async def test_who_fails_in_a_row_is_left_out_and_comes_back(tmp_path: Path) -> None:
     safety = "{retries: 1, eject: {failures: 3, seconds: 2s, window: 1s}}"
     async with doubles(2) as (sick, well), running(tmp_path, fraud(sick, well, safety=safety)) as (calls, pages):
         sick.infer = refusing("503 Service Unavailable")
         for _ in range(40):
             assert (await ask(calls)).status_code == 200
-        assert len(sick.asked) == 3
-        assert await stat(pages, "cluster.upstream_fraud.outlier_detection.ejections_active") == 1
+        await ejected(pages, 1)
+        asked = len(sick.asked)
+        assert asked in (3, 4)
         sick.infer = sick.right
         began = time.monotonic()
         async with asyncio.timeout(15):
-            while len(sick.asked) == 3:
+            while len(sick.asked) == asked:
                 assert (await ask(calls)).status_code == 200
                 await asyncio.sleep(0.02)
         assert time.monotonic() - began > 1.0
@@ -190,12 +198,17 @@ async def test_who_fails_in_a_row_is_left_out_and_comes_back(tmp_path: Path) -> 
 
 async def test_while_all_are_left_out_nobody_is_asked(tmp_path: Path) -> None:
     safety = "{retries: 0, eject: {failures: 2, seconds: 10s}}"
-    async with doubles(2) as all_, running(tmp_path, fraud(*all_, safety=safety)) as (calls, _):
+    async with doubles(2) as all_, running(tmp_path, fraud(*all_, safety=safety)) as (calls, pages):
         for one in all_:
             one.infer = refusing("503 Service Unavailable")
         for _ in range(30):
             assert (await ask(calls)).status_code == 503
-        assert sum(len(one.asked) for one in all_) == 4
+        await ejected(pages, 2)
+        asked = sum(len(one.asked) for one in all_)
+        assert 4 <= asked <= 6
+        for _ in range(30):
+            assert (await ask(calls)).status_code == 503
+        assert sum(len(one.asked) for one in all_) == asked
 
 
 async def test_nothing_takes_longer_than_the_deadline(tmp_path: Path) -> None:
