@@ -178,7 +178,8 @@ async def idle(scene: Scene) -> None:
     call = scene.send([5.0])
     await until(lambda: call.finished)
     assert isinstance(call.outcome, Reply)
-    await until(lambda: next(iter(scene.live._outstanding()), None) is None)  # a call that left, still in another thread
+    # A call that left may still be in the model of another thread.
+    await until(lambda: next(iter(scene.live._outstanding()), None) is None)
     assert (scene.live.batcher.rows, scene.live.batcher.calls) == (0, 0)
 
 
