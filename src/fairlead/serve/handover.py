@@ -1,7 +1,8 @@
 """Hands what was recorded to one recorder, in a thread of its own: one that does not answer holds up no other.
 
 A recorder that fails is given the same again; what does not fit into the bounded queue is dropped, oldest first, and
-counted. What is with the recorder just now is not dropped, whatever comes behind it.
+counted. What is with the recorder just now is not dropped, whatever comes behind it. What was cut at one moment is
+handed over, or dropped, together: halves of it would look like calls that went astray to whoever compares versions.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from fairlead.contracts.events import Columns, Recorder
@@ -31,8 +33,11 @@ SILENT: Final = 5.0
 GRACE: Final = 2.0
 """Seconds beyond the last moment for a recorder that is being closed."""
 
-_Item = tuple[Columns, int]
+Item = tuple[Columns, int]
 """With the bytes that it holds."""
+
+_Moment = Sequence[Item]
+"""What all tapes had when they were cut together."""
 
 
 class Handover:
@@ -41,8 +46,8 @@ class Handover:
     def __init__(self, name: str, recorder: Recorder, sink: Sink, clock: Clock) -> None:
         self.name = name
         self._recorder, self._sink, self._clock = recorder, sink, clock
-        self._waiting: deque[_Item] = deque()
-        self._with_it: list[_Item] = []
+        self._waiting: deque[_Moment] = deque()
+        self._with_it: list[_Moment] = []
         self._calls = self._bytes = 0
         self._since = self._ends = 0.0
         self._trouble = ""
@@ -58,11 +63,12 @@ class Handover:
             return f"no answer for {self._clock.now() - since:.0f} seconds"
         return self._trouble
 
-    def put(self, columns: Columns, size: int) -> None:
-        """From the thread that makes them."""
+    def put(self, moment: Sequence[Item]) -> None:
+        """What was cut together; from the thread that makes it."""
         with self._lock:
-            self._waiting.append((columns, size))
-            self._calls += len(columns)
+            self._waiting.append(moment)
+            calls, size = _sum(moment)
+            self._calls += calls
             self._bytes += size
             while len(self._waiting) > 1 and (self._calls > QUEUE_CALLS or self._bytes > QUEUE_BYTES):
                 self._drop()
@@ -88,10 +94,10 @@ class Handover:
         with self._lock:
             self._with_it = [*self._waiting]
             self._waiting.clear()
-        taken = self._hand([columns for columns, _ in self._with_it])
+        taken = self._hand([columns for moment in self._with_it for columns, _ in moment])
         with self._lock:
             if taken:
-                calls, size = self._sum()
+                calls, size = _sum(item for moment in self._with_it for item in moment)
                 self._calls -= calls
                 self._bytes -= size
                 self._sink.events(self.name, calls, 0)
@@ -127,9 +133,6 @@ class Handover:
         self._trouble = self._recorder.trouble
         return True
 
-    def _sum(self) -> tuple[int, int]:
-        return sum(len(columns) for columns, _ in self._with_it), sum(size for _, size in self._with_it)
-
     def _close(self) -> None:
         try:
             self._recorder.close()
@@ -147,7 +150,15 @@ class Handover:
                 self._drop()
 
     def _drop(self) -> None:
-        columns, size = self._waiting.popleft()
-        self._calls -= len(columns)
+        calls, size = _sum(self._waiting.popleft())
+        self._calls -= calls
         self._bytes -= size
-        self._sink.events(self.name, 0, len(columns))
+        self._sink.events(self.name, 0, calls)
+
+
+def _sum(items: Iterable[Item]) -> tuple[int, int]:
+    calls = size = 0
+    for columns, held in items:
+        calls += len(columns)
+        size += held
+    return calls, size

@@ -172,7 +172,8 @@ class Recording:
         self._clock = clock
         self._keeping = keeping
         self._tapes: set[Tape] = set()
-        self._cuts: deque[Cut] = deque()
+        self._cuts: deque[list[Cut]] = deque()
+        """Of one moment together, all the way: what is handed over by halves looks like calls that went astray."""
         self._lock = threading.Lock()
         self._uncounted = self._unsized = 0
         """Calls and bytes that wait for the writer."""
@@ -199,19 +200,22 @@ class Recording:
     def cut(self) -> None:
         """Hand over what is on all tapes, at once: whoever compares two versions sees both up to the same moment."""
         cuts = [cut for tape in list(self._tapes) if (cut := tape.cut()) is not None]
-        self._cuts.extend([cut for cut in cuts if self._taken(cut)])
         if cuts:
-            self._wake.set()
+            self._take(cuts)
 
-    def _taken(self, cut: Cut) -> bool:
+    def _take(self, cuts: list[Cut]) -> None:
+        calls, size = _sum(cuts)
         if self._uncounted >= QUEUE_CALLS or self._unsized >= QUEUE_BYTES:  # the writer does not keep up
-            self._sink.events("writer", 0, cut.calls)
-            return False
-        cut.ended = (self._clock.now(), self._clock.wall_ms())
+            self._sink.events("writer", 0, calls)
+            return
+        ended = (self._clock.now(), self._clock.wall_ms())
+        for cut in cuts:
+            cut.ended = ended
         with self._lock:
-            self._uncounted += cut.calls
-            self._unsized += cut.size
-        return True
+            self._uncounted += calls
+            self._unsized += size
+        self._cuts.append(cuts)
+        self._wake.set()
 
     def troubles(self) -> list[str]:
         """What does not work now, a sentence each."""
@@ -270,21 +274,29 @@ class Recording:
 
     def _fold(self) -> None:
         while self._cuts:
-            cut = self._cuts.popleft()
+            cuts = self._cuts.popleft()
+            calls, size = _sum(cuts)
             with self._lock:
-                self._uncounted -= cut.calls
-                self._unsized -= cut.size
+                self._uncounted -= calls
+                self._unsized -= size
             if self._trouble:
-                self._sink.events("writer", 0, cut.calls)
+                self._sink.events("writer", 0, calls)
                 continue
-            try:
-                columns = _columns(cut)
-            except Exception:
-                log.exception("events were lost", extra={"fields": {"calls": cut.calls}})
-                self._sink.events("writer", 0, cut.calls)
-                continue
+            items = [(columns, cut.size) for cut in cuts if (columns := self._columns(cut)) is not None]
             for one in self._handovers:
-                one.put(columns, cut.size)
+                one.put(items)
+
+    def _columns(self, cut: Cut) -> Columns | None:
+        try:
+            return _columns(cut)
+        except Exception:
+            log.exception("events were lost", extra={"fields": {"calls": cut.calls}})
+            self._sink.events("writer", 0, cut.calls)
+            return None
+
+
+def _sum(cuts: Sequence[Cut]) -> tuple[int, int]:
+    return sum(cut.calls for cut in cuts), sum(cut.size for cut in cuts)
 
 
 def _columns(cut: Cut) -> Columns:

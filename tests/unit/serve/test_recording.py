@@ -133,11 +133,11 @@ async def test_a_full_queue_drops_the_oldest(monkeypatch: pytest.MonkeyPatch) ->
     queue = handover.Handover("memory", recorder, MemorySink(), SystemClock())
     recording = Recording(dict, MemorySink(), SystemClock())
     tape = recording.tape("churn", "1")
-    cuts: list[module.Cut] = []
-    monkeypatch.setattr(recording, "_taken", cuts.append)
+    cuts: list[list[module.Cut]] = []
+    monkeypatch.setattr(recording, "_take", cuts.append)
     ids = [tape.add(call(at), 0.1) for at in range(500)]
-    for cut in cuts:
-        queue.put(module._columns(cut), cut.size)
+    for (cut,) in cuts:
+        queue.put([(module._columns(cut), cut.size)])
     assert queue.flush()
     assert recorder.ids == ids[300:]
 
@@ -150,10 +150,47 @@ async def test_a_full_tape_takes_the_others_with_it() -> None:
     quiet.add(call(0), 0.1)
     for at in range(module.CUT_CALLS):
         busy.add(call(at), 0.1)
-    assert [(cut.tape, cut.calls) for cut in recording._cuts] in (
-        [(busy, module.CUT_CALLS), (quiet, 1)],
-        [(quiet, 1), (busy, module.CUT_CALLS)],
-    )
+    (moment,) = recording._cuts
+    assert {cut.tape: cut.calls for cut in moment} == {busy: module.CUT_CALLS, quiet: 1}
+
+
+async def test_versions_are_handed_over_together_however_slow_the_writer_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recorder that asks while columns are made gets both arms of a moment or none: else a split looks uneven."""
+    recorder = Recorder()
+    recording = Recording(lambda: {"memory": recorder}, MemorySink(), SystemClock())
+    arms = [recording.tape("churn", str(at), arm) for at, arm in enumerate(("champion", "candidate"))]
+    queue = handover.Handover("memory", recorder, MemorySink(), SystemClock())
+    recording._handovers = [queue]
+    made = module._columns
+
+    def slow(cut: module.Cut) -> Columns:
+        assert queue.flush()  # the recorder's thread has its turn just now
+        return made(cut)
+
+    monkeypatch.setattr(module, "_columns", slow)
+    for _ in range(5):
+        for arm in arms:
+            arm.add(call(1), 0.1)
+        recording.cut()
+        recording._fold()
+        assert len(recorder.taken) % 2 == 0
+    assert queue.flush()
+    assert sorted(columns.arm for columns in recorder.taken) == ["candidate"] * 5 + ["champion"] * 5
+
+
+async def test_a_full_queue_drops_both_arms_of_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "QUEUE_CALLS", 3)
+    recorder = Recorder()
+    recording = Recording(dict, MemorySink(), SystemClock())
+    arms = [recording.tape("churn", str(at), arm) for at, arm in enumerate(("champion", "candidate"))]
+    recording._handovers = [queue := handover.Handover("memory", recorder, MemorySink(), SystemClock())]
+    for _ in range(3):
+        for arm in arms:
+            arm.add(call(1), 0.1)
+        recording.cut()
+    recording._fold()
+    assert queue.flush()
+    assert sorted(columns.arm for columns in recorder.taken) == ["candidate", "champion"]
 
 
 async def test_a_sampled_endpoint_says_what_each_call_stands_for() -> None:
