@@ -44,6 +44,9 @@ class Observed:
 
     ``champion`` is the concurrent control; where a step leaves the champion no calls, it is what the champion did
     between ``Rollout.control_since_ms`` and ``control_until_ms``.
+
+    ``ended``: calls of both arms that arrived so long ago that all have ended, also those whose caller hung up: only
+    of these can it be said that one is missing. None: the ``calls`` of the arms.
     """
 
     champion: Arm = field(default_factory=Arm)
@@ -51,3 +54,4 @@ class Observed:
     edges: Array = field(default_factory=_nothing)
     pairs: int = 0
     flips: int = 0
+    ended: tuple[int, int] | None = None

@@ -195,7 +195,7 @@ def _mean(one: Gate, champion: Arm, candidate: Arm, levels: _Levels) -> Check:
 
 
 def _ratio(observed: Observed, shares: tuple[float, float], alpha: float) -> Check:
-    calls = np.array([observed.champion.calls, observed.candidate.calls])
+    calls = np.array(observed.ended or (observed.champion.calls, observed.candidate.calls))
     found = sequential.log_evidence_ratio(calls, np.array(shares))
     mismatch = found >= -math.log(alpha)
     why = (

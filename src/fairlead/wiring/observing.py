@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,9 @@ VALUE: Final = ("label", "reward")
 LATE_MS: Final = 2_000
 """Between a call and its window in the store, at most, where a window is shorter."""
 
+IN_FLIGHT_MS: Final = 60_000
+"""A call ends within this time, or is taken to be missing."""
+
 _POSITION = re.compile(r"(.+)\[(\d+)]")
 
 
@@ -51,6 +55,7 @@ def observed(state: StateStore, rollout: Rollout, events: EventStore | None = No
     shadows = rollout.phase is Phase.SHADOW
     candidate = [one for one in candidate if (one.arm == "shadow") is shadows]
     champion = [one for one in windows if one.version == plan.champion and one.arm == "champion"]
+    ended = _ended(champion, candidate)
     span: tuple[int, int | None] = (since, None)
     if until := rollout.control_until_ms:
         span = (rollout.control_since_ms, until)
@@ -73,6 +78,7 @@ def observed(state: StateStore, rollout: Rollout, events: EventStore | None = No
         EDGES,
         pairs=round(pairs["decided"]),
         flips=round(pairs["flips"]),
+        ended=ended,
     )
 
 
@@ -104,6 +110,30 @@ def _told_by_both(windows: Sequence[Window], arms: Iterable[str]) -> list[Window
         return []
     late = max(LATE_MS, *(one.length_ms for one in windows))
     return [one for one in windows if one.start_ms <= min(told) - late]
+
+
+def _ended(champion: Sequence[Window], candidate: Sequence[Window]) -> tuple[int, int]:
+    """Calls of both arms without windows in which some may still be in flight.
+
+    A call counts in the window in which it arrived, and not before it ended: a slow arm lags behind. How long a call
+    may take is seen from those that ended; where all are fast, what is in flight does not matter.
+    """
+    slowest = min(max(_slowest_ms(champion), _slowest_ms(candidate)), IN_FLIGHT_MS)
+    told = max((one.start_ms for one in (*champion, *candidate)), default=0)
+    until = math.inf if slowest <= LATE_MS else told - slowest
+    one, other = (
+        sum(window.calls for window in arm if window.start_ms + window.length_ms <= until)
+        for arm in (champion, candidate)
+    )
+    return one, other
+
+
+def _slowest_ms(windows: Sequence[Window]) -> float:
+    seconds = latency.Latency.none()
+    for one in windows:
+        seconds += latency.Latency.from_bytes(one.latency)
+    (there,) = np.nonzero(seconds.counts)
+    return float(latency.EDGES[there[-1]]) * 1000.0 if len(there) else math.inf
 
 
 def _place(window: Window) -> str:

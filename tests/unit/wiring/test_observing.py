@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fairlead.contracts.events import Columns
+from fairlead.contracts.plans import Answer
 from fairlead.kit.codec.records import to_body
 from fairlead.monitor.pairs import pairs
 from fairlead.monitor.reference import reference
@@ -16,6 +17,7 @@ from fairlead.monitor.sketches import Folder
 from fairlead.orchestrate.plan import Plan
 from fairlead.orchestrate.rollout import Phase, Rollout
 from fairlead.orchestrate.routing import Routed
+from fairlead.orchestrate.verdict import look
 from fairlead.testing.state import MemoryState
 from fairlead.wiring.observing import EDGES, observed
 
@@ -122,6 +124,37 @@ def test_arms_of_two_servers_are_compared_up_to_what_both_have_told(state: Memor
     assert (seen.champion.calls, seen.candidate.calls) == (30, 3)
     alone = observed(state, replace(STEP, step=len(STEP.plan.ladder) - 1, control_since_ms=1, control_until_ms=2))
     assert alone.candidate.calls == 3  # a late call of the champion's holds nothing up
+
+
+def test_calls_in_flight_are_not_missing(state: MemoryState) -> None:
+    """Half of the calls go to a candidate that takes five seconds: its newest calls have not ended yet."""
+    split = replace(STEP, step=2)
+    for second in range(12, 30):
+        put(state, calls("1", "champion", [""] * 200, second * 1000))
+        if second < 24:
+            put(state, replace(calls("2", "candidate", [""] * 200, second * 1000), seconds=np.full(200, 5.0)))
+    seen = observed(state, split)
+    assert (seen.champion.calls, seen.candidate.calls) == (3600, 2400)
+    assert seen.ended == (2200, 2200)  # arrived from 12 to 23 s, and 29 - 5 is before the end of the last second
+    (check,) = look(seen, (), alpha=0.05, comparisons=20, shares=(50.0, 50.0))
+    assert check.answer is Answer.PASS
+    (check,) = look(replace(seen, ended=None), (), alpha=0.05, comparisons=20, shares=(50.0, 50.0))
+    assert check.answer is Answer.FAIL
+
+
+def test_an_arm_that_answers_nothing_is_told_after_a_minute(state: MemoryState) -> None:
+    for second in range(12, 72):
+        put(state, calls("1", "champion", [""] * 20, second * 1000))
+    assert observed(state, STEP).ended == (0, 0)
+    for second in range(72, 92):
+        put(state, calls("1", "champion", [""] * 20, second * 1000))
+    assert observed(state, STEP).ended == (380, 0)
+
+
+def test_whose_caller_hung_up_is_not_missing(state: MemoryState) -> None:
+    put(state, calls("1", "champion", [""] * 3, 12_000))
+    put(state, calls("2", "candidate", ["", "cancelled", "cancelled"], 12_000))
+    assert observed(state, STEP).ended == (3, 3)
 
 
 def test_nothing_counts_until_the_route_follows(state: MemoryState) -> None:
