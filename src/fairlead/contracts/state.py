@@ -39,6 +39,15 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """How many windows there are, and the calls and rows in them: windows only grow, so who changed has another."""
+
+    windows: int
+    calls: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right to act, until it expires. ``token`` grows with every new holder: an older one is refused."""
 
@@ -100,6 +109,11 @@ class StateStore(Protocol):
         """Oldest first, those that start in ``[since_ms, until_ms)``.
 
         ``columns`` False: without their histograms, which are most of what a window weighs.
+        """
+
+    def tallies(self, endpoint: str, *, since_ms: int, until_ms: int, unit_ms: int) -> dict[int, Tally]:
+        """Of the windows that ``windows`` gives, by the multiple of ``unit_ms`` that they start in. A part without
+        windows is left out. It reads no histogram.
         """
 
     def prune_windows(self, before_ms: int) -> int: ...

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from fairlead.contracts.errors import Conflict, LeaseLost, Unavailable
 from fairlead.contracts.events import Accepted, Label, Window
-from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease
+from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease, Tally
 from fairlead.kit.clock import Clock, SystemClock
 from fairlead.kit.known import History, check_names, checked, from_text, learn, lease_ms, to_text
 
@@ -102,6 +102,16 @@ class MemoryState:
                 and _within(window.start_ms, since_ms, until_ms)
             ]
             return sorted(found, key=lambda window: (window.start_ms, window.version, window.arm, window.worker))
+
+    def tallies(self, endpoint: str, *, since_ms: int, until_ms: int, unit_ms: int) -> dict[int, Tally]:
+        found: dict[int, Tally] = {}
+        with self._answering():
+            for one in self._windows.values():
+                if one.endpoint == endpoint and _within(one.start_ms, since_ms, until_ms):
+                    start = one.start_ms - one.start_ms % unit_ms
+                    known = found.get(start, Tally(0, 0, 0))
+                    found[start] = Tally(known.windows + 1, known.calls + one.calls, known.rows + one.rows)
+        return found
 
     def endpoints(self) -> list[str]:
         with self._answering():

@@ -14,11 +14,12 @@ from fairlead.adapters.state.database import Database
 from fairlead.adapters.state.tables import DOCUMENTS, ENTRIES, LEASES, WINDOWS
 from fairlead.contracts.errors import Conflict, LeaseLost
 from fairlead.contracts.events import Accepted, Label, Window
-from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease
+from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease, Tally
 from fairlead.kit.clock import Clock
 from fairlead.kit.codec.records import pack, unpack
 from fairlead.kit.known import check_names, checked, from_text, lease_ms, to_text
 
+_NONE = to_text({})
 _PLACE = ("endpoint", "version", "arm", "worker", "start_ms")
 
 
@@ -116,8 +117,14 @@ class SqlState:
             query = query.where(WINDOWS.c.version == version)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-        found = [_window(row, columns=columns) for row in rows]
+        names = [one.name for one in read]
+        found = [_window(names, row) for row in rows]
         return sorted(found, key=lambda window: (window.start_ms, window.version, window.arm, window.worker))
+
+    def tallies(self, endpoint: str, *, since_ms: int, until_ms: int, unit_ms: int) -> dict[int, Tally]:
+        with self._database.reading() as connection:
+            rows = connection.execute(_tallies(unit_ms), {"name": endpoint, "since": since_ms, "until": until_ms}).all()
+        return {int(start): Tally(*map(int, told)) for start, *told in rows}
 
     def prune_windows(self, before_ms: int) -> int:
         with self._database.writing() as connection:
@@ -205,6 +212,14 @@ def _insert(connection: sa.Connection, table: sa.Table) -> Any:
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
+def _tallies(unit_ms: int) -> sa.Select[Any]:
+    start = (WINDOWS.c.start_ms - WINDOWS.c.start_ms % sa.literal_column(str(int(unit_ms)))).label("start")
+    sums = sa.func.sum(WINDOWS.c.calls), sa.func.sum(WINDOWS.c.rows)
+    since, until = sa.bindparam("since", type_=sa.BigInteger), sa.bindparam("until", type_=sa.BigInteger)
+    of = WINDOWS.c.endpoint == sa.bindparam("name"), WINDOWS.c.start_ms >= since, WINDOWS.c.start_ms < until
+    return sa.select(start, sa.func.count(), *sums).where(*of).group_by(start)
+
+
 def _document(row: sa.Row[Any]) -> Document:
     return Document(row.kind, row.key, row.revision, from_text(row.body), row.at_ms)
 
@@ -221,7 +236,9 @@ def _cells(window: Window) -> dict[str, Any]:
     return {**cells, **told, "columns": pack(window.columns)}
 
 
-def _window(row: sa.Row[Any], *, columns: bool) -> Window:
-    cells = row._asdict()
-    histograms = unpack(row.columns) if columns else {}
-    return Window(**{**cells, "codes": from_text(row.codes), "pairs": from_text(row.pairs), "columns": histograms})
+def _window(names: Sequence[str], row: Sequence[Any]) -> Window:
+    cells = dict(zip(names, row, strict=True))
+    cells["codes"] = from_text(cells["codes"])
+    cells["pairs"] = from_text(cells["pairs"]) if cells["pairs"] != _NONE else {}
+    cells["columns"] = unpack(cells["columns"]) if "columns" in cells else {}
+    return Window(**cells)
