@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from fairlead.contracts.errors import Conflict, LeaseLost
 from fairlead.contracts.events import Accepted, Label, Window
 from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease, Tally
 from fairlead.kit.clock import Clock
-from fairlead.kit.codec.records import pack, unpack
+from fairlead.kit.codec.records import pack, read_counts, unpack
 from fairlead.kit.known import check_names, checked, from_text, lease_ms, to_text
 
 _NONE = to_text({})
@@ -109,15 +110,10 @@ class SqlState:
         version: str = "",
         columns: bool = True,
     ) -> list[Window]:
-        read = [one for one in WINDOWS.columns if columns or one.name != "columns"]
-        query = sa.select(*read).where(WINDOWS.c.endpoint == endpoint, WINDOWS.c.start_ms >= since_ms)
-        if until_ms is not None:
-            query = query.where(WINDOWS.c.start_ms < until_ms)
-        if version:
-            query = query.where(WINDOWS.c.version == version)
+        told = {"name": endpoint, "since": since_ms, "until": until_ms, "version": version}
+        query, names = _windows(columns, until_ms is not None, bool(version))
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        names = [one.name for one in read]
+            rows = connection.execute(query, told).all()
         found = [_window(names, row) for row in rows]
         return sorted(found, key=lambda window: (window.start_ms, window.version, window.arm, window.worker))
 
@@ -131,15 +127,8 @@ class SqlState:
             return connection.execute(WINDOWS.delete().where(WINDOWS.c.start_ms < before_ms)).rowcount
 
     def endpoints(self) -> list[str]:
-        # One step along the index for each endpoint: DISTINCT would read every window.
-        after = sa.select(sa.func.min(WINDOWS.c.endpoint))
-        found: list[str] = []
         with self._database.reading() as connection:
-            name = connection.execute(after).scalar()
-            while name is not None:
-                found.append(name)
-                name = connection.execute(after.where(WINDOWS.c.endpoint > name)).scalar()
-        return sorted(found)
+            return sorted(connection.execute(_ENDPOINTS).scalars())
 
     def label(self, labels: Sequence[Label]) -> Accepted:
         of: dict[str, list[Label]] = defaultdict(list)
@@ -212,6 +201,30 @@ def _insert(connection: sa.Connection, table: sa.Table) -> Any:
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
+def _every() -> sa.Select[Any]:
+    """One step along the index for each endpoint: DISTINCT would read every window."""
+    step = sa.select(sa.func.min(WINDOWS.c.endpoint).label("name")).cte("step", recursive=True)
+    after = sa.select(sa.func.min(WINDOWS.c.endpoint)).where(WINDOWS.c.endpoint > step.c.name).scalar_subquery()
+    step = step.union_all(sa.select(after).where(step.c.name.is_not(None)))
+    return sa.select(step.c.name).where(step.c.name.is_not(None))
+
+
+_ENDPOINTS = _every()
+
+
+@cache
+def _windows(columns: bool, until: bool, version: bool) -> tuple[sa.Select[Any], list[str]]:
+    """The query, made once, and what it reads."""
+    read = [one for one in WINDOWS.columns if columns or one.name != "columns"]
+    since, end = sa.bindparam("since", type_=sa.BigInteger), sa.bindparam("until", type_=sa.BigInteger)
+    query = sa.select(*read).where(WINDOWS.c.endpoint == sa.bindparam("name"), WINDOWS.c.start_ms >= since)
+    if until:
+        query = query.where(WINDOWS.c.start_ms < end)
+    if version:
+        query = query.where(WINDOWS.c.version == sa.bindparam("version"))
+    return query, [one.name for one in read]
+
+
 def _tallies(unit_ms: int) -> sa.Select[Any]:
     start = (WINDOWS.c.start_ms - WINDOWS.c.start_ms % sa.literal_column(str(int(unit_ms)))).label("start")
     sums = sa.func.sum(WINDOWS.c.calls), sa.func.sum(WINDOWS.c.rows)
@@ -238,7 +251,7 @@ def _cells(window: Window) -> dict[str, Any]:
 
 def _window(names: Sequence[str], row: Sequence[Any]) -> Window:
     cells = dict(zip(names, row, strict=True))
-    cells["codes"] = from_text(cells["codes"])
+    cells["codes"] = read_counts(cells["codes"])
     cells["pairs"] = from_text(cells["pairs"]) if cells["pairs"] != _NONE else {}
     cells["columns"] = unpack(cells["columns"]) if "columns" in cells else {}
     return Window(**cells)

@@ -34,13 +34,12 @@ class Totals:
     latency: Latency = field(default_factory=Latency.none)
     first_ms: int | None = None
 
-    def add(self, window: Window, latency: Latency | None = None) -> None:
-        """``latency``: of the window, where it is read already."""
+    def add(self, window: Window) -> None:
         self.calls += window.calls
         self.rows += window.rows
         for code, count in window.codes.items():  # not ``update``, which asks much before it adds little
             self.codes[code] += count
-        self.latency += latency or Latency.from_bytes(window.latency)
+        self.latency += Latency.from_bytes(window.latency)
         self.first_ms = window.start_ms if self.first_ms is None else min(self.first_ms, window.start_ms)
 
     def merge(self, other: Totals) -> None:
@@ -105,10 +104,10 @@ class Slots:
         place = (start_ms - self.since_ms) // self.length
         return self._slots[place] if 0 <= place < len(self._slots) else None
 
-    def add(self, window: Window, latency: Latency | None = None) -> None:
+    def add(self, window: Window) -> None:
         slot = self.at(window.start_ms)
         if slot is not None and window.arm != SHADOW:
-            slot.totals.add(window, latency)
+            slot.totals.add(window)
 
     def all(self) -> Iterator[Slot]:
         return iter(self._slots)

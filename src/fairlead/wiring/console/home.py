@@ -13,7 +13,6 @@ from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening, TrafficSplit
 from fairlead.contracts.state import StateStore
 from fairlead.monitor import timeline
-from fairlead.monitor.latency import Latency
 from fairlead.monitor.mapping import SHADOW
 from fairlead.wiring import standing
 from fairlead.wiring.console.folding import Slots, Totals
@@ -73,9 +72,9 @@ def operations(windows: Sequence[Window], memory: Mapping[str, Any] | None, now_
     total = Totals()
     seen = [one for one in windows if one.arm != SHADOW]
     for window in seen:
-        latency = Latency.from_bytes(window.latency)
-        slots.add(window, latency)
-        total.add(window, latency)
+        (total if slots.at(window.start_ms) is None else slots).add(window)
+    for slot in slots.all():
+        total.merge(slot.totals)
     lately = [one for one in seen if one.start_ms >= now_ms - LATELY_MS]
     since = _firing(memory, "ErrorRate")
     state = "none" if memory is None else "alarm" if since else "ok"
