@@ -60,6 +60,7 @@ def fill(root: Path, endpoints: int, days: int) -> int:
             line = timeline.Happening(name, "deploy", f"version 1 is served by worker {number}", at, {})
             state.append(timeline.KIND, name, asdict(line))
     state.close()
+    stores.registry(home(root)).models()  # its database is made the first time, which takes seconds
     _copied(root / "state.db", days)
     return endpoints * days * DAY_MINUTES
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
@@ -30,10 +30,11 @@ _SIDES: Final = ("input", "output")
 
 @dataclass(frozen=True, slots=True)
 class LlmPage:
-    """``Llms`` over the home. ``budgets``: of the spec, for the amounts of balances."""
+    """``Llms`` over the home. ``budgets``: of the spec, for the amounts of balances.  ``month``: what was added up."""
 
     kept: Kept
     budgets: tuple[Allowed, ...] = ()
+    month: statements.Month = field(default_factory=statements.Month)
 
     def llm(self, endpoint: str, since_ms: int, until_ms: int) -> LlmFacts:
         home = self.kept.home
@@ -71,7 +72,7 @@ class LlmPage:
         try:
             with ledgering.opened(self.kept.home) as store:
                 balances = [statements.standing(one, now, self.budgets) for one in store.balances()]
-                since, rows = statements.this_month(store, now)
+                since, rows = self.month.rows(store, now)
         except FairleadError as error:
             return "", (), (), Trouble(error.code, str(error))
         spent = tuple(Spent(**row) for row in rows[:ROWS])
