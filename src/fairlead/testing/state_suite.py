@@ -18,7 +18,7 @@ from functools import partial
 
 from fairlead.contracts.errors import Conflict, InvalidParameter, LeaseLost, UsageError
 from fairlead.contracts.events import Accepted, Label, Window
-from fairlead.contracts.state import KnownLabel, Lease, StateStore
+from fairlead.contracts.state import KnownLabel, Lease, StateStore, Tally
 from fairlead.testing import document_suite
 from fairlead.testing.document_suite import Place, expect, fresh, raises
 
@@ -99,6 +99,18 @@ def windows_are_told_apart(place: Place) -> None:
     expect(store.windows("no-" + endpoint) == [], "an endpoint without windows has none")
     named = [name for name in store.endpoints() if name.startswith(endpoint)]
     expect(named == [endpoint, endpoint + "-other"], "endpoints that have windows, by name, each once")
+
+
+def windows_are_tallied(place: Place) -> None:
+    store, endpoint = place.open(), fresh()
+    one = _window(endpoint)
+    far = replace(one, start_ms=9_999, calls=2**40, rows=2**41)
+    store.put_windows([one, replace(one, worker="w1", calls=8), replace(one, version="2", start_ms=1_999), far])
+    told = store.tallies(endpoint, since_ms=0, until_ms=20_000, unit_ms=1000)
+    expect(told == {1000: Tally(3, 20, 21), 9000: Tally(1, 2**40, 2**41)}, "windows, calls and rows of each part")
+    some = store.tallies(endpoint, since_ms=1_000, until_ms=1_999, unit_ms=1000)
+    expect(some == {1000: Tally(2, 14, 14)}, "since is included, until is not")
+    expect(store.tallies("no-" + endpoint, since_ms=0, until_ms=20_000, unit_ms=10) == {}, "nothing has no parts")
 
 
 def old_windows_go(place: Place) -> None:
@@ -273,6 +285,7 @@ CHECKS: tuple[Callable[[Place], None], ...] = (
     a_reader_of_a_journal_misses_nothing,
     windows_take_the_place_of_earlier_ones,
     windows_are_told_apart,
+    windows_are_tallied,
     old_windows_go,
     labels_are_new_once,
     corrections_keep_the_history,
