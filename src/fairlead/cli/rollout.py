@@ -30,6 +30,9 @@ app = typer.Typer(
 
 Endpoint = Annotated[str, typer.Argument(help="The endpoint.")]
 Why = Annotated[str, typer.Option("--why", help="A reason, kept in the timeline.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Also in the place of something else that was asked and waits.")
+]
 
 LOOK_SECONDS = 0.5
 WAIT_SECONDS = 15.0
@@ -122,33 +125,48 @@ def watch(
 
 @app.command()
 def pause(
-    endpoint: Endpoint, why: Why = "", home: HomeOption = None, tracking: TrackingOption = None, as_json: AsJson = False
+    endpoint: Endpoint,
+    why: Why = "",
+    replace: Replace = False,
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Hold the split where it is."""
-    _wish("pause", endpoint, why, home, tracking, as_json)
+    _wish("pause", endpoint, why, home, tracking, as_json, replace)
 
 
 @app.command()
 def resume(
-    endpoint: Endpoint, why: Why = "", home: HomeOption = None, tracking: TrackingOption = None, as_json: AsJson = False
+    endpoint: Endpoint,
+    why: Why = "",
+    replace: Replace = False,
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Go on with the step that was paused; its counts begin anew."""
-    _wish("resume", endpoint, why, home, tracking, as_json)
+    _wish("resume", endpoint, why, home, tracking, as_json, replace)
 
 
 @app.command()
 def promote(
-    endpoint: Endpoint, why: Why = "", home: HomeOption = None, tracking: TrackingOption = None, as_json: AsJson = False
+    endpoint: Endpoint,
+    why: Why = "",
+    replace: Replace = False,
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Promote now. Without a verdict that passed it is recorded as forced."""
-    _wish("promote", endpoint, why, home, tracking, as_json)
+    _wish("promote", endpoint, why, home, tracking, as_json, replace)
 
 
 @app.command()
 def abort(
     endpoint: Endpoint, why: Why = "", home: HomeOption = None, tracking: TrackingOption = None, as_json: AsJson = False
 ) -> None:
-    """All calls back to the champion."""
+    """All calls back to the champion, whatever else was asked and waits."""
     _wish("abort", endpoint, why, home, tracking, as_json)
 
 
@@ -165,10 +183,19 @@ def listed(
     emit(rows, table(rows, ["id", "endpoint", "from", "to", "strategy", "phase", "percent", "reason"]), as_json)
 
 
-def _wish(what: str, endpoint: str, why: str, home: Path | None, tracking: str | None, as_json: bool) -> None:
+def _wish(
+    what: str,
+    endpoint: str,
+    why: str,
+    home: Path | None,
+    tracking: str | None,
+    as_json: bool,
+    instead: bool = False,
+) -> None:
     place = home_of(home, tracking)
     asks = {"pause": commands.pause, "resume": commands.resume, "promote": commands.promote, "abort": commands.abort}
-    rollout = asks[what](state(place), endpoint, who=place.user, why=why)
+    now = SystemClock.wall_ms()
+    rollout = asks[what](state(place), endpoint, who=place.user, now_ms=now, why=why, instead=instead)
     auditing.act(place, f"rollout.{what}", endpoint, rollout.plan.candidate, rollout=rollout.id, why=why)
     emit(to_body(rollout), f"{rollout.id}: {what} is noted; the controller does it within a second", as_json)
 
@@ -202,7 +229,7 @@ def _gate(text: str) -> Gate:
 def _line(rollout: Rollout) -> str:
     at = time.strftime("%H:%M:%S", time.localtime(SystemClock.wall_ms() / 1000))
     said = f"  {rollout.reason}" if rollout.reason else ""
-    wish = f"  ({rollout.wish.what} asked)" if rollout.wish else ""
+    wish = f"  ({rollout.wish.told})" if rollout.wish else ""
     lines = [f"{at}  {rollout.phase.value:<9}  {rollout.weight:g} %  {rollout.answer.value}{wish}{said}"]
     lines += [f"{'':10}{check.name}: {check.answer.value}, {check.why}" for check in rollout.checks]
     return "\n".join(lines)

@@ -247,7 +247,13 @@ class Loop:
     def _unloadable(self, endpoint: str) -> None:
         """A candidate that no worker can load gets no calls, so no gate would ever say so."""
         if why := unloadable(self._state, endpoint, self._clock.wall_ms()):
-            commands.abort(self._state, endpoint, who="controller", why=f"it does not load: {why}")
+            commands.abort(
+                self._state,
+                endpoint,
+                who="controller",
+                now_ms=self._clock.wall_ms(),
+                why=f"it does not load: {why}",
+            )
 
     def _observed(self, rollout: Rollout) -> Observed:
         """What cannot be read is no evidence; the step's time runs on."""

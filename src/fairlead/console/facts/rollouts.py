@@ -11,8 +11,8 @@ from fairlead.contracts.plans import Check
 @dataclass(frozen=True, slots=True)
 class Row:
     """A rollout from version ``before`` to ``after``. ``weight``: percent of the calls that ``after`` gets.
-    ``ladder``: its steps, in percent.  ``step``: place in it, -1 before the first.  ``wish``: what a person asked for
-    and the controller has not done yet.  ``may``: what can be asked of it now.
+    ``ladder``: its steps, in percent.  ``step``: place in it, -1 before the first.  ``wish``: who asked for what and
+    when, while the controller has not done it.  ``may``: what can be asked of it now.
     """
 
     id: str
@@ -53,4 +53,4 @@ class Rollouts(Protocol):
         """Empty ``endpoint``: of every one. Raises StateError."""
 
     def wished(self, what: str, endpoint: str, rollout: str, who: str) -> Row:
-        """Ask it of the rollout with this id. Raises Conflict (another runs, or something is asked already)."""
+        """Ask it of the rollout with this id. Raises Conflict (another runs), Busy (something is asked already)."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairlead.console.facts.rollouts import RolloutsFacts, Row
-from fairlead.contracts.errors import Conflict, UsageError
+from fairlead.contracts.errors import Busy, Conflict, UsageError
+from fairlead.kit.clock import SystemClock
 from fairlead.orchestrate import commands
 from fairlead.orchestrate.rollout import Rollout, Wish, ask
 from fairlead.wiring import auditing
@@ -36,14 +37,14 @@ class RolloutPage:
     def wished(self, what: str, endpoint: str, rollout: str, who: str) -> Row:
         if not rollout:
             raise Conflict(f"which rollout of {endpoint!r} is to {what}? the form names its id")
-        found = ASKS[what](self.kept.state, endpoint, who=who, only=rollout)
+        found = ASKS[what](self.kept.state, endpoint, who=who, now_ms=SystemClock.wall_ms(), only=rollout)
         version = found.plan.candidate
         auditing.act(self.kept.home, f"rollout.{what}", endpoint, version, who=who, rollout=found.id)
         return _row(found)
 
 
 def _row(one: Rollout) -> Row:
-    plan, wish = one.plan, one.wish.what if one.wish else ""
+    plan = one.plan
     return Row(
         one.id,
         plan.endpoint,
@@ -62,14 +63,13 @@ def _row(one: Rollout) -> Row:
         one.who,
         one.started_ms,
         one.ended,
-        wish,
-        () if wish else tuple(what for what in ASKS if _allowed(one, what)),
+        one.wish.told if one.wish else "",
+        tuple(what for what in ASKS if _allowed(one, what)),
     )
 
 
 def _allowed(one: Rollout, what: str) -> bool:
     try:
-        ask(one, Wish(what, ""))
-    except UsageError:
+        return ask(one, Wish(what, "")) != one
+    except (UsageError, Busy):
         return False
-    return True

@@ -92,13 +92,43 @@ def test_two_people_ask_and_one_is_told(visit: Any, home: Home) -> None:
     form = {"token": token[1], "id": rollout.id, "confirm": "churn"}
     origin = {"origin": "http://127.0.0.1"}
     assert "is noted" in visit.post(f"{PAGE}/promote", data=form, headers=origin).text
-    assert "already; look again" in visit.post(f"{PAGE}/promote", data=form, headers=origin).text
+    assert "which waits for the controller" in visit.post(f"{PAGE}/promote", data=form, headers=origin).text
     kept = commands.running(stores.state(home), "churn").wish
     assert kept is not None
     assert kept.what == "promote"
     noted = [line for _, line in reading.between(auditing.folder(home), 0, SystemClock.wall_ms() + 1)]
     assert [one.action for one in noted] == ["rollout.promote"]
+    running = visit.get(f"{PAGE}.json").json()["running"]
+    assert (running["may"], running["wish"]) == (["abort"], kept.told)
+    assert "is noted" in visit.post(f"{PAGE}/abort", data=form, headers=origin).text
+    kept = commands.running(stores.state(home), "churn").wish
+    assert kept is not None
+    assert kept.what == "abort"
     assert visit.get(f"{PAGE}.json").json()["running"]["may"] == []
+
+
+def test_the_command_refuses_a_second_wish_and_takes_it_on_purpose(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["fairlead", "rollout", *words])
+        with pytest.raises(SystemExit) as left:
+            main()
+        told = capsys.readouterr()
+        return int(left.value.code or 0), told.out + told.err
+
+    started(home)
+    assert run("promote", "churn")[0] == 0
+    code, said = run("pause", "churn", "--why", "lunch")
+    assert code == 1
+    assert re.search(r"asked to promote at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC, which waits", said)
+    assert run("pause", "churn", "--replace")[0] == 0
+    for _ in range(2):  # an abort waits for nobody, and twice is once
+        assert run("abort", "churn", "--why", "now")[0] == 0
+        wish = commands.running(stores.state(home), "churn").wish
+        assert wish is not None
+        assert (wish.what, wish.why) == ("abort", "now")
+    assert run("promote", "churn")[0] == 1
 
 
 def test_another_rollout_than_the_one_that_was_seen_is_left_alone(home: Home) -> None:
