@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from fairlead.cli.where import home_of
 from fairlead.contracts.errors import NotFound, UsageError
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import from_body, to_body
-from fairlead.orchestrate import commands
+from fairlead.orchestrate import commands, looks
 from fairlead.orchestrate.plan import Strategy
 from fairlead.orchestrate.rollout import Phase, Rollout
 from fairlead.orchestrate.verdict import Gate, gate
@@ -121,6 +122,25 @@ def watch(
     if as_json:
         emit(to_body(rollout), "", as_json)
     raise typer.Exit(DONE if rollout.phase is Phase.DONE else FAILED)
+
+
+@app.command()
+def status(
+    endpoint: Endpoint,
+    rollout_id: Annotated[
+        str, typer.Option("--id", help="Which of its rollouts.", show_default="the one that runs, else the last")
+    ] = "",
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a rollout stands, and what its gates say. --json: with every look at it that is kept, at most 400."""
+    store = state(home_of(home, tracking))
+    rollout = commands.chosen(commands.rollouts(store), endpoint, rollout_id)
+    record = looks.read(store, rollout.id)
+    told = looks.told(record)
+    data = {"rollout": to_body(rollout), "looks": told, "turns": [one._asdict() for one in record.turns]}
+    emit(data, f"{rollout.id}\n{_line(rollout)}{_bounds(told)}", as_json)
 
 
 @app.command()
@@ -233,6 +253,27 @@ def _line(rollout: Rollout) -> str:
     lines = [f"{at}  {rollout.phase.value:<9}  {rollout.weight:g} %  {rollout.answer.value}{wish}{said}"]
     lines += [f"{'':10}{check.name}: {check.answer.value}, {check.why}" for check in rollout.checks]
     return "\n".join(lines)
+
+
+def _bounds(told: Sequence[Mapping[str, Any]]) -> str:
+    """Of the newest look: in the unit of the margin, larger is worse."""
+    if not told:
+        return "\nno look yet"
+    newest = told[-1]
+    rows = [
+        {
+            "gate": name,
+            "verdict": one["answer"],
+            **{part: "" if one[part] is None else f"{one[part]:.4g}" for part in ("estimate", "lower", "upper")},
+            "margin": f"{one['margin']:g}",
+        }
+        for name, one in newest["gates"].items()
+        if one["margin"] is not None
+    ]
+    calls = (
+        f"{newest['candidate']} calls of the candidate, {newest['champion']} of the champion; {len(told)} looks kept"
+    )
+    return f"\n{calls}\n{table(rows, ['gate', 'verdict', 'estimate', 'lower', 'upper', 'margin'])}"
 
 
 def _row(one: Rollout) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fairlead.contracts.errors import Busy, Conflict, NotFound, UsageError
@@ -100,6 +100,17 @@ def rollouts(state: StateStore) -> list[Rollout]:
     """All there ever were, newest first."""
     found = [from_body(Rollout, document.body) for document in state.all("rollout")]
     return sorted(found, key=lambda one: (one.started_ms, one.id), reverse=True)
+
+
+def chosen(found: Sequence[Rollout], endpoint: str, rollout_id: str = "") -> Rollout:
+    """Of ``rollouts``: the one with this id, else the one that runs on the endpoint, else its last. Raises NotFound."""
+    own = [one for one in found if one.plan.endpoint == endpoint]
+    if rollout_id:
+        own = [one for one in own if one.id == rollout_id]
+    if not own:
+        which = f"rollout {rollout_id} of" if rollout_id else "rollout of"
+        raise NotFound(f"there is no {which} endpoint {endpoint!r}; `fairlead rollout list` shows those that there are")
+    return next((one for one in own if not one.ended), own[0])
 
 
 def running(state: StateStore, endpoint: str) -> Rollout:
