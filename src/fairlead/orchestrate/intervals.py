@@ -91,6 +91,7 @@ def _quantiles(one: Gate, observed: Observed, levels: Levels, paired: bool) -> I
     ratio = min(ratio, math.exp(_FAR)) if ratio > 0.0 else 1.0
     margin, pace = math.log(one.margin), _Pace(0.05, 2e-3)
     lower, upper = _turned(evidence, levels, margin, math.log(ratio), (-_FAR, _FAR), pace)
+    ratio = math.exp(min(max(math.log(ratio), lower), upper))  # the quantiles are known to a bin only
     return Interval(ratio, math.exp(lower) if lower > -_FAR else 0.0, math.exp(upper) if upper < _FAR else None)
 
 
@@ -124,11 +125,13 @@ def _last(rejects: Callable[[float], bool], margin: float, inside: float, end: f
     if not rejects(end):
         return end
     sign, outside = (1.0 if end > inside else -1.0), None
-    if sign * (margin - inside) > 0.0:
-        if rejects(margin):
-            outside = margin
-        else:
-            inside = margin
+    beyond = sign * (margin - inside) > 0.0
+    if rejects(margin):
+        if not beyond:  # of quantiles, which are known to a bin only
+            return margin
+        outside = margin
+    elif beyond:
+        inside = margin
     step = pace.step
     while outside is None:
         at = inside + sign * step
