@@ -1,4 +1,4 @@
-"""Rollouts that a controller looked at second by second, of a candidate that is as good: for tests of what shows them."""
+"""Rollouts that a controller looked at each second, of a candidate that is as good: for tests of what shows them."""
 
 from __future__ import annotations
 

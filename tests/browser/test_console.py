@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import looked_rollouts
 import pytest
-from looked_rollouts import looked
 
+import looked_rollouts
 from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening
 from fairlead.kit.config import home
 from fairlead.monitor import timeline
 from fairlead.monitor.latency import Latency
 from fairlead.wiring import stores
+from looked_rollouts import looked
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -116,16 +116,18 @@ def test_a_rollout_shows_its_evidence_over_time(console: str, scheme: str, width
         newest = told["looks"][-1]["gates"]["prediction_drift"]
         shown = page.locator("#evidence .sequence", has_text="prediction_drift")
         assert f"{newest['upper']:.3f}" in shown.inner_text()
-        assert page.locator("#looks tbody tr").count() == len(told["looks"]) == 7
+        assert page.locator("#looks tbody tr").count() == len(told["looks"]) >= 7
         page.locator("#evidence .u-over").first.hover()
         assert "pp" in page.locator("#evidence .u-legend").first.inner_text(), "pointing at a chart tells its numbers"
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.goto(f"{console}/rollouts")
         page.locator("td.name a", has_text="script").click()
+        page.wait_for_selector("#evidence svg.interval")
         assert page.locator("#evidence svg.interval").count() == 3
         assert page.locator("#evidence .uplot").count() == 0
         page.goto(f"{console}/rollouts")
         page.locator("td.name a", has_text="nnnn").click()
+        page.wait_for_selector("#evidence .empty")
         assert "No look yet" in page.locator("#evidence").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         browser.close()

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import looked_rollouts
 import pytest
-from looked_rollouts import CALLS, looked
 
+import looked_rollouts
 from fairlead.audit import reading
 from fairlead.cli.main import main
 from fairlead.contracts.errors import Conflict
@@ -24,6 +23,7 @@ from fairlead.orchestrate.rollout import Rollout
 from fairlead.wiring import auditing, stores
 from fairlead.wiring.console.kept import Kept
 from fairlead.wiring.console.rollouts import RolloutPage
+from looked_rollouts import CALLS, looked
 
 pytest.importorskip("jinja2", reason="needs fairlead[console]")
 testing = pytest.importorskip("starlette.testclient")
