@@ -108,6 +108,7 @@ class Happening:
 KINDS = {
     "split": "document by endpoint: TrafficSplit",
     "rollout": "document by rollout id: orchestrate.rollout.Rollout",
+    "rollout-looks": "document by rollout id: orchestrate.looks.Looks, what the looks at it said, thinned",
     "rollout-of": "document by endpoint: {rollout: id of the one that runs, or empty}",
     "reference": "document by model/version: monitor.binning.Reference",
     "baseline": "document by model/version: wiring.baselines.Baseline, what its performance is watched against",

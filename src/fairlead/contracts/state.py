@@ -90,9 +90,20 @@ class StateStore(Protocol):
     def append(self, kind: str, subject: str, body: Body, *, fence: Lease | None = None) -> Entry: ...
 
     def entries(
-        self, kind: str, subject: str = "", *, after: int = 0, since_ms: int = 0, limit: int = 0
+        self,
+        kind: str,
+        subject: str = "",
+        *,
+        after: int = 0,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        limit: int = 0,
     ) -> list[Entry]:
-        """Oldest first; ``after``: a number; ``limit``: the newest so many."""
+        """By number, those that were appended in ``[since_ms, until_ms)``.
+
+        ``after``: a number.  ``limit``: the newest so many of them, by time where a time is asked for, else by number;
+        what is newer than ``until_ms`` is not read to find them.
+        """
 
     def put_windows(self, windows: Sequence[Window]) -> None:
         """Keep each, in the place of an earlier one of the same endpoint, version, arm, worker and start."""

@@ -68,14 +68,23 @@ class MemoryState:
             return Entry(*line[:4], from_text(text))
 
     def entries(
-        self, kind: str, subject: str = "", *, after: int = 0, since_ms: int = 0, limit: int = 0
+        self,
+        kind: str,
+        subject: str = "",
+        *,
+        after: int = 0,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        limit: int = 0,
     ) -> list[Entry]:
         with self._answering():
             found = [
                 line
                 for line in self._entries[max(after, 0) :]
-                if line[0] == kind and subject in ("", line[1]) and line[3] >= since_ms
+                if line[0] == kind and subject in ("", line[1]) and _within(line[3], since_ms, until_ms)
             ]
+            if limit and (since_ms > 0 or until_ms is not None):
+                found = sorted(sorted(found, key=lambda line: line[3])[-limit:], key=lambda line: line[2])
             return [Entry(*line[:4], from_text(line[4])) for line in (found[-limit:] if limit else found)]
 
     def put_windows(self, windows: Sequence[Window]) -> None:

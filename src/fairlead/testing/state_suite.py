@@ -45,6 +45,25 @@ def a_journal_keeps_order(place: Place) -> None:
     expect(late.at_ms > added[-1].at_ms and read.entries(kind, since_ms=late.at_ms) == [late], "since a time")
 
 
+def a_journal_is_read_by_range(place: Place) -> None:
+    store, kind = place.open(), fresh()
+    added = []
+    for i in range(8):
+        added.append(store.append(kind, f"s{i % 2}", {"i": i}))
+        place.wait(0.01)
+    at = [entry.at_ms for entry in added]
+    expect(at == sorted(set(at)), "each has its time")
+    read = place.open()
+    expect(read.entries(kind, since_ms=at[2], until_ms=at[5]) == added[2:5], "since is included, until is not")
+    expect(read.entries(kind, until_ms=at[2]) == added[:2], "all before a time")
+    expect(read.entries(kind, until_ms=at[-1] + 1) == added, "all up to now")
+    expect(read.entries(kind, until_ms=at[6], limit=2) == added[4:6], "the newest of the range, oldest first")
+    expect(read.entries(kind, "s1", since_ms=at[1], until_ms=at[7], limit=2) == added[3:6:2], "a subject's own")
+    expect(read.entries(kind, "s0", after=added[0].number, until_ms=at[5]) == added[2:5:2], "after a number as well")
+    for since, until in ((0, 0), (at[3], at[3]), (at[5], at[2])):
+        expect(read.entries(kind, since_ms=since, until_ms=until) == [], "nothing lies in an empty range")
+
+
 def a_reader_of_a_journal_misses_nothing(place: Place) -> None:
     """A number that is seen is never followed by a lower one."""
     kind, store = fresh(), place.open()
@@ -282,6 +301,7 @@ def a_closed_store_leaves_what_it_kept(place: Place) -> None:
 CHECKS: tuple[Callable[[Place], None], ...] = (
     *document_suite.CHECKS,
     a_journal_keeps_order,
+    a_journal_is_read_by_range,
     a_reader_of_a_journal_misses_nothing,
     windows_take_the_place_of_earlier_ones,
     windows_are_told_apart,

@@ -81,15 +81,32 @@ class SqlState:
         return Entry(kind, subject, number, at_ms, from_text(text))
 
     def entries(
-        self, kind: str, subject: str = "", *, after: int = 0, since_ms: int = 0, limit: int = 0
+        self,
+        kind: str,
+        subject: str = "",
+        *,
+        after: int = 0,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        limit: int = 0,
     ) -> list[Entry]:
-        query = sa.select(ENTRIES).where(ENTRIES.c.kind == kind, ENTRIES.c.number > after, ENTRIES.c.at_ms >= since_ms)
+        query = sa.select(ENTRIES).where(ENTRIES.c.kind == kind)
         if subject:
             query = query.where(ENTRIES.c.subject == subject)
-        query = query.order_by(ENTRIES.c.number.desc())
+        if after > 0:
+            query = query.where(ENTRIES.c.number > after)
+        number, at_ms = ENTRIES.c.number, ENTRIES.c.at_ms
+        order = [number.desc()]
+        if since_ms > 0 or until_ms is not None:  # along the index by time, from the newest of the range on
+            order = [at_ms.desc(), number.desc()]
+            query = query.where(at_ms >= since_ms)
+        if until_ms is not None:
+            query = query.where(at_ms < until_ms)
+        query = query.order_by(*order)
         with self._database.reading() as connection:
             rows = connection.execute(query.limit(limit) if limit else query).all()
-        return [Entry(row.kind, row.subject, row.number, row.at_ms, from_text(row.body)) for row in reversed(rows)]
+        found = [Entry(row.kind, row.subject, row.number, row.at_ms, from_text(row.body)) for row in rows]
+        return sorted(found, key=lambda entry: entry.number)
 
     def put_windows(self, windows: Sequence[Window]) -> None:
         if not windows:

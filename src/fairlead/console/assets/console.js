@@ -31,13 +31,15 @@
     bytes: (value) => scaled(value, [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]], 1e3) + THIN + "B",
     money: (value) => significant(value),
     number: (value) => significant(value),
+    points: (value) => significant(100 * value) + THIN + "pp",
+    times: (value) => significant(value) + THIN + "×",
   };
 
   // Charts.
   const charts = new Map();
   const MARKS = { deploy: "--t3", alert: "--bad", other: "--soft" };
 
-  function marks(found, area) {
+  function marks(found, area, same) {
     return (plot) => {
       const { ctx, bbox } = plot, ratio = devicePixelRatio || 1;
       ctx.save();
@@ -62,6 +64,16 @@
         last = x;
         ctx.textAlign = right ? "right" : "left";
         ctx.fillText(label, x + (right ? -5 : 5) * ratio, bbox.top + (12 + 13 * row) * ratio);
+      }
+      if (Number.isFinite(same)) {
+        const y = Math.round(plot.valToPos(same, "y", true));
+        ctx.strokeStyle = css("--soft");
+        ctx.lineWidth = ratio;
+        ctx.setLineDash([]);
+        ctx.beginPath();
+        ctx.moveTo(bbox.left, y);
+        ctx.lineTo(bbox.left + bbox.width, y);
+        ctx.stroke();
       }
       if (area && Number.isFinite(area.value)) {
         const y = Math.round(plot.valToPos(area.value, "y", true));
@@ -93,13 +105,16 @@
       return {
         label: one.label,
         stroke: tone,
-        width: 1.6,
+        width: one.thin ? 0.8 : 1.6,
         dash: one.dash ? [5, 4] : undefined,
         fill: one.fill ? tone + "22" : undefined,
         paths: one.step ? uPlot.paths.stepped({ align: 1 }) : undefined,
-        points: { show: one.values.length < 2 ? true : undefined, size: 4 },
+        points: { show: one.thin ? false : one.values.length < 2 ? true : undefined, size: 4 },
         spanGaps: false,
-        value: (_, value) => (value == null ? "–" : write(value)),
+        value: (_, value, __, place) => {
+          const shown = one.exact && place != null ? one.exact[place] : value;
+          return shown == null ? (value == null ? "–" : "no bound") : write(shown);
+        },
       };
     });
     const axis = { stroke: css("--soft"), grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false }, font: "11px " + css("--sans") };
@@ -111,13 +126,14 @@
       legend: { live: true },
       scales: {
         x: { time: true, range: told.span ? [told.span[0] / 1000, told.span[1] / 1000] : undefined },
-        y: { range: (_, low, high) => [told.low == null ? Math.min(low ?? 0, 0) : told.low, Math.max((high ?? 0) * 1.08, told.level ? told.level.value * 1.15 : 0) || 1] },
+        y: { range: (_, low, high) => told.ends ? told.ends : [told.low == null ? Math.min(low ?? 0, 0) : told.low, Math.max((high ?? 0) * 1.08, told.level ? told.level.value * 1.15 : 0) || 1] },
       },
       axes: [
         { ...axis, space: 72, values: (_, ticks) => {
           let day = "";
           return ticks.map((tick) => {
-            const [date, time] = utc(tick);
+            const [date, minute] = utc(tick);
+            const time = ticks.length > 1 && ticks[1] - ticks[0] < 60 ? utc(tick, true).slice(11, 19) : minute;
             const text = time === "00:00" && ticks.length > 1 && ticks[1] - ticks[0] >= 86400 ? date : date === day ? time : time === "00:00" ? date : day ? time + "\n" + date : time + "\n" + date;
             day = date;
             return text;
@@ -126,7 +142,7 @@
         { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => write(tick)) },
       ],
       series: [{ label: "time", value: (_, value) => (value == null ? "–" : utc(value, true)) }, ...series],
-      hooks: { draw: [marks(told.marks || [], told.level)] },
+      hooks: { draw: [marks(told.marks || [], told.level, told.same)] },
     };
   }
 
