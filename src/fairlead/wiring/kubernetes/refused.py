@@ -37,7 +37,7 @@ _LONGEST_GRACE: Final = 3600.0
 
 def check(file: SpecFile, how: Rendering, found: list[Unit]) -> None:
     """Raises UsageError for the first thing that cannot be honoured."""
-    for why in (*_of_server(file, how), *_of_stores(file), *_of_files(file), *_of_gateway(file, how)):
+    for why in (*_of_server(file, how), *_of_stores(file), *_of_files(file), *_of_keys(file), *_of_gateway(file, how)):
         raise UsageError(why)
     for unit in found:
         check_unit(file, unit)
@@ -135,6 +135,9 @@ def _of_files(file: SpecFile) -> Iterator[str]:
 def _of_gateway(file: SpecFile, how: Rendering) -> Iterator[str]:
     gateway = file.spec.deploy.gateway
     if gateway is None:
+        if file.spec.deploy.host:
+            where = file.at("deploy", "host")
+            yield f"{where} is a name outside of the cluster, and nothing leads in; give deploy.gateway, or leave it out"
         return
     at = ("deploy", "gateway")
     if not how.mesh:
@@ -262,19 +265,26 @@ def _of_unit(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:
         yield f"{file.at('server', 'tls')}: KEDA's interceptor speaks HTTP to the pods; keep min: 1 at {unit.head}"
 
 
-def _of_mounts(file: SpecFile, unit: Unit) -> Iterator[str]:
-    """Secrets whose keys are one, and folders that hide one another."""
-    name, asked = units.pods(file, unit)
-    needs, tls = carried.needs(file, carried.unit_data(file, unit)), file.spec.server.tls
+def _of_keys(file: SpecFile) -> Iterator[str]:
+    """Secrets that are one key: one Secret has those of all pods."""
+    needs = carried.needs(file, carried.data(file, tuple(file.spec.endpoints)))
     keys = {variable: f"env:{variable}" for variable in needs.variables}
-    folders = {folder: file.at("endpoints", name, "deploy", "volumes") for folder in asked.volumes}
     for path, where in sorted(needs.files.items()):
-        folder, key = posixpath.split(path)
+        key = posixpath.basename(path)
         if not _KEY.fullmatch(key):
             yield f"{where} is the file {key!r}, and a key of a Secret has letters, digits, '-', '_' and '.'; rename it"
         if (other := keys.setdefault(key, path)) != path:
             yield f"{where}: {path} and {other} are both the key {key} of the Secret; name one of them otherwise"
-        if folder in folders and folders[folder] == file.at("endpoints", name, "deploy", "volumes"):
+
+
+def _of_mounts(file: SpecFile, unit: Unit) -> Iterator[str]:
+    """Folders that hide one another."""
+    name, asked = units.pods(file, unit)
+    needs, tls = carried.needs(file, carried.unit_data(file, unit)), file.spec.server.tls
+    folders = {folder: file.at("endpoints", name, "deploy", "volumes") for folder in asked.volumes}
+    for path, where in sorted(needs.files.items()):
+        folder = posixpath.dirname(path)
+        if folder in asked.volumes:
             yield f"{where} is in {folder}, which is a volume; name another folder"
         folders[folder] = where
     if tls is not None:
@@ -287,8 +297,8 @@ def _of_mounts(file: SpecFile, unit: Unit) -> Iterator[str]:
     for folder, where in sorted(folders.items()):
         above = next((one for one in folders if _inside(folder, one)), "")
         if _over(folder) or above:
-            hides = f"inside of {above}, which" if above else "one in which a pod has something else, or that"
-            yield f"{where} is in the folder {folder or '/'}, {hides} hides it; name one of its own, as /etc/tls"
+            why = f"which is in {above}, another one" if above else "where a pod has something else"
+            yield f"{where} is in the folder {folder}, {why}; name one of its own, as /etc/tls"
 
 
 def _over(folder: str) -> bool:

@@ -74,7 +74,7 @@ def scraped(service: dict[str, Any]) -> dict[str, Any]:
 
 def check(file: SpecFile, how: Rendering, found: list[Unit]) -> None:
     """Raises UsageError for calls that no route can tell apart."""
-    if not how.mesh:
+    if not how.mesh or file.spec.deploy.gateway is None:  # inside of a mesh each has the host of its own Service
         return
     speaking = [unit for unit in found if _speaks(file, unit)]
     if len(speaking) > 1 and not file.spec.deploy.host:
@@ -173,8 +173,8 @@ def duration(seconds: float) -> str:
 
 
 def hosts(file: SpecFile, unit: Unit, found: list[Unit]) -> list[str]:
-    """By which the unit is known outside."""
-    host = file.spec.deploy.host
+    """By which the unit is known outside; none without a Gateway."""
+    host = file.spec.deploy.host if file.spec.deploy.gateway is not None else ""
     own = sum(_speaks(file, one) for one in found) > 1 and _speaks(file, unit)
     return [] if not host else [f"{unit.name}.{host}" if own else host]
 

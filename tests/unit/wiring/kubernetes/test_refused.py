@@ -142,7 +142,8 @@ def test_engines_that_no_image_has() -> None:
 
 def test_what_no_route_can_tell_apart() -> None:
     two = CHAT % "" + "  other:\n    llm: {engine: vllm, model: c/d}\n"
-    assert "chat and other are language models in pods of their own" in refused(HEAD + two, mesh="gateway-api")
+    bare = EDGE.replace(" host: m.example.com,", "")
+    assert "chat and other are language models in pods of their own" in refused(bare + two, mesh="gateway-api")
     made = objects.objects(parse(EDGE + two, "f.yaml"), Rendering(mesh="gateway-api"))
     hosts = [one["spec"]["hostnames"] for bodies in made.values() for one in bodies if one["kind"] == "HTTPRoute"]
     assert hosts == [["chat.m.example.com"], ["other.m.example.com"]]
