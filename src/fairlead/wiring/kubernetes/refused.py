@@ -137,7 +137,7 @@ def _of_gateway(file: SpecFile, how: Rendering) -> Iterator[str]:
     if gateway is None:
         if file.spec.deploy.host:
             where = file.at("deploy", "host")
-            yield f"{where} is a name outside of the cluster, and nothing leads in; give deploy.gateway, or leave it out"
+            yield f"{where} is a name outside of the cluster, and nothing leads in; give deploy.gateway, or drop it"
         return
     at = ("deploy", "gateway")
     if not how.mesh:
@@ -290,7 +290,7 @@ def _of_mounts(file: SpecFile, unit: Unit) -> Iterator[str]:
     if tls is not None:
         folder, where = posixpath.dirname(tls.cert), file.at("server", "tls", "cert")
         if tls.key and posixpath.dirname(tls.key) != folder:
-            yield f"{file.at('server', 'tls', 'key')} is {tls.key}, and the certificate is in {folder}; put it there, too"
+            yield f"{file.at('server', 'tls', 'key')} is {tls.key}, and the certificate is in {folder}; put it there"
         if folder in folders:
             yield f"{where} is in {folder}, where {folders[folder]} is; name a folder of its own, as /etc/tls"
         folders[folder] = where

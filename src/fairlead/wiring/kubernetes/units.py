@@ -221,7 +221,7 @@ def _name(file: SpecFile, endpoint: str) -> str:
     if not found or len(found) > _LONGEST or len(endpoint) > 63 or not endpoint[-1].isalnum():
         where = file.at("endpoints", endpoint)
         raise UsageError(
-            f"{where} has a name that Kubernetes cannot have; give at most {_LONGEST} letters, digits and '-', a letter "
-            "or digit last"
+            f"{where} has a name that Kubernetes cannot have; give at most {_LONGEST} letters, digits and '-', "
+            "and no '-' last"
         )
     return found if found[0].isalpha() else f"m-{found}"

@@ -1,5 +1,6 @@
 """What a reading of the rendered objects, line by line, found: what no schema sees."""
 
+# ruff: noqa: E501 - tables of specs and sentences, a line each
 from __future__ import annotations
 
 import posixpath
