@@ -153,7 +153,9 @@ def test_a_container_is_named_and_labelled_before_it_is_there(program: Any) -> N
     assert "ps --all --quiet --no-trunc --filter label=of" in log.read_text()
 
 
-@pytest.mark.parametrize(("hears", "seconds"), [("trap 'echo cleared >> {log}; exit 1' TERM", 5.0), ("trap '' TERM", 0.2)])
+@pytest.mark.parametrize(
+    ("hears", "seconds"), [("trap 'echo cleared >> {log}; exit 1' TERM", 5.0), ("trap '' TERM", 0.2)]
+)
 def test_a_command_that_is_interrupted_is_ended_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hears: str, seconds: float
 ) -> None:
