@@ -41,8 +41,8 @@ class Build:
 @dataclass(frozen=True, slots=True)
 class Launch:
     """``port``: of the container, published on a free port of 127.0.0.1; with ``network`` ``host`` it is the machine's
-    own.  ``memory``: bytes, 0: no limit.  ``environment``: an empty value takes this machine's.  ``name``: what it is called
-    from before it is there, so that it can be removed however far its start came; empty: the tool chooses."""
+    own.  ``memory``: bytes, 0: no limit.  ``environment``: an empty value takes this machine's.  ``name``: what it is
+    called from before it is there, so that it can be removed however far its start came; empty: the tool chooses."""
 
     image: str
     port: int

@@ -86,7 +86,7 @@ class Reviving(ABC):
         (``keep``: the one there was stays), and never the end of the watch: it is tried again."""
         try:
             await doing
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process is needed
+        except Exception as error:
             ours = isinstance(error, (FairleadError, OSError))
             if not keep:
                 self._trouble = str(error) if ours else f"it could not be started: {cause(error)}"
