@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import email.utils
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,9 +23,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from onnx import TensorProto, helper
 
-from fairlead.kit import cuda
+from fairlead.kit import cuda, plugins
+from fairlead.kit.spec import read as files
 from fairlead.package.doctor import Finding, Level
-from fairlead.wiring.surroundings import examined, local, models, reached
+from fairlead.wiring import specs
+from fairlead.wiring.surroundings import examined, models, reached
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +49,11 @@ def doubler(path: Path) -> None:
 
 def certificate(path: Path, begins: float, ends: float) -> None:
     """Self-signed, with its key, for days from now."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     made = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now + datetime.timedelta(days=begins)).not_valid_after(now + datetime.timedelta(days=ends))
+        .not_valid_before(now + dt.timedelta(days=begins)).not_valid_after(now + dt.timedelta(days=ends))
         .sign(key, hashes.SHA256())
     )  # fmt: skip
     plain = serialization.NoEncryption()
@@ -232,7 +235,7 @@ def test_room_and_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatc
     def usage(_path: object) -> Any:
         return type("Usage", (), {"free": 100 * 2**20})
 
-    monkeypatch.setattr(local.shutil, "disk_usage", usage)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
     found = told("endpoints: {a: {model: ./m.onnx}}")["disk"]
     assert (found.level, "0.1 GiB are free" in found.message) == (Level.FAIL, True)
     there = told("events: /proc/nowhere\nendpoints: {a: {model: ./m.onnx}}")["disk"]
@@ -250,11 +253,11 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_library_that_is_missing_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = local.plugins.installed
-    monkeypatch.setattr(local.plugins, "installed", lambda *names: "scipy" not in names and real(*names))
+    real = plugins.installed
+    monkeypatch.setattr(plugins, "installed", lambda *names: "scipy" not in names and real(*names))
     found = told("endpoints: {a: {model: models:/a@champion, rollout: {steps: [50, 100]}}}")["library"]
     assert "pip install 'fairlead[registry,monitor,retrain]'" in found.message
-    monkeypatch.setattr(local.plugins, "installed", lambda *_: False)
+    monkeypatch.setattr(plugins, "installed", lambda *_: False)
     found = told("endpoints: {a: {model: ./m.onnx}}")["library"]
     assert (found.level, "fairlead[events,registry]" in found.message) == (Level.WARN, True)
 
@@ -266,8 +269,8 @@ def test_models_are_told_of_one_by_one_whatever_they_raise(monkeypatch: pytest.M
     )
     monkeypatch.syspath_prepend(tmp_path)
     doubler(tmp_path / "m.onnx")
-    file = examined.files.read(_spec("endpoints:\n  bad: {model: 'mine:Raises'}\n  good: {model: ./m.onnx}\n"))
-    bad, good = models.loaded(file, examined.specs.home(file.spec, tmp_path / "home"))
+    file = files.read(_spec("endpoints:\n  bad: {model: 'mine:Raises'}\n  good: {model: ./m.onnx}\n"))
+    bad, good = models.loaded(file, specs.home(file.spec, tmp_path / "home"))
     assert (bad.level, good.level) == (Level.FAIL, Level.OK)
     assert "weights" in bad.message
 
