@@ -113,13 +113,17 @@ def probability(value: Number, why: str = MISSING) -> str:
     return f"{value:.3f}" if value >= 0.001 else escape("< 0.001")
 
 
-def at(ms: Number, why: str = MISSING, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """A moment in UTC; the page adds the local time to what one sees when pointing at it."""
+def at(ms: Number, why: str = MISSING, form: str = "%Y-%m-%d %H:%M:%S", zone: bool = True) -> str:
+    """A moment in UTC; the page adds the local time to what one sees when pointing at it.
+
+    ``zone`` False: where the head of the column says UTC.
+    """
     if ms is None or not known(ms):
         return none(why)
     moment = _moment(ms)
-    return Markup('<time datetime="{}" title="{} UTC">{}<span class="unit">UTC</span></time>').format(
-        moment.isoformat(timespec="milliseconds"), f"{moment:%Y-%m-%d %H:%M:%S}", f"{moment:{form}}{_THIN}"
+    told = with_unit(f"{moment:{form}}", "UTC" if zone else "")
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        moment.isoformat(timespec="milliseconds"), f"{moment:%Y-%m-%d %H:%M:%S}", told
     )
 
 

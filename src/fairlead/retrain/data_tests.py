@@ -332,7 +332,7 @@ def _rates(now: dict[str, float], before: Any, policy: DataPolicy) -> Check:
         f"label {name}: {now.get(name, 0.0):.1%} of the rows, {before[name]:.1%} before (Cohen's h {effects[name]:.2f})"
     )
     h = effects[name]
-    return _check("labels", h < policy.rate, why, most=(h, policy.rate, "h"), warning=h >= 0.2, h=h)
+    return _check("labels", h < policy.rate, why, most=(h, policy.rate, "Cohen's h"), warning=h >= 0.2, h=h)
 
 
 def _rate_burst(found: Blocks, policy: DataPolicy) -> Check:
@@ -342,7 +342,7 @@ def _rate_burst(found: Blocks, policy: DataPolicy) -> Check:
     bad = effects[at] >= policy.block_rate and effects[at] * math.sqrt(found.rows[at]) > _Z
     why = f"label rate {found.rate[at]:.1%} {_where(found, at)}, {usual:.1%} in the median stretch"
     h = float(effects[at])
-    return _check("label rate", not bad, why, most=(h, policy.block_rate, "h"), h=h)
+    return _check("label rate", not bad, why, most=(h, policy.block_rate, "Cohen's h"), h=h)
 
 
 def _noise(found: Blocks, reference: Profile | None, limit: float) -> Check:

@@ -10,9 +10,9 @@ from fairlead.contracts.plans import Check, RetrainRequest, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A retraining, as ``fairlead runs list --json`` has it. ``state``: status of the request, or ``lost`` where it says
-    that it runs and its process is gone.  ``answer``: of its gate, empty without one.  ``took_ms``: up to now while it
-    runs; None where that is not known.
+    """A retraining, as ``fairlead runs list --json`` has it. ``state``: status of the request, or ``lost`` where it
+    says that it runs and its process is gone.  ``answer``: of its gate, empty without one.  ``took_ms``: up to now
+    while it runs; None where that is not known.
     """
 
     request: RetrainRequest
@@ -73,8 +73,8 @@ class Compared:
 class RetrainingFacts:
     """One retraining: ``request`` to ``rollout`` as ``fairlead runs show --json`` has them.
 
-    ``tested``, ``compared``, ``conditions``: what both verdicts stood on.  ``log``: the file with what it printed, empty
-    where there is none here.
+    ``tested``, ``compared``, ``conditions``: what both verdicts stood on.  ``again``: the command that runs it, or runs
+    it again.  ``log``: the file with what it printed, empty where there is none here.
     """
 
     request: RetrainRequest
@@ -87,6 +87,7 @@ class RetrainingFacts:
     tested: tuple[Tested, ...]
     compared: tuple[Compared, ...]
     conditions: tuple[Check, ...]
+    again: str
     log: str
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +11,7 @@ from fairlead.console.facts.retraining import Compared, RetrainingFacts, Retrain
 from fairlead.contracts.plans import Answer, Check, RetrainRequest
 from fairlead.wiring import retrained
 from fairlead.wiring.console.kept import Kept
+from fairlead.wiring.retrained import Ran
 
 ROWS: Final = 100
 RUNNING: Final = "running"
@@ -45,6 +47,7 @@ class RetrainingPage:
             tuple(map(_tested, found.tests.checks)) if found.tests is not None else (),
             tuple(one for some in compared.values() for one in some),
             tuple(check for check in checks if not compared[check.name]),
+            _again(found),
             str(log) if log.is_file() else "",
         )
 
@@ -59,9 +62,23 @@ def _took(one: RetrainRequest, state: str, now_ms: int) -> int | None:
     return max(0, ended - one.started_ms) if one.started_ms and ended else None
 
 
+def _again(found: Ran) -> str:
+    """The command that runs it, or runs it again."""
+    words = ["fairlead", "retrain", found.request.endpoint]
+    if found.state == "open":
+        words += ["--request", found.request.id]
+    elif found.state == "blocked" and found.tests is not None:
+        for check in found.tests.checks:
+            words += ["--accept", check.name] if check.answer is Answer.FAIL else []
+        words += ["--why", "WHAT HAS CHANGED"]
+    return shlex.join(words)
+
+
 def _tested(check: Check) -> Tested:
     told = check.evidence
-    answer = "accepted" if told.get("by") else "warn" if told.get("warning") else check.answer.value
+    answer = check.answer.value
+    if check.answer is Answer.PASS:
+        answer = "accepted" if told.get("by") else "warn" if told.get("warning") else answer
     numbers = (_number(told, name) for name in ("figure", "at_most", "at_least"))
     return Tested(check.name, answer, check.why, *numbers, str(told.get("unit", "")))
 
