@@ -14,7 +14,7 @@ from fairlead.console.app import build
 from fairlead.console.assets import Assets
 from fairlead.console.door import Door
 from fairlead.console.live import Live
-from fairlead.console.navigation import EVERY
+from fairlead.console.navigation import EVERY, MODELS
 from fairlead.console.pages import access, drift, endpoint, home, llm, retraining, rollouts, timeline, trying
 from fairlead.console.reading import Reader
 from fairlead.console.rendering import Templates
@@ -40,7 +40,7 @@ def application(kept: Kept, *, asks: bool) -> Starlette:
     clock, assets = SystemClock(), Assets()
     reader = Reader(clock)
     door = Door(Keys(kept, asks), Seal(secret(kept.home.root / "console.key")), reader, clock)
-    shell = Shell(Templates(assets), door, reader, clock, EVERY)
+    shell = Shell(Templates(assets), door, reader, clock, EVERY, lambda one: one is not MODELS or kept.speaks)
     return build(shell, Live(Stored(kept, clock), reader), assets, pages(shell, kept))
 
 

@@ -79,8 +79,8 @@ def _tested(check: Check) -> Tested:
     answer = check.answer.value
     if check.answer is Answer.PASS:
         answer = "accepted" if told.get("by") else "warn" if told.get("warning") else answer
-    numbers = (_number(told, name) for name in ("figure", "at_most", "at_least"))
-    return Tested(check.name, answer, check.why, *numbers, str(told.get("unit", "")))
+    figure, most, least = (_number(told, name) for name in ("figure", "at_most", "at_least"))
+    return Tested(check.name, answer, check.why, figure, most, least, str(told.get("unit", "")))
 
 
 def _compared(check: Check) -> Iterator[Compared]:
