@@ -111,13 +111,18 @@ def answer(one: Spend) -> Row:
     return told | account | dict(zip(USED, one.usage, strict=True)) | cost
 
 
-def standing(one: Balance, now_ms: int, budgets: Iterable[Budget] = ()) -> Row:
+def standing(
+    one: Balance, now_ms: int, budgets: Iterable[Budget] = (), brought: Mapping[str, int] | None = None
+) -> Row:
     """A row of one balance; a window that has passed is not shown as the present one.
 
-    ``budgets``: those that are known, for the amount that it has.
+    ``budgets``: those that are known, for the amount that it has; ``brought``: amounts by balance, of keys.
     """
     past = one.ends <= now_ms
     currency = unit(one.key)
+
+    amount = next((of.amount for of in budgets if _is_of(one.key, of)), None)
+    amount = (brought or {}).get(one.key, amount)
 
     def told(number: int) -> str:
         return decimal(number) if currency else str(number)
@@ -127,7 +132,7 @@ def standing(one: Balance, now_ms: int, budgets: Iterable[Budget] = ()) -> Row:
         "unit": currency or "tokens",
         "begins": "" if past else moment(one.begins),
         "ends": "" if past or one.ends >= windows.FOREVER else moment(one.ends),
-        "amount": next((told(of.amount) for of in budgets if _is_of(one.key, of)), ""),
+        "amount": "" if amount is None else told(amount),
         "settled": told(0 if past else one.settled),
         "reserved": told(0 if past else one.reserved),
         "answers": 0 if past else one.answers,

@@ -249,6 +249,7 @@
     if (event.target !== swap) return;
     busy = false;
     if (event.detail.successful) { shownAt = new Date(); say(""); mount(document); }
+    else if (event.detail.xhr.status === 401) say("Your session is over: load the page again to sign in. Shown is how it stood at " + utc(shownAt / 1000, true) + ".");
     else say("Not up to date: the console answers " + (event.detail.xhr.status || "nothing") + ". Shown is how it stood at " + utc(shownAt / 1000, true) + ".");
     if (stale.size) refresh();
   });

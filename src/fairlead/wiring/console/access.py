@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,12 +13,15 @@ from fairlead.audit import reading
 from fairlead.audit.entry import Line
 from fairlead.audit.reading import Told
 from fairlead.audit.verify import verify
-from fairlead.console.facts.access import AccessFacts, Entry, Key, Proof, Refused
+from fairlead.console.facts.access import AccessFacts, Entry, Key, Limited, Proof, Refused
+from fairlead.console.facts.llm import Budget
 from fairlead.console.facts.trouble import Trouble
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import from_body
-from fairlead.wiring import access, auditing
+from fairlead.wiring import access, auditing, ledgering
+from fairlead.wiring.console import measured
+from fairlead.wiring.console.balances import balances
 from fairlead.wiring.console.kept import Kept
 
 KEYS: Final = 200
@@ -67,6 +71,7 @@ class AccessPage:
             max(0, len(keys) - KEYS),
             broken,
             trouble,
+            *self._spending(),
             audited,
             tuple(Refused(*alike, count, at) for alike, (count, at) in most),
             tuple(_entry(chain, line) for chain, line in shown),
@@ -90,6 +95,16 @@ class AccessPage:
             keys.append(from_body(Key, access.document(one, now) | told))
         return tuple(keys), tuple(broken), None
 
+    def _spending(self) -> tuple[tuple[Budget, ...], tuple[Limited, ...] | None, str]:
+        """Budgets, calls over limits, and why nobody tells these."""
+        stand: tuple[Budget, ...] = ()
+        with contextlib.suppress(FairleadError), ledgering.opened(self.kept.home) as store:
+            stand = balances(self.kept, store, SystemClock.wall_ms())
+        try:
+            return stand, measured.limited(self.kept), ""
+        except FairleadError as error:
+            return stand, None, str(error)
+
     def _proof(self, folder: Path) -> Proof:
         files = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.jsonl"))
         proof = self.proofs.get(files)
@@ -107,7 +122,7 @@ class AccessPage:
             why = f"the log has {size / 1e6:,.0f} MB, too much for a page; prove it with: fairlead audit verify"
             return Proof(None, why, 0, 0, 0, (), ())
         try:
-            found = verify(folder, auditing.seal(""), auditing.heads(self.kept.home))
+            found = verify(folder, auditing.seal(self.kept.audit_key), auditing.heads(self.kept.home))
         except FairleadError as error:
             return Proof(None, str(error), 0, 0, 0, (), ())
         said = tuple(map(str, found.findings[:KEYS]))
