@@ -158,7 +158,8 @@ def watched(port: int, seen: list[dict[str, int]]) -> Iterator[None]:
     words = [sys.executable, "-m", "bench.watchers", f"http://127.0.0.1:{port}", str(CONSOLES)]
     with subprocess.Popen(rig.pinned(words, rig.LOAD_CORE), stdout=subprocess.PIPE, text=True, cwd=rig.ROOT) as process:
         try:
-            time.sleep(3 * SETTLE_SECONDS)
+            assert process.stdout is not None
+            process.stdout.readline()
             yield
         finally:
             process.terminate()
