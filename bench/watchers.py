@@ -1,7 +1,7 @@
 """Consoles held open as browsers hold them: a page and its files, its stream of events, the page anew when it changes.
 
-``python -m bench.watchers URL COUNT``: the first on the home page, the next on an endpoint's, and so on. It prints a line
-when all are open, and when it is ended what they did, as JSON.
+``python -m bench.watchers URL COUNT``: the first on the home page, the next on an endpoint's, and so on. It says when
+all are open, and when it is ended what they did, as JSON.
 """
 
 from __future__ import annotations
