@@ -1,6 +1,6 @@
 """The console's bars: first paint of its home and what it transfers, an endpoint over 10 million events, what it costs.
 
-usage: python -m bench.console [--small] [--rounds 5] [--seconds 4] [--only pages,cost]
+usage: python -m bench.console [--small] [--rounds 5] [--seconds 6] [--only pages,cost]
 Pages: a real ``fairlead console`` over 50 endpoints with 30 days of windows (``--small``: 10 and 2), asked over HTTP
 and, where Playwright is installed, by headless Chromium. Cost: W1 with ``--record``, with five consoles open and with
 none, in turns, each turn twice: once in either order. Everything of the server, its console's process too, has one
@@ -158,7 +158,8 @@ def watched(port: int, seen: list[dict[str, int]]) -> Iterator[None]:
     words = [sys.executable, "-m", "bench.watchers", f"http://127.0.0.1:{port}", str(CONSOLES)]
     with subprocess.Popen(rig.pinned(words, rig.LOAD_CORE), stdout=subprocess.PIPE, text=True, cwd=rig.ROOT) as process:
         try:
-            time.sleep(3 * SETTLE_SECONDS)
+            assert process.stdout is not None
+            process.stdout.readline()
             yield
         finally:
             process.terminate()
@@ -204,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="for trying: some seconds of everything")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--only", default="pages,cost")
     asked = parser.parse_args()
     parts, found = asked.only.split(","), {}

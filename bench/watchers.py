@@ -1,7 +1,7 @@
 """Consoles held open as browsers hold them: a page and its files, its stream of events, the page anew when it changes.
 
-``python -m bench.watchers URL COUNT``: the first on the home page, the next on an endpoint's, and so on, until it is
-ended; then it prints what they did as JSON.
+``python -m bench.watchers URL COUNT``: the first on the home page, the next on an endpoint's, and so on. It says when
+all are open, and when it is ended what they did, as JSON.
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     for number in range(asked.count):
         Watcher(pages[number % 2], counts).start()
+    while counts["streams"] < asked.count and not ended.wait(0.05):
+        pass
+    print("open", flush=True)
     ended.wait()
     sys.stdout.write(json.dumps(counts) + "\n")
 
