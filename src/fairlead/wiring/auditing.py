@@ -86,18 +86,30 @@ def actor(home: Home) -> str:
 
 
 def act(
-    home: Home, action: str, endpoint: str = "", version: str = "", *, who: str = "", **detail: str | float
+    home: Home,
+    action: str,
+    endpoint: str = "",
+    version: str = "",
+    *,
+    who: str = "",
+    outcome: str = "allowed",
+    **detail: str | float,
 ) -> None:
     """Write down what a command did; durable when it returns. The command is not undone where that cannot be: the log
     of the process says so. ``who``: did it; the user of the home without one.
+
+    Where the state store does not answer, the entry is written and not anchored, which the log says, too.
     """
     told: dict[str, str | int | float] = {name: value for name, value in detail.items() if value != ""}
     now, kept = SystemClock.wall_ms(), None
     try:
         kept = heads(home)
+    except FairleadError as error:
+        _log.warning("audited without an anchor", extra={"fields": {"action": action, "error": str(error)}})
+    try:
         chain = opened(folder(home), Seal(), kept)
         try:
-            chain.append([Noted(Audited(who or actor(home), action, endpoint, version, detail=told), now)])
+            chain.append([Noted(Audited(who or actor(home), action, endpoint, version, outcome, detail=told), now)])
             if kept is not None:
                 chain.anchor(kept, now)
         finally:

@@ -10,7 +10,8 @@ from fairlead.contracts.errors import Busy, LeaseLost, NotReady, ObjectConflict,
 from fairlead.contracts.target import Change, Ref
 from fairlead.orchestrate.deploy import planning
 from fairlead.orchestrate.deploy.journal import SILENT_MS, Record, read
-from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome, Surroundings
+from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome
+from fairlead.orchestrate.deploy.waiting import Surroundings
 from fairlead.testing.clock import ManualClock
 from fairlead.testing.targets import API, MemoryTarget, thing
 
@@ -43,6 +44,12 @@ class World:
 
     def record(self) -> Record:
         return read(self.target.note("churn").text)
+
+
+def undone(world: World, holder: str = "two") -> list[Ref]:
+    work = world.deployment(holder)
+    work.open()
+    return work.undo()
 
 
 @pytest.fixture
@@ -145,10 +152,10 @@ def test_killed_at_every_step(world: World, at: int, then: str) -> None:
     world.clock.advance(SILENT_MS / 1000)
     if then == "rollback" and not touched:
         with pytest.raises(UsageError, match="was not interrupted"):
-            world.deployment("two").rollback()
+            undone(world)
         return
     if then == "rollback":
-        world.deployment("two").rollback()
+        undone(world)
         assert world.values() == {"a": "1", "b": "1"}
     elif then == "forward":
         world.deploy(NEW, "two")
@@ -191,21 +198,21 @@ def test_a_line_that_stays_down_is_said_and_undone_later(world: World) -> None:
     world.target.before, world.target.down = None, False
     assert world.values() == {"a": "2", "b": "2", "c": "2"}
     world.clock.advance(SILENT_MS / 1000)
-    world.deployment("two").rollback()
+    undone(world)
     assert world.values() == {"a": "1", "b": "1"}
 
 
 def test_another_process_took_over(world: World) -> None:
     world.target.ready_after = 20.0
-    work = world.deployment()
-    plan = work.plan(NEW)
 
     def another(seconds: float) -> None:
         note = world.target.note("churn")
         world.target.write(note, note.text)
         world.clock.advance(seconds)
 
-    work.around = Surroundings(world.clock, another, world.lines.append, lambda: False, "one")
+    around = Surroundings(world.clock, another, world.lines.append, lambda: False, "one")
+    work = Deployment(world.target, Asked("churn", timeout=30.0), around)
+    plan = work.plan(NEW)
     with pytest.raises(LeaseLost, match="nothing more is touched"):
         work.run(plan)
     assert world.values() == {"a": "2", "b": "2", "c": "2"}
