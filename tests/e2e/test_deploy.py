@@ -155,7 +155,7 @@ def test_killed_it_is_undone_by_the_next(desk: Desk) -> None:
     assert "is at work on deployment 'churn'" in error
     older(desk)
     code, out, _ = desk.deploy("--rollback", "--name", "churn")
-    assert (code, out) == (0, "churn: rolled back\n")
+    assert (code, out) == (0, "churn: rolled back what was interrupted\n")
     assert (desk.image(), desk.configured()) == ("churn:1", "churn:1")
     assert desk.deploy("--rollback", "--name", "churn")[0] == 2
 
@@ -216,7 +216,9 @@ def test_what_somebody_else_made(desk: Desk) -> None:
         (["nowhere.yaml"], "nowhere.yaml is not there"),
         (["--target", "mesos"], "no plugin named 'mesos' in fairlead.targets (installed: kubernetes)"),
         (["--name", "Not A Name"], "--name 'Not A Name'"),
-        (["--rollback"], "--rollback goes by --name alone"),
+        (["--rollback"], "has no earlier deployment that was ready"),
+        (["--to", "2"], "--to is a revision to go back to; give --rollback"),
+        (["--mesh", "gateway-api"], "--mesh is for a spec, and these are objects"),
         (["--kubeconfig", "nowhere"], "no cluster is configured: nowhere is not there"),
         (["--context", "other"], "no context 'other'; there are: test"),
     ],

@@ -157,8 +157,7 @@ class _One:
             _tell(line)
         note[0] = replace(note[0], digest=history.digest(plan.bodies))
         done = self.work.run(plan, back_to)
-        counts = {"changed": len(done.changed), "removed": len(done.pruned), "revision": done.revision}
-        note[0] = replace(note[0], **counts)
+        note[0] = replace(note[0], changed=len(done.changed), removed=len(done.pruned), revision=done.revision)
         emit({**said, **_outcome(done)}, _sentence(owner, done, back_to), self.as_json)
 
     @contextmanager
