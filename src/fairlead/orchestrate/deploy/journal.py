@@ -103,7 +103,8 @@ class Journal:
                 raise LeaseLost(
                     f"another process is at work on deployment {self.owner!r} now; nothing more is touched from here"
                 ) from None
-            written = self.target.write(found, said)
+            self._lost.remove(found.text)
+            return self._written(found, said)
         except TargetUnreachable:
             self._lost.append(said)
             raise
