@@ -100,7 +100,7 @@ def cluster(start: Any, run: Any, doubler: Path, tmp_path: Path, api: Api, envir
     assert set(pods) == {"pair-stable", "pair-canary", "shop-controller"}
     servers = {ARMS[name]: start(*words, FAIRLEAD_HOME=str(tmp_path / name)) for name, words in pods.items()
                if name in ARMS}  # fmt: skip
-    urls = {arm: process.url(90.0).replace("0.0.0.0", "127.0.0.1") for arm, process in servers.items()}
+    urls = {arm: process.url(240.0).replace("0.0.0.0", "127.0.0.1") for arm, process in servers.items()}
     api.cluster.asked.clear()
     controller = start(*pods["shop-controller"])
     yield urls, controller
@@ -120,7 +120,7 @@ def pod(api: Api, folder: Path, name: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 def test_promoted_and_rolled_back_by_the_weights_of_a_route(cluster: Any, api: Api, run: Any) -> None:
     urls, controller = cluster
     with Gateway(api.cluster, urls) as gateway:
