@@ -16,7 +16,7 @@ from fairlead.wiring.kubernetes.asked import Rendering
 
 HERE = Path(__file__).parent / "unit" / "wiring" / "kubernetes"
 CASES: dict[str, tuple[str, Rendering]] = {
-    "design-keda-gateway": ("design", Rendering(scaler="keda", mesh="gateway-api", canaries={"churn": "4"})),
+    "design-keda-gateway": ("design", Rendering(scaler="keda", mesh="gateway-api")),
     "design-keda-istio": ("design", Rendering(scaler="keda", mesh="istio")),
     "whole-hpa-gateway": ("whole", Rendering(mesh="gateway-api")),
     "whole-keda-gateway": ("whole", Rendering(scaler="keda", mesh="gateway-api")),

@@ -16,9 +16,14 @@ import pytest
 from fairlead.testing.cluster import FakeCluster
 from fairlead.testing.cluster_api import TOKEN, Api, kubeconfig, serving
 
+ARMS = {"pair-stable": "champion", "pair-canary": "candidate"}
 PREDICT = "/v2/models/pair/infer"
 BODY = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]}
-SPEC = """server: {port: 0}
+SPEC = """project: shop
+tracking: http://mlflow:5000
+state: postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead
+events: s3://shop-events/predictions
+deploy: {image: "registry.example.com/pair:1", namespace: ml, gateway: {name: public}}
 endpoints:
   pair:
     model: models:/pair@champion
@@ -30,12 +35,6 @@ endpoints:
       min_seconds: 1
       settle_seconds: 0.5
 """
-BACKENDS = [{"name": "pair-stable", "port": 80, "weight": 100}, {"name": "pair-canary", "port": 80, "weight": 0}]
-ROUTE = {
-    "kind": "HTTPRoute",
-    "metadata": {"name": "pair", "labels": {"fairlead.dev/endpoint": "pair"}},
-    "spec": {"rules": [{"backendRefs": BACKENDS}]},
-}
 
 
 class Gateway:
@@ -74,6 +73,7 @@ class Gateway:
                 self.versions.append(reply.headers["fairlead-version"])
             else:
                 self.failed.append(reply.text)
+            time.sleep(0.005)  # the servers and the controller share this machine with it
         for client in clients.values():
             client.close()
 
@@ -81,44 +81,60 @@ class Gateway:
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
     with serving(FakeCluster()) as api:
-        api.cluster.request("POST", "/apis/gateway.networking.k8s.io/v1/namespaces/ml/httproutes", {}, dict(ROUTE))
-        kubeconfig(tmp_path / "config", api.url)
+        kubeconfig(tmp_path / "config", api.url, namespace="elsewhere")
         yield api
 
 
 @pytest.fixture
 def cluster(start: Any, run: Any, doubler: Path, tmp_path: Path, api: Api, environment: dict[str, str]) -> Any:
-    """Two servers with homes of their own, and a controller, on one store and registry."""
+    """A spec that is deployed; what its Deployments say is then run here, as a kubelet would, on one store."""
     home = environment["FAIRLEAD_HOME"]
+    environment |= {"FAIRLEAD_STATE": f"sqlite:///{home}/state.db", "FAIRLEAD_TRACKING": f"sqlite:///{home}/mlflow.db"}
+    environment |= {"FAIRLEAD_EVENTS": f"{home}/events", "KUBECONFIG": str(tmp_path / "config")}
     for alias in (["--alias", "champion"], []):
         told = run("models", "log", str(doubler), "--name", "pair", *alias)
         assert told.returncode == 0, told.stderr
     (tmp_path / "fairlead.yaml").write_text(SPEC)
-    shared = {"FAIRLEAD_STATE": f"sqlite:///{home}/state.db", "FAIRLEAD_TRACKING": f"sqlite:///{home}/mlflow.db"}
-    urls = {
-        arm: start("up", "--arm", arm, FAIRLEAD_HOME=str(tmp_path / arm), **shared) for arm in ("champion", "candidate")
-    }
-    controller = start("controller", "--target", "kubernetes", "--kubeconfig", "config")
-    yield {arm: process.url() for arm, process in urls.items()}, controller
-    lines = [line for process in (*urls.values(), controller) for line in process.lines]
+    told = run("deploy", "--mesh", "gateway-api", "--insecure")
+    assert told.returncode == 0, told.stderr
+    pods = {name: pod(api, tmp_path, name) for name in api.cluster.names("deployments")}
+    assert set(pods) == {"pair-stable", "pair-canary", "shop-controller"}
+    servers = {ARMS[name]: start(*words, FAIRLEAD_HOME=str(tmp_path / name)) for name, words in pods.items()
+               if name in ARMS}  # fmt: skip
+    urls = {arm: process.url(240.0).replace("0.0.0.0", "127.0.0.1") for arm, process in servers.items()}
+    api.cluster.asked.clear()
+    controller = start(*pods["shop-controller"])
+    yield urls, controller
+    lines = [line for process in (*servers.values(), controller) for line in process.lines]
     assert not [line for line in lines if TOKEN in line]
 
 
+def pod(api: Api, folder: Path, name: str) -> list[str]:
+    """The command of its container, with its spec in a file of this machine, on a port that is free."""
+    found, told = api.cluster.get("deployments", name), api.cluster.get("configmaps", name)
+    assert found is not None
+    assert told is not None
+    path = folder / f"{name}.yaml"
+    path.write_text(told["data"]["fairlead.yaml"].replace("port: 8080", "port: 0"))
+    words = found["spec"]["template"]["spec"]["containers"][0]["args"]
+    return [str(path) if word == "/etc/fairlead/fairlead.yaml" else word for word in words]
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 def test_promoted_and_rolled_back_by_the_weights_of_a_route(cluster: Any, api: Api, run: Any) -> None:
     urls, controller = cluster
     with Gateway(api.cluster, urls) as gateway:
-        begun = run("rollout", "start", "pair", "--to", "2")
+        begun = run("rollout", "start", "pair", "--to", "2", seconds=240.0)
         assert begun.returncode == 0, begun.stderr
-        watched = run("rollout", "watch", "pair", "--json", seconds=60.0)
+        watched = run("rollout", "watch", "pair", "--json", seconds=240.0)
         assert watched.returncode == 0, watched.stdout + watched.stderr + "\n".join(controller.lines)
         settled(gateway, (100, 0))
         assert gateway.seen == [(100, 0), (50, 50), (0, 100), (100, 0)]
         assert gateway.versions[0] == "1"
         assert gateway.versions[-1] == "2"
 
-        begun = run("rollout", "start", "pair", "--to", "1", "--min-seconds", "600")
+        begun = run("rollout", "start", "pair", "--to", "1", "--min-seconds", "600", seconds=240.0)
         assert begun.returncode == 0, begun.stderr
         settled(gateway, (50, 50))
         api.down = True
@@ -129,11 +145,15 @@ def test_promoted_and_rolled_back_by_the_weights_of_a_route(cluster: Any, api: A
         api.down = False
         settled(gateway, (100, 0))
     assert gateway.failed == []
+    # no more than its Role lets it: to list routes, and to patch this one
+    assert set(api.cluster.asked) == {("GET", "httproutes", ""), ("PATCH", "httproutes", "pair")}
+    lines = json.loads(run("timeline", "pair", "--json").stdout)
+    assert next(one["text"] for one in lines if one["what"] == "deploy").startswith("shop deployed on kubernetes: ")
     rollouts = json.loads(run("rollout", "list", "--json").stdout)
     assert [(one["to"], one["phase"]) for one in rollouts] == [("1", "aborted"), ("2", "done")]
 
 
-def settled(gateway: Gateway, weights: tuple[int, int], seconds: float = 30.0) -> None:
+def settled(gateway: Gateway, weights: tuple[int, int], seconds: float = 60.0) -> None:
     ends = time.monotonic() + seconds
     while gateway.weights() != weights:
         assert time.monotonic() < ends, gateway.seen

@@ -155,7 +155,7 @@ def test_killed_it_is_undone_by_the_next(desk: Desk) -> None:
     assert "is at work on deployment 'churn'" in error
     older(desk)
     code, out, _ = desk.deploy("--rollback", "--name", "churn")
-    assert (code, out) == (0, "churn: rolled back\n")
+    assert (code, out) == (0, "churn: rolled back what was interrupted\n")
     assert (desk.image(), desk.configured()) == ("churn:1", "churn:1")
     assert desk.deploy("--rollback", "--name", "churn")[0] == 2
 
@@ -216,7 +216,9 @@ def test_what_somebody_else_made(desk: Desk) -> None:
         (["nowhere.yaml"], "nowhere.yaml is not there"),
         (["--target", "mesos"], "no plugin named 'mesos' in fairlead.targets (installed: kubernetes)"),
         (["--name", "Not A Name"], "--name 'Not A Name'"),
-        (["--rollback"], "--rollback goes by --name alone"),
+        (["--rollback"], "has no earlier deployment that was ready"),
+        (["--to", "2"], "--to is a revision to go back to; give --rollback"),
+        (["--mesh", "gateway-api"], "--mesh is for a spec, and these are objects"),
         (["--kubeconfig", "nowhere"], "no cluster is configured: nowhere is not there"),
         (["--context", "other"], "no context 'other'; there are: test"),
     ],
@@ -232,3 +234,51 @@ def test_a_cluster_that_does_not_answer(desk: Desk) -> None:
     code, out, _ = desk.deploy("--json")
     assert code == 1
     assert json.loads(out)["code"] == "target_unreachable"
+
+
+SPEC = """project: shop
+tracking: http://mlflow:5000
+record: false
+access: {required: true}
+deploy: {image: "registry.example.com/churn:4", namespace: ml}
+endpoints:
+  churn: {model: models:/churn@champion}
+"""
+
+
+def test_a_spec_is_deployed_as_it_is_rendered_and_one_can_go_back(desk: Desk, run: Any, environment: Any) -> None:
+    environment["KUBECONFIG"] = str(desk.folder / "config")
+    spec = desk.folder / "fairlead.yaml"
+    spec.write_text(SPEC.replace("churn:4", "churn:latest"))
+    told = run("deploy")
+    assert told.returncode == 2
+    assert "fairlead.yaml:5: deploy.image is 'registry.example.com/churn:latest'" in told.stderr
+    assert desk.api.cluster.names("secrets") == []
+
+    spec.write_text(SPEC)
+    first = json.loads(run("deploy", "--json").stdout)
+    assert (first["deployment"], first["ready"], first["revision"]) == ("shop", True, 1)
+    assert run("render", "kubernetes", "-o", "rendered").returncode == 0
+    again = json.loads(run("deploy", "rendered", "--dry-run", "--json").stdout)
+    assert {one["change"] for one in again["changes"]} == {"same"}
+    assert len(again["changes"]) == first["changed"]
+
+    spec.write_text(SPEC.replace("churn:4", "churn:5"))
+    assert run("deploy").returncode == 0
+    assert desk.image().endswith("churn:5")
+    told = run("deploy", "--rollback")
+    assert "shop: back at revision 1, " in told.stdout, told.stderr
+    assert desk.image().endswith("churn:4")
+    kept = json.loads(run("deploy", "--history", "--json").stdout)
+    assert [(one["revision"], one["back_to"]) for one in kept] == [(1, 0), (2, 0), (3, 1)]
+    assert kept[0]["digest"] == kept[2]["digest"] == first["digest"] != kept[1]["digest"]
+    assert kept[0]["who"].startswith("tester@")
+
+    lines = [json.loads(line) for line in run("audit", "tail", "--json").stdout.splitlines()]
+    told = [(one["actor"], one["action"], one["outcome"], one["detail"]["digest"]) for one in lines]
+    digests = [one["digest"] for one in kept]
+    acts = [("deploy", digests[0]), ("deploy", digests[1]), ("deploy.rollback", digests[2])]
+    assert told == [("local:tester", act, "allowed", digest) for act, digest in acts]
+    happened = json.loads(run("timeline", "churn", "--json").stdout)
+    ends = ["deployed", "deployed", "went back to revision 1"]
+    assert [one["text"].partition(":")[0] for one in happened] == [f"shop {end} on kubernetes" for end in ends]

@@ -22,7 +22,7 @@ from fairlead.contracts.errors import (
 )
 from fairlead.contracts.target import Change, State, Target, Where
 from fairlead.kit import plugins
-from fairlead.testing.cluster import FakeCluster
+from fairlead.testing.cluster import FakeCluster, Refusal
 from fairlead.testing.cluster_api import TOKEN, Api, kubeconfig, serving
 
 
@@ -277,3 +277,109 @@ def test_the_token_is_in_no_log_and_no_error(api: Api, target: Target, caplog: p
         said += [str(caught.value), repr(caught.value), repr(target.__dict__)]
     said += [record.getMessage() + repr(record.__dict__) for record in caplog.records]
     assert not [one for one in said if TOKEN in one]
+
+
+def theirs(api: Api, body: dict[str, Any], manager: str) -> None:
+    path = f"/apis/apps/v1/namespaces/ml/deployments/{body['metadata']['name']}"
+    api.cluster.request("PATCH", path, {"fieldManager": manager, "force": "true"}, body, "application/apply-patch+yaml")
+
+
+def test_a_field_that_somebody_else_set_is_named_and_ours_is_not(api: Api, target: Target) -> None:
+    target.apply(deployment(), "churn")
+    theirs(api, deployment(image="churn:fixed"), "kubectl-edit")
+    found = target.diff(deployment(image="churn:2"), "churn")
+    assert dict(found.taken) == {'spec.template.spec.containers[name="server"].image': "kubectl-edit"}
+    assert [(one.before, one.after) for one in found.fields] == [("churn:fixed", "churn:2")]
+    target.apply(deployment(image="churn:2"), "churn")  # whoever plans has decided
+    assert dict(target.diff(deployment(image="churn:3"), "churn").taken) == {}
+
+
+def test_replicas_that_a_scaler_chose_are_not_overruled_in_silence(api: Api, target: Target) -> None:
+    target.apply(deployment(replicas=2), "churn")
+    api.cluster.scale("churn", 7)
+    found = target.diff(deployment(replicas=2), "churn")
+    assert dict(found.taken) == {"spec.replicas": "kube-controller-manager"}
+
+
+def test_shares_that_the_controller_wrote_are_no_conflict(target: Target) -> None:
+    backends = [{"name": "r-stable", "port": 80, "weight": 100}, {"name": "r-canary", "port": 80, "weight": 0}]
+    body = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "r", "labels": {"fairlead.dev/endpoint": "r"}},
+        "spec": {"rules": [{"backendRefs": backends, "timeouts": {"request": "1s"}}]},
+    }
+    target.apply(body, "churn")
+    route = target.route("r")
+    assert route is not None
+    target.shift(route, {"champion": 75, "candidate": 25}, 1)
+    body["spec"] = {"rules": [{"backendRefs": backends, "timeouts": {"request": "2s"}}]}
+    found = target.diff(body, "churn")
+    assert (dict(found.taken), found.change) == ({}, Change.UPDATE)
+
+
+def test_a_namespace_that_is_not_there_is_told(target: Target) -> None:
+    body = {**deployment(), "metadata": {"name": "churn", "namespace": "nowhere"}}
+    assert target.diff(body, "churn").awaits == "nowhere"
+
+
+def refusing(api: Api, code: int, message: str, times: int, **details: Any) -> None:
+    """The next so many writes are refused."""
+    left = [None] * times
+
+    def before(method: str, plural: str, name: str) -> None:
+        if method != "GET" and left:
+            left.pop()
+            raise Refusal(code, "Refused", message, **details)
+
+    api.cluster.before = before
+
+
+@pytest.mark.parametrize("code", [429, 500, 503, 504])
+def test_a_cluster_that_is_busy_is_asked_again(api: Api, target: Target, code: int) -> None:
+    refusing(api, code, "too many requests", 2)
+    assert target.apply(deployment(), "churn").owner == "churn"
+    refusing(api, code, "too many requests", 9)
+    with pytest.raises(TargetUnreachable, match="cannot answer now: too many requests"):
+        target.apply(deployment(image="churn:2"), "churn")
+
+
+def test_a_secret_that_is_refused_does_not_tell_what_is_in_it(api: Api, target: Target) -> None:
+    """As an API server answers to a number where it wants text."""
+    body = {**secret("x"), "data": {}, "stringData": {"password": 73512987}}
+    refusing(api, 400, ".stringData.password: expected string, got &value.valueUnstructured{Value:73512987}", 1)
+    with pytest.raises(ObjectRejected, match=r"stringData.password: expected string") as caught:
+        target.apply(body, "churn")
+    assert "73512987" not in str(caught.value)
+
+
+def test_what_kubectl_keeps_in_an_annotation_of_a_secret_is_not_shown(target: Target) -> None:
+    target.apply(secret("one-secret"), "churn")
+    name = "kubectl.kubernetes.io/last-applied-configuration"
+    body = secret("one-secret")
+    body["metadata"]["annotations"] = {name: json.dumps(body)}
+    found = target.diff(body, "churn")
+    assert [one.after for one in found.fields] == ["(secret)"]
+
+
+def test_what_is_removed_is_asked_again_when_the_answer_is_lost(api: Api, target: Target) -> None:
+    seen = target.apply(deployment(), "churn")
+    api.lost = 1
+    target.remove(seen)
+    assert api.cluster.get("deployments", "churn") is None
+
+
+def test_a_token_that_the_cluster_repeats_is_hidden_even_when_there_is_a_newer_one(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    target = opened(kubeconfig(tmp_path / "config", api.url, tokenFile="token"))
+    target.find(deployment())
+
+    def before(method: str, plural: str, name: str) -> None:
+        (tmp_path / "token").write_text("another-token")
+        raise Refusal(403, "Forbidden", f"{TOKEN} is not allowed to")
+
+    api.cluster.before = before
+    with pytest.raises(TargetForbids) as caught:
+        target.apply(deployment(), "churn")
+    assert TOKEN not in str(caught.value)
+    target.close()

@@ -11,6 +11,7 @@ from fairlead.cli.output import AsJson, deliver, emit
 from fairlead.contracts.errors import UsageError
 from fairlead.kit import files
 from fairlead.kit.config import nearest
+from fairlead.kit.spec.read import SpecFile
 from fairlead.wiring import specs
 from fairlead.wiring.kubernetes import asked, objects
 from fairlead.wiring.kubernetes import kserve as inference
@@ -21,6 +22,10 @@ Image = Annotated[
     str, typer.Option(metavar="NAME:TAG", help="Image of the pods, by tag or digest.", show_default="deploy.image")
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Callers show no key: something in front asks who calls.")]
+Scaler = Annotated[str, typer.Option(help="Who scales pods by calls in flight: hpa or keda.")]
+Mesh = Annotated[
+    str, typer.Option(help="What shares out calls: gateway-api or istio.", show_default="the servers themselves")
+]
 Spec = Annotated[Path, typer.Argument(help="The spec file.")]
 
 
@@ -30,30 +35,29 @@ def kubernetes(
         Path | None, typer.Option("-o", "--output", help="Folder to write.", show_default="print")
     ] = None,
     image: Image = "",
-    scaler: Annotated[str, typer.Option(help="Who scales pods by calls in flight: hpa or keda.")] = "hpa",
-    mesh: Annotated[
-        str, typer.Option(help="What shares out calls: gateway-api or istio.", show_default="the servers themselves")
-    ] = "",
-    canary: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ENDPOINT=VERSION", help="Version of the second arm, with --mesh; again for more."),
-    ] = None,
+    scaler: Scaler = "hpa",
+    mesh: Mesh = "",
     insecure: Insecure = False,
     as_json: AsJson = False,
 ) -> None:
     """The spec as objects of Kubernetes, a file for each group of pods. What a cluster cannot honour is an error."""
-    for flag, value, known in (("--scaler", scaler, asked.SCALERS), ("--mesh", mesh, ("", *asked.MESHES))):
-        if value not in known:
-            expected = " or ".join(one for one in known if one)
-            raise UsageError(f"{flag} is {value!r}{nearest(value, [one for one in known if one])}; expected {expected}")
     file = specs.read(spec)
-    how = Rendering(image, scaler, mesh, asked.canaries(canary or (), file), insecure, rules.groups(file))
+    how = rendering(file, image, scaler, mesh, insecure=insecure)
     texts = objects.render(file, how)
     if output is None:
         emit(objects.plain(objects.objects(file, how)), "---\n".join(texts.values()), as_json)
         return
     written = _write(output, texts)
     emit({"output": str(output), "files": written}, f"wrote {len(written)} files; kubectl diff -f {output}", as_json)
+
+
+def rendering(file: SpecFile, image: str, scaler: str, mesh: str, *, insecure: bool) -> Rendering:
+    """Of these options. Raises UsageError for a word that none has."""
+    for flag, value, known in (("--scaler", scaler, asked.SCALERS), ("--mesh", mesh, ("", *asked.MESHES))):
+        if value not in known:
+            expected = " or ".join(one for one in known if one)
+            raise UsageError(f"{flag} is {value!r}{nearest(value, [one for one in known if one])}; expected {expected}")
+    return Rendering(image, scaler, mesh, insecure, rules.groups(file))
 
 
 def kserve(

@@ -85,12 +85,18 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What applying a body would do. ``before``: what is there now."""
+    """What applying a body would do. ``before``: what is there now.
+
+    ``taken``: fields that somebody else has set otherwise (path to who), and that applying would overrule.
+    ``awaits``: the namespace that must be made first, empty for none.
+    """
 
     ref: Ref
     change: Change
     fields: Sequence[Field] = ()
     before: Seen | None = None
+    taken: Mapping[str, str] = field(default_factory=dict)
+    awaits: str = ""
 
 
 @dataclass(frozen=True, slots=True)

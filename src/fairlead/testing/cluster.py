@@ -212,7 +212,7 @@ class FakeCluster:
         others = {path for name, paths in kept.managers.items() if name != manager for path in paths}
         clash = [path for path in said if path in others and there.get(path) != said[path]]
         if clash and not force:
-            raise Refusal(409, "Conflict", f"Apply failed with {len(clash)} conflict")
+            raise _conflict(kept, clash, manager)
         made = copy.deepcopy(kept.body)
         for path in kept.managers.get(manager, set()) - set(said) - others:
             cluster_fields.drop(made, path)
@@ -261,6 +261,16 @@ class FakeCluster:
         )
         said = cluster_status.status(found, self._clock.now() - kept.at, self.ready_after, self.broken)
         return {**found, "status": said} if said else found
+
+
+def _conflict(kept: _Kept, clash: list[Path], manager: str) -> Refusal:
+    """As server-side apply tells whose the fields are."""
+    causes = []
+    for path in clash:
+        who = next(name for name, paths in kept.managers.items() if name != manager and path in paths)
+        message = f'conflict with "{who}" using {kept.body["apiVersion"]}'
+        causes.append({"reason": "FieldManagerConflict", "message": message, "field": cluster_fields.shown(path)})
+    return Refusal(409, "Conflict", f"Apply failed with {len(clash)} conflict", causes=causes)
 
 
 def _current(body: Object, given: Object) -> None:

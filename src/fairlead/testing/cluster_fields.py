@@ -25,6 +25,11 @@ def flat(body: Mapping[str, Any]) -> dict[Path, Any]:
     return {path: value for path, value in found.items() if path not in _LEFT and not _server(path)}
 
 
+def shown(path: Path) -> str:
+    """As server-side apply writes it: ``.spec.containers[name="server"].image``."""
+    return "".join(f'[{one[0]}="{one[1]}"]' if isinstance(one, tuple) else f".{one}" for one in path)
+
+
 def put(body: dict[str, Any], path: Path, value: Any) -> None:
     at: Any = body
     for step, after in pairwise(path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,18 +86,33 @@ def actor(home: Home) -> str:
 
 
 def act(
-    home: Home, action: str, endpoint: str = "", version: str = "", *, who: str = "", **detail: str | float
+    home: Home,
+    action: str,
+    endpoint: str = "",
+    version: str = "",
+    *,
+    who: str = "",
+    outcome: str = "allowed",
+    detail: Mapping[str, str | float] | None = None,
+    **more: str | float,
 ) -> None:
     """Write down what a command did; durable when it returns. The command is not undone where that cannot be: the log
-    of the process says so. ``who``: did it; the user of the home without one.
+    of the process says so. ``who``: did it; the user of the home without one.  ``detail``, ``more``: what of it.
+
+    Where the state store does not answer, the entry is written and not anchored, which the log says, too.
     """
-    told: dict[str, str | int | float] = {name: value for name, value in detail.items() if value != ""}
+    told: dict[str, str | int | float] = {
+        name: value for name, value in {**(detail or {}), **more}.items() if value != ""
+    }
     now, kept = SystemClock.wall_ms(), None
     try:
         kept = heads(home)
+    except FairleadError as error:
+        _log.warning("audited without an anchor", extra={"fields": {"action": action, "error": str(error)}})
+    try:
         chain = opened(folder(home), Seal(), kept)
         try:
-            chain.append([Noted(Audited(who or actor(home), action, endpoint, version, detail=told), now)])
+            chain.append([Noted(Audited(who or actor(home), action, endpoint, version, outcome, detail=told), now)])
             if kept is not None:
                 chain.anchor(kept, now)
         finally:

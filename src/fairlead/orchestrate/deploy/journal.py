@@ -1,4 +1,4 @@
-"""What a deployment remembers at its target: what it made, who is at work, and what was there before.
+"""What a deployment remembers at its target: what it made, who is at work, what was there before, the last good ones.
 
 It is written before anything is touched, so a deployment that was killed can still be undone, and while it goes on, so
 that no other one begins meanwhile. Every write names the revision that was read.
@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from fairlead.contracts.errors import Busy, LeaseLost, ObjectConflict, TargetError
+from fairlead.contracts.errors import Busy, LeaseLost, ObjectConflict, ObjectRejected, TargetError, TargetUnreachable
 from fairlead.contracts.target import Body, Note, Ref, Seen, State, Target
+from fairlead.orchestrate.deploy.history import History
 
 BEAT: Final = 5.0
 """Seconds between two signs of life."""
@@ -34,13 +35,14 @@ class Before:
 class Record:
     """``made``: what this deployment has made and not taken away.  ``before``: what was there, of what it changed.
 
-    ``holder``: who is at work, empty when nobody is; ``at_ms``: the last sign of life.
+    ``holder``: who is at work, empty when nobody is; ``at_ms``: the last sign of life.  ``history``: the good ones.
     """
 
     made: tuple[Ref, ...] = ()
     before: tuple[Before, ...] = ()
     holder: str = ""
     at_ms: int = 0
+    history: History = field(default_factory=History)
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ class Journal:
     record: Record = field(default_factory=Record)
     _note: Note | None = None
     _beat: float = 0.0
+    _lost: list[str] = field(default_factory=list)
+    """What was written without an answer, and may be there."""
 
     def open(self, now_ms: int) -> Record:
         """What is remembered. Raises Busy while another process is at work."""
@@ -72,16 +76,40 @@ class Journal:
         return "" if self.record.holder == self.holder else self.record.holder
 
     def write(self, record: Record, now_ms: int) -> None:
-        """Remember. Raises LeaseLost when another process has written meanwhile."""
+        """Remember. Raises LeaseLost when another process has written meanwhile.
+
+        Where a target has no room for all of it, the oldest of the good ones are forgotten.
+        """
         if self._note is None:
             raise TargetError(f"deployment {self.owner!r} was not opened")
         self.record = replace(record, at_ms=now_ms)
+        while True:
+            try:
+                self._note = self._written(self._note, text(self.record))
+            except ObjectRejected:
+                if not self.record.history.revisions:
+                    raise
+                self.record = replace(self.record, history=self.record.history.shorter())
+            else:
+                return
+
+    def _written(self, note: Note, said: str) -> Note:
+        """What we wrote when the answer was lost is no other process."""
         try:
-            self._note = self.target.write(self._note, text(self.record))
+            written = self.target.write(note, said)
         except ObjectConflict:
-            raise LeaseLost(
-                f"another process is at work on deployment {self.owner!r} now; nothing more is touched from here"
-            ) from None
+            found = self.target.note(self.owner)
+            if found.text not in self._lost:
+                raise LeaseLost(
+                    f"another process is at work on deployment {self.owner!r} now; nothing more is touched from here"
+                ) from None
+            self._lost.remove(found.text)
+            return self._written(found, said)
+        except TargetUnreachable:
+            self._lost.append(said)
+            raise
+        self._lost.clear()
+        return written
 
     def beat(self, now: float, now_ms: int) -> None:
         """A sign of life, when it is time for one. Raises LeaseLost."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fairlead.contracts.errors import ObjectConflict, UsageError
+from fairlead.contracts.errors import ObjectConflict, ObjectRejected, UsageError
 from fairlead.contracts.target import Body, Change, Difference, Ref, Target
 from fairlead.orchestrate.deploy.journal import Record, plain
 
@@ -31,12 +31,17 @@ class Plan:
 
 
 def planned(target: Target, bodies: Sequence[Body], owner: str, record: Record, *, adopt: bool = False) -> Plan:
-    """Raises ObjectConflict for an object that another made, unless it is to be adopted, and what the target raises."""
+    """Raises ObjectConflict for an object that another made, or a field that another has set, unless it is to be
+    adopted; ObjectRejected for a namespace that is not there; and what the target raises."""
     differences = tuple(target.diff(body, owner) for body in bodies)
     refs = [one.ref for one in differences]
     for place, ref in enumerate(refs):
         if ref in refs[:place]:
             raise UsageError(f"{ref} is there twice, under two versions of its API; leave one of them out")
+    coming = {ref.name for ref in refs if ref.kind == "Namespace"}
+    for one in differences:
+        if one.awaits and one.awaits not in coming:
+            raise ObjectRejected(f"{one.ref}: there is no namespace {one.awaits!r}; make it, or name another")
     foreign = [one for one in differences if one.before is not None and one.before.owner != owner]
     if foreign and not adopt:
         whose = {one.before.owner for one in foreign if one.before}
@@ -44,6 +49,12 @@ def planned(target: Target, bodies: Sequence[Body], owner: str, record: Record, 
         raise ObjectConflict(
             f"{', '.join(str(one.ref) for one in foreign)}: made by {made}, not by deployment {owner!r}; "
             "--adopt takes them over, --name names the deployment"
+        )
+    taken = [f"{one.ref}: {path} is set by {who}" for one in differences for path, who in one.taken.items()]
+    if taken and not adopt:
+        raise ObjectConflict(
+            f"{'; '.join(taken[:_SHOWN])}{f'; and {len(taken) - _SHOWN} more' if len(taken) > _SHOWN else ''}; "
+            "leave it out of the files, or take it over with --adopt"
         )
     return Plan(tuple(bodies), differences, tuple(ref for ref in record.made if ref not in refs))
 

@@ -1,31 +1,40 @@
 """Carry a deployment out: apply in order, wait until all is ready, put back what was there when that does not come.
 
 A thin loop over a ``Target``. Whatever ends it, the journal at the target says what was there before; a process that is
-killed leaves that to ``rollback`` or to the next deployment.
+killed leaves that to ``undo`` or to the next deployment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from fairlead.contracts.errors import Cancelled, FairleadError, LeaseLost, NotReady, TargetUnreachable, UsageError
-from fairlead.contracts.target import Body, Change, Difference, Ref, Seen, State, Target
-from fairlead.kit.clock import Clock
-from fairlead.orchestrate.deploy import journal, planning
+from fairlead.contracts.errors import (
+    Busy,
+    FairleadError,
+    LeaseLost,
+    NotReady,
+    TargetError,
+    TargetUnreachable,
+    UsageError,
+)
+from fairlead.contracts.target import Body, Change, Difference, Ref, Target
+from fairlead.orchestrate.deploy import history, journal, planning
+from fairlead.orchestrate.deploy.history import Revision
 from fairlead.orchestrate.deploy.journal import Journal, Record
 from fairlead.orchestrate.deploy.objects import BASES
 from fairlead.orchestrate.deploy.planning import KEPT, Plan
+from fairlead.orchestrate.deploy.waiting import Surroundings, Waiting
 
-POLL: Final = 1.0
-"""Seconds between two looks at what is not ready."""
+PATIENCE: Final = 60.0
+"""Seconds in which a target that does not answer is asked again: to put back what was there, and to remember."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """``owner``: the deployment's name.  ``timeout``: seconds until all must be ready.  ``prune``: take away what it
-    made and is no longer wanted.  ``adopt``: take over what somebody else made."""
+    made and is no longer wanted.  ``adopt``: take over what somebody else made or set."""
 
     owner: str
     timeout: float = 300.0
@@ -34,21 +43,14 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """``sleep``: waits seconds.  ``tell``: gets each line of progress.  ``stopped``: whether somebody wants an end."""
-
-    clock: Clock
-    sleep: Callable[[float], None]
-    tell: Callable[[str], None]
-    stopped: Callable[[], bool]
-    holder: str
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
+    """``revision``: the number of this deployment among the good ones.  ``digest``: of its objects."""
+
     changed: tuple[Difference, ...]
     pruned: tuple[Ref, ...]
     seconds: float
+    revision: int
+    digest: str
 
 
 @dataclass(slots=True)
@@ -57,98 +59,103 @@ class Deployment:
     asked: Asked
     around: Surroundings
     _journal: Journal = field(init=False)
-    _told: dict[Ref, str] = field(default_factory=dict)
+    _waiting: Waiting = field(init=False)
 
     def __post_init__(self) -> None:
         self._journal = Journal(self.target, self.asked.owner, self.around.holder)
+        self._waiting = Waiting(self.target, self.around, self._beat)
 
-    def plan(self, bodies: Sequence[Body]) -> Plan:
-        """What would change; nothing does. Raises Busy, and what ``planning.planned`` raises."""
+    def open(self) -> Record:
+        """What is remembered of it. Raises Busy."""
         record = self._journal.open(self.around.clock.wall_ms())
         if self._journal.interrupted:
             self.around.tell(
                 f"{self._journal.interrupted} was interrupted; what was there before it is kept to go back to"
             )
-        return planning.planned(self.target, bodies, self.asked.owner, record, adopt=self.asked.adopt)
+        return record
 
-    def run(self, plan: Plan) -> Outcome:
-        """Raises NotReady when not all came to be ready, with what was done about it; LeaseLost when another process
-        took over: then nothing is touched any more."""
+    def plan(self, bodies: Sequence[Body]) -> Plan:
+        """What would change; nothing does. Raises Busy, and what ``planning.planned`` raises."""
+        return planning.planned(self.target, bodies, self.asked.owner, self.open(), adopt=self.asked.adopt)
+
+    def earlier(self, number: int = 0) -> tuple[Revision, Plan]:
+        """What going back to a good deployment would change; 0: to the one before the last.
+
+        What came after it goes, what was there then and is none of its objects stays. Raises UsageError for a number
+        that is not kept, and what ``plan`` raises.
+        """
+        record = self.open()
+        revision, bodies = record.history.chosen(self.asked.owner, number)
+        plan = planning.planned(self.target, bodies, self.asked.owner, record, adopt=self.asked.adopt)
+        return revision, replace(plan, gone=tuple(ref for ref in plan.gone if ref not in revision.made))
+
+    def run(self, plan: Plan, back_to: int = 0) -> Outcome:
+        """Raises NotReady when not all came to be ready, with what was done about it; Busy when another process began
+        meanwhile, LeaseLost when one took over: then nothing is touched any more.
+
+        ``back_to``: the number of the deployment that this goes back to.
+        """
         record, began = self._journal.record, self.around.clock.now()
         refs = [one.ref for one in plan.differences]
         kept = {one.ref: one for one in record.before}
         was = journal.before(kept, ((one.ref, one.before) for one in plan.changed))
         made = tuple(dict.fromkeys((*record.made, *refs)))
-        self._write(Record(made, was, self.around.holder))
+        self._begin(replace(record, made=made, before=was, holder=self.around.holder))
+        bodies = dict(zip(refs, plan.bodies, strict=True))
         try:
-            for one, body in zip(plan.differences, plan.bodies, strict=True):
-                if one.change is not Change.SAME:
-                    self._apply(one, body)
-            self._wait(refs, self.asked.timeout)
+            for one in plan.changed:
+                self._apply(one, bodies[one.ref])
+            self._waiting.wait(refs, self.asked.timeout, lambda ref: self._make(bodies[ref]))
         except LeaseLost:
             raise
         except FairleadError as error:
             raise self._back(error, record.made) from error
-        pruned = tuple(self._pruned(plan.gone)) if self.asked.prune else ()
-        self._write(Record(tuple(ref for ref in made if ref not in pruned)))
-        return Outcome(tuple(plan.changed), pruned, self.around.clock.now() - began)
+        pruned, failed = self._pruned(plan.gone) if self.asked.prune else ((), {})
+        made = tuple(ref for ref in made if ref not in pruned)
+        now = self.around.clock.wall_ms()
+        good = replace(history.revision(record.history, plan.bodies, made, self.around.who, now), back_to=back_to)
+        kept_good = record.history.added(good, plan.bodies)
+        self._write(Record(made, history=kept_good))
+        if failed:
+            raise TargetError(f"all is ready, and not removed: {_listed(failed)}; deploy again with --prune")
+        number = kept_good.revisions[-1].number
+        return Outcome(tuple(plan.changed), pruned, self.around.clock.now() - began, number, good.digest)
 
-    def rollback(self) -> list[Ref]:
-        """Put back what was there before a deployment that was interrupted. Raises UsageError when none was."""
-        record = self._journal.open(self.around.clock.wall_ms())
+    @property
+    def interrupted(self) -> bool:
+        """Whether there is something to undo, once it was opened."""
+        return bool(self._journal.record.before)
+
+    def undo(self) -> list[Ref]:
+        """Put back what was there before a deployment that was interrupted, once it was opened."""
+        record = self._journal.record
         if not record.before:
-            raise UsageError(f"deployment {self.asked.owner!r} was not interrupted; there is nothing to go back to")
-        self._write(Record(record.made, record.before, self.around.holder))
+            raise UsageError(f"deployment {self.asked.owner!r} was not interrupted; there is nothing to undo")
+        self._begin(replace(record, holder=self.around.holder))
         failed = self._undo()
         if failed:
             raise NotReady(self._left(failed))
         return [one.ref for one in record.before]
 
+    def _begin(self, record: Record) -> None:
+        try:
+            self._write(record)
+        except LeaseLost:
+            raise Busy(
+                f"deployment {self.asked.owner!r} was begun by another process while this one planned; nothing was "
+                "changed from here; deploy again when that has ended"
+            ) from None
+
     def _apply(self, one: Difference, body: Body) -> None:
-        if self.around.stopped():
-            raise Cancelled("stopped")
-        self.target.apply(body, self.asked.owner)
+        self._make(body)
         self.around.tell(f"{'created' if one.change is Change.CREATE else 'updated'}  {one.ref}")
         self._beat()
         if one.ref.kind in BASES:
-            self._wait([one.ref], self.asked.timeout)
+            self._waiting.wait([one.ref], self.asked.timeout)
 
-    def _wait(self, refs: Sequence[Ref], timeout: float) -> None:
-        """Until all are ready. What cannot be looked at is waited for: nothing moves because a line is down."""
-        clock, ends = self.around.clock, self.around.clock.now() + timeout
-        waiting = dict.fromkeys(refs, "not looked at yet")
-        while True:
-            for ref in list(waiting):
-                state, why = self._look(ref)
-                if state is State.FAILED:
-                    raise NotReady(f"{ref}: {why}")
-                if state is State.READY:
-                    del waiting[ref]
-                else:
-                    waiting[ref] = why
-                self._progress(ref, state, why)
-            if not waiting:
-                return
-            if self.around.stopped():
-                raise Cancelled("stopped")
-            if clock.now() >= ends:
-                listed = "; ".join(f"{ref}: {why}" for ref, why in waiting.items())
-                raise NotReady(f"not ready after {timeout:g} s: {listed}")
-            self._beat()
-            self.around.sleep(min(POLL, max(ends - clock.now(), 0.0)))
-
-    def _look(self, ref: Ref) -> tuple[State, str]:
-        try:
-            seen = self.target.observe(ref)
-        except TargetUnreachable as error:
-            return State.WAITING, str(error)
-        return (seen.state, seen.why) if seen else (State.WAITING, "it is gone")
-
-    def _progress(self, ref: Ref, state: State, why: str) -> None:
-        said = f"{state.value:<8} {ref}{f': {why}' if why else ''}"
-        if self._told.get(ref) != said:
-            self._told[ref] = said
-            self.around.tell(said)
+    def _make(self, body: Body) -> None:
+        ends = self.around.clock.now() + self.asked.timeout
+        self._waiting.asked(lambda: self.target.apply(body, self.asked.owner), ends)
 
     def _beat(self) -> None:
         try:
@@ -157,12 +164,16 @@ class Deployment:
             self.around.tell(f"no sign of life could be written: {error}")
 
     def _write(self, record: Record) -> None:
-        self._journal.write(record, self.around.clock.wall_ms())
+        """What is remembered must be: it is tried for a while."""
+        ends = self.around.clock.now() + PATIENCE
+        write = self._journal.write
+        self._waiting.asked(lambda: write(record, self.around.clock.wall_ms()), ends, stoppable=False)
 
     def _back(self, error: FairleadError, made: tuple[Ref, ...]) -> FairleadError:
         """Undo all; the error to raise. Raises LeaseLost."""
-        if not self._journal.record.before:
-            self._write(Record(made))
+        record = self._journal.record
+        if not record.before:
+            self._write(replace(record, made=made, holder=""))
             return NotReady(f"{error}; nothing had been changed")
         self.around.tell(f"rolling back: {error}")
         failed = self._undo()
@@ -173,14 +184,11 @@ class Deployment:
     def _undo(self) -> dict[Ref, str]:
         """In the opposite order. What could not be put back, and why; then the journal keeps what was there."""
         record, failed, back = self._journal.record, dict[Ref, str](), []
+        ends = self.around.clock.now() + PATIENCE
         for one in reversed(record.before):
             try:
-                now = self.target.observe(one.ref)
-                if one.body is not None:
-                    self.target.restore(journal.seen(one))
-                    back.append(one.ref)
-                elif now is not None and now.owner == self.asked.owner and now.ref.kind not in KEPT:
-                    self.target.remove(now)
+                self._waiting.asked(lambda one=one: self._put_back(one), ends, stoppable=False)  # type: ignore[misc]
+                back += [one.ref] if one.body is not None else []
                 self.around.tell(f"restored {one.ref}" if one.body is not None else f"removed  {one.ref}")
                 self._beat()
             except LeaseLost:
@@ -189,32 +197,51 @@ class Deployment:
                 failed[one.ref] = str(error)
         if not failed:
             fresh = {one.ref for one in record.before if one.body is None and one.ref.kind not in KEPT}
-            self._write(Record(tuple(ref for ref in record.made if ref not in fresh)))
+            made = tuple(ref for ref in record.made if ref not in fresh)
+            self._write(Record(made, history=record.history))
             self._settle(back)
         return failed
+
+    def _put_back(self, one: journal.Before) -> None:
+        if one.body is not None:
+            self.target.restore(journal.seen(one))
+            return
+        now = self.target.observe(one.ref)
+        if now is not None and now.owner == self.asked.owner and now.ref.kind not in KEPT:
+            self.target.remove(now)
 
     def _settle(self, refs: Sequence[Ref]) -> None:
         """Give what was put back its time; that it takes longer is told and no second failure."""
         if self.around.stopped():
             return
         try:
-            self._wait(refs, self.asked.timeout)
+            self._waiting.wait(refs, self.asked.timeout)
         except FairleadError as error:
             self.around.tell(f"what was put back is {error}")
 
     def _left(self, failed: dict[Ref, str]) -> str:
-        left = "; ".join(f"{ref}: {why}" for ref, why in failed.items())
-        return f"not rolled back: {left}; `fairlead deploy --rollback --name {self.asked.owner}` tries again"
+        again = f"`fairlead deploy --rollback --name {self.asked.owner}` tries again"
+        return f"not rolled back: {_listed(failed)}; {again}"
 
-    def _pruned(self, gone: Sequence[Ref]) -> list[Ref]:
-        """Only what is still ours, and of a kind in which nobody keeps anything."""
-        found = []
+    def _pruned(self, gone: Sequence[Ref]) -> tuple[tuple[Ref, ...], dict[Ref, str]]:
+        """Only what is still ours, and of a kind in which nobody keeps anything; and what could not be, and why."""
+        found, failed = [], dict[Ref, str]()
         for ref in gone:
             if ref.kind in KEPT:
                 continue
-            seen: Seen | None = self.target.observe(ref)
-            if seen is not None and seen.owner == self.asked.owner:
-                self.target.remove(seen)
-                self.around.tell(f"removed  {ref}")
-            found.append(ref)
-        return found
+            try:
+                seen = self.target.observe(ref)
+                if seen is not None and seen.owner == self.asked.owner:
+                    self.target.remove(seen)
+                    self.around.tell(f"removed  {ref}")
+                found.append(ref)
+                self._beat()
+            except LeaseLost:
+                raise
+            except FairleadError as error:
+                failed[ref] = str(error)
+        return tuple(found), failed
+
+
+def _listed(failed: dict[Ref, str]) -> str:
+    return "; ".join(f"{ref}: {why}" for ref, why in failed.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fairlead.contracts.errors import UsageError
@@ -22,6 +22,8 @@ METRICS_KEY: Final = "FAIRLEAD_METRICS_KEY"
 IN_FLIGHT: Final = "fairlead_requests_in_flight"
 STABLE: Final = "stable"
 CANARY: Final = "canary"
+ARMS: Final = {STABLE: "champion", CANARY: "candidate"}
+"""What each arm is called in a rollout."""
 SCRAPED: Final = "fairlead.dev/scraped"
 ENDPOINT: Final = "fairlead.dev/endpoint"
 
@@ -33,14 +35,12 @@ _TAGGED: Final = re.compile(r"[^@\s]+:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})
 class Rendering:
     """``image``: of the pods; empty: as the spec says.  ``mesh``: what shares out calls; empty: the servers do.
 
-    ``canaries``: endpoint to the version that its second arm serves.  ``insecure``: callers show no key.
-    ``rules``: groups of Prometheus rules (name, rules) that go with them.
+    ``insecure``: callers show no key.  ``rules``: groups of Prometheus rules (name, rules) that go with them.
     """
 
     image: str = ""
     scaler: str = "hpa"
     mesh: str = ""
-    canaries: Mapping[str, str] = field(default_factory=dict)
     insecure: bool = False
     rules: Sequence[Mapping[str, Any]] = ()
 
@@ -65,19 +65,6 @@ def exact(name: str, where: str) -> str:
     raise UsageError(
         f"{where} is {name[:200]!r}, which names another image tomorrow; give NAME:TAG or NAME@sha256:DIGEST"
     )
-
-
-def canaries(given: Sequence[str], file: SpecFile) -> dict[str, str]:
-    """``ENDPOINT=VERSION`` each. Raises UsageError."""
-    found = {}
-    for text in given:
-        name, equals, version = text.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", version):
-            raise UsageError(f"--canary is {text[:80]!r}; expected ENDPOINT=VERSION, as churn=4")
-        if name not in file.spec.endpoints:
-            raise UsageError(f"--canary names the endpoint {name!r}; {file.name} has {', '.join(file.spec.endpoints)}")
-        found[name] = version
-    return found
 
 
 def part_of(file: SpecFile) -> str:

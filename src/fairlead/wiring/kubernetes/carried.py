@@ -18,7 +18,7 @@ from fairlead.kit.spec.document import Path
 from fairlead.kit.spec.read import SpecFile
 from fairlead.package.sources import Kind, parse
 from fairlead.wiring import mentions, specs_ledger
-from fairlead.wiring.kubernetes.units import Unit, apart, rolled_out
+from fairlead.wiring.kubernetes.units import Unit, apart
 
 SLACK: Final = 1.0
 """Seconds beyond the longest deadline that a server has to end."""
@@ -73,12 +73,9 @@ def data(file: SpecFile, endpoints: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def unit_data(file: SpecFile, unit: Unit, version: str = "") -> dict[str, Any]:
-    """``version``: which one the head serves, in the second arm."""
+def unit_data(file: SpecFile, unit: Unit) -> dict[str, Any]:
+    """Of a unit's pods: engines that are apart are asked over HTTP."""
     found = data(file, unit.endpoints)
-    if version:
-        source = parse(file.spec.endpoints[unit.head].model)
-        found["endpoints"][unit.head]["model"] = f"models:/{source.model}/{version}"
     for name in unit.endpoints:
         if (served := file.spec.endpoints[name].llm) is not None and apart(file, name):
             known = {"parallel", "connections", "context"} & served.options.keys()
@@ -88,9 +85,6 @@ def unit_data(file: SpecFile, unit: Unit, version: str = "") -> dict[str, Any]:
             asked |= {"engine": "openai", "base_url": f"http://{vllm_name(unit, name)}:8000/v1", "model": name}
             options = {key: served.options[key] for key in sorted(known)}
             found["endpoints"][name]["llm"] = {**asked, "options": {"resumes": True, **options}}
-    if rolled_out(file, unit) and version:
-        for part in ("rollout", "retrain"):
-            found["endpoints"][unit.head].pop(part, None)  # of an alias; the controller has them
     return found
 
 

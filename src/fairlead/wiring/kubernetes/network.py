@@ -86,15 +86,10 @@ def engine(file: SpecFile, instance: str, unit: Unit, port: int) -> dict[str, An
     return _policy(file, instance, ingress, _out(file, Needs()))
 
 
-def controls(file: SpecFile, name: str) -> list[Any]:
-    """What the controller may do to the cluster: read and move the weights of routes, in its namespace."""
-    rules = [
-        {
-            "apiGroups": ["gateway.networking.k8s.io"],
-            "resources": ["httproutes"],
-            "verbs": ["get", "list", "watch", "patch", "update"],
-        }
-    ]
+def controls(file: SpecFile, name: str, moved: Sequence[str]) -> list[Any]:
+    """What the controller may do to the cluster: find routes of its namespace, and move the weights of ``moved``."""
+    routed = {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["httproutes"]}
+    rules = [{**routed, "verbs": ["list"]}, {**routed, "resourceNames": list(moved), "verbs": ["patch"]}]
     subject: dict[str, Any] = {"kind": "ServiceAccount", "name": name}
     if file.spec.deploy.namespace:
         subject["namespace"] = file.spec.deploy.namespace

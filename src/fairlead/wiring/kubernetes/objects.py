@@ -92,30 +92,25 @@ def render(file: SpecFile, how: Rendering) -> dict[str, str]:
 
 
 def _arms(file: SpecFile, how: Rendering, unit: Unit) -> tuple[str, ...]:
-    return (STABLE, CANARY) if how.mesh and units.rolled_out(file, unit) else ()
+    """Where the controller moves the weights of a route; everywhere else the servers share calls out themselves."""
+    return (STABLE, CANARY) if how.mesh == "gateway-api" and units.rolled_out(file, unit) else ()
 
 
 def _unit(file: SpecFile, how: Rendering, unit: Unit, found: list[Unit]) -> list[Any]:
     scale, arms = units.scale(file, unit), _arms(file, how, unit)
-    stable = carried.unit_data(file, unit)
+    told = carried.unit_data(file, unit)
     made: list[Any] = [network.account(file, unit.name)]
     names = {arm: f"{unit.name}-{arm}" for arm in arms} or {"": unit.name}
     services = routes.services(file, unit, arms)
     made += [routes.scraped(one) if one["metadata"]["name"] in names.values() else one for one in services]
     for arm, name in names.items():
-        told = stable if arm != CANARY else carried.unit_data(file, unit, how.canaries.get(unit.head, ""))
         made.append(_config(file, unit, name, told))
-        count: Any = None if scale.target and arm != CANARY else scale.least
-        if arm == CANARY:
-            asked = how.canaries.get(unit.head)
-            count = (
-                max(1, scale.least) if asked else Noted(0, f"--canary {unit.head}=VERSION says which version runs here")
-            )
-        made.append(pods.deployment(file, how, unit, arm, told, count))
+        made.append(pods.deployment(file, how, unit, arm, told, None if scale.target else scale.least))
     made.append(network.disruptions(file, unit.name, unit.name))
     beside = engines.names(file, unit)
-    made.append(network.policy(file, how, unit, carried.needs(file, stable, beside), beside))
-    made += scaling.scaler(file, how, unit, scale, f"{unit.name}-{STABLE}" if arms else unit.name, found)
+    made.append(network.policy(file, how, unit, carried.needs(file, told, beside), beside))
+    for arm, name in names.items():  # a rollout's last step leads all calls to the second arm
+        made += scaling.scaler(file, how, unit, scale if arm != CANARY else scale.awake, name, found)
     made += routes.route(file, how, unit, found, arms) if how.mesh else []
     return [*made, *engines.of(file, how, unit)]
 
@@ -132,12 +127,12 @@ def _controller(file: SpecFile, how: Rendering, found: list[Unit]) -> list[Any]:
     name = network.controller(file)
     told = carried.data(file, tuple(file.spec.endpoints))
     needs = carried.needs(file, told)
-    moves = how.mesh == "gateway-api" and any(_arms(file, how, unit) for unit in found)
+    moved = [unit.name for unit in found if _arms(file, how, unit)]
     asked = Pods(volumes=_claims(file))
     container = {
         "name": "controller",
         "image": image(file, how),
-        "args": ["controller", SPEC],
+        "args": ["controller", SPEC, *(["--target", "kubernetes"] if moved else [])],
         "workingDir": HOME,
         "env": [{"name": "FAIRLEAD_HOME", "value": HOME}, *pods.environment(file, needs)],
         "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
@@ -145,7 +140,7 @@ def _controller(file: SpecFile, how: Rendering, found: list[Unit]) -> list[Any]:
         "volumeMounts": pods.mounts(file, asked, needs),
     }
     inside = pods.spec(file, name, asked, needs, [container], name)
-    inside["automountServiceAccountToken"] = Noted(moves, "it moves the weights of routes") if moves else False
+    inside["automountServiceAccountToken"] = Noted(True, "it moves the weights of routes") if moved else False
     inside["terminationGracePeriodSeconds"] = 30
     marks = labels(file, name)
     body = {
@@ -154,11 +149,11 @@ def _controller(file: SpecFile, how: Rendering, found: list[Unit]) -> list[Any]:
         "template": {"metadata": {"labels": marks}, "spec": inside},
     }
     return [
-        network.account(file, name, told=moves),
+        network.account(file, name, told=bool(moved)),
         thing(file, "v1", "ConfigMap", name, {"data": {"fairlead.yaml": carried.text(told, file.name)}}, marks),
         thing(file, "apps/v1", "Deployment", name, {"spec": body}, marks),
-        network.closed(file, name, needs, told=moves),
-        *(network.controls(file, name) if moves else []),
+        network.closed(file, name, needs, told=bool(moved)),
+        *(network.controls(file, name, moved) if moved else []),
     ]
 
 

@@ -11,6 +11,7 @@ from fairlead.kit.spec.deploy import Pods
 from fairlead.kit.spec.read import SpecFile
 from fairlead.wiring.kubernetes import carried, units
 from fairlead.wiring.kubernetes.asked import (
+    ARMS,
     HOME,
     SPEC,
     SPEC_FOLDER,
@@ -52,9 +53,7 @@ def deployment(
                 "fairlead.dev/spec": Noted(hashlib.sha256(config.encode()).hexdigest()[:16], "a new spec, new pods")
             },
         },
-        "spec": spec(
-            file, unit.name, asked, carried.needs(file, told), [_container(file, how, unit, asked, told)], name
-        ),
+        "spec": spec(file, unit.name, asked, carried.needs(file, told), [_container(file, how, unit, arm, told)], name),
     }
     seconds = SETTLE + carried.grace(file, unit.endpoints) + _MARGIN
     pod["spec"]["terminationGracePeriodSeconds"] = Noted(
@@ -186,15 +185,17 @@ def claims(asked: Pods) -> list[Any]:
     ]
 
 
-def _container(file: SpecFile, how: Rendering, unit: Unit, asked: Pods, told: dict[str, Any]) -> dict[str, Any]:
+def _container(file: SpecFile, how: Rendering, unit: Unit, arm: str, told: dict[str, Any]) -> dict[str, Any]:
     server, needs = file.spec.server, carried.needs(file, told)
-    name = units.pods(file, unit)[0]
+    name, asked = units.pods(file, unit)
+    flags = ["--arm", ARMS[arm]] if arm else []
+    flags += ["--insecure"] if how.insecure else []
     ports = [{"name": "http", "containerPort": server.port}]
     ports += [{"name": "grpc", "containerPort": server.grpc_port}] if server.grpc_port else []
     return {
         "name": "server",
         "image": image(file, how),
-        "args": ["up", SPEC, "--no-controller", *(["--insecure"] if how.insecure else [])],
+        "args": ["up", SPEC, "--no-controller", *flags],
         "workingDir": HOME,
         "ports": ports,
         "env": [{"name": "FAIRLEAD_HOME", "value": HOME}, *environment(file, needs)],

@@ -317,12 +317,7 @@ def _of_rollout(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:
         def at(*path: str, name: str = name) -> str:
             return file.at("endpoints", name, "rollout", *path)
 
-        if name in how.canaries and (not how.mesh or not units.rolled_out(file, unit)):
-            yield (
-                f"--canary {name}: {at()} of a model by alias shares calls between two arms, with --mesh; "
-                "it has none here"
-            )
-        if not how.mesh or "rollout" not in file.spec.endpoints[name].model_fields_set:
+        if how.mesh != "gateway-api" or "rollout" not in file.spec.endpoints[name].model_fields_set:
             continue
         if len(unit.endpoints) > 1:
             yield f"{at()}: {name} is in a pod with others, and a route has whole pods; render without --mesh"
@@ -336,6 +331,8 @@ def _of_rollout(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:
             yield f"{at(part)} answers calls unseen, which servers do and routes do not; render without --mesh"
         if file.spec.server.grpc_port:
             yield f"{file.at('server', 'grpc_port')}: the weights of {name}'s rollout are those of HTTP; leave it out"
+        if file.spec.record is False:
+            yield f"{at()} goes by what is recorded, and record is false; leave it out, or let it record"
 
 
 def _of_counting(file: SpecFile, found: list[Unit]) -> Iterator[str]:

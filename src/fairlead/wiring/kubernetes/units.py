@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fairlead.contracts.errors import UsageError
@@ -50,6 +50,11 @@ class Scale:
     where: str
     idle: float
     wake: float
+
+    @property
+    def awake(self) -> Scale:
+        """The same with a pod that is always there: nothing wakes one."""
+        return replace(self, least=max(1, self.least))
 
 
 def units(file: SpecFile) -> list[Unit]:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fairlead.contracts.errors import Busy, LeaseLost, NotReady, ObjectConflict, TargetForbids, UsageError
-from fairlead.contracts.target import Change, Ref
+from fairlead.contracts.errors import (
+    Busy,
+    LeaseLost,
+    NotReady,
+    ObjectConflict,
+    ObjectRejected,
+    TargetError,
+    TargetForbids,
+    TargetUnreachable,
+    UsageError,
+)
+from fairlead.contracts.target import Body, Change, Difference, Ref
 from fairlead.orchestrate.deploy import planning
 from fairlead.orchestrate.deploy.journal import SILENT_MS, Record, read
-from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome, Surroundings
+from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome
+from fairlead.orchestrate.deploy.waiting import Surroundings
 from fairlead.testing.clock import ManualClock
 from fairlead.testing.targets import API, MemoryTarget, thing
 
@@ -43,6 +55,12 @@ class World:
 
     def record(self) -> Record:
         return read(self.target.note("churn").text)
+
+
+def undone(world: World, holder: str = "two") -> list[Ref]:
+    work = world.deployment(holder)
+    work.open()
+    return work.undo()
 
 
 @pytest.fixture
@@ -145,10 +163,10 @@ def test_killed_at_every_step(world: World, at: int, then: str) -> None:
     world.clock.advance(SILENT_MS / 1000)
     if then == "rollback" and not touched:
         with pytest.raises(UsageError, match="was not interrupted"):
-            world.deployment("two").rollback()
+            undone(world)
         return
     if then == "rollback":
-        world.deployment("two").rollback()
+        undone(world)
         assert world.values() == {"a": "1", "b": "1"}
     elif then == "forward":
         world.deploy(NEW, "two")
@@ -191,21 +209,21 @@ def test_a_line_that_stays_down_is_said_and_undone_later(world: World) -> None:
     world.target.before, world.target.down = None, False
     assert world.values() == {"a": "2", "b": "2", "c": "2"}
     world.clock.advance(SILENT_MS / 1000)
-    world.deployment("two").rollback()
+    undone(world)
     assert world.values() == {"a": "1", "b": "1"}
 
 
 def test_another_process_took_over(world: World) -> None:
     world.target.ready_after = 20.0
-    work = world.deployment()
-    plan = work.plan(NEW)
 
     def another(seconds: float) -> None:
         note = world.target.note("churn")
         world.target.write(note, note.text)
         world.clock.advance(seconds)
 
-    work.around = Surroundings(world.clock, another, world.lines.append, lambda: False, "one")
+    around = Surroundings(world.clock, another, world.lines.append, lambda: False, "one")
+    work = Deployment(world.target, Asked("churn", timeout=30.0), around)
+    plan = work.plan(NEW)
     with pytest.raises(LeaseLost, match="nothing more is touched"):
         work.run(plan)
     assert world.values() == {"a": "2", "b": "2", "c": "2"}
@@ -249,3 +267,114 @@ def test_a_namespace_is_left_where_it_is() -> None:
         world.deploy([thing("ml", kind="Namespace"), thing("a")])
     assert world.target.observe(Ref(API, "Namespace", "ml")) is not None
     assert [ref.kind for ref in world.record().made] == ["Namespace"]
+
+
+def lost(world: World, method: str, numbers: set[int]) -> None:
+    """Answers to these calls of a method get lost; the calls have had their effect."""
+    calls, plain = 0, getattr(world.target, method)
+
+    def asked(*words: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        found = plain(*words)
+        if calls in numbers:
+            raise TargetUnreachable("the line was cut")
+        return found
+
+    setattr(world.target, method, asked)
+
+
+@pytest.mark.parametrize("numbers", [{1}, {2}, {3}, {1, 2}, {2, 3, 4}, {99}])
+def test_a_lost_answer_to_what_is_remembered_is_no_other_process(world: World, numbers: set[int]) -> None:
+    world.target.ready_after = 12.0
+    work = world.deployment("two")
+    plan = work.plan(NEW)
+    lost(world, "write", numbers)
+    work.run(plan)
+    assert world.values() == {"a": "2", "b": "2", "c": "2"}
+    assert (world.record().holder, world.record().before) == ("", ())
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_target_that_does_not_answer_for_a_while_is_asked_again(world: World, number: int) -> None:
+    """As while an API server is replaced: applying the same again changes nothing twice."""
+    lost(world, "apply", set(range(number, number + 5)))
+    world.deploy(NEW)
+    assert world.values() == {"a": "2", "b": "2", "c": "2"}
+
+
+def test_putting_back_outlasts_a_line_that_is_down_for_a_while(world: World) -> None:
+    world.target.failing = {"b"}
+    lost(world, "restore", {1, 2, 3})
+    with pytest.raises(NotReady, match="rolled back to what was there"):
+        world.deploy(NEW)
+    assert world.values() == {"a": "1", "b": "1"}
+
+
+def test_two_begin_at_once(world: World) -> None:
+    first, second = world.deployment("one"), world.deployment("two")
+    plans = first.plan(NEW), second.plan([thing("a", "3")])
+    first.run(plans[0])
+    with pytest.raises(Busy, match="begun by another process while this one planned; nothing was changed"):
+        second.run(plans[1])
+    assert world.values() == {"a": "2", "b": "2", "c": "2"}
+
+
+def test_what_somebody_removes_meanwhile_is_made_once_more(world: World) -> None:
+    world.target.ready_after = 5.0
+    work = world.deployment()
+    plan = work.plan(NEW)
+
+    def removed(seconds: float) -> None:
+        found = world.target.observe(Ref(API, "Thing", "b"))
+        if found is not None and times:
+            times.pop()
+            world.target.remove(found)
+        world.clock.advance(seconds)
+
+    times = [1]
+    around = Surroundings(world.clock, removed, world.lines.append, lambda: False, "one")
+    work = Deployment(world.target, Asked("churn", timeout=30.0), around)
+    work.run(work.plan(NEW))
+    assert world.values() == {"a": "2", "b": "2", "c": "2"}
+    times = [1, 2]
+    work = Deployment(world.target, Asked("churn", timeout=30.0), around)
+    plan = work.plan([thing("a", "4"), thing("b", "4")])
+    with pytest.raises(NotReady, match="Thing/b: somebody removed it meanwhile; rolled back to what was there"):
+        work.run(plan)
+    assert world.values() == {"a": "2", "b": "2", "c": "2"}
+
+
+def test_what_cannot_be_removed_is_said_and_the_rest_is_good(world: World) -> None:
+    def refuses(method: str, name: str) -> None:
+        if (method, name) == ("remove", "b"):
+            raise TargetForbids("Thing/b is forbidden")
+
+    world.target.before = refuses
+    with pytest.raises(TargetError, match="all is ready, and not removed: Thing/b: Thing/b is forbidden"):
+        world.deploy(OLD[:1], prune=True)
+    assert (world.record().holder, world.record().before) == ("", ())  # nothing to undo: it is a good one
+    assert [ref.name for ref in world.record().made] == ["a", "b"]
+    world.target.before = None
+    assert [ref.name for ref in world.deploy(OLD[:1], prune=True).pruned] == ["b"]
+
+
+class Judging(MemoryTarget):
+    """A target where fields have owners, and namespaces are made first."""
+
+    def diff(self, body: Body, owner: str) -> Difference:
+        found = super().diff(body, owner)
+        taken = {"value": "an autoscaler"} if body["metadata"]["name"] == "a" else {}
+        return replace(found, taken=taken, awaits="ml" if body["metadata"]["name"] == "b" else "")
+
+
+def test_fields_of_others_and_namespaces_that_are_missing_are_found_before_anything_is_applied() -> None:
+    world = World()
+    world.target = Judging(world.clock)
+    with pytest.raises(ObjectConflict, match=r"Thing/a: value is set by an autoscaler; leave it out .* --adopt"):
+        world.deploy(OLD[:1])
+    with pytest.raises(ObjectRejected, match="Thing/b: there is no namespace 'ml'; make it, or name another"):
+        world.deploy(OLD[1:])
+    assert world.values() == {}
+    world.deploy([thing("ml", kind="Namespace"), *OLD], adopt=True)
+    assert world.values() == {"a": "1", "b": "1"}

@@ -181,10 +181,31 @@ def test_a_canary_has_two_backends_and_begins_with_nothing() -> None:
     assert route["metadata"]["labels"]["fairlead.dev/endpoint"] == "churn"
     backends = route["spec"]["rules"][0]["backendRefs"]
     assert [(one["name"], one["weight"]) for one in backends] == [("churn-stable", 100), ("churn-canary", 0)]
-    assert found("whole-hpa-gateway", "Deployment", "churn-canary")["spec"]["replicas"] == 0
-    canary = found("design-keda-gateway", "ConfigMap", "churn-canary")["data"]["fairlead.yaml"]
-    assert "models:/churn-classifier/4" in canary
-    assert found("design-keda-gateway", "Deployment", "churn-canary")["spec"]["replicas"] == 1
+    for case in ("whole-hpa-gateway", "design-keda-gateway"):
+        told = [found(case, "ConfigMap", f"churn-{arm}")["data"] for arm in ("stable", "canary")]
+        assert told[0] == told[1]  # which version an arm has is said by the rollout
+    hpa = found("whole-hpa-gateway", "HorizontalPodAutoscaler", "churn-canary")["spec"]
+    assert (hpa["minReplicas"], hpa["maxReplicas"]) == (2, 8)  # its last step leads all calls there
+    woken = found("design-keda-gateway", "ScaledObject", "churn-canary")["spec"]
+    assert (woken["minReplicaCount"], woken["maxReplicaCount"]) == (1, 4)  # nothing holds a call that wakes it
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_either_the_route_shares_calls_out_or_the_servers_do(case: str) -> None:
+    words = {one["metadata"]["name"]: one["spec"]["template"]["spec"]["containers"][0].get("args", [])
+             for one in bodies(case) if one["kind"] == "Deployment"}  # fmt: skip
+    arms = {name: args[args.index("--arm") + 1] for name, args in words.items() if "--arm" in args}
+    moved = case in ("design-keda-gateway", "whole-hpa-gateway", "whole-keda-gateway")
+    assert arms == ({"churn-stable": "champion", "churn-canary": "candidate"} if moved else {})
+    controllers = [args for args in words.values() if args[:1] == ["controller"]]
+    assert all((args[2:] == ["--target", "kubernetes"]) is moved for args in controllers)
+    rules = [one["rules"] for one in bodies(case) if one["kind"] == "Role"]
+    routed = {"apiGroups": ["gateway.networking.k8s.io"], "resources": ["httproutes"]}
+    exact = [{**routed, "verbs": ["list"]}, {**routed, "resourceNames": ["churn"], "verbs": ["patch"]}]
+    assert rules == ([exact] if moved else [])
+    tokens = [one["metadata"]["name"] for one in bodies(case)
+              if one["kind"] == "ServiceAccount" and one["automountServiceAccountToken"]]  # fmt: skip
+    assert [name.rpartition("-")[2] for name in tokens] == (["controller"] if moved else [])
 
 
 def test_gpus_slices_and_engines_are_asked_for() -> None:

@@ -8,8 +8,8 @@ import pytest
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.read import parse
 from fairlead.wiring.kubernetes import kserve, objects
-from fairlead.wiring.kubernetes.asked import Rendering, canaries, exact
-from kubernetes_cases import HERE, spec
+from fairlead.wiring.kubernetes.asked import Rendering, exact
+from kubernetes_cases import HERE
 
 HEAD = """tracking: http://mlflow:5000
 record: false
@@ -54,9 +54,9 @@ def refused(text: str, **how: object) -> str:
         ("    env: isolated\n", {}, "f.yaml:9: endpoints.churn.env installs libraries"),
         ("    deadline_ms: 7200000\n", {}, "f.yaml:9: endpoints.churn.deadline_ms: a pod ends within an hour"),
         ("    access: {rate: 5/s}\n    replicas: {max: 2}\n", {}, "f.yaml:9: endpoints.churn.access.rate is counted by each pod by itself"),
-        ("    rollout: {strategy: shadow}\n", {"mesh": "istio"}, "f.yaml:9: endpoints.churn.rollout.strategy answers calls unseen"),
+        ("    rollout: {strategy: shadow}\n", {"mesh": "gateway-api"}, "f.yaml:9: endpoints.churn.rollout.strategy answers calls unseen"),
         ('    rollout: {sticky: "header:user"}\n', {"mesh": "gateway-api"}, "f.yaml:9: endpoints.churn.rollout.sticky is header:user"),
-        ("", {"canaries": {"churn": "4"}}, "--canary churn: f.yaml:7: endpoints.churn.rollout of a model by alias"),
+        ("    rollout: {strategy: canary}\n", {"mesh": "gateway-api"}, "f.yaml:9: endpoints.churn.rollout goes by what is recorded, and record is false"),
         ("    explain: {background: rows.csv}\n", {}, "f.yaml:9: endpoints.churn.explain.background is rows.csv, a file of this machine"),
         ("    record: {salt: hunter2}\n", {}, "f.yaml:9: endpoints.churn.record.salt is a secret, and a ConfigMap is none"),
         ('    monitor: {alerts: {webhook: "http://localhost:1/x"}}\n', {}, "leads to localhost, which in a pod is the pod"),
@@ -180,16 +180,7 @@ def test_budgets_of_several_pods_are_shared_or_refused() -> None:
     assert "f.yaml:6: budgets hold for each pod by itself" in refused(text)
 
 
-def test_flags() -> None:
-    file = spec("design")
-    assert canaries(["churn=4"], file) == {"churn": "4"}
-    for wrong, said in (
-        ("churn", "--canary is 'churn'"),
-        ("x=4", "--canary names the endpoint 'x'"),
-        ("churn=a b", "expected ENDPOINT=VERSION"),
-    ):
-        with pytest.raises(UsageError, match=said):
-            canaries([wrong], file)
+def test_an_image_is_exact() -> None:
     for good in ("a:1", "r.example.com:5000/a/b:v1.2", "a@sha256:" + "0" * 64, "a:1@sha256:" + "0" * 64):
         assert exact(good, "--image") == good
     for bad in ("a", "a:latest", "r:5000/a", "a@sha256:0", "", "a b:1"):

@@ -22,6 +22,8 @@ LARGEST_NOTE: Final = 1_000_000
 _OWN: Final = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation", "selfLink")
 _REVISION: Final = "deployment.kubernetes.io/revision"
 _NOTE: Final = "record"
+_HIDDEN: Final = ("data", "stringData", "metadata.annotations")
+"""Where a Secret keeps what it keeps."""
 
 
 def owned(body: Body, owner: str, namespace: str) -> dict[str, Any]:
@@ -53,13 +55,21 @@ def plain(body: Body) -> dict[str, Any]:
 
 
 def fields(before: Body, after: Body) -> tuple[Field, ...]:
-    """Where two differ. Values of a Secret are never in it."""
+    """Where two differ. Values of a Secret are never in it, nor its annotations, where kubectl keeps them too."""
     hidden = after.get("kind") == "Secret"
     return tuple(
         Field(path, _shown(old, hide), _shown(new, hide))
         for path, old, new in differences(plain(before), plain(after))
-        for hide in (hidden and path.partition(".")[0].partition("[")[0] in ("data", "stringData"),)
+        for hide in (hidden and path.startswith(_HIDDEN),)
     )
+
+
+def without_values(text: str, secret: Body) -> str:
+    """What was said of a Secret that was refused, without what is in it."""
+    values = [value for part in ("data", "stringData") for value in (secret.get(part) or {}).values()]
+    for value in sorted({str(one) for one in values if str(one)}, key=len, reverse=True):
+        text = text.replace(value, SECRET)
+    return text
 
 
 def _shown(value: Any, hide: bool) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -26,8 +27,17 @@ WAIT: Final = 0.2
 """Seconds before the first try again; doubled with each."""
 LONGEST: Final = 5.0
 """Seconds that a cluster may have us wait before one more try."""
+_MANAGER: Final = re.compile(r'conflict with "(?P<name>[^"]*)"')
 _BUSY: Final = (429, 500, 502, 503, 504)
 _log = logging.getLogger("fairlead.targets")
+
+
+class FieldsTaken(ObjectConflict):
+    """Server-side apply would overrule other managers. ``fields``: path to who set it."""
+
+    def __init__(self, message: str, fields: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.fields = fields
 
 
 class Client:
@@ -37,6 +47,7 @@ class Client:
         self.access = access
         self._tries = max(tries, 1)
         self._sleep = sleep
+        self._shown = ""
         self._http = httpx.Client(
             base_url=access.server,
             verify=access.tls or True,
@@ -64,8 +75,8 @@ class Client:
         return self._there(self._asked("PUT", path, params, body), path)
 
     def delete(self, path: str, body: Mapping[str, Any]) -> None:
-        """Nothing happens where it is not there."""
-        self._asked("DELETE", path, {}, body, missing=True)
+        """Nothing happens where it is not there. ``body`` says which object is meant, so that it is asked again."""
+        self._asked("DELETE", path, {}, body, again=True, missing=True)
 
     def close(self) -> None:
         self._http.close()
@@ -115,6 +126,7 @@ class Client:
         headers = {"content-type": kind}
         if value := self.access.credentials.header():
             headers["authorization"] = value
+            self._shown = value.partition(" ")[2]
         more = {"sni_hostname": self.access.sni} if self.access.sni else {}
         try:
             content = None if body is None else _encoded(body)
@@ -142,6 +154,8 @@ class Client:
                 return TargetForbids(f"{self._named()} does not know who we are; log in again, or use another context")
             case 403:
                 return TargetForbids(f"{said}; give this account that right (docs/deploying.md lists those needed)")
+            case 409 if taken := _taken(details):
+                return FieldsTaken(f"{said}; read it again", taken)
             case 409:
                 return ObjectConflict(f"{said}; read it again")
             case 400 | 405 | 413 | 415 | 422:
@@ -157,12 +171,21 @@ class Client:
         return TargetError(f"{self._named()} answered with HTTP {code}: {said}")
 
     def _hidden(self, text: str) -> str:
-        """What the cluster said, without our credentials, should it repeat them."""
-        secret = self.access.credentials.header().partition(" ")[2]
-        return text.replace(secret, "***") if secret else text
+        """What the cluster said, without the credentials that it was shown, should it repeat them."""
+        return text.replace(self._shown, "***") if self._shown else text
 
     def _named(self) -> str:
         return f"cluster {without_secrets(self.access.server)} (context {self.access.name})"
+
+
+def _taken(details: Mapping[str, Any]) -> dict[str, str]:
+    """Of a conflict of server-side apply: path to the manager, as its message names it."""
+    causes = [one for one in details.get("causes") or [] if one.get("reason") == "FieldManagerConflict"]
+    found = {}
+    for one in causes:
+        named = _MANAGER.search(str(one.get("message", "")))
+        found[str(one.get("field", "")).lstrip(".")] = named["name"] if named else "somebody else"
+    return found
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fairlead.adapters.targets.kubernetes import bodies, ready, shares
 from fairlead.adapters.targets.kubernetes.access import POD, access
-from fairlead.adapters.targets.kubernetes.client import Client
+from fairlead.adapters.targets.kubernetes.client import Client, FieldsTaken
 from fairlead.adapters.targets.kubernetes.kinds import Kinds
 from fairlead.contracts.errors import ObjectConflict, ObjectRejected, TargetError, TargetForbids
 from fairlead.contracts.target import Body, Change, Difference, Note, Ref, Route, Seen, State, Where
@@ -17,6 +17,7 @@ DEPLOYER: Final = "fairlead-deploy"
 """Field manager of what files say."""
 CONTROLLER: Final = "fairlead-controller"
 """Field manager of shares."""
+_OURS: Final = (DEPLOYER, CONTROLLER)
 _TRIES: Final = 5
 
 
@@ -41,16 +42,21 @@ class KubernetesTarget:
         ref = self.find(body)
         found = self._client.get(self._kinds.path(ref))
         before = None if found is None else self._seen(ref, found)
+        taken: dict[str, str] = {}
         try:
-            after = self._applied(ref, body, owner, found, dryRun="All")
-        except ObjectRejected as error:  # a namespace that the same deployment makes
+            try:
+                after = self._applied(ref, body, owner, found, force="false", dryRun="All")
+            except FieldsTaken as error:
+                taken = {path: who for path, who in error.fields.items() if who not in _OURS}
+                after = self._applied(ref, body, owner, found, dryRun="All")
+        except ObjectRejected as error:  # a namespace that the same deployment may make
             if found is None and ref.namespace and f'namespaces "{ref.namespace}" not found' in str(error):
-                return Difference(ref, Change.CREATE)
+                return Difference(ref, Change.CREATE, awaits=ref.namespace)
             raise
         if found is None:
             return Difference(ref, Change.CREATE)
         fields = bodies.fields(found, after)
-        return Difference(ref, Change.UPDATE if fields else Change.SAME, fields, before)
+        return Difference(ref, Change.UPDATE if fields else Change.SAME, fields, before, taken)
 
     def apply(self, body: Body, owner: str) -> Seen:
         ref = self.find(body)
@@ -64,11 +70,19 @@ class KubernetesTarget:
         raise ObjectConflict(f"{ref} changes all the time")
 
     def _applied(self, ref: Ref, body: Body, owner: str, found: Body | None, **more: str) -> dict[str, Any]:
-        """What files of a deployment say holds against other managers: whose the object is was looked at before."""
+        """What files of a deployment say holds against other managers: whose the object is, and who set its fields,
+        was looked at before."""
         made = bodies.owned(body, owner, ref.namespace)
         if ref.kind == "HTTPRoute":
             made = shares.keeping(made, found, ref)
-        return self._client.apply(self._kinds.path(ref), made, fieldManager=DEPLOYER, force="true", **more)
+        try:
+            return self._client.apply(
+                self._kinds.path(ref), made, **{"fieldManager": DEPLOYER, "force": "true", **more}
+            )
+        except ObjectRejected as error:
+            if ref.kind != "Secret":
+                raise
+            raise ObjectRejected(bodies.without_values(str(error), body)) from None
 
     def restore(self, before: Seen) -> Seen:
         ref = before.ref
