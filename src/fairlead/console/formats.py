@@ -123,6 +123,14 @@ def at(ms: Number, why: str = MISSING, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     )
 
 
+def moment(iso: str) -> str:
+    """A moment that is written in ISO 8601, to the second and in UTC: ``2026-11-30 09:49:19``; another text as it is."""
+    try:
+        return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return iso
+
+
 def ago(ms: Number, now_ms: int, why: str = MISSING) -> str:
     """How long ago: ``3 min ago``, with the moment itself when one points at it."""
     if ms is None or not known(ms):
@@ -198,5 +206,6 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "at": at,
     "ago": ago,
     "middle": middle,
+    "moment": moment,
 }
 """By the name that templates call them; none hides a filter of Jinja that we use."""

@@ -45,7 +45,7 @@
       ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
       ctx.clip();
       ctx.font = 11 * ratio + "px " + css("--sans");
-      let last = -Infinity, row = 0;
+      const rows = [[], [], []]; // of labels: from where to where something is written in it
       for (const mark of found) {
         const x = Math.round(plot.valToPos(mark.at / 1000, "x", true));
         if (x < bbox.left || x > bbox.left + bbox.width) continue;
@@ -57,9 +57,10 @@
         ctx.lineTo(x, bbox.top + bbox.height);
         ctx.stroke();
         const label = mark.label.length > 24 ? mark.label.slice(0, 23) + "…" : mark.label;
-        const right = x > bbox.left + bbox.width * 0.7;
-        row = x - last < 150 * ratio ? (row + 1) % 4 : 0;
-        last = x;
+        const right = x > bbox.left + bbox.width * 0.7, wide = ctx.measureText(label).width + 10 * ratio;
+        const from = right ? x - wide : x, row = rows.findIndex((taken) => taken.every(([a, b]) => from >= b || from + wide <= a));
+        if (row < 0) continue; // no room: the line alone
+        rows[row].push([from, from + wide]);
         ctx.textAlign = right ? "right" : "left";
         ctx.fillText(label, x + (right ? -5 : 5) * ratio, bbox.top + (12 + 13 * row) * ratio);
       }
@@ -76,6 +77,14 @@
       }
       ctx.restore();
     };
+  }
+
+  // Where nobody points at the chart its legend says the newest values.
+  function newest(plot) {
+    if (plot.cursor.idx != null) return;
+    let last = plot.data[0].length - 1;
+    while (last > 0 && plot.data.slice(1).every((values) => values[last] == null)) last -= 1;
+    plot.setLegend({ idx: last }, false);
   }
 
   function two(number) { return String(number).padStart(2, "0"); }
@@ -111,7 +120,7 @@
       legend: { live: true },
       scales: {
         x: { time: true, range: told.span ? [told.span[0] / 1000, told.span[1] / 1000] : undefined },
-        y: { range: (_, low, high) => [told.low == null ? Math.min(low ?? 0, 0) : told.low, Math.max((high ?? 0) * 1.08, told.level ? told.level.value * 1.15 : 0) || 1] },
+        y: { range: (_, low, high) => [told.low == null ? Math.min(low ?? 0, 0) : told.low, Math.max((high ?? 0) * 1.08, told.level ? told.level.value * 1.15 : 0) || (told.unit === "percent" ? 0.01 : 1)] },
       },
       axes: [
         { ...axis, space: 72, values: (_, ticks) => {
@@ -126,7 +135,7 @@
         { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => write(tick)) },
       ],
       series: [{ label: "time", value: (_, value) => (value == null ? "–" : utc(value, true)) }, ...series],
-      hooks: { draw: [marks(told.marks || [], told.level)] },
+      hooks: { draw: [marks(told.marks || [], told.level)], ready: [newest], setCursor: [newest] },
     };
   }
 
