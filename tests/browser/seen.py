@@ -72,6 +72,11 @@ def address(path: str, parts: Mapping[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda part: quote(parts[part[1]], safe=""), path)
 
 
+def environ() -> dict[str, str]:
+    """Of the commands: nothing in it points them at other stores."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FAIRLEAD_", "MLFLOW_"))}
+
+
 @contextmanager
 def browser() -> Iterator[Browser]:
     with sync_playwright() as player:
@@ -99,17 +104,18 @@ def talking(folder: Path) -> Iterator[Talking]:
     """``fairlead up`` over ``TALKING``, after it was asked ``ASKED`` and refused somebody. ``folder``: empty."""
     root, spec = folder / "home", folder / "fairlead.yaml"
     spec.write_text(TALKING)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("FAIRLEAD_", "MLFLOW_"))}
     keys = {}
     for name, more in (
         ("shop-web", ["--scope", "*:generate", "--tenant", "acme", "--budget", "20 USD/month"]),
         ("ann", ["--scope", "console:write"]),
     ):
         words = [*FAIRLEAD, "keys", "create", "--name", name, *more, "--home", str(root), "--json"]
-        made = subprocess.run(words, capture_output=True, text=True, check=True, env=environ)
+        made = subprocess.run(words, capture_output=True, text=True, check=True, env=environ())
         keys[name] = json.loads(made.stdout)["key"]
     words = [*FAIRLEAD, "up", str(spec), "--home", str(root), "--json"]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ) as process:
+    with subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ()
+    ) as process:
         try:
             url = _ready(process)
             yield Talking(url, root, keys, _ask(url, keys["shop-web"]))

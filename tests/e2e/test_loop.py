@@ -1,4 +1,4 @@
-"""Rollouts as a user runs them: by hand, under traffic, with a controller that is killed; test_story.py has the loop."""
+"""Rollouts as a user runs them: by hand, under traffic, with a controller that is killed. The loop: test_story.py."""
 
 from __future__ import annotations
 

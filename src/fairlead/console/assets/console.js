@@ -45,7 +45,7 @@
       ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
       ctx.clip();
       ctx.font = 11 * ratio + "px " + css("--sans");
-      const rows = [[], [], []]; // of labels: from where to where something is written in it
+      const rows = [[], [], []], labels = []; // of a row: from where to where something is written in it
       for (const mark of found) {
         const x = Math.round(plot.valToPos(mark.at / 1000, "x", true));
         if (x < bbox.left || x > bbox.left + bbox.width) continue;
@@ -57,12 +57,19 @@
         ctx.lineTo(x, bbox.top + bbox.height);
         ctx.stroke();
         const label = mark.label.length > 24 ? mark.label.slice(0, 23) + "…" : mark.label;
-        const right = x > bbox.left + bbox.width * 0.7, wide = ctx.measureText(label).width + 10 * ratio;
+        const wide = ctx.measureText(label).width + 10 * ratio, right = x + wide > bbox.left + bbox.width;
         const from = right ? x - wide : x, row = rows.findIndex((taken) => taken.every(([a, b]) => from >= b || from + wide <= a));
         if (row < 0) continue; // no room: the line alone
         rows[row].push([from, from + wide]);
-        ctx.textAlign = right ? "right" : "left";
-        ctx.fillText(label, x + (right ? -5 : 5) * ratio, bbox.top + (12 + 13 * row) * ratio);
+        labels.push([label, ctx.fillStyle, from, wide, bbox.top + 14 * row * ratio]);
+      }
+      ctx.textAlign = "left";
+      ctx.textBaseline = "alphabetic";
+      for (const [label, colour, from, wide, top] of labels) { // over the lines, on a ground of their own
+        ctx.fillStyle = css("--card");
+        ctx.fillRect(from + 2 * ratio, top + ratio, wide - 4 * ratio, 13 * ratio);
+        ctx.fillStyle = colour;
+        ctx.fillText(label, from + 5 * ratio, top + 11 * ratio);
       }
       if (area && Number.isFinite(area.value)) {
         const y = Math.round(plot.valToPos(area.value, "y", true));
@@ -132,7 +139,7 @@
             return text;
           });
         } },
-        { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => write(tick)) },
+        { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => write(tick).replace(/(\.\d*?)0+(\D|$)/, "$1$2").replace(/\.(\D|$)/, "$1")) },
       ],
       series: [{ label: "time", value: (_, value) => (value == null ? "–" : utc(value, true)) }, ...series],
       hooks: { draw: [marks(told.marks || [], told.level)], ready: [newest], setCursor: [newest] },
