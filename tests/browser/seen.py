@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,4 +145,10 @@ def _ask(url: str, key: str) -> str:
             ids.append(reply.headers["x-request-id"])
         stranger = client.post("/v1/chat/completions", json=body, headers={"authorization": "Bearer fl_wrong"})
         assert stranger.status_code == 401
+        ends = time.monotonic() + 60
+        while (
+            client.get("/console/login").status_code == 503
+        ):  # its process starts, and the page that says so reloads itself
+            assert time.monotonic() < ends, "no console"
+            time.sleep(0.2)
     return ids[0]

@@ -123,12 +123,14 @@ def at(ms: Number, why: str = MISSING, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     )
 
 
-def moment(iso: str) -> str:
-    """A moment that is written in ISO 8601, to the second and in UTC: ``2026-11-30 09:49:19``; another text as it is."""
+def moment(iso: str | None, why: str = MISSING) -> str:
+    """A moment in ISO 8601, to the second and in UTC: ``2026-11-30 09:49:19``; another text as it is."""
+    if not isinstance(iso, str) or not iso:
+        return none(why)
     try:
         return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     except ValueError:
-        return iso
+        return escape(iso)
 
 
 def ago(ms: Number, now_ms: int, why: str = MISSING) -> str:
