@@ -17,6 +17,7 @@ from tests.browser import seen
 pytestmark = [
     pytest.mark.skipif(not seen.CHROMIUM.exists(), reason=f"there is no {seen.CHROMIUM}"),
     pytest.mark.slow,
+    pytest.mark.timeout(900),
 ]
 AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 COLOURS = ("color-contrast", "link-in-text-block")
