@@ -133,7 +133,8 @@
         { ...axis, space: 72, values: (_, ticks) => {
           let day = "";
           return ticks.map((tick) => {
-            const [date, time] = utc(tick);
+            const [date, minute] = utc(tick), fine = ticks.length > 1 && ticks[1] - ticks[0] < 60;
+            const time = fine ? minute + ":" + two(new Date(tick * 1000).getUTCSeconds()) : minute;
             const text = time === "00:00" && ticks.length > 1 && ticks[1] - ticks[0] >= 86400 ? date : date === day ? time : time === "00:00" ? date : day ? time + "\n" + date : time + "\n" + date;
             day = date;
             return text;
