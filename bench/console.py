@@ -1,70 +1,61 @@
-"""The console's bars: first paint of its home, what it transfers, an endpoint over 10 million events.
+"""The console's bars: first paint of its home and what it transfers, an endpoint over 10 million events, what it costs.
 
-``python -m bench.console``: windows of 50 endpoints over 30 days (one hot, 10 million calls in its last day), a real
-``fairlead console`` on them, and headless Chromium where Playwright is installed.
+usage: python -m bench.console [--small] [--rounds 5] [--seconds 4] [--only pages,cost]
+Pages: a real ``fairlead console`` over 50 endpoints with 30 days of windows (``--small``: 10 and 2), asked over HTTP
+and, where Playwright is installed, by headless Chromium. Cost: W1 with ``--record``, with five consoles open and with
+none, in turns, each turn twice: once in either order. Everything of the server, its console's process too, has one
+core; the load and the five have the other.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
 
-from fairlead.contracts.events import Window
-from fairlead.kit.config import home
-from fairlead.monitor.latency import Latency
-from fairlead.wiring import stores
+from bench import record, rig, w1
+from bench.console_fill import fill
+from bench.rig import Entry
 
-MINUTE = 60_000
-ENDPOINTS, DAYS = 50, 30
-EVENTS = 10_000_000
-
-
-def fill(root: Path, endpoints: int, days: int) -> int:
-    """Windows of a minute of each endpoint; how many."""
-    state, rng = stores.state(home(root)), np.random.default_rng(7)
-    now = int(time.time() * 1000) // MINUTE * MINUTE
-    latencies = [Latency.of(0.004 * np.exp(rng.normal(0, 0.6, 4000))).to_bytes() for _ in range(64)]
-    count = 0
-    for number in range(endpoints):
-        calls = EVENTS // 1440 if number == 0 else int(rng.integers(20, 2000))
-        some = []
-        for place in range(days * 1440):
-            start = now - (days * 1440 - place) * MINUTE
-            codes = {"": calls - 1, "deadline_exceeded": 1}
-            latency = latencies[place % len(latencies)]
-            name = f"endpoint-{number:02d}"
-            some.append(Window(name, "1", "champion", "w", start, MINUTE, calls, calls, codes, latency, {}))
-            if len(some) == 20_000:
-                state.put_windows(some)
-                count, some = count + len(some), []
-        state.put_windows(some)
-        count += len(some)
-    return count
+CONSOLES = 5
+CONNECTIONS = 16
+SETTLE_SECONDS = 1.0
+PAUSE_SECONDS = 1.1
+"""Longer than a page is remembered."""
+FIRST_SECONDS = 60.0
 
 
-def timed(url: str, tries: int = 7) -> tuple[float, float, int]:
-    """Seconds of the first and of the median request that is read anew, and bytes as they are transferred."""
-    seconds, size = [], 0
-    with httpx.Client(timeout=60) as client:
-        for _ in range(tries):
+def timed(url: str, tries: int) -> dict[str, float]:
+    """Milliseconds until the first answer, and of those after it; bytes as they are transferred."""
+    milliseconds, size = [], 0
+    with httpx.Client(timeout=120) as client:
+        while len(milliseconds) <= tries:
             began = time.perf_counter()
-            with client.stream("GET", url, headers={"accept-encoding": "gzip"}) as answer:
-                size = sum(len(piece) for piece in answer.iter_raw())
-            seconds.append(time.perf_counter() - began)
-            time.sleep(1.1)
-    return seconds[0], statistics.median(seconds[1:]), size
+            good = False
+            while not good:  # 503: the stores take longer than a page waits; the read itself goes on
+                with client.stream("GET", url, headers={"accept-encoding": "gzip"}) as answer:
+                    size = sum(len(piece) for piece in answer.iter_raw())
+                    good = answer.status_code == 200
+                if answer.status_code not in (200, 503):
+                    raise SystemExit(f"{url} answers {answer.status_code}")
+            milliseconds.append(1000 * (time.perf_counter() - began))
+            time.sleep(PAUSE_SECONDS)
+    again = milliseconds[1:]
+    found = {"first_ms": milliseconds[0], "median_ms": statistics.median(again), "least_ms": min(again)}
+    return {name: round(value, 1) for name, value in found.items()} | {"most_ms": round(max(again), 1), "bytes": size}
 
 
-def painted(url: str) -> dict[str, float] | None:
+def painted(url: str, tries: int) -> dict[str, float] | None:
     """First contentful paint in milliseconds and bytes in all, in headless Chromium; None without it."""
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415 - not everybody has it
@@ -73,52 +64,161 @@ def painted(url: str) -> dict[str, float] | None:
     paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
     moved = "[...performance.getEntriesByType('resource'), ...performance.getEntriesByType('navigation')]"
     moved += ".reduce((sum, one) => sum + one.transferSize, 0)"
-    found = []
+    answered = "performance.getEntriesByType('navigation')[0].responseEnd"
+    paints, answers, size = [], [], 0.0
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        size = 0.0
-        for _ in range(5):
-            page = browser.new_page()
+        for number in range(tries + 1):
+            page = browser.new_context().new_page()  # nothing of the time before is in its cache
             page.goto(url)
-            page.wait_for_timeout(600)
-            found.append(page.evaluate(paint))
+            page.wait_for_function(f"{paint} !== undefined", timeout=30_000)
+            page.wait_for_timeout(400)
+            if number:  # the first starts the browser's own parts, too
+                paints.append(page.evaluate(paint))
+                answers.append(page.evaluate(answered))
             size = page.evaluate(moved)
-            page.close()
-            time.sleep(1.1)
+            page.context.close()
+            time.sleep(PAUSE_SECONDS)
         browser.close()
-    return {"first_paint_ms": statistics.median(found), "bytes": size}
+    found = {"first_paint_ms": statistics.median(paints), "least_ms": min(paints), "most_ms": max(paints)}
+    return {name: round(value, 1) for name, value in found.items()} | {
+        "of_it_the_answer_ms": round(statistics.median(answers), 1),
+        "bytes": size,
+    }
+
+
+@contextmanager
+def console(folder: str) -> Iterator[str]:
+    words = [sys.executable, "-P", "-m", "fairlead", "console", "--home", folder, "--port", "0", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            text = ""
+            while not text.endswith("\n}\n"):
+                text += process.stdout.readline()
+            yield json.loads(text)["url"]
+        finally:
+            process.terminate()
+
+
+def pages(folder: str, endpoints: int, days: int, tries: int) -> dict[str, object]:
+    began = time.perf_counter()
+    found: dict[str, object] = {"windows": fill(Path(folder), endpoints, days)}
+    found["filled_s"] = round(time.perf_counter() - began, 1)
+    with console(folder) as url:
+        time.sleep(4)  # it opens its stores, whoever comes
+        asked = {
+            "home": url,
+            "endpoint_24h": f"{url}/endpoints/endpoint-00",
+            "endpoint_30d": f"{url}/endpoints/endpoint-00?range=30d",
+            "drift_24h": f"{url}/endpoints/endpoint-01/drift?range=24h",
+            "drift_30d": f"{url}/endpoints/endpoint-01/drift?range=30d",
+        }
+        for name, page in asked.items():
+            found[name] = timed(page, tries)
+            print(f"{name}: {json.dumps(found[name])}", file=sys.stderr, flush=True)
+        for name in ("home", "endpoint_24h"):
+            found[f"{name}_in_chromium"] = painted(asked[name], tries)
+            print(f"{name} in Chromium: {json.dumps(found[f'{name}_in_chromium'])}", file=sys.stderr, flush=True)
+    return found
+
+
+def cost(folder: Path, rounds: int, seconds: float) -> dict[str, object]:
+    """Requests a second with the five over those without, of each round."""
+    entry = Entry(record.serve("--record"), record.registered(folder, w1.make(folder), "--record"))
+    ratios, runs, seen = [], [], []
+    with rig.running(entry, rig.readyz) as (port, _, _):
+        _load(port, folder, entry, seconds)
+        for number in range(rounds):
+            found: dict[str, list[float]] = {"none": [], "open": []}
+            for name in ("none", "open", "open", "none") if number % 2 else ("open", "none", "none", "open"):
+                if name == "none":
+                    found[name].append(_load(port, folder, entry, seconds))
+                    continue
+                with watched(port, seen):
+                    found[name].append(_load(port, folder, entry, seconds))
+            ratios.append(sum(found["open"]) / sum(found["none"]))
+            runs.append(found)
+            print(f"cost round {number + 1}: {ratios[-1]:.3f} {json.dumps(found)}", file=sys.stderr, flush=True)
+    middle = statistics.median(ratios)
+    told = {"ratio": round(middle, 3), "least": round(min(ratios), 3), "most": round(max(ratios), 3)}
+    without = statistics.median(one for run in runs for one in run["none"])
+    return {**told, "requests_per_second_without": round(without), "what_the_consoles_did": seen, "rounds": runs}
+
+
+def _load(port: int, folder: Path, entry: Entry, seconds: float) -> float:
+    time.sleep(SETTLE_SECONDS)
+    return rig.load(port, CONNECTIONS, folder, entry, True, "--seconds", str(seconds))["requests_per_second"]
+
+
+@contextmanager
+def watched(port: int, seen: list[dict[str, int]]) -> Iterator[None]:
+    """Five consoles are open, each page shown and each stream begun."""
+    _shown(port)
+    words = [sys.executable, "-m", "bench.watchers", f"http://127.0.0.1:{port}", str(CONSOLES)]
+    with subprocess.Popen(rig.pinned(words, rig.LOAD_CORE), stdout=subprocess.PIPE, text=True, cwd=rig.ROOT) as process:
+        try:
+            time.sleep(3 * SETTLE_SECONDS)
+            yield
+        finally:
+            process.terminate()
+            told = json.loads(process.communicate(timeout=10)[0] or "{}")
+        if told.get("streams") != CONSOLES:
+            raise SystemExit(f"not all of the {CONSOLES} consoles were open: {told}")
+        seen.append(told)
+
+
+def _shown(port: int) -> None:
+    """Wait until the console's process, which the first visit starts, answers."""
+    until = time.monotonic() + FIRST_SECONDS
+    while time.monotonic() < until:
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        link.request("GET", "/console.json")
+        if link.getresponse().status == 200:
+            return
+        time.sleep(0.3)
+    raise SystemExit(f"the console has not answered within {FIRST_SECONDS:g} s")
+
+
+def table(found: dict[str, dict]) -> str:
+    rows = []
+    if "pages" in found:
+        told = found["pages"]
+        home = told["home_in_chromium"]
+        if home:
+            text = f"{home['first_paint_ms']:.0f} ms ({home['least_ms']:.0f}-{home['most_ms']:.0f})"
+            rows.append(["first paint of home, Chromium", "300 ms", text])
+            rows.append(["transferred by home, all files", "150 kB", f"{home['bytes'] / 1000:.1f} kB"])
+        for name, bar in (("home", ""), ("endpoint_24h", "500 ms"), ("endpoint_30d", ""), ("drift_30d", "")):
+            one = told[name]
+            text = f"{one['median_ms']:.0f} ms ({one['least_ms']:.0f}-{one['most_ms']:.0f}); "
+            rows.append([f"{name.replace('_', ', ')}: answer", bar, f"{text}{one['first_ms']:.0f} ms the first time"])
+    if "cost" in found:
+        one = found["cost"]
+        text = f"{one['ratio']:.3f} ({one['least']:.3f}-{one['most']:.3f})"
+        rows.append([f"W1 with {CONSOLES} consoles open over none", "0.98", text])
+    return rig.markdown(["measure", "bar", "measured"], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--endpoints", type=int, default=ENDPOINTS)
-    parser.add_argument("--days", type=int, default=DAYS)
+    parser.add_argument("--small", action="store_true", help="for trying: some seconds of everything")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--only", default="pages,cost")
     asked = parser.parse_args()
+    parts, found = asked.only.split(","), {}
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        windows = fill(Path(folder), asked.endpoints, asked.days)
-        filled = time.perf_counter() - began
-        words = [sys.executable, "-P", "-m", "fairlead", "console", "--home", folder, "--port", "0", "--json"]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-            try:
-                assert process.stdout is not None
-                text = ""
-                while not text.endswith("\n}\n"):
-                    text += process.stdout.readline()
-                url = json.loads(text)["url"]
-                time.sleep(4)
-                result: dict[str, object] = {"windows": windows, "filled_s": round(filled, 1)}
-                pages = {"home": url, "endpoint_24h": f"{url}/endpoints/endpoint-00"}
-                pages["endpoint_30d"] = f"{url}/endpoints/endpoint-00?range=30d"
-                for name, page in pages.items():
-                    first, median, size = timed(page)
-                    told = {"first_ms": round(1000 * first, 1), "median_ms": round(1000 * median, 1), "bytes": size}
-                    result[name] = told
-                result["home_browser"] = painted(url)
-                result["endpoint_browser"] = painted(pages["endpoint_24h"])
-            finally:
-                process.terminate()
-    sys.stdout.write(json.dumps(result, indent=2) + "\n")
+        if "pages" in parts:
+            (Path(folder) / "pages").mkdir()
+            endpoints, days, tries = (10, 2, 2) if asked.small else (50, 30, 7)
+            found["pages"] = pages(str(Path(folder) / "pages"), endpoints, days, tries)
+        if "cost" in parts:
+            (Path(folder) / "cost").mkdir()
+            rounds, seconds = (1, 1.0) if asked.small else (asked.rounds, asked.seconds)
+            found["cost"] = cost(Path(folder) / "cost", rounds, seconds)
+    rig.save("console", found)
+    print(json.dumps(found, indent=1), table(found), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ SETTLE_SECONDS = 1.5
 def run(folder: Path, connections: list[int], seconds: float, rounds: int) -> tuple[Rounds, dict[str, int]]:
     """The figures in turns, and what was kept of how many calls."""
     model = w1.make(folder)
-    entries = {name: Entry(_serve(flag), _registered(folder, model, flag)) for name, flag in FLAGS.items()}
+    entries = {name: Entry(serve(flag), registered(folder, model, flag)) for name, flag in FLAGS.items()}
     runs: Rounds = {name: [] for name in FLAGS}
     sent = 0
     for number in range(rounds):
@@ -59,7 +59,7 @@ def run(folder: Path, connections: list[int], seconds: float, rounds: int) -> tu
 FLAGS = {OFF: "--no-record", ON: "--record"}
 
 
-def _serve(flag: str) -> list[str]:
+def serve(flag: str) -> list[str]:
     return [*beside.ours("models:/w1@champion")[:-1], flag, "--port"]
 
 
@@ -67,7 +67,7 @@ def _home(folder: Path, flag: str) -> Path:
     return folder / flag.strip("-")
 
 
-def _registered(folder: Path, model: Path, flag: str) -> dict[str, str]:
+def registered(folder: Path, model: Path, flag: str) -> dict[str, str]:
     """A home with the version in its registry and the reference of its held-out rows; the variables that name it."""
     home = _home(folder, flag)
     command = [sys.executable, "-m", "fairlead", "models", "log", str(model), "--name", "w1"]

@@ -87,6 +87,14 @@ def trying(twin: Twin) -> list[str]:
     return [one["name"] for one in (*twin["inputs"], *twin["outputs"])]
 
 
+def retrainings(twin: Twin) -> list[str]:
+    return [part for one in twin["rows"] for part in (one["request"]["endpoint"], one["state"])]
+
+
+def retraining(twin: Twin) -> list[str]:
+    return [twin["row"]["request"]["endpoint"], *(one["name"] for one in twin.get("tests", ()))]
+
+
 OF: Final[Mapping[str, Callable[[Twin], list[str]]]] = {
     "/console": home,
     "/console/endpoints/{name}": endpoint,
@@ -96,6 +104,8 @@ OF: Final[Mapping[str, Callable[[Twin], list[str]]]] = {
     "/console/endpoints/{name}/try": trying,
     "/console/timeline": timeline,
     "/console/rollouts": rollouts,
+    "/console/retraining": retrainings,
+    "/console/retraining/{id}": retraining,
     "/console/llm": models,
     "/console/llm/traces/{id}": trace,
     "/console/access": access,

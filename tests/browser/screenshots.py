@@ -79,12 +79,12 @@ def documented(camera: Camera, story: Story) -> None:
 
 
 def every(camera: Camera, story: Story, folder: Path) -> None:
-    parts = {"name": NAME, "id": "none"}
     story.until(lambda: rolling(story), 600)
     with paused(story):
         camera.take(story.url, {"rollout": f"{ONE}/rollout", "home-rolling": "/console"})
     story.told(900)
-    told = {_named(path): seen.address(path, parts) for path in seen.pages(story.home)}
+    parts = {"name": NAME, "id": story.twin("/console/retraining")["rows"][0]["request"]["id"]}
+    told = {_named(path, "one-"): seen.address(path, parts) for path in seen.pages(story.home) if "traces" not in path}
     camera.take(story.url, {**told, "error": "/console/nowhere"})
     with seen.talking(folder) as talking:
         paths = [path for path in seen.pages(talking.home) if "llm" in path or "access" in path]
@@ -93,8 +93,10 @@ def every(camera: Camera, story: Story, folder: Path) -> None:
         camera.take(talking.url, {"login": "/console/login"})
 
 
-def _named(path: str) -> str:
-    return "-".join(part for part in path.split("/")[2:] if "{" not in part) or "home"
+def _named(path: str, one: str = "") -> str:
+    """``one``: before the name of a page of one thing."""
+    name = "-".join(part for part in path.split("/")[2:] if "{" not in part) or "home"
+    return f"{one}{name}" if "{id}" in path else name
 
 
 def main() -> None:

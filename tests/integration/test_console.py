@@ -135,6 +135,10 @@ def _tried(url: str, _page: httpx.Response) -> None:
         wrong = browser.post("/console/endpoints/double/try", data={"token": token[1], "v.0.0": "many"})
         assert wrong.status_code == 400
         assert "expected a number" in wrong.text
+        for text in ("nan", "1e999"):
+            wrong = browser.post("/console/endpoints/double/try", data={"token": token[1], "v.0.0": text})
+            assert wrong.status_code == 400
+            assert "JSON has no number for" in wrong.text
         assert browser.post("/console/endpoints/double/try", data={"v.0.0": "21"}).status_code == 403
 
 

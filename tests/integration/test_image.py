@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -137,6 +138,68 @@ def test_the_infra_test_passes_it_and_fails_one_that_cannot_start(podman: Contai
     assert "no such file" in findings[-1].message
     left = subprocess.run(["podman", "ps", "--all", "--quiet"], capture_output=True, text=True, check=True)
     assert left.stdout == ""
+
+
+def test_podman_plays_the_rendered_objects(podman: ContainerTool, image: Image, tmp_path: Path) -> None:
+    """The file of an endpoint as it is rendered, with a Secret that the spec refers to: started, asked, ended."""
+    port = unused()
+    spec = f"""tracking: "https://me:${{env:TRACKING_PASSWORD}}@mlflow.example.com"
+record: false
+server: {{port: {port}}}
+deploy: {{image: "{TAG}", secret: shop}}
+endpoints:
+  doubler:
+    model: {baked(image)}
+    deploy: {{memory: 512Mi}}
+"""
+    (tmp_path / "fairlead.yaml").write_text(spec)
+    words = ["render", "kubernetes", "fairlead.yaml", "--insecure", "-o", "k8s"]
+    subprocess.run([sys.executable, "-m", "fairlead", *words], cwd=tmp_path, check=True, capture_output=True)
+    rendered, secret = tmp_path / "k8s" / "doubler.yaml", tmp_path / "secret.yaml"
+    secret.write_text("apiVersion: v1\nkind: Secret\nmetadata: {name: shop}\ndata: {TRACKING_PASSWORD: eA==}\n")
+    play("kube", secret)
+    done = play("kube", rendered)
+    if "is not valid JSON" in done.stderr:  # podman 4.3 writes a Secret in one form, and reads it in another
+        play("kube", "--down", rendered)
+        secret.write_text('{"TRACKING_PASSWORD": "eA=="}')
+        subprocess.run(["podman", "secret", "rm", "shop"], capture_output=True, check=True)
+        subprocess.run(["podman", "secret", "create", "shop", str(secret)], capture_output=True, check=True)
+        done = play("kube", rendered)
+    if "pause binary" in done.stderr and os.environ.get("FAIRLEAD_REQUIRE_CONTAINERS") != "1":
+        pytest.skip("podman has no program that holds a pod open: install catatonit")
+    assert done.returncode == 0, done.stderr
+    try:
+        listed = ["podman", "ps", "--quiet", "--no-trunc", "--filter", f"ancestor={TAG}"]
+        (key,) = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+        wait(f"http://127.0.0.1:{port}")
+        with Client(f"http://127.0.0.1:{port}") as client:
+            answer = client.predict("doubler", {"x": np.array([[1.5, -2.0]], np.float32)})
+        assert answer["y"].tolist() == [[3.0, -4.0]]
+        assert podman.run(key, ["id", "-u"]).strip() == str(images.USER)
+        with pytest.raises(ContainerFailed, match="Read-only file system"):
+            podman.run(key, ["touch", "/opt/fairlead/x"])
+        podman.run(key, ["touch", "/var/lib/fairlead/x", "/tmp/x"])
+        assert 0 < podman.state(key).memory < 512 * 2**20
+        assert podman.stop(key, 30) == 0
+    finally:
+        play("kube", "--down", rendered)
+        subprocess.run(["podman", "secret", "rm", "shop"], capture_output=True, check=False)
+
+
+def play(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["podman", "play", *map(str, words)], capture_output=True, text=True, check=False)
+
+
+def baked(image: Image) -> str:
+    """The model in an image, by the digest that its command names."""
+    return next(word.partition("=")[2] for word in image.command if "#sha256:" in word)
+
+
+def unused() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        port: int = asked.getsockname()[1]
+        return port
 
 
 def test_libraries_for_a_gpu_are_refused_where_there_is_none(podman: ContainerTool, image: Image) -> None:

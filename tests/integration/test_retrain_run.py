@@ -185,7 +185,9 @@ def test_the_first_version_beats_a_baseline_and_is_proposed(shop: Shop) -> None:
     stored = shop.registry.version("churn-model", "1")
     assert stored.tags["fairlead.verdict"] == "pass"
     assert stored.tags["fairlead.verdict-id"] == outcome.verdict.id
-    assert from_body(Verdict, shop.state.entries("verdict", "churn-model")[0].body) == outcome.verdict
+    tests, gate = (from_body(Verdict, one.body) for one in shop.state.entries("verdict", "churn-model"))
+    assert gate == outcome.verdict
+    assert (tests.about, tests.answer, tests.id) == ("data", Answer.PASS, outcome.request.tested)
     assert shop.open("models:/churn-model/1").model.predict({"a": np.ones((1, 1)), "b": np.ones((1, 1))}, {})
     assert shop.free()
 

@@ -12,21 +12,33 @@ from typing import Final
 import msgspec
 
 from fairlead.audit.entry import Line, read, stamp
-from fairlead.audit.segments import Segment, chains, entries
+from fairlead.audit.segments import Segment, begins, chains, entries
 
 COLUMNS: Final = ("at", "actor", "action", "endpoint", "version", "outcome", "request_id", "count", "detail")
 """Columns of a CSV export, behind ``chain`` and ``seq``."""
+
+SKEW_MS: Final = 3_600_000
+"""By which times of a chain may go back, where a clock was set."""
 
 Told = tuple[str, Line]
 """A chain and an entry of it."""
 
 
 def between(folder: Path, from_ms: int = 0, to_ms: int | None = None) -> Iterator[Told]:
-    """Entries of ``[from_ms, to_ms)``, the oldest first. What cannot be read is left out; ``verify`` says where."""
+    """Entries of ``[from_ms, to_ms)``, the oldest first. What cannot be read is left out; ``verify`` says where.
+
+    Files that were begun and ended outside of it are not read: a chain begins one each day.
+    """
     first, last = stamp(from_ms), "~" if to_ms is None else stamp(to_ms)
+    early, late = stamp(max(0, from_ms - SKEW_MS)), "~" if to_ms is None else stamp(to_ms + SKEW_MS)
 
     def of(chain: str, segments: list[Segment]) -> Iterator[tuple[str, str, int, Line]]:
-        for line in entries(segments):
+        begun = [begins(segment) for segment in segments]
+        ended = [*begun[1:], "~"]
+        inside = [
+            one for one, at, end in zip(segments, begun, ended, strict=True) if at < late and not "" < end < early
+        ]
+        for line in entries(inside):
             if first <= line.at < last:
                 yield line.at, chain, line.seq, line
 

@@ -48,6 +48,16 @@ def bytes_of(segment: Segment) -> bytes:
         return b""
 
 
+def begins(segment: Segment) -> str:
+    """When the first entry was made, as ``Line.at``; empty where the first line is none."""
+    try:
+        with segment.path.open("rb") as file:
+            line = read(file.readline().rstrip(b"\n"))
+    except FileNotFoundError:
+        return ""
+    return line.at if line is not None else ""
+
+
 def entries(segments: list[Segment]) -> Iterator[Line]:
     """What can be read of a chain, in order, whether it holds or not."""
     for segment in segments:

@@ -11,6 +11,7 @@ import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -24,7 +25,7 @@ from fairlead.kit.config import Home
 from fairlead.kit.config import home as read_home
 from fairlead.kit.hosts import loopback
 from fairlead.kit.spec import read as files
-from fairlead.wiring import specs
+from fairlead.wiring import specs, specs_ledger
 from fairlead.wiring.console.hosting import serve
 from fairlead.wiring.console.kept import Kept, warm
 from fairlead.wiring.consoling import Wanted
@@ -75,7 +76,8 @@ def _told(line: bytes) -> tuple[Kept, bool]:
     """What the server says that started this process."""
     wanted = msgspec.json.decode(line, type=Wanted)
     home = Home(Path(wanted.root), wanted.tracking, wanted.state, wanted.user, wanted.events)
-    return Kept(home, wanted.names, wanted.server, wanted.cert), wanted.asks
+    more = (wanted.chats, wanted.budgets, wanted.audit_key)
+    return Kept(home, wanted.names, wanted.server, wanted.cert, *more), wanted.asks
 
 
 def _announce(host: str, as_json: bool, port: int) -> None:
@@ -88,12 +90,26 @@ def _announce(host: str, as_json: bool, port: int) -> None:
 
 
 def _kept(spec: Path | None, home: Path | None, tracking: str | None, state: str | None, server: str) -> Kept:
+    if server and not _is_url(server):
+        raise UsageError(f"--server is {server[:200]!r}; expected the URL of a server, as http://127.0.0.1:8080")
     path = spec_path(spec)
     asked = files.read(path).spec if path else None
     where = specs.home(asked, home, tracking) if asked else read_home(home, tracking)
     if state:
         where = Home(where.root, where.tracking, state, where.user, where.events)
-    return Kept(where, tuple(asked.endpoints) if asked else (), server)
+    if asked is None:
+        return Kept(where, (), server)
+    chats = any(one.speaks for one in asked.endpoints.values())
+    budgets = specs_ledger.ledgering(asked).budgets
+    return Kept(where, tuple(asked.endpoints), server, "", chats, budgets, asked.audit.key)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        found = urlsplit(text)
+        return found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:
+        return False
 
 
 def _listener(host: str, port: int, path: str) -> socket.socket:

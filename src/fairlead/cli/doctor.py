@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from fairlead.kit.config import home as read_home
 from fairlead.package.doctor import Finding, Level, examine, examine_endpoint, examine_other
 from fairlead.serve import tune
 from fairlead.wiring import stores
+from fairlead.wiring.surroundings import examined
 
 _LARGEST = 64
 
@@ -29,7 +31,7 @@ def doctor(
     target: Annotated[
         str,
         typer.Argument(
-            help="./model.onnx, models:/x@champion, any model URI; or http://host:port[/endpoint]",
+            help="fairlead.yaml; ./model.onnx, models:/x@champion, any model URI; or http://host:port[/endpoint]",
             show_default="none: with --image",
         ),
     ] = "",
@@ -57,9 +59,10 @@ def doctor(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Check a model, a running endpoint or an image: exit code 0 when nothing fails, 1 when something does."""
+    """Check a spec and what it needs around it, a model, a running endpoint or an image: exit code 0 when nothing
+    fails, 1 when something does."""
     if bool(target) == bool(image):
-        raise UsageError("give one thing to check: a model, a URL, or --image NAME:TAG")
+        raise UsageError("give one thing to check: a spec, a model, a URL, or --image NAME:TAG")
     if runtime:
         plugins.known("fairlead.runtimes", runtime)
     if image:
@@ -69,6 +72,8 @@ def doctor(
         )  # fmt: skip
     elif target.startswith(("http://", "https://")):
         findings = _endpoints(target)
+    elif target.endswith((".yaml", ".yml")):
+        findings = examined.examine(Path(target), home, tracking)
     else:
         findings = _model(target, read_home(home, tracking), runtime, trust_pickle)
     rows = [{name: str(value) for name, value in asdict(finding).items()} for finding in findings]

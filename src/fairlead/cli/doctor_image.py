@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from fairlead.cli.unwinding import unwound
 from fairlead.contracts.errors import UsageError
 from fairlead.package.doctor import Finding
 from fairlead.package.image_check import Budget
@@ -34,4 +35,5 @@ def findings(
     asked = image_check.Check(
         image, budget, network, {one.partition("=")[0]: one.partition("=")[2] for one in env}, tuple(volume)
     )
-    return image_check.check(asked, found)
+    with unwound():
+        return image_check.check(asked, found)

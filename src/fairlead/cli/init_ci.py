@@ -32,6 +32,6 @@ def ci(
 ) -> None:
     """A workflow: data tests, model tests, the image, the infra test, a canary. Secrets are the provider's."""
     file = specs.read(spec)
-    asked = workflows.Asked(spec.name, workflows.chosen(file, endpoint), image, base, latency_ms, memory_mb)
+    asked = workflows.Asked(str(spec), workflows.chosen(file, endpoint), image, base, latency_ms, memory_mb)
     made = workflows.document(file, provider, asked)
     deliver(made, workflows.render(file, provider, asked), output, as_json)

@@ -17,7 +17,7 @@ from fairlead.contracts.ledger import Spend, Window
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.spec import read as files
 from fairlead.serve.llm.ledger import windows
-from fairlead.wiring import auditing, ledgering, specs_ledger, statements
+from fairlead.wiring import access, auditing, ledgering, specs_ledger, statements, stores, watching
 
 app = typer.Typer(
     help="What language models cost, and what is left of budgets.", no_args_is_help=True, add_completion=False
@@ -33,9 +33,11 @@ def show(home: HomeOption = None, as_json: AsJson = False) -> None:
     """How every budget stands, and what was spent this month, by tenant, key and endpoint."""
     path = spec_path()
     budgets = specs_ledger.ledgering(files.read(path).spec).budgets if path else ()
-    with ledgering.opened(home_of(home)) as store:
+    where = home_of(home)
+    with ledgering.opened(where) as store:
         now = SystemClock.wall_ms()
-        balances = [statements.standing(one, now, budgets) for one in store.balances()]
+        brought = access.brought(stores.state(where)) if watching.has_state() else {}
+        balances = [statements.standing(one, now, budgets, brought) for one in store.balances()]
         since, spent = statements.this_month(store, now)
     text = table(balances, empty="no budget has been used yet")
     text += "\n\nThis month:\n" + table(spent, empty="nothing was spent")

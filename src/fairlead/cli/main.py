@@ -57,6 +57,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Move traffic to another version: start, watch, pause, resume, promote, abort, list.",
     ),
     "retrain": ("fairlead.cli.retrain:retrain", "Test the data, train a challenger, gate it, propose its rollout."),
+    "runs": ("fairlead.cli.runs:app", "Retrainings, and what became of them: list, show."),
     "console": (
         "fairlead.cli.console:console",
         "Show the stores in a browser: endpoints, drift, rollouts, timeline, language models, access.",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fairlead.cli.output import AsJson, HomeOption, TrackingOption, emit
+from fairlead.cli.unwinding import unwound
 from fairlead.cli.where import home_of
 from fairlead.package import image as images
 from fairlead.package import lock
@@ -66,7 +67,8 @@ def image(
         model, name, context, base, bake, cuda, tuple(extra or ()), machine, insecure, trust_pickle, sbom, tool, build,
         no_cache,
     )  # fmt: skip
-    made = make(wanted, home_of(home, tracking))
+    with unwound():
+        made = make(wanted, home_of(home, tracking))
     emit(_document(made, name), _text(made, name), as_json)
 
 

@@ -35,6 +35,12 @@ def compose(
 ) -> None:
     """The spec as a stack of containers: the server, and beside it what the spec names. What cannot be is an error."""
     file = specs.read(spec)
-    how = Rendering(asked.exact(image, "--image") if image else "", asked.pins(tuple(pin or ())), prometheus, insecure)
+    how = Rendering(
+        asked.exact(image, "--image") if image else "",
+        asked.pins(tuple(pin or ())),
+        prometheus,
+        insecure,
+        output.parent if output else Path(),
+    )
     made = noted_yaml.plain(stack.stack(file, how))
     deliver(made, stack.render(file, how), output, as_json, f"docker compose -f {output} config")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from fairlead.cli.where import home_of
 from fairlead.contracts.errors import NotFound, UsageError
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import from_body, to_body
-from fairlead.orchestrate import commands
+from fairlead.orchestrate import commands, looks
 from fairlead.orchestrate.plan import Strategy
 from fairlead.orchestrate.rollout import Phase, Rollout
 from fairlead.orchestrate.verdict import Gate, gate
@@ -30,6 +31,9 @@ app = typer.Typer(
 
 Endpoint = Annotated[str, typer.Argument(help="The endpoint.")]
 Why = Annotated[str, typer.Option("--why", help="A reason, kept in the timeline.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Also in the place of something else that was asked and waits.")
+]
 
 LOOK_SECONDS = 0.5
 WAIT_SECONDS = 15.0
@@ -121,34 +125,68 @@ def watch(
 
 
 @app.command()
+def status(
+    endpoint: Endpoint,
+    rollout_id: Annotated[
+        str, typer.Option("--id", help="Which of its rollouts.", show_default="the one that runs, else the last")
+    ] = "",
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a rollout stands, and what its gates say. --json: with every look at it that is kept, at most 400."""
+    store = state(home_of(home, tracking))
+    rollout = commands.chosen(commands.rollouts(store), endpoint, rollout_id)
+    record = looks.read(store, rollout.id)
+    told = looks.told(record)
+    data = {"rollout": to_body(rollout), "looks": told, "turns": [one._asdict() for one in record.turns]}
+    emit(data, f"{rollout.id}\n{_line(rollout)}{_bounds(told)}", as_json)
+
+
+@app.command()
 def pause(
-    endpoint: Endpoint, why: Why = "", home: HomeOption = None, tracking: TrackingOption = None, as_json: AsJson = False
+    endpoint: Endpoint,
+    why: Why = "",
+    replace: Replace = False,
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Hold the split where it is."""
-    _wish("pause", endpoint, why, home, tracking, as_json)
+    _wish("pause", endpoint, why, home, tracking, as_json, replace)
 
 
 @app.command()
 def resume(
-    endpoint: Endpoint, why: Why = "", home: HomeOption = None, tracking: TrackingOption = None, as_json: AsJson = False
+    endpoint: Endpoint,
+    why: Why = "",
+    replace: Replace = False,
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Go on with the step that was paused; its counts begin anew."""
-    _wish("resume", endpoint, why, home, tracking, as_json)
+    _wish("resume", endpoint, why, home, tracking, as_json, replace)
 
 
 @app.command()
 def promote(
-    endpoint: Endpoint, why: Why = "", home: HomeOption = None, tracking: TrackingOption = None, as_json: AsJson = False
+    endpoint: Endpoint,
+    why: Why = "",
+    replace: Replace = False,
+    home: HomeOption = None,
+    tracking: TrackingOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Promote now. Without a verdict that passed it is recorded as forced."""
-    _wish("promote", endpoint, why, home, tracking, as_json)
+    _wish("promote", endpoint, why, home, tracking, as_json, replace)
 
 
 @app.command()
 def abort(
     endpoint: Endpoint, why: Why = "", home: HomeOption = None, tracking: TrackingOption = None, as_json: AsJson = False
 ) -> None:
-    """All calls back to the champion."""
+    """All calls back to the champion, whatever else was asked and waits."""
     _wish("abort", endpoint, why, home, tracking, as_json)
 
 
@@ -165,10 +203,19 @@ def listed(
     emit(rows, table(rows, ["id", "endpoint", "from", "to", "strategy", "phase", "percent", "reason"]), as_json)
 
 
-def _wish(what: str, endpoint: str, why: str, home: Path | None, tracking: str | None, as_json: bool) -> None:
+def _wish(
+    what: str,
+    endpoint: str,
+    why: str,
+    home: Path | None,
+    tracking: str | None,
+    as_json: bool,
+    instead: bool = False,
+) -> None:
     place = home_of(home, tracking)
     asks = {"pause": commands.pause, "resume": commands.resume, "promote": commands.promote, "abort": commands.abort}
-    rollout = asks[what](state(place), endpoint, who=place.user, why=why)
+    now = SystemClock.wall_ms()
+    rollout = asks[what](state(place), endpoint, who=place.user, now_ms=now, why=why, instead=instead)
     auditing.act(place, f"rollout.{what}", endpoint, rollout.plan.candidate, rollout=rollout.id, why=why)
     emit(to_body(rollout), f"{rollout.id}: {what} is noted; the controller does it within a second", as_json)
 
@@ -202,10 +249,31 @@ def _gate(text: str) -> Gate:
 def _line(rollout: Rollout) -> str:
     at = time.strftime("%H:%M:%S", time.localtime(SystemClock.wall_ms() / 1000))
     said = f"  {rollout.reason}" if rollout.reason else ""
-    wish = f"  ({rollout.wish.what} asked)" if rollout.wish else ""
+    wish = f"  ({rollout.wish.told})" if rollout.wish else ""
     lines = [f"{at}  {rollout.phase.value:<9}  {rollout.weight:g} %  {rollout.answer.value}{wish}{said}"]
     lines += [f"{'':10}{check.name}: {check.answer.value}, {check.why}" for check in rollout.checks]
     return "\n".join(lines)
+
+
+def _bounds(told: Sequence[Mapping[str, Any]]) -> str:
+    """Of the newest look: in the unit of the margin, larger is worse."""
+    if not told:
+        return "\nno look yet"
+    newest = told[-1]
+    rows = [
+        {
+            "gate": name,
+            "verdict": one["answer"],
+            **{part: "" if one[part] is None else f"{one[part]:.4g}" for part in ("estimate", "lower", "upper")},
+            "margin": f"{one['margin']:g}",
+        }
+        for name, one in newest["gates"].items()
+        if one["margin"] is not None
+    ]
+    calls = (
+        f"{newest['candidate']} calls of the candidate, {newest['champion']} of the champion; {len(told)} looks kept"
+    )
+    return f"\n{calls}\n{table(rows, ['gate', 'verdict', 'estimate', 'lower', 'upper', 'margin'])}"
 
 
 def _row(one: Rollout) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fairlead.cli.output import AsJson, HomeOption, emit
-from fairlead.cli.times import SinceOption, since_ms
+from fairlead.cli.times import SinceOption, UntilOption, since_ms
 from fairlead.cli.where import home_of
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import to_body
@@ -18,14 +18,16 @@ from fairlead.wiring import reading, stores, watching
 def timeline(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="The name that clients call.")],
     since: SinceOption = "30d",
+    until: UntilOption = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="The newest so many lines.")] = 50,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Deployments, rollouts, verdicts, alerts and retrainings of an endpoint, oldest first, with their numbers."""
-    settings = home_of(home)
-    state, start = stores.state(settings), since_ms(since, SystemClock.wall_ms())
+    settings, now = home_of(home), SystemClock.wall_ms()
+    state, start = stores.state(settings), since_ms(since, now)
+    end = since_ms(until, now, "--until") if until else None
     reading.check(state, stores.events(settings) if watching.has_events() else None, endpoint)
-    lines = timelines.read(state, endpoint, since_ms=start, limit=limit)
+    lines = timelines.read(state, endpoint, since_ms=start, until_ms=end, limit=limit)
     text = timelines.as_text(lines) or f"nothing was noted of {endpoint} in this time; look further back with --since"
     emit([to_body(one) for one in lines], text, as_json)

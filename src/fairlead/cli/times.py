@@ -13,6 +13,9 @@ from fairlead.contracts.errors import UsageError
 SinceOption = Annotated[
     str, typer.Option("--since", metavar="TIME", help="From when: 30s, 15m, 12h, 7d ago, or an ISO time (UTC).")
 ]
+UntilOption = Annotated[
+    str, typer.Option("--until", metavar="TIME", help="Up to when, in the same forms.", show_default="now")
+]
 
 _AGO = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([smhd])", re.ASCII)
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

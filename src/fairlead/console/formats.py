@@ -7,6 +7,7 @@ Every function takes a raw value (seconds, shares, counts, Unix milliseconds) an
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,6 +19,7 @@ from fairlead.kit.money import decimal
 Number = float | int | None
 
 MISSING: Final = "not recorded"
+_CODE: Final = re.compile(r"`([^`]+)`")
 _DAY_MS: Final = 86_400_000
 _UNIT: Final = Markup('{}<span class="unit">{}</span>')
 _THIN: Final = "\N{NARROW NO-BREAK SPACE}"
@@ -113,13 +115,17 @@ def probability(value: Number, why: str = MISSING) -> str:
     return f"{value:.3f}" if value >= 0.001 else escape("< 0.001")
 
 
-def at(ms: Number, why: str = MISSING, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """A moment in UTC; the page adds the local time to what one sees when pointing at it."""
+def at(ms: Number, why: str = MISSING, form: str = "%Y-%m-%d %H:%M:%S", zone: bool = True) -> str:
+    """A moment in UTC; the page adds the local time to what one sees when pointing at it.
+
+    ``zone`` False: where the head of the column says UTC.
+    """
     if ms is None or not known(ms):
         return none(why)
     moment = _moment(ms)
-    return Markup('<time datetime="{}" title="{} UTC">{}<span class="unit">UTC</span></time>').format(
-        moment.isoformat(timespec="milliseconds"), f"{moment:%Y-%m-%d %H:%M:%S}", f"{moment:{form}}{_THIN}"
+    told = with_unit(f"{moment:{form}}", "UTC" if zone else "")
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        moment.isoformat(timespec="milliseconds"), f"{moment:%Y-%m-%d %H:%M:%S}", told
     )
 
 
@@ -160,6 +166,18 @@ def middle(text: str, most: int = 60) -> str:
         return escape(text)
     kept = (most - 1) // 2
     return Markup('<span title="{}">{}…{}</span>').format(text[:2000], text[:kept], text[-kept:])
+
+
+def prose(text: object, most: int = 2000) -> str:
+    """A sentence in which what stands between backticks is code; its end is left out where it is longer."""
+    if isinstance(text, Markup):
+        return text
+    said = str(text)
+    said = said if len(said) <= most else f"{said[: most - 1]}…"
+    parts = _CODE.split(said)
+    return Markup().join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
 
 
 def significant(value: float) -> str:
@@ -209,5 +227,6 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "ago": ago,
     "middle": middle,
     "moment": moment,
+    "prose": prose,
 }
 """By the name that templates call them; none hides a filter of Jinja that we use."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Final, Protocol
 
 from fairlead.console.reading import Reader
-from fairlead.contracts.errors import FairleadError, Refused
+from fairlead.console.refusing import as_ours
+from fairlead.contracts.errors import Refused
+
+_log = logging.getLogger("fairlead.console")
 
 LOOK_SECONDS: Final = 2.0
 BEAT_SECONDS: Final = 15.0
@@ -67,10 +71,13 @@ class Live:
         while self._watchers:
             try:
                 now = await self._reader.read("stamps", self._changes.stamps)
-            except FairleadError as error:
-                if error.code != trouble:
-                    self._tell("trouble", error.code)
-                trouble = error.code
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who watch are told, and it is tried again
+                known = as_ours(error)
+                if known.code != trouble:
+                    if known is not error:
+                        _log.error("the stores could not be looked at", exc_info=error)
+                    self._tell("trouble", known.code)
+                trouble = known.code
             else:
                 changed = [name for name in now if before is not None and before.get(name) != now[name]]
                 if changed or trouble:

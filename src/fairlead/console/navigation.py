@@ -18,7 +18,8 @@ class Entry:
 HOME: Final = Entry("home", "Endpoints", "/console")
 TIMELINE: Final = Entry("timeline", "Timeline", "/console/timeline")
 ROLLOUTS: Final = Entry("rollouts", "Rollouts", "/console/rollouts")
+RETRAINING: Final = Entry("retraining", "Retraining", "/console/retraining")
 MODELS: Final = Entry("llm", "Language models", "/console/llm")
 ACCESS: Final = Entry("access", "Access", "/console/access")
 
-EVERY: Final = (HOME, TIMELINE, ROLLOUTS, MODELS, ACCESS)
+EVERY: Final = (HOME, TIMELINE, ROLLOUTS, RETRAINING, MODELS, ACCESS)

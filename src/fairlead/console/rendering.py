@@ -14,6 +14,7 @@ from fairlead.console import drawing
 from fairlead.console.asked import RANGES
 from fairlead.console.assets import Assets
 from fairlead.console.formats import FILTERS
+from fairlead.console.sequences import measured, sequences, unit_of
 
 FOLDER: Final = Path(__file__).parent / "templates"
 
@@ -33,9 +34,12 @@ class Templates:
         )
         self._environment.filters.update(FILTERS)
         self._environment.filters["part"] = part
+        self._environment.filters["measured"] = measured
         self._environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
         drawn = {name: getattr(drawing, name) for name in ("spark", "split", "histogram", "interval", "bars")}
-        self._environment.globals.update(drawn, asset=assets.url, version=__version__, ranges=tuple(RANGES))
+        self._environment.globals.update(
+            drawn, sequences=sequences, unit_of=unit_of, asset=assets.url, version=__version__, ranges=tuple(RANGES)
+        )
 
     def render(self, template: str, context: Mapping[str, Any]) -> bytes:
         return self._environment.get_template(template).render(context).encode()

@@ -88,13 +88,16 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """``entries``: of the navigation.  ``read`` and ``act`` of pages run through ``reader``."""
+    """``entries``: of the navigation, those of them that ``there`` says have something to show.  ``read`` and ``act``
+    of pages run through ``reader``.
+    """
 
     templates: Templates
     door: Door
     reader: Reader
     clock: Clock
     entries: Sequence[Entry]
+    there: Callable[[Entry], bool] = lambda _: True
 
     def page(self, page: Page, **more: Any) -> list[Route]:
         """The page and its twin. ``more``: what the template finds beside the facts."""
@@ -172,6 +175,8 @@ class Shell:
         if wants_json(request) or bearer(request):
             return json_of({"error": str(known), "code": known.code}, status, retry=known.retry_after)
         if isinstance(known, Unauthenticated):
+            if request.headers.get("hx-request"):  # an open page that asks for its parts anew, and not for a form
+                return Response(status_code=401, headers={"cache-control": "no-store"})
             return self._to_login(request, _here(request))
         visit = None
         if not isinstance(known, Forbidden):
@@ -193,7 +198,7 @@ class Shell:
         """A template within the frame. ``visit`` None: somebody who may not see the rest of the console."""
         context = {
             **told,
-            "entries": [entry for entry in self.entries if visit is not None],
+            "entries": self._entries(section) if visit is not None else [],
             "section": section,
             "here": _here(request),
             "twin": _twin(request),
@@ -209,6 +214,9 @@ class Shell:
         if cookie:
             response.headers["set-cookie"] = cookie
         return response
+
+    def _entries(self, section: str) -> list[Entry]:
+        return [one for one in self.entries if one.section == section or self.there(one)]
 
     async def _facts(self, page: Page, request: Request) -> tuple[Asked, Any]:
         now_ms = self.clock.wall_ms()

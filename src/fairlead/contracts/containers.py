@@ -41,7 +41,8 @@ class Build:
 @dataclass(frozen=True, slots=True)
 class Launch:
     """``port``: of the container, published on a free port of 127.0.0.1; with ``network`` ``host`` it is the machine's
-    own.  ``memory``: bytes, 0: no limit.  ``environment``: an empty value takes this machine's."""
+    own.  ``memory``: bytes, 0: no limit.  ``environment``: an empty value takes this machine's.  ``name``: what it is
+    called from before it is there, so that it can be removed however far its start came; empty: the tool chooses."""
 
     image: str
     port: int
@@ -50,6 +51,8 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict)
     volumes: Sequence[str] = ()
     command: Sequence[str] = ()
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,9 @@ class ContainerTool(Protocol):
 
     def logs(self, container: str) -> str:
         """The last lines of what it wrote."""
+
+    def labelled(self, label: str) -> Mapping[str, str]:
+        """Every container with this label, running or not: its id, and the label's value."""
 
     def stop(self, container: str, seconds: int) -> int:
         """SIGTERM, after so many seconds SIGKILL; the exit code."""

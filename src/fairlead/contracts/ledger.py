@@ -200,6 +200,11 @@ class LedgerStore(Protocol):
     def spends(self, since_ms: int = 0, until_ms: int | None = None) -> Iterator[Spend]:
         """The log, in the order of settling: answers reserved in ``[since_ms, until_ms)``."""
 
+    def spends_after(self, place: str, since_ms: int = 0) -> tuple[Iterator[Spend], str] | None:
+        """What was settled after ``place``, and the place where that ends: for who adds up as it comes. Empty: after
+        the beginning. What was reserved before ``since_ms`` may be left out. None for a place that the log has not.
+        """
+
     def reset(self, key: str, by: str, now_ms: int) -> Balance:
         """Begin the present window of a balance afresh; what it was is returned and logged. Raises NotFound."""
 

@@ -77,8 +77,34 @@ class TrafficSplit:
 
 
 @dataclass(frozen=True, slots=True)
+class RunLineage:
+    """What a retraining was made of. ``champion``: the version it was held against, empty for none.
+
+    ``rows``, ``holdout_rows``: of training and hold-out.  ``from_ms``, ``until_ms``: the oldest and newest row of both,
+    None where the column that orders them is no clock.  ``data``, ``holdout``, ``pipeline``: SHA-256 (hex).
+    ``commit``: of the pipeline's repository.  ``run``: id in the tracking server, once it is kept there.
+    """
+
+    model: str
+    champion: str
+    rows: int
+    holdout_rows: int
+    from_ms: int | None
+    until_ms: int | None
+    data: str
+    holdout: str
+    pipeline: str
+    commit: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RetrainRequest:
-    """Somebody or something asks for a new version. ``trigger``: drift, performance, schedule, data or human."""
+    """Somebody or something asks for a new version. ``trigger``: drift, performance, schedule, data or human.
+
+    ``started_ms``, ``ended_ms``: of its run, 0 for not yet.  ``code``: of the error by which it failed.  ``tested``: id
+    of the data tests' verdict.  ``lineage``: None before its data are loaded.
+    """
 
     id: str
     endpoint: str
@@ -91,6 +117,11 @@ class RetrainRequest:
     outcome: str = ""
     version: str = ""
     verdict: str = ""
+    started_ms: int = 0
+    ended_ms: int = 0
+    code: str = ""
+    tested: str = ""
+    lineage: RunLineage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +139,7 @@ class Happening:
 KINDS = {
     "split": "document by endpoint: TrafficSplit",
     "rollout": "document by rollout id: orchestrate.rollout.Rollout",
+    "rollout-looks": "document by rollout id: orchestrate.looks.Looks, what the looks at it said, thinned",
     "rollout-of": "document by endpoint: {rollout: id of the one that runs, or empty}",
     "reference": "document by model/version: monitor.binning.Reference",
     "baseline": "document by model/version: wiring.baselines.Baseline, what its performance is watched against",

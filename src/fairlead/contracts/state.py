@@ -39,6 +39,15 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """How many windows there are, and the calls and rows in them: windows only grow, so who changed has another."""
+
+    windows: int
+    calls: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """The right to act, until it expires. ``token`` grows with every new holder: an older one is refused."""
 
@@ -81,9 +90,20 @@ class StateStore(Protocol):
     def append(self, kind: str, subject: str, body: Body, *, fence: Lease | None = None) -> Entry: ...
 
     def entries(
-        self, kind: str, subject: str = "", *, after: int = 0, since_ms: int = 0, limit: int = 0
+        self,
+        kind: str,
+        subject: str = "",
+        *,
+        after: int = 0,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        limit: int = 0,
     ) -> list[Entry]:
-        """Oldest first; ``after``: a number; ``limit``: the newest so many."""
+        """By number, those that were appended in ``[since_ms, until_ms)``.
+
+        ``after``: a number.  ``limit``: the newest so many of them, by time where a time is asked for, else by number;
+        what is newer than ``until_ms`` is not read to find them.
+        """
 
     def put_windows(self, windows: Sequence[Window]) -> None:
         """Keep each, in the place of an earlier one of the same endpoint, version, arm, worker and start."""
@@ -100,6 +120,11 @@ class StateStore(Protocol):
         """Oldest first, those that start in ``[since_ms, until_ms)``.
 
         ``columns`` False: without their histograms, which are most of what a window weighs.
+        """
+
+    def tallies(self, endpoint: str, *, since_ms: int, until_ms: int, unit_ms: int) -> dict[int, Tally]:
+        """Of the windows that ``windows`` gives, by the multiple of ``unit_ms`` that they start in. A part without
+        windows is left out. It reads no histogram.
         """
 
     def prune_windows(self, before_ms: int) -> int: ...

@@ -67,7 +67,11 @@ class Registry(Protocol):
     def delete_tag(self, model: str, version: str, key: str) -> None: ...
 
     def download(self, uri: str, into: Path) -> Path:
-        """Bring the artefact of ``models:/...`` or ``runs:/...`` under ``into`` and return its folder or file."""
+        """Bring the artefact of ``models:/...`` or ``runs:/...`` under ``into`` and return its folder or file.
+
+        Where it fails it may leave whole files there, and beginnings of them under other names: asked again with the
+        same folder it goes on.
+        """
 
     def log(self, folder: Path, model: str, *, run_id: str = "", description: str = "") -> Version:
         """Log an MLflow model folder (it has an ``MLmodel`` file) and register it as a new version of ``model``."""

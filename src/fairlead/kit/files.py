@@ -49,6 +49,18 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def locked_folder(path: Path) -> Iterator[None]:
+    """``locked`` for a folder itself, which it makes where it is missing: there is no file beside what lies in it."""
+    path.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
 def held(path: Path) -> Iterator[bool]:
     """Try to hold the lock file ``path`` alone without waiting: whether that went well. Children do not inherit it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from typing import Any
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.restarts import Restarts
+from fairlead.kit.sentences import cause
 
 log = logging.getLogger("fairlead.engines")
 
@@ -73,10 +76,21 @@ class Reviving(ABC):
             wait = self._restarts.crashed()
             self._trouble = f"{self._told(code)}, and is started again" + (f" in {wait:g} seconds" if wait else "")
             log.warning("engine ended", extra={"fields": {"engine": self._name, "code": code, "wait": wait}})
-            await self._lost()
+            await self._tried(self._lost())
             await asyncio.sleep(wait)
-            try:
-                await self._begun()
-            except (FairleadError, OSError) as error:
-                self._trouble = str(error)
-                await self._end()
+            if not await self._tried(self._begun()):
+                await self._tried(self._end(), keep=True)
+
+    async def _tried(self, doing: Coroutine[Any, Any, None], *, keep: bool = False) -> bool:
+        """Whether it went well. What it raises, also what a library or the operating system does, is the trouble of now
+        (``keep``: the one there was stays), and never the end of the watch: it is tried again."""
+        try:
+            await doing
+        except Exception as error:
+            ours = isinstance(error, (FairleadError, OSError))
+            if not keep:
+                self._trouble = str(error) if ours else f"it could not be started: {cause(error)}"
+            if not ours:
+                log.exception("engine not started", extra={"fields": {"engine": self._name}})
+            return False
+        return True

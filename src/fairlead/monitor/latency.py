@@ -61,11 +61,12 @@ class Latency:
 
     def quantile(self, q: float) -> float:
         """Seconds within which a share ``q`` of the calls ended, within 2.5%; nan when there are none."""
-        total = self.total
+        reached = self.counts.cumsum()
+        total = int(reached[-1])
         if not total:
             return math.nan
         rank = max(1, math.ceil(q * total))
-        place = int(np.searchsorted(np.cumsum(self.counts), rank))
+        place = int(reached.searchsorted(rank))
         if place == 0:
             return LOWEST
         if place >= BINS - 1:

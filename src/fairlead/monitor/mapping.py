@@ -126,13 +126,17 @@ def of_windows(reference: Reference, merged: Merged, level: float = LEVEL) -> tu
     return of_findings(Detector(plain(reference), contract).measure(merged), level)
 
 
-def parts(windows: Sequence[Window]) -> list[Merged]:
-    """Windows of one reference in ``PARTS`` equal stretches of time, oldest first; fewer where the windows are few."""
+def parts(windows: Sequence[Window], unit_ms: int = 1) -> list[Merged]:
+    """Windows of one reference in ``PARTS`` equal stretches of time, oldest first; fewer where the windows are few.
+
+    ``unit_ms``: each begins at a multiple of it and is some of it long, so that windows may be added up by it before.
+    """
     if not windows:
         return []
-    first = min(one.start_ms for one in windows)
+    first = min(one.start_ms for one in windows) // unit_ms * unit_ms
     end = max(one.start_ms + one.length_ms for one in windows)
     length = max(*(one.length_ms for one in windows), -(-(end - first) // PARTS))
+    length = -(-length // unit_ms) * unit_ms
     groups: dict[int, list[Window]] = {}
     for one in windows:
         groups.setdefault((one.start_ms - first) // length, []).append(one)

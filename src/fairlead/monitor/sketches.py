@@ -20,6 +20,7 @@ from fairlead.contracts.types import Tensors
 from fairlead.monitor.binning import Reference
 from fairlead.monitor.columns import INPUT, OUTPUT, columns_of, values_of
 from fairlead.monitor.latency import Latency
+from fairlead.monitor.pairs import added
 from fairlead.monitor.summary import Bins, Summary
 
 Array = np.ndarray[Any, Any]
@@ -192,6 +193,35 @@ def merge(windows: Iterable[Window]) -> Merged:
         end_ms=max((window.start_ms + window.length_ms for window in some), default=0),
         reference=some[0].reference if some else "",
     )
+
+
+def rolled(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """One window for each version, arm and reference in place of these, in the order of the last of each.
+
+    What adds windows up makes the same of them: counts exactly, sums to rounding. Each begins with the first of its
+    own and ends with the last; ``worker`` is empty.
+    """
+    groups: dict[tuple[str, str, str, str], list[Window]] = {}
+    for window in windows:
+        key = (window.endpoint, window.version, window.arm, window.reference)
+        group = groups.pop(key, [])
+        group.append(window)
+        groups[key] = group
+    found = []
+    for (endpoint, version, arm, reference), group in groups.items():
+        whole = merge(group)
+        columns = {name: column.to_bytes() for name, column in whole.columns.items()}
+        length, latency = whole.end_ms - whole.start_ms, whole.latency.to_bytes()
+        paired: dict[str, float] = {}
+        for one in group:
+            paired = added(paired, one.pairs) if one.pairs else paired
+        found.append(
+            Window(
+                endpoint, version, arm, "", whole.start_ms, length, whole.calls, whole.rows, whole.codes, latency,
+                columns, paired, reference,
+            )
+        )  # fmt: skip
+    return tuple(found)
 
 
 def _columns(window: Window) -> Iterator[tuple[str, Summary]]:

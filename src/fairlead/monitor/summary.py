@@ -134,7 +134,8 @@ class Summary:
         self.infinite += other.infinite
         self.total += other.total
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
-        self.keep(other.texts)
+        if other.texts:
+            self.keep(other.texts)
 
     def quantile(self, q: float) -> float:
         """Of the numbers of a column without a reference, within 1% (see above); nan when there are none."""
@@ -156,7 +157,8 @@ class Summary:
         """Raises StateError for other bytes."""
         try:
             size, length, *numbers = _HEAD.unpack_from(data)
-            texts = json.loads(data[_HEAD.size + length :] or b"{}")
+            rest = data[_HEAD.size + length :]
+            texts = json.loads(rest) if rest else {}
         except (struct.error, ValueError) as error:
             raise StateError(f"a column of {len(data)} bytes cannot be read: {error}") from error
         found = cls(unpacked(data[_HEAD.size : _HEAD.size + length], size), KEPT_ALONE if size == BINS else KEPT)

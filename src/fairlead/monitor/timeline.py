@@ -18,9 +18,13 @@ def write(state: StateStore, happening: Happening) -> None:
     state.append(KIND, happening.endpoint, to_body(happening))
 
 
-def read(state: StateStore, endpoint: str = "", *, since_ms: int = 0, limit: int = 0) -> list[Happening]:
-    """Lines of an endpoint, or of all, oldest first. Raises StateError for one that cannot be read."""
-    return [from_body(Happening, one.body) for one in state.entries(KIND, endpoint, since_ms=since_ms, limit=limit)]
+def read(
+    state: StateStore, endpoint: str = "", *, since_ms: int = 0, until_ms: int | None = None, limit: int = 0
+) -> list[Happening]:
+    """Lines of an endpoint, or of all, oldest first, that were noted in ``[since_ms, until_ms)``; ``limit``: the newest
+    so many of them. Raises StateError for one that cannot be read."""
+    found = state.entries(KIND, endpoint, since_ms=since_ms, until_ms=until_ms, limit=limit)
+    return [from_body(Happening, one.body) for one in found]
 
 
 def chosen(

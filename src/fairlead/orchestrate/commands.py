@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fairlead.contracts.errors import Busy, Conflict, NotFound, UsageError
@@ -58,30 +58,59 @@ def start(
     return _claimed(state, plan, who, now_ms)
 
 
-def pause(state: StateStore, endpoint: str, *, who: str, why: str = "", only: str = "") -> Rollout:
-    """Hold the split where it is. Raises NotFound, UsageError (wrong phase)."""
-    return _ask(state, endpoint, Wish("pause", who, why), only)
+def pause(
+    state: StateStore, endpoint: str, *, who: str, now_ms: int, why: str = "", only: str = "", instead: bool = False
+) -> Rollout:
+    """Hold the split where it is.
+
+    ``only``, ``instead``: see ``_ask``. Raises NotFound, UsageError (wrong phase), Busy (another wish waits).
+    """
+    return _ask(state, endpoint, Wish("pause", who, why, now_ms), only, instead)
 
 
-def resume(state: StateStore, endpoint: str, *, who: str, why: str = "", only: str = "") -> Rollout:
-    """Go on with the step that was paused; it begins anew. Raises NotFound, UsageError (wrong phase)."""
-    return _ask(state, endpoint, Wish("resume", who, why), only)
+def resume(
+    state: StateStore, endpoint: str, *, who: str, now_ms: int, why: str = "", only: str = "", instead: bool = False
+) -> Rollout:
+    """Go on with the step that was paused; it begins anew.
+
+    ``only``, ``instead``: see ``_ask``. Raises NotFound, UsageError (wrong phase), Busy (another wish waits).
+    """
+    return _ask(state, endpoint, Wish("resume", who, why, now_ms), only, instead)
 
 
-def promote(state: StateStore, endpoint: str, *, who: str, why: str = "", only: str = "") -> Rollout:
-    """Promote now. Without a pass it is recorded as forced. Raises NotFound, UsageError (wrong phase)."""
-    return _ask(state, endpoint, Wish("promote", who, why), only)
+def promote(
+    state: StateStore, endpoint: str, *, who: str, now_ms: int, why: str = "", only: str = "", instead: bool = False
+) -> Rollout:
+    """Promote now. Without a pass it is recorded as forced.
+
+    ``only``, ``instead``: see ``_ask``. Raises NotFound, UsageError (wrong phase), Busy (another wish waits).
+    """
+    return _ask(state, endpoint, Wish("promote", who, why, now_ms), only, instead)
 
 
-def abort(state: StateStore, endpoint: str, *, who: str, why: str = "", only: str = "") -> Rollout:
-    """Back to the champion, also when it was promoted and is still kept. Raises NotFound, UsageError (wrong phase)."""
-    return _ask(state, endpoint, Wish("abort", who, why), only)
+def abort(
+    state: StateStore, endpoint: str, *, who: str, now_ms: int, why: str = "", only: str = "", instead: bool = False
+) -> Rollout:
+    """Back to the champion, also when it was promoted and is still kept, and whatever wish waits. Raises NotFound,
+    UsageError (wrong phase)."""
+    return _ask(state, endpoint, Wish("abort", who, why, now_ms), only, instead)
 
 
 def rollouts(state: StateStore) -> list[Rollout]:
     """All there ever were, newest first."""
     found = [from_body(Rollout, document.body) for document in state.all("rollout")]
     return sorted(found, key=lambda one: (one.started_ms, one.id), reverse=True)
+
+
+def chosen(found: Sequence[Rollout], endpoint: str, rollout_id: str = "") -> Rollout:
+    """Of ``rollouts``: the one with this id, else the one that runs on the endpoint, else its last. Raises NotFound."""
+    own = [one for one in found if one.plan.endpoint == endpoint]
+    if rollout_id:
+        own = [one for one in own if one.id == rollout_id]
+    if not own:
+        which = f"rollout {rollout_id} of" if rollout_id else "rollout of"
+        raise NotFound(f"there is no {which} endpoint {endpoint!r}; `fairlead rollout list` shows those that there are")
+    return next((one for one in own if not one.ended), own[0])
 
 
 def running(state: StateStore, endpoint: str) -> Rollout:
@@ -115,16 +144,17 @@ def _running(state: StateStore, endpoint: str) -> Document:
     return found
 
 
-def _ask(state: StateStore, endpoint: str, wish: Wish, only: str) -> Rollout:
-    """``only``: id of the rollout that is meant, which then must run and wait for nobody's wish. Raises Conflict."""
+def _ask(state: StateStore, endpoint: str, wish: Wish, only: str, instead: bool) -> Rollout:
+    """``only``: id of the rollout that is meant, which then must run.  ``instead``: in the place of a wish that waits.
+    Raises Conflict."""
     for _ in range(_TRIES):
         document = _running(state, endpoint)
         found = from_body(Rollout, document.body)
         if only and document.key != only:
             raise Conflict(f"{only} is not the rollout that runs on {endpoint!r}: that is {document.key}; look again")
-        if only and found.wish is not None:
-            raise Conflict(f"{found.wish.who or 'somebody'} asked {only} to {found.wish.what} already; look again")
-        rollout = asked(found, wish)
+        rollout = asked(found, wish, instead=instead)
+        if rollout == found:  # an abort waits already
+            return rollout
         try:
             state.put("rollout", document.key, to_body(rollout), document.revision)
         except Conflict:

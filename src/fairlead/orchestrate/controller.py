@@ -15,6 +15,7 @@ from fairlead.contracts.errors import AliasMoved, Conflict, FairleadError, Lease
 from fairlead.contracts.plans import Happening, TrafficSplit, Verdict
 from fairlead.contracts.state import Document, Lease, StateStore
 from fairlead.kit.codec.records import from_body, to_body
+from fairlead.orchestrate.looks import keep
 from fairlead.orchestrate.observed import Observed
 from fairlead.orchestrate.rollout import Action, AliasChange, Phase, Rollout, advance, confirmed, lost
 from fairlead.package.registry import ROLLBACK
@@ -85,12 +86,16 @@ class Controller:
         rollout = from_body(Rollout, document.body)
         if not rollout.pending:
             looks = rollout.wish is None and rollout.phase in (Phase.SHADOW, Phase.CANARY)
-            moved, _ = advance(rollout, self._observe(rollout) if looks else Observed(), now_ms)
+            observed = self._observe(rollout) if looks else None
+            moved, _ = advance(rollout, observed or Observed(), now_ms)
             if moved != rollout:
+                keep(self._state, rollout, moved, observed, now_ms, lease)
                 document = self._store(document, moved, lease)
             rollout = moved
         while rollout.pending:
-            rollout = self._after(rollout, rollout.pending[0], lease, now_ms)
+            before, rollout = rollout, self._after(rollout, rollout.pending[0], lease, now_ms)
+            if rollout.revision != before.revision:
+                keep(self._state, before, rollout, None, now_ms, lease)
             document = self._store(document, rollout, lease)
         if rollout.ended and rollout.wish is None:
             self._state.put("rollout-of", claim.key, {"rollout": ""}, claim.revision, fence=lease)

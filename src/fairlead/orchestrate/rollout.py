@@ -9,9 +9,10 @@ that dies anywhere is followed by one that ends the same.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 
-from fairlead.contracts.errors import UsageError
+from fairlead.contracts.errors import Busy, UsageError
 from fairlead.contracts.plans import Answer, Check, Happening, TrafficSplit, Verdict
 from fairlead.orchestrate.observed import Observed
 from fairlead.orchestrate.plan import Plan, Strategy
@@ -65,6 +66,13 @@ class Wish:
     what: str
     who: str
     why: str = ""
+    at_ms: int = 0
+
+    @property
+    def told(self) -> str:
+        """Who asked for what, and when."""
+        at = f" at {datetime.fromtimestamp(self.at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC" if self.at_ms else ""
+        return f"{self.who or 'somebody'} asked to {self.what}{at}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +167,12 @@ def lost(rollout: Rollout, why: str, now_ms: int) -> Moved:
     return _aborted(replace(rollout, pending=()), f"not promoted: {why}", now_ms, undo=False)
 
 
-def ask(rollout: Rollout, wish: Wish) -> Rollout:
-    """Note a person's wish. Raises UsageError when the phase does not allow it."""
+def ask(rollout: Rollout, wish: Wish, *, instead: bool = False) -> Rollout:
+    """Note a person's wish. An abort takes the place of any other that waits, every wish does with ``instead``; an
+    abort that waits already stays as it is.
+
+    Raises UsageError when the phase does not allow it, Busy when another wish waits.
+    """
     allowed = {
         "pause": (Phase.SHADOW, Phase.CANARY),
         "resume": (Phase.PAUSED,),
@@ -173,6 +185,14 @@ def ask(rollout: Rollout, wish: Wish) -> Rollout:
         raise UsageError(
             f"rollout {rollout.id} is {rollout.phase}: it cannot {wish.what}; that needs "
             f"{' or '.join(allowed[wish.what])}"
+        )
+    waits = rollout.wish
+    if waits is not None and wish.what == waits.what == "abort":
+        return rollout
+    if waits is not None and wish.what != "abort" and not instead:
+        raise Busy(
+            f"rollout {rollout.id}: {waits.told}, which waits for the controller; wait until it is done, or put "
+            f"{wish.what} in its place (--replace); abort needs no leave"
         )
     return replace(rollout, wish=wish)
 

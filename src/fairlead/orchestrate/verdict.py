@@ -77,7 +77,7 @@ def look(
     ``comparisons``: gates times steps over the whole rollout.  ``paired``: shadow, both versions saw the same calls;
     gates on feedback have no place there, and flips only there.  ``shares``: asked weights of champion and candidate.
     """
-    levels = _Levels(alpha / max(comparisons, 1), alpha)
+    levels = Levels.of(alpha, comparisons)
     checks = [_checked(one, observed, levels, paired) for one in gates if judged(one, paired=paired)]
     if shares is not None:
         checks.append(_ratio(observed, shares, levels.fail))
@@ -98,12 +98,28 @@ def overall(checks: Sequence[Check]) -> Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Levels:
+class Levels:
+    """Chances of error of one gate at one step: to ``fail`` and to pass (``passes``) wrongly."""
+
     fail: float
     passes: float
 
+    @classmethod
+    def of(cls, alpha: float, comparisons: int) -> Levels:
+        """``comparisons``: see ``look``."""
+        return cls(alpha / max(comparisons, 1), alpha)
 
-def _checked(one: Gate, observed: Observed, levels: _Levels, paired: bool) -> Check:
+    @property
+    def fail_at(self) -> float:
+        """Logarithm of the evidence at which a gate fails."""
+        return -math.log(self.fail)
+
+    @property
+    def pass_at(self) -> float:
+        return -math.log(self.passes)
+
+
+def _checked(one: Gate, observed: Observed, levels: Levels, paired: bool) -> Check:
     champion, candidate = observed.champion, observed.candidate
     if not champion.calls or not candidate.calls:
         silent = "candidate" if not candidate.calls else "champion"
@@ -119,7 +135,7 @@ def _checked(one: Gate, observed: Observed, levels: _Levels, paired: bool) -> Ch
     return _latency(one, observed, levels, paired)
 
 
-def _errors(one: Gate, champion: Arm, candidate: Arm, levels: _Levels, paired: bool) -> Check:
+def _errors(one: Gate, champion: Arm, candidate: Arm, levels: Levels, paired: bool) -> Check:
     control, treated = (champion.errors, champion.calls), (candidate.errors, candidate.calls)
     worse = sequential.log_evidence_rates(control, treated, one.margin, worse=True, paired=paired)
     fine = sequential.log_evidence_rates(control, treated, one.margin, worse=False, paired=paired)
@@ -135,7 +151,7 @@ def _errors(one: Gate, champion: Arm, candidate: Arm, levels: _Levels, paired: b
     return Check(one.name, answer, why, _evidence(one, levels, worse, fine, **seen))
 
 
-def _latency(one: Gate, observed: Observed, levels: _Levels, paired: bool) -> Check:
+def _latency(one: Gate, observed: Observed, levels: Levels, paired: bool) -> Check:
     champion, candidate, edges = observed.champion.latency, observed.candidate.latency, observed.edges
     if not np.sum(champion) or not np.sum(candidate):
         return Check(one.name, Answer.INCONCLUSIVE, "an arm has answered no call", {"margin": one.margin})
@@ -144,13 +160,13 @@ def _latency(one: Gate, observed: Observed, levels: _Levels, paired: bool) -> Ch
         sequential.log_evidence_quantile(champion, candidate, edges, level, one.margin, worse=side, paired=paired)
         for side in (True, False)
     )
-    at, was = _quantile(candidate, edges, level), _quantile(champion, edges, level)
+    at, was = quantile(candidate, edges, level), quantile(champion, edges, level)
     why = f"{at * 1e3:.3g} ms, champion {was * 1e3:.3g} ms, {one.margin:g} times as much allowed"
     answer = _decided(worse, fine, levels)
     return Check(one.name, answer, why, _evidence(one, levels, worse, fine, candidate=at, champion=was))
 
 
-def _drift(one: Gate, champion: Arm, candidate: Arm, levels: _Levels) -> Check:
+def _drift(one: Gate, champion: Arm, candidate: Arm, levels: Levels) -> Check:
     n, m = int(np.sum(champion.scores)), int(np.sum(candidate.scores))
     if not n or not m:
         return Check(one.name, Answer.INCONCLUSIVE, "an arm has no scores yet", {"margin": one.margin})
@@ -165,7 +181,7 @@ def _drift(one: Gate, champion: Arm, candidate: Arm, levels: _Levels) -> Check:
     return Check(one.name, answer, why, {**seen, "radius_fail": wide, "radius_pass": narrow})
 
 
-def _flips(one: Gate, observed: Observed, levels: _Levels) -> Check:
+def _flips(one: Gate, observed: Observed, levels: Levels) -> Check:
     if not observed.pairs:
         return Check(one.name, Answer.INCONCLUSIVE, "no call was answered by both versions", {"margin": one.margin})
     worse, fine = (
@@ -178,7 +194,7 @@ def _flips(one: Gate, observed: Observed, levels: _Levels) -> Check:
     return Check(one.name, answer, why, _evidence(one, levels, worse, fine, candidate=[observed.flips, observed.pairs]))
 
 
-def _mean(one: Gate, champion: Arm, candidate: Arm, levels: _Levels) -> Check:
+def _mean(one: Gate, champion: Arm, candidate: Arm, levels: Levels) -> Check:
     metric = one.name.removeprefix("mean:")
     was, now = champion.means.get(metric), candidate.means.get(metric)
     fewest = min(was.count if was else 0, now.count if now else 0)
@@ -206,10 +222,10 @@ def _ratio(observed: Observed, shares: tuple[float, float], alpha: float) -> Che
     return Check(SAMPLE_RATIO, Answer.FAIL if mismatch else Answer.PASS, why, seen)
 
 
-def _decided(worse: float, fine: float, levels: _Levels) -> Answer:
-    if worse >= -math.log(levels.fail):
+def _decided(worse: float, fine: float, levels: Levels) -> Answer:
+    if worse >= levels.fail_at:
         return Answer.FAIL
-    return Answer.PASS if fine >= -math.log(levels.passes) else Answer.INCONCLUSIVE
+    return Answer.PASS if fine >= levels.pass_at else Answer.INCONCLUSIVE
 
 
 def _within(value: float, margin: float, wide: float, narrow: float) -> Answer:
@@ -218,7 +234,7 @@ def _within(value: float, margin: float, wide: float, narrow: float) -> Answer:
     return Answer.PASS if value + narrow < margin else Answer.INCONCLUSIVE
 
 
-def _evidence(one: Gate, levels: _Levels, worse: float, fine: float, **seen: object) -> Evidence:
+def _evidence(one: Gate, levels: Levels, worse: float, fine: float, **seen: object) -> Evidence:
     found = {"log_evidence_worse": _finite(worse), "log_evidence_fine": _finite(fine), **seen}
     return {**found, "margin": one.margin, "alpha": levels.fail, "alpha_pass": levels.passes}
 
@@ -227,7 +243,7 @@ def _finite(value: float) -> float:
     return min(max(value, _SMALLEST_LOG), _LARGEST_LOG)
 
 
-def _quantile(counts: Array, edges: Array, level: float) -> float:
+def quantile(counts: Array, edges: Array, level: float) -> float:
     """Upper edge of the bin in which the quantile lies."""
     reached = np.cumsum(counts) >= level * np.sum(counts)
     return float(edges[1 + int(np.argmax(reached))])

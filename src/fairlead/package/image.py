@@ -7,6 +7,7 @@ an image's configuration and of no layer: with the same libraries new weights ch
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -96,6 +97,11 @@ def tagged(name: str) -> str:
             f"--image {name} has {told}, which names another image tomorrow; give it a version, {found['path']}:4"
         )
     return name
+
+
+def folder(tag: str) -> str:
+    """The name of a folder for an image: another one for every name and tag, also for ``a/b:1`` and ``a_b:1``."""
+    return f"{re.sub('[/:]', '_', tag)[:100]}-{hashlib.sha256(tag.encode()).hexdigest()[:8]}"
 
 
 def _untagged(name: str) -> str:

@@ -11,13 +11,12 @@ import errno
 import hashlib
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
-from fairlead.contracts.errors import DigestMismatch, ModelError, SourceNotFound, UsageError
+from fairlead.contracts.errors import DigestMismatch, ModelError, RegistryUnreachable, SourceNotFound, UsageError
 from fairlead.contracts.stores import Registry, Version
 from fairlead.kit import upstreams
 from fairlead.kit.config import Home
@@ -193,7 +192,7 @@ def _cached(uri: str, fixed: bool, registry: Registry, home: Home, identity: str
         with locked(home.cache / f"{key}.lock"):
             if fixed and (kept := _kept(slot)):
                 return kept
-            return _download(uri, slot, registry)
+            return _download(uri, slot, registry, fixed=fixed)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "free some space, or name another folder with --home" if full else "check the folder of --home"
@@ -210,15 +209,18 @@ def _kept(slot: Path) -> tuple[Path, str] | None:
     return (path, digest) if path.exists() and tree_digest(path) == digest else None
 
 
-def _download(uri: str, slot: Path, registry: Registry) -> tuple[Path, str]:
+def _download(uri: str, slot: Path, registry: Registry, *, fixed: bool) -> tuple[Path, str]:
     """Into a folder beside the slot, which takes the slot's place when it is whole.
 
-    Bytes that lie there already stay where they are: another process may be loading them.
+    Bytes that lie there already stay where they are: another process may be loading them. Of what never changes
+    (``fixed``) a download that broke, or was killed, goes on where the registry can.
     """
-    fresh = Path(tempfile.mkdtemp(dir=slot.parent, prefix=".fetching-"))
+    fresh = slot.with_name(f".fetching-{slot.name}")
+    if not fixed:
+        shutil.rmtree(fresh, ignore_errors=True)
+    into = fresh / "artefact"
     try:
-        into = fresh / "artefact"
-        into.mkdir()
+        into.mkdir(parents=True, exist_ok=True)
         path = registry.download(uri, into)
         for compiled in [*into.rglob("__pycache__")]:  # Python would run these without looking at their source
             shutil.rmtree(compiled)
@@ -231,7 +233,11 @@ def _download(uri: str, slot: Path, registry: Registry) -> tuple[Path, str]:
         (fresh / "digest").write_text(f"{relative}\n{digest}")
         shutil.rmtree(slot, ignore_errors=True)
         fresh.rename(slot)
-    except BaseException:
+    except RegistryUnreachable:
+        if not fixed or not any(one.is_file() for one in fresh.rglob("*")):
+            shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    except Exception:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     return slot / "artefact" / relative, digest

@@ -56,6 +56,9 @@ NAMES = (
 )
 """Of the tests that may block; ``schema`` has one for each column."""
 
+Bound = tuple[float, float, str]
+SHARE, COLUMNS = "share", "columns"
+
 _Z = 4.0  # standard errors above which a block's rate is no chance: 20 blocks give 6e-4 false alarms
 _SHOWN = 5
 _QUANTITY = 2.0  # a quantity is noisier: on the bicycle rentals a week of storm rose by 0.21
@@ -141,9 +144,8 @@ def _accepted(check: Check, who: str) -> Check:
 def _ground(table: Columns, target: str, reference: Profile | None, policy: DataPolicy, time: str) -> Iterator[Check]:
     count = rows_of(table)
     enough = count >= policy.min_rows
-    yield _check(
-        "rows", enough, f"{count} rows" + ("" if enough else f", and {policy.min_rows} are needed"), rows=count
-    )
+    told = f"{count} rows" + ("" if enough else f", and {policy.min_rows} are needed")
+    yield _check("rows", enough, told, least=(count, policy.min_rows, "rows"), rows=count)
     if target not in table:
         yield _check("columns", False, f"the target {target!r} is not a column; there are {', '.join(table) or 'none'}")
     elif reference is not None:
@@ -157,17 +159,30 @@ def _columns(table: Columns, reference: Profile) -> Check:
     empty = {name for name, array in table.items() if missing(array).all()}
     other = [name for name, (was, now) in kinds.items() if was != now and name not in empty]
     if gone:
-        return _check("columns", False, f"column {_list(gone)} is gone since the last training", gone=gone)
+        return _check(
+            "columns",
+            False,
+            f"column {_list(gone)} is gone since the last training",
+            most=(len(gone), 0, COLUMNS),
+            gone=gone,
+        )
     if other:
         was, now = kinds[other[0]]
-        return _check("columns", False, f"column {_list(other)} was {was} and is {now}", changed=other)
+        return _check(
+            "columns",
+            False,
+            f"column {_list(other)} was {was} and is {now}",
+            most=(len(other), 0, COLUMNS),
+            changed=other,
+        )
     told = f"{len(table)} columns as before" if not added else f"new columns: {_list(added)}"
-    return _check("columns", True, told, warning=bool(added), added=added)
+    return _check("columns", True, told, most=(0, 0, COLUMNS), warning=bool(added), added=added)
 
 
 def _holes(found: dict[str, ColumnProfile], reference: Profile | None, policy: DataPolicy) -> Iterator[Check]:
     empty = [name for name, one in found.items() if one.missing >= 1]
-    yield _check("empty columns", not empty, f"{_list(empty)} has no value" if empty else "every column has values")
+    told = f"{_list(empty)} has no value" if empty else "every column has values"
+    yield _check("empty columns", not empty, told, most=(len(empty), 0, COLUMNS))
     if reference is None:
         return
     rise = {
@@ -176,7 +191,8 @@ def _holes(found: dict[str, ColumnProfile], reference: Profile | None, policy: D
     bad = [name for name, more in rise.items() if more > policy.missing]
     name = max(rise, key=lambda one: rise[one])
     why = f"missing values rose most in {name}: {found[name].missing:.1%}, {reference.columns[name].missing:.1%} before"
-    yield _check("missing values", not bad, why, warning=rise[name] > policy.missing / 5, rise=rise[name], columns=bad)
+    known: dict[str, Any] = {"warning": rise[name] > policy.missing / 5, "rise": rise[name], "columns": bad}
+    yield _check("missing values", not bad, why, most=(rise[name], policy.missing, SHARE), **known)
 
 
 def _constants(found: dict[str, ColumnProfile], reference: Profile | None) -> Check:
@@ -185,16 +201,15 @@ def _constants(found: dict[str, ColumnProfile], reference: Profile | None) -> Ch
     before = {} if reference is None else reference.columns
     became = [name for name in constant if name in before and before[name].distinct > 1]
     if became:
-        return _check(
-            "constant columns", False, f"{_list(became)} has one value only and had more before", columns=became
-        )
+        told = f"{_list(became)} has one value only and had more before"
+        return _check("constant columns", False, told, most=(len(became), 0, COLUMNS), columns=became)
     told = f"constant: {_list(constant)}" if constant else "no column is constant"
-    return _check("constant columns", True, told, warning=bool(constant), columns=constant)
+    return _check("constant columns", True, told, most=(0, 0, COLUMNS), warning=bool(constant), columns=constant)
 
 
 def _units(table: Columns, found: dict[str, ColumnProfile], reference: Profile, policy: DataPolicy) -> Check:
     """Values far outside what was seen, or of another order of magnitude. Columns that were constant say nothing."""
-    worst, problem, share = "", "", 0.0
+    worst, problem, share, most = "", "", 0.0, None
     for name, one in found.items():
         before = reference.columns.get(name)
         if before is None or not before.quantiles or not one.quantiles or before.quantiles[1] == before.quantiles[-2]:
@@ -211,10 +226,13 @@ def _units(table: Columns, found: dict[str, ColumnProfile], reference: Profile, 
         width, wide = before.quantiles[95] - before.quantiles[5], one.quantiles[95] - one.quantiles[5]
         if width > 0 and not 1 / policy.spread <= wide / width <= policy.spread and wide > 0:
             problem = f"the spread of {name} is {wide / width:.3g} times what it was: another unit?"
+            most = (max(wide / width, width / wide), policy.spread, "times")
+    if share > policy.outside or most is None:
+        most = (share, policy.outside, SHARE)
     if share > policy.outside:
         problem = f"{share:.1%} of {worst} lies far outside all that was seen before: another unit?"
     told = problem or (f"{share:.2%} of {worst} lies far outside" if worst else "values are where they were")
-    return _check("ranges", not problem, told, warning=share > 0, outside=share, column=worst)
+    return _check("ranges", not problem, told, most=most, warning=share > 0, outside=share, column=worst)
 
 
 def _drift(table: Columns, reference: Profile, policy: DataPolicy) -> Check:
@@ -230,7 +248,9 @@ def _drift(table: Columns, reference: Profile, policy: DataPolicy) -> Check:
     moved.sort(key=lambda name: -tried[name][0])
     effects = {name: tried[name][0] for name in moved}
     told = f"drifted: {', '.join(f'{name} ({effects[name]:.2f})' for name in moved[:_SHOWN])}" if moved else "no drift"
-    return _check("distribution", True, told, warning=bool(moved), effects=effects)
+    largest = max((effect for effect, _ in tried.values()), default=0.0)
+    most = (largest, policy.drift, "effect")
+    return _check("distribution", True, told, most=most, warning=bool(moved), effects=effects)
 
 
 def _moved(array: Array, before: ColumnProfile, rows: int) -> tuple[float, float]:
@@ -273,14 +293,17 @@ def _duplicates(table: Columns, reference: Profile | None, policy: DataPolicy) -
         f"{share:.1%} of the rows repeat an earlier one ({before:.1%} before), {blocks.max():.1%} in the worst stretch"
     )
     rise = share - before
-    return _check("duplicates", ok, told, warning=rise > policy.duplicates / 4, share=share, before=before, burst=burst)
+    known: dict[str, Any] = {"warning": rise > policy.duplicates / 4, "share": share, "before": before, "burst": burst}
+    twice = 2 * policy.duplicates
+    most = (burst, twice, SHARE) if burst > twice else (rise, policy.duplicates, SHARE)
+    return _check("duplicates", ok, told, most=most, **known)
 
 
 def _labels(
     table: Columns, target: str, reference: Profile | None, policy: DataPolicy, score: Array | None
 ) -> Iterator[Check]:
     holes = float(missing(table[target]).mean())
-    yield _check("missing labels", holes == 0, f"{holes:.1%} of the rows have no label")
+    yield _check("missing labels", holes == 0, f"{holes:.1%} of the rows have no label", most=(holes, 0, SHARE))
     shares = profiles.classes(table[target])
     if reference is not None and reference.classes and shares:
         yield _rates(shares, reference.classes, policy)
@@ -300,13 +323,16 @@ def _labels(
 def _rates(now: dict[str, float], before: Any, policy: DataPolicy) -> Check:
     new = [name for name in now if name not in before]
     if new:
-        return _check("labels", False, f"label {_list(new)} was never seen before", new=new)
+        return _check(
+            "labels", False, f"label {_list(new)} was never seen before", most=(len(new), 0, "labels"), new=new
+        )
     effects = {name: abs(_h(now.get(name, 0.0)) - _h(share)) for name, share in before.items()}
     name = max(effects, key=lambda one: effects[one])
     why = (
         f"label {name}: {now.get(name, 0.0):.1%} of the rows, {before[name]:.1%} before (Cohen's h {effects[name]:.2f})"
     )
-    return _check("labels", effects[name] < policy.rate, why, warning=effects[name] >= 0.2, h=effects[name])
+    h = effects[name]
+    return _check("labels", h < policy.rate, why, most=(h, policy.rate, "Cohen's h"), warning=h >= 0.2, h=h)
 
 
 def _rate_burst(found: Blocks, policy: DataPolicy) -> Check:
@@ -315,7 +341,8 @@ def _rate_burst(found: Blocks, policy: DataPolicy) -> Check:
     at = int(effects.argmax())
     bad = effects[at] >= policy.block_rate and effects[at] * math.sqrt(found.rows[at]) > _Z
     why = f"label rate {found.rate[at]:.1%} {_where(found, at)}, {usual:.1%} in the median stretch"
-    return _check("label rate", not bad, why, h=float(effects[at]))
+    h = float(effects[at])
+    return _check("label rate", not bad, why, most=(h, policy.block_rate, "Cohen's h"), h=h)
 
 
 def _noise(found: Blocks, reference: Profile | None, limit: float) -> Check:
@@ -326,7 +353,7 @@ def _noise(found: Blocks, reference: Profile | None, limit: float) -> Check:
     error = math.sqrt(max(before, 0.01) * (1 - before) / found.counted[at])
     bad = rise >= limit and rise > _Z * error
     why = f"{found.noise[at]:.1%} of the labels contradict their neighbours {_where(found, at)}; {before:.1%} is usual"
-    return _check("label noise", not bad, why, rise=rise, usual=before)
+    return _check("label noise", not bad, why, most=(rise, limit, SHARE), rise=rise, usual=before)
 
 
 def _upside_down(found: Blocks, policy: DataPolicy, *, by_champion: bool) -> Check:
@@ -339,7 +366,8 @@ def _upside_down(found: Blocks, policy: DataPolicy, *, by_champion: bool) -> Che
     bad = learned and known[at] < policy.agreement and (0.5 - known[at]) > _Z * error
     who = "the champion" if by_champion else "the other stretches"
     why = f"labels {_where(found, at)} agree least with {who}: AUC {known[at]:.2f}"
-    return _check("label agreement", not bad, why + (", upside down" if bad else ""), auc=float(known[at]))
+    auc, told = float(known[at]), why + (", upside down" if bad else "")
+    return _check("label agreement", not bad, told, least=(auc, policy.agreement, "AUC"), auc=auc)
 
 
 def _where(found: Blocks, at: int) -> str:
@@ -356,5 +384,12 @@ def _list(names: list[str]) -> str:
     return ", ".join(map(repr, names[:_SHOWN])) + more
 
 
-def _check(name: str, ok: Any, why: str, **numbers_: Any) -> Check:
+def _check(
+    name: str, ok: Any, why: str, *, most: Bound | None = None, least: Bound | None = None, **numbers_: Any
+) -> Check:
+    """``most``, ``least``: the figure, what it may be, and its unit."""
+    bound = most or least
+    if bound is not None:
+        figure, limit, unit = bound
+        numbers_ |= {"figure": figure, "at_most" if most else "at_least": limit, "unit": unit}
     return Check(name, Answer.PASS if ok else Answer.FAIL, why, numbers_)

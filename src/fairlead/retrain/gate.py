@@ -249,7 +249,11 @@ def _lift(policy: GatePolicy, evidence: GateInput, alpha: float, rng: np.random.
         f"{policy.metric} {found.first:.4f} against {found.second:.4f}: lift {found.estimate:+.4f}, "
         f"at least {found.lower:+.4f} ({found.method}, alpha {alpha:.2g}, p {found.p:.2g}); above {null:+.4f} is asked"
     )
-    return Check(name, _three(found, null), why, asdict(found))
+    return Check(name, _three(found, null), why, _numbers(policy.metric, found))
+
+
+def _numbers(metric: str, found: Lift) -> dict[str, Any]:
+    return {"metric": metric, **asdict(found)}
 
 
 def _compared(
@@ -310,7 +314,14 @@ def _slices(policy: GatePolicy, evidence: GateInput, alpha: float, rng: np.rando
         f"worst of {len(tested)} slices is {shown}: lift {found[shown].estimate:+.4f}, "
         f"at least {found[shown].lower:+.4f}; above {null:+.4f} is asked"
     )
-    told = {one: {"rows": lift.rows, "lift": lift.estimate, "lower": lift.lower} for one, lift in found.items()}
+    told = {
+        one: {
+            **_numbers(policy.metric, lift),
+            "lift": lift.estimate,
+            "answer": Answer.FAIL if one in lost else Answer.PASS if lift.lower > null else Answer.INCONCLUSIVE,
+        }
+        for one, lift in found.items()
+    }
     return Check("slices", answer, why, {"slices": told, "lost": lost, "skipped": skipped, "alpha": alpha})
 
 
@@ -338,7 +349,7 @@ def _calibration(policy: GatePolicy, evidence: GateInput, alpha: float, rng: np.
         f"{policy.calibration} {found.first:.4f} against {found.second:.4f}, worse by at most {-found.lower:.4f}; "
         f"{policy.calibration_margin:g} is allowed"
     )
-    return Check("calibration", _three(found, null), why, asdict(found))
+    return Check("calibration", _three(found, null), why, _numbers(policy.calibration, found))
 
 
 def _latency(policy: GatePolicy, evidence: GateInput) -> Check:

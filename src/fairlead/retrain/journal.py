@@ -21,16 +21,17 @@ from fairlead.retrain.requests import Hold
 
 
 class Journal:
-    """Of one run of one endpoint, which holds the endpoint's lease."""
+    """Of one run of one endpoint, which holds the endpoint's lease. ``take`` comes before all but ``bury``."""
 
     def __init__(self, state: StateStore, endpoint: str, clock: Clock, hold: Hold) -> None:
         self._state, self._endpoint, self._clock, self._hold = state, endpoint, clock, hold
+        self._request: RetrainRequest
 
     def bury(self) -> None:
         """Requests that say they run while this run holds the lease are of a process that was killed."""
         for dead in requests.every(self._state, self._endpoint):
             if dead.status == "running":
-                self._move(dead, "failed", requests.DIED)
+                self._move(dead, status="failed", outcome=requests.DIED)
                 self.tell("retrain", f"retraining failed: {requests.DIED}", request=dead.id)
 
     def take(self, request_id: str, why: str, *, dry: bool) -> RetrainRequest:
@@ -46,20 +47,23 @@ class Journal:
         if dry or not found.id:
             found = replace(found, id=ids.request_id(), at_ms=self._clock.wall_ms())
             requests.ask(self._state, found, fence=self._hold.lease)
-        running = self._move(found, "running")
+        self._request = self._move(found, status="running", started_ms=self._clock.wall_ms())
         self.tell("retrain", f"retraining began ({found.trigger}): {found.why}", request=found.id)
-        return running
+        return self._request
 
-    def end(
-        self, request: RetrainRequest, status: str, outcome: str, *, version: str = "", verdict: str = ""
-    ) -> RetrainRequest:
-        return self._move(request, status, outcome, version=version, verdict=verdict)
+    def note(self, **fields: Any) -> None:
+        """Fields of the request that are known now."""
+        self._request = self._move(self._request, **fields)
 
-    def failed(self, request: RetrainRequest, why: str) -> None:
+    def end(self, status: str, outcome: str, **fields: Any) -> RetrainRequest:
+        self.note(status=status, outcome=outcome, ended_ms=self._clock.wall_ms(), **fields)
+        return self._request
+
+    def failed(self, why: str, code: str) -> None:
         """Say why, if the store and the lease still let us."""
         with contextlib.suppress(FairleadError):
-            self._move(request, "failed", why)
-            self.tell("retrain", f"retraining failed: {why}", request=request.id)
+            self.end("failed", why, code=code)
+            self.tell("retrain", f"retraining failed: {why}", request=self._request.id)
 
     def looked(self, digest: str) -> int:
         """Count one look at a hold-out; how many there were before. Looks for all endpoints count."""
@@ -73,15 +77,15 @@ class Journal:
     def verdict(self, verdict: Verdict) -> None:
         self._state.append("verdict", verdict.model, to_body(verdict), fence=self._hold.lease)
 
-    def accepted(self, checks: Sequence[Check], names: Sequence[str], request: RetrainRequest) -> None:
+    def accepted(self, checks: Sequence[Check], names: Sequence[str]) -> None:
         """Tell what a person took for the truth although a data test found it wrong."""
         for check in checks:
             if check.name in names and check.evidence.get("by"):
-                self.tell("data", f"{check.name} {check.why}", request=request.id)
+                self.tell("data", f"{check.name} {check.why}", request=self._request.id)
 
     def tell(self, what: str, text: str, **evidence: Any) -> None:
         line = Happening(self._endpoint, what, text, self._clock.wall_ms(), evidence)
         self._state.append("timeline", line.endpoint, to_body(line), fence=self._hold.lease)
 
-    def _move(self, request: RetrainRequest, status: str, outcome: str = "", **more: str) -> RetrainRequest:
-        return requests.moved(self._state, request, status, outcome, fence=self._hold.lease, **more)
+    def _move(self, request: RetrainRequest, **to: Any) -> RetrainRequest:
+        return requests.moved(self._state, request, fence=self._hold.lease, **to)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fairlead.contracts.errors import PipelineFailed, SourceNotFound
-from fairlead.contracts.plans import RetrainRequest, Verdict
+from fairlead.contracts.plans import RetrainRequest, RunLineage, Verdict
 from fairlead.contracts.stores import Registry, Tracker, Version
 from fairlead.kit.clock import Clock
 from fairlead.kit.codec.records import from_body, to_body
@@ -70,6 +70,23 @@ def lineage(
         commit=steps.commit(pipeline.path),
         parent=champion.version if champion else "",
         trained_until=float(np.nanmax(times)) if len(times) else None,
+    )
+
+
+def told(model: str, origin: Lineage, data: Data, tables: Tables) -> RunLineage:
+    """The lineage as the request keeps it, without the run."""
+    times = columns.clock_ms(columns.joined(tables.train, tables.holdout)[data.time]) if data.time else None
+    return RunLineage(
+        model,
+        origin.parent,
+        columns.rows_of(tables.train),
+        columns.rows_of(tables.holdout),
+        None if times is None else int(times.min()),
+        None if times is None else int(times.max()),
+        origin.data,
+        origin.holdout,
+        origin.pipeline,
+        origin.commit,
     )
 
 

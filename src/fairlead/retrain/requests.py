@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from fairlead.contracts.errors import Busy, LeaseLost, NotFound, Unavailable, UsageError
 from fairlead.contracts.plans import RetrainRequest
@@ -18,10 +19,10 @@ DIED = "the process that ran it ended without a word"
 """``outcome`` of a request whose run was killed."""
 
 
-def every(state: StateStore, endpoint: str) -> list[RetrainRequest]:
-    """All requests of an endpoint, oldest first."""
+def every(state: StateStore, endpoint: str = "") -> list[RetrainRequest]:
+    """All requests, of one endpoint where it is named, oldest first."""
     found = [from_body(RetrainRequest, document.body) for document in state.all(_KIND)]
-    return sorted((one for one in found if one.endpoint == endpoint), key=lambda one: one.at_ms)
+    return sorted((one for one in found if endpoint in ("", one.endpoint)), key=lambda one: one.at_ms)
 
 
 def ask(state: StateStore, request: RetrainRequest, *, fence: Lease | None = None) -> RetrainRequest:
@@ -43,21 +44,17 @@ def find(state: StateStore, id_: str, endpoint: str) -> RetrainRequest:
     return request
 
 
-def moved(
-    state: StateStore,
-    request: RetrainRequest,
-    status: str,
-    outcome: str = "",
-    *,
-    version: str = "",
-    verdict: str = "",
-    fence: Lease | None = None,
-) -> RetrainRequest:
-    """Give a request a new status. Raises Conflict when somebody else did meanwhile, LeaseLost."""
+def moved(state: StateStore, request: RetrainRequest, *, fence: Lease | None = None, **to: Any) -> RetrainRequest:
+    """Keep a request with other fields. Raises Conflict when somebody else did meanwhile, LeaseLost."""
     document = state.get(_KIND, request.id)
-    after = replace(request, status=status, outcome=outcome, version=version, verdict=verdict)
+    after = replace(request, **to)
     state.put(_KIND, request.id, to_body(after), document.revision if document else 0, fence=fence)
     return after
+
+
+def lease_of(endpoint: str) -> str:
+    """The name of the lease that the run of an endpoint holds."""
+    return f"retrain:{endpoint}"
 
 
 class Hold:
@@ -75,11 +72,11 @@ class Hold:
 
 @contextmanager
 def held(state: StateStore, endpoint: str, owner: str, seconds: float) -> Iterator[Hold]:
-    """Hold the lease ``retrain:<endpoint>`` and extend it from a thread, every third of ``seconds``.
+    """Hold the lease of the endpoint and extend it from a thread, every third of ``seconds``.
 
     Raises Busy when another run holds it. A run that is killed lets go ``seconds`` later at most.
     """
-    name = f"retrain:{endpoint}"
+    name = lease_of(endpoint)
     lease = state.acquire(name, owner, seconds)
     if lease is None:
         raise Busy(f"a retraining of {endpoint!r} is under way already; wait for it, or look with fairlead timeline")

@@ -7,25 +7,20 @@ version with its verdict -> a rollout is proposed when it passed. Only one run o
 from __future__ import annotations
 
 import contextlib
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from fairlead.contracts.checks import TableChecks
 from fairlead.contracts.errors import FairleadError, SourceNotFound
 from fairlead.contracts.events import EventStore
-from fairlead.contracts.plans import Answer, RetrainRequest, Verdict
+from fairlead.contracts.plans import Answer, RetrainRequest, RunLineage, Verdict
 from fairlead.contracts.state import StateStore
 from fairlead.contracts.stores import Registry, Tracker, Version
 from fairlead.kit import ids
 from fairlead.kit.clock import Clock
-from fairlead.kit.sentences import cause
 from fairlead.package.registry import publish
 from fairlead.retrain import data_tests, gate, record, requests, scores, steps
 from fairlead.retrain.answers import Opened, Task, answer, task, timed
@@ -38,6 +33,7 @@ from fairlead.retrain.profile import profile
 from fairlead.retrain.record import Lineage, Package
 from fairlead.retrain.requests import Hold
 from fairlead.retrain.steps import Context, Data, Tables
+from fairlead.retrain.stopping import interruptible, why_of
 
 OpenModel = Callable[[str], Opened]
 Propose = Callable[[Version, Verdict], None]
@@ -107,10 +103,6 @@ class Outcome:
     version: Version | None = None
 
 
-class _Stopped(KeyboardInterrupt):
-    """SIGTERM, as an exception that a pipeline's ``except Exception`` does not swallow."""
-
-
 def run(plan: Plan, parts: Parts, request_id: str = "", why: str = "asked for by hand") -> Outcome:
     """Serve the request ``request_id``, or the oldest open one, or a new one of a person (``why``).
 
@@ -118,25 +110,8 @@ def run(plan: Plan, parts: Parts, request_id: str = "", why: str = "asked for by
     PipelineFailed, and what the stores raise. However it ends, the request says so and the lease is released.
     """
     owner = f"{parts.who}:{ids.request_id()}"
-    with _interruptible(), requests.held(parts.state, plan.endpoint, owner, plan.lease_seconds) as hold:
+    with interruptible(), requests.held(parts.state, plan.endpoint, owner, plan.lease_seconds) as hold:
         return Run(plan, parts, hold).serve(request_id, why)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM raises here, in the main thread; elsewhere signals are left alone."""
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        raise _Stopped("the run was told to stop (SIGTERM)")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +144,7 @@ class Run:
         self._plan, self._parts, self._hold = plan, parts, hold
         self._journal = Journal(parts.state, plan.endpoint, parts.clock, hold)
         self._work = Path()
+        self._origin: RunLineage
 
     def serve(self, request_id: str, why: str) -> Outcome:
         self._journal.bury()
@@ -176,7 +152,7 @@ class Run:
         try:
             return self._trained(request)
         except BaseException as error:
-            self._journal.failed(request, str(error) if isinstance(error, FairleadError | _Stopped) else cause(error))
+            self._journal.failed(*why_of(error))
             raise
 
     def _trained(self, request: RetrainRequest) -> Outcome:
@@ -197,6 +173,8 @@ class Run:
             )
             if stuff.rival:
                 opened.callback(stuff.rival.model.close)
+            self._origin = record.told(plan.model, stuff.lineage, data, tables)
+            self._journal.note(lineage=self._origin)
             tested = self._tests(stuff)
             self._hold.check()
             if tested.answer is Answer.FAIL:
@@ -239,8 +217,12 @@ class Run:
         if parts.checks is not None and before.schema is not None and rows_of(whole):
             checks += parts.checks.test(before.schema, _without(whole, data.time))
         checks = data_tests.accepted(checks, self._plan.accept, parts.who)
-        self._journal.accepted(checks, self._plan.accept, stuff.ctx.request)
-        return data_tests.verdict(ids.request_id(), self._plan.model, stuff.against, parts.clock.wall_ms(), checks)
+        self._journal.accepted(checks, self._plan.accept)
+        said = data_tests.verdict(ids.request_id(), self._plan.model, stuff.against, parts.clock.wall_ms(), checks)
+        if said.answer is Answer.FAIL or not self._plan.dry_run:
+            self._journal.verdict(said)
+            self._journal.note(tested=said.id)
+        return said
 
     def _packaged(self, model: Any, stuff: Stuff) -> Package:
         plan = self._plan
@@ -288,19 +270,18 @@ class Run:
 
     def _blocked(self, stuff: Stuff, verdict: Verdict) -> Outcome:
         self._record(stuff, verdict)
-        self._journal.verdict(verdict)
         bad = [f"{check.name}: {check.why}" for check in verdict.checks if check.answer is Answer.FAIL]
         self._journal.tell("data", f"training blocked by the data tests: {'; '.join(bad)}", verdict=verdict.id)
-        request = self._journal.end(stuff.ctx.request, "blocked", bad[0], verdict=verdict.id)
+        request = self._journal.end("blocked", bad[0], verdict=verdict.id)
         return Outcome(request, verdict)
 
     def _kept(self, stuff: Stuff, verdict: Verdict, packaged: Package, challenger: Opened) -> Outcome:
         """Keep the run; register the version with its verdict, whatever it says; propose it when it passed."""
-        plan, registry, asked = self._plan, self._parts.registry, stuff.ctx.request
+        plan, registry = self._plan, self._parts.registry
         run_id = self._record(stuff, verdict)
         said = verdict.answer.value
         if plan.dry_run:
-            return Outcome(self._journal.end(asked, "done", f"dry run: {said}", verdict=verdict.id), verdict)
+            return Outcome(self._journal.end("done", f"dry run: {said}", verdict=verdict.id), verdict)
         made = publish(registry, packaged.folder, plan.model, run_id=run_id, description=_sentence(verdict))
         verdict = replace(verdict, version=made.version)
         tags = {**stuff.lineage.tags(), f"{record.TAG}verdict": said, f"{record.TAG}verdict-id": verdict.id}
@@ -313,7 +294,7 @@ class Run:
         self._journal.tell("verdict", text, verdict=verdict.id, version=made.version)
         refused = self._proposed(made, verdict) if verdict.answer is Answer.PASS else ""
         outcome = f"{said}; no rollout: {refused}" if refused else said
-        request = self._journal.end(asked, "done", outcome, version=made.version, verdict=verdict.id)
+        request = self._journal.end("done", outcome, version=made.version, verdict=verdict.id)
         return Outcome(request, verdict, made)
 
     def _remember(self, made: Version, stuff: Stuff, challenger: Opened) -> None:
@@ -340,28 +321,20 @@ class Run:
         table = joined(stuff.tables.train, stuff.tables.holdout)
         blocked = verdict.about == "data"
         schema = None if blocked or parts.checks is None else parts.checks.infer(_without(table, data.time))
-        params: dict[str, str | int | float | bool] = {
-            "endpoint": plan.endpoint,
-            "pipeline": plan.pipeline.name,
-            "seed": plan.seed,
-            "train_rows": rows_of(stuff.tables.train),
-            "holdout_rows": rows_of(stuff.tables.holdout),
-            "gate.metric": plan.gate.metric,
-            "gate.policy": plan.gate.policy,
-            "dry_run": plan.dry_run,
-        }
-        return record.keep(
+        run_id = record.keep(
             parts.tracker,
             plan.experiment or plan.model,
             stuff.lineage,
             verdict,
-            params=params,
+            params=_params(plan, stuff.tables),
             metrics={**stuff.ctx.metrics, **record.numbers_of(verdict)},
             profile=None if blocked else profile(table, data.target, data.time),
             schema=schema,
             pipeline=plan.pipeline,
             work=self._work / "kept",
         )
+        self._journal.note(lineage=replace(self._origin, run=run_id))
+        return run_id
 
 
 _WORDS = {
@@ -377,6 +350,19 @@ def _sentence(verdict: Verdict) -> str:
     lifts = [check for check in decisive if check.evidence.get("method")]
     check = lifts[0] if verdict.answer is Answer.PASS else decisive[0]
     return f"{check.name}: {check.why}"
+
+
+def _params(plan: Plan, tables: Tables) -> dict[str, str | int | float | bool]:
+    return {
+        "endpoint": plan.endpoint,
+        "pipeline": plan.pipeline.name,
+        "seed": plan.seed,
+        "train_rows": rows_of(tables.train),
+        "holdout_rows": rows_of(tables.holdout),
+        "gate.metric": plan.gate.metric,
+        "gate.policy": plan.gate.policy,
+        "dry_run": plan.dry_run,
+    }
 
 
 def _targets(tables: Tables, data: Data) -> tuple[Any, Any]:

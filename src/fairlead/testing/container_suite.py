@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,18 @@ def what_cannot_start_says_so(tool: ContainerTool, folder: Path) -> None:  # noq
         _raises((ContainerFailed, SourceNotFound), lambda: tool.start(launch), "fairlead-suite-none")
 
 
+def what_a_failed_start_left_is_found_by_its_label_and_removed_by_its_name(tool: ContainerTool, folder: Path) -> None:
+    if not tool.runs:
+        return
+    tag, _ = built(tool, folder)
+    name, label = f"fairlead-suite-{secrets.token_hex(4)}", f"dev.fairlead.suite-{secrets.token_hex(4)}"
+    with contextlib.suppress(ContainerFailed):  # there is no program in it
+        tool.start(Launch(tag, 8080, name=name, labels={label: "one two"}))
+    _expect(list(tool.labelled(label).values()) == ["one two"], "the container, with the label's value")
+    tool.remove(name)
+    _expect(not tool.labelled(label), "nothing after it was removed")
+
+
 CHECKS: Final = (
     an_image_says_what_it_was_built_with,
     the_same_files_are_the_same_layers,
@@ -89,6 +102,7 @@ CHECKS: Final = (
     a_build_that_fails_says_so,
     what_is_not_there_is_removed_without_an_error,
     what_cannot_start_says_so,
+    what_a_failed_start_left_is_found_by_its_label_and_removed_by_its_name,
 )
 
 

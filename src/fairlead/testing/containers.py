@@ -38,6 +38,7 @@ class MemoryContainers:
 
     def __init__(self, begin: Callable[[Launch], Container] = lambda _: Container(), broken: str = "") -> None:
         self._begin = begin
+        self.launched: dict[str, Launch] = {}
         self._broken = broken
         self._numbers = itertools.count(1)
         self.images: dict[str, Image] = {}
@@ -77,7 +78,8 @@ class MemoryContainers:
 
     def start(self, asked: Launch) -> str:
         self.image(asked.image)
-        key = f"container-{next(self._numbers)}"
+        key = asked.name or f"container-{next(self._numbers)}"
+        self.launched[key] = asked
         self.containers[key] = self._begin(asked)
         return key
 
@@ -97,6 +99,10 @@ class MemoryContainers:
 
     def logs(self, container: str) -> str:
         return self._known(container).said
+
+    def labelled(self, label: str) -> dict[str, str]:
+        asked = {key: self.launched[key].labels for key in self.containers}
+        return {key: labels[label] for key, labels in asked.items() if label in labels}
 
     def stop(self, container: str, seconds: int) -> int:  # noqa: ARG002 - it ends at once
         one = self._known(container)

@@ -153,4 +153,29 @@ def check_the_log_by_time(make: Make) -> None:
     ledger.close()
 
 
+def check_the_log_as_it_comes(make: Make) -> None:
+    ledger = make()
+
+    def settle(name: str, at: int) -> None:
+        ledger.settle(held(ledger.reserve(asked(line(most=1000), name=name, at_ms=at))), Usage(1), 0, "settled", at)
+
+    def after(place: str, since_ms: int = 0) -> tuple[list[str], str]:
+        found = ledger.spends_after(place, since_ms)
+        if found is None:
+            raise AssertionError(f"the log has the place {place!r}")
+        return [one.id for one in found[0] if one.at_ms >= since_ms], found[1]
+
+    same(after("")[0], [])
+    settle("r10", 10)
+    some, place = after("")
+    same(some, ["r10"])
+    same(after(place), ([], place))
+    settle("r20", 20)
+    settle("r30", 30)
+    same(after(place)[0], ["r20", "r30"])
+    same(after(after(place)[1])[0], [])
+    same(after("", 20)[0], ["r20", "r30"])
+    ledger.close()
+
+
 CHECKS = tuple(found for name, found in sorted(globals().items()) if name.startswith("check_"))

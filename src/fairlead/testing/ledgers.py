@@ -87,6 +87,14 @@ class MemoryLedger:
         self._log.append((key, one.begins))
         return one
 
+    def spends_after(self, place: str, since_ms: int = 0) -> tuple[Iterator[Spend], str] | None:
+        self._may()
+        begun = int(place or 0)
+        if begun > len(self._log):
+            return None
+        some = [one for one in self._log[begun:] if isinstance(one, Spend) and one.at_ms >= since_ms]
+        return iter(some), str(len(self._log))
+
     def rebuild(self) -> list[Balance]:
         for key, one in self._balances.items():
             self._balances[key] = one._replace(settled=0, answers=0)

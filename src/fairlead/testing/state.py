@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from fairlead.contracts.errors import Conflict, LeaseLost, Unavailable
 from fairlead.contracts.events import Accepted, Label, Window
-from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease
+from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease, Tally
 from fairlead.kit.clock import Clock, SystemClock
 from fairlead.kit.known import History, check_names, checked, from_text, learn, lease_ms, to_text
 
@@ -68,14 +68,23 @@ class MemoryState:
             return Entry(*line[:4], from_text(text))
 
     def entries(
-        self, kind: str, subject: str = "", *, after: int = 0, since_ms: int = 0, limit: int = 0
+        self,
+        kind: str,
+        subject: str = "",
+        *,
+        after: int = 0,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        limit: int = 0,
     ) -> list[Entry]:
         with self._answering():
             found = [
                 line
                 for line in self._entries[max(after, 0) :]
-                if line[0] == kind and subject in ("", line[1]) and line[3] >= since_ms
+                if line[0] == kind and subject in ("", line[1]) and _within(line[3], since_ms, until_ms)
             ]
+            if limit and (since_ms > 0 or until_ms is not None):
+                found = sorted(sorted(found, key=lambda line: line[3])[-limit:], key=lambda line: line[2])
             return [Entry(*line[:4], from_text(line[4])) for line in (found[-limit:] if limit else found)]
 
     def put_windows(self, windows: Sequence[Window]) -> None:
@@ -102,6 +111,16 @@ class MemoryState:
                 and _within(window.start_ms, since_ms, until_ms)
             ]
             return sorted(found, key=lambda window: (window.start_ms, window.version, window.arm, window.worker))
+
+    def tallies(self, endpoint: str, *, since_ms: int, until_ms: int, unit_ms: int) -> dict[int, Tally]:
+        found: dict[int, Tally] = {}
+        with self._answering():
+            for one in self._windows.values():
+                if one.endpoint == endpoint and _within(one.start_ms, since_ms, until_ms):
+                    start = one.start_ms - one.start_ms % unit_ms
+                    known = found.get(start, Tally(0, 0, 0))
+                    found[start] = Tally(known.windows + 1, known.calls + one.calls, known.rows + one.rows)
+        return found
 
     def endpoints(self) -> list[str]:
         with self._answering():

@@ -18,7 +18,7 @@ from functools import partial
 
 from fairlead.contracts.errors import Conflict, InvalidParameter, LeaseLost, UsageError
 from fairlead.contracts.events import Accepted, Label, Window
-from fairlead.contracts.state import KnownLabel, Lease, StateStore
+from fairlead.contracts.state import KnownLabel, Lease, StateStore, Tally
 from fairlead.testing import document_suite
 from fairlead.testing.document_suite import Place, expect, fresh, raises
 
@@ -43,6 +43,25 @@ def a_journal_keeps_order(place: Place) -> None:
     place.wait(0.01)
     late = store.append(kind, "s0", {})
     expect(late.at_ms > added[-1].at_ms and read.entries(kind, since_ms=late.at_ms) == [late], "since a time")
+
+
+def a_journal_is_read_by_range(place: Place) -> None:
+    store, kind = place.open(), fresh()
+    added = []
+    for i in range(8):
+        added.append(store.append(kind, f"s{i % 2}", {"i": i}))
+        place.wait(0.01)
+    at = [entry.at_ms for entry in added]
+    expect(at == sorted(set(at)), "each has its time")
+    read = place.open()
+    expect(read.entries(kind, since_ms=at[2], until_ms=at[5]) == added[2:5], "since is included, until is not")
+    expect(read.entries(kind, until_ms=at[2]) == added[:2], "all before a time")
+    expect(read.entries(kind, until_ms=at[-1] + 1) == added, "all up to now")
+    expect(read.entries(kind, until_ms=at[6], limit=2) == added[4:6], "the newest of the range, oldest first")
+    expect(read.entries(kind, "s1", since_ms=at[1], until_ms=at[7], limit=2) == added[3:6:2], "a subject's own")
+    expect(read.entries(kind, "s0", after=added[0].number, until_ms=at[5]) == added[2:5:2], "after a number as well")
+    for since, until in ((0, 0), (at[3], at[3]), (at[5], at[2])):
+        expect(read.entries(kind, since_ms=since, until_ms=until) == [], "nothing lies in an empty range")
 
 
 def a_reader_of_a_journal_misses_nothing(place: Place) -> None:
@@ -99,6 +118,18 @@ def windows_are_told_apart(place: Place) -> None:
     expect(store.windows("no-" + endpoint) == [], "an endpoint without windows has none")
     named = [name for name in store.endpoints() if name.startswith(endpoint)]
     expect(named == [endpoint, endpoint + "-other"], "endpoints that have windows, by name, each once")
+
+
+def windows_are_tallied(place: Place) -> None:
+    store, endpoint = place.open(), fresh()
+    one = _window(endpoint)
+    far = replace(one, start_ms=9_999, calls=2**40, rows=2**41)
+    store.put_windows([one, replace(one, worker="w1", calls=8), replace(one, version="2", start_ms=1_999), far])
+    told = store.tallies(endpoint, since_ms=0, until_ms=20_000, unit_ms=1000)
+    expect(told == {1000: Tally(3, 20, 21), 9000: Tally(1, 2**40, 2**41)}, "windows, calls and rows of each part")
+    some = store.tallies(endpoint, since_ms=1_000, until_ms=1_999, unit_ms=1000)
+    expect(some == {1000: Tally(2, 14, 14)}, "since is included, until is not")
+    expect(store.tallies("no-" + endpoint, since_ms=0, until_ms=20_000, unit_ms=10) == {}, "nothing has no parts")
 
 
 def old_windows_go(place: Place) -> None:
@@ -270,9 +301,11 @@ def a_closed_store_leaves_what_it_kept(place: Place) -> None:
 CHECKS: tuple[Callable[[Place], None], ...] = (
     *document_suite.CHECKS,
     a_journal_keeps_order,
+    a_journal_is_read_by_range,
     a_reader_of_a_journal_misses_nothing,
     windows_take_the_place_of_earlier_ones,
     windows_are_told_apart,
+    windows_are_tallied,
     old_windows_go,
     labels_are_new_once,
     corrections_keep_the_history,

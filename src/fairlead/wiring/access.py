@@ -25,6 +25,7 @@ from fairlead.serve.access.gate import Gate
 from fairlead.serve.access.keys import Key, Secret
 from fairlead.serve.access.rules import Rules
 from fairlead.serve.endpoint import Live
+from fairlead.serve.llm.ledger.books import balance
 from fairlead.serve.settings import ServerSettings
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.stores import state
@@ -95,6 +96,11 @@ def known(store: StateStore) -> tuple[list[Key], list[str]]:
         except StateError as error:
             broken.append(f"key {one.key!r} does not hold: {error}")
     return found, broken
+
+
+def brought(store: StateStore) -> dict[str, int]:
+    """Amounts of the budgets that keys bring, by balance; of revoked ones too, whose spending still shows."""
+    return {balance(one, key.tenant, key.name, ""): one.amount for key in known(store)[0] for one in key.budgets}
 
 
 def document(key: Key, now_ms: int) -> dict[str, Any]:

@@ -11,11 +11,13 @@ import stat
 import sys
 import tempfile
 from asyncio.subprocess import Process
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from fairlead.contracts.errors import MissingExtra, Unavailable
+from fairlead.contracts.ledger import Budget
 from fairlead.kit import plugins
 from fairlead.kit.clock import Clock
 from fairlead.kit.codec.json import encode
@@ -40,6 +42,7 @@ class Wanted:
     """What the process is told, on its standard input: its command line can be seen by everybody.
 
     ``server``: where models are tried.  ``asks``: whether visitors must show a key.  ``cert``: of the server.
+    ``chats``, ``budgets``, ``audit_key``: as ``wiring.console.kept.Kept`` has them.
     """
 
     root: str
@@ -51,13 +54,33 @@ class Wanted:
     server: str = ""
     asks: bool = False
     cert: str = ""
+    chats: bool = False
+    budgets: tuple[Budget, ...] = ()
+    audit_key: str = ""
+
+
+def wanted(
+    home: Home,
+    names: tuple[str, ...],
+    asks: bool,
+    cert: str = "",
+    chats: bool = False,
+    budgets: Sequence[Budget] = (),
+    audit_key: str = "",
+) -> Wanted:
+    """What the console of a server on this home is told; where the server is, is known later."""
+    place = (str(home.root), home.tracking, home.state, home.user, home.events)
+    return Wanted(*place, names, "", asks, cert, chats, tuple(budgets), audit_key)
 
 
 class ConsoleProcess:
-    """``Consoles`` of a server, and a companion of it. One of several workers has the process, the others find it."""
+    """``Consoles`` of a server, and a companion of it. One of several workers has the process, the others find it.
 
-    def __init__(self, home: Home, clock: Clock, *, names: tuple[str, ...], asks: bool, cert: str) -> None:
-        self._home, self._names, self._asks, self._cert = home, names, asks, cert
+    ``told``: what its process is told, but where the server is.
+    """
+
+    def __init__(self, home: Home, clock: Clock, told: Wanted) -> None:
+        self._home, self._told = home, told
         self._path = socket_path(home)
         self._restarts = Restarts(clock)
         self._clock = clock
@@ -104,11 +127,7 @@ class ConsoleProcess:
 
     async def _start(self, scheme: str, host: str, port: int) -> None:
         place = f"[{host}]" if ":" in host else host
-        home = self._home
-        told = Wanted(
-            str(home.root), home.tracking, home.state, home.user, home.events, self._names,
-            f"{scheme}://{place}:{port}", self._asks, self._cert,
-        )  # fmt: skip
+        told = replace(self._told, server=f"{scheme}://{place}:{port}")
         words = [sys.executable, "-P", "-m", "fairlead", "console", "--socket", self._path]
         self._process = await asyncio.create_subprocess_exec(
             *words, stdin=asyncio.subprocess.PIPE, stdout=_STDERR, start_new_session=True

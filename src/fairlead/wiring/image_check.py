@@ -13,12 +13,15 @@ from typing import Any, Final
 from fairlead.client import Client
 from fairlead.contracts.containers import ContainerTool, Image, Launch
 from fairlead.contracts.errors import ContainerFailed, FairleadError, Forbidden, Unauthenticated
+from fairlead.kit import owners
 from fairlead.package import image as images
 from fairlead.package import image_check as verdicts
 from fairlead.package.doctor import Finding, Level
 from fairlead.package.image_check import Budget
 from fairlead.wiring.images import tensors
 
+_OWNER: Final = f"{images.LABEL}doctor"
+"""Label of the containers that it starts: the process that removes them."""
 _CALLS: Final = 50
 _POLL: Final = 0.05
 _KEY_SECONDS: Final = 10.0
@@ -43,13 +46,18 @@ def check(asked: Check, tool: ContainerTool, now: Callable[[], float] = time.per
     Raises SourceNotFound for an image that is not here, ContainerFailed where the tool itself fails.
     """
     image = tool.image(asked.image)
+    for left, owner in tool.labelled(_OWNER).items():
+        if owners.gone(owner):  # it was killed, and could not clear away
+            tool.remove(left)
     findings = verdicts.of_image(image)
     began = now()
+    container = f"fairlead-doctor-{secrets.token_hex(6)}"
     launch = Launch(
-        asked.image, images.PORT, asked.budget.memory, asked.network, asked.environment, asked.volumes, asked.command
-    )
-    container = tool.start(launch)
+        asked.image, images.PORT, asked.budget.memory, asked.network, asked.environment, asked.volumes, asked.command,
+        container, {_OWNER: owners.here()},
+    )  # fmt: skip
     try:
+        tool.start(launch)
         url = _address(tool, container)
         seconds = _ready(tool, container, url, began, asked.budget, now)
         state = tool.state(container)

@@ -20,7 +20,7 @@ from fairlead.contracts.errors import ContainerFailed, UsageError
 from fairlead.contracts.types import Tensors
 from fairlead.kit import config, plugins
 from fairlead.kit.config import Home
-from fairlead.kit.files import write_whole
+from fairlead.kit.files import locked_folder, write_whole
 from fairlead.package import image, llms, lock, pinned, sbom, sources, wheel
 from fairlead.package.bundle import Bundle
 from fairlead.package.environment import Run, Tools
@@ -104,15 +104,16 @@ def make(wanted: Wanted, home: Home, run: Run | None = None) -> Made:
         access=not wanted.insecure,
         trust_pickle=wanted.trust_pickle,
     )
-    context = wanted.context or home.root / "images" / tag.replace("/", "_").replace(":", "_")
-    _check_context(context)
-    wheels = _write(context, facts, found, wanted, libraries, run or Tools.here().run)
-    if tool is None or wanted.build is False:
-        return Made(context, facts, wheels, None, "", why)
-    if not facts.base.digest:
+    if tool is not None and not facts.base.digest:
         raise ContainerFailed(f"the digest of the base {facts.base.name} is not known; give --base IMAGE@sha256:DIGEST")
-    epoch = config.build_epoch()
-    built = tool[1].build(Build(context, tag, image.EPOCH if epoch is None else epoch, fresh=wanted.fresh))
+    context = wanted.context or home.root / "images" / image.folder(tag)
+    with locked_folder(context):  # another build into it waits until this one has read it whole
+        _check_context(context)
+        wheels = _write(context, facts, found, wanted, libraries, run or Tools.here().run)
+        if tool is None:
+            return Made(context, facts, wheels, None, "", why)
+        epoch = config.build_epoch()
+        built = tool[1].build(Build(context, tag, image.EPOCH if epoch is None else epoch, fresh=wanted.fresh))
     return Made(context, facts, wheels, built, tool[0], "")
 
 

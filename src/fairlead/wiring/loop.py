@@ -23,7 +23,7 @@ from fairlead.kit import ids
 from fairlead.kit.clock import Clock
 from fairlead.monitor import timeline
 from fairlead.monitor.findings import DAY_MS
-from fairlead.orchestrate import commands
+from fairlead.orchestrate import commands, looks
 from fairlead.orchestrate.controller import LEASE, AliasMover, Controller
 from fairlead.orchestrate.observed import Observed
 from fairlead.orchestrate.rollout import Rollout
@@ -141,7 +141,7 @@ class Loop:
             self._state.release(held)
 
     def _prune(self, now: int) -> None:
-        """Windows that no report reaches back to, and what workers said of splits that are over."""
+        """Windows that no report reaches back to, looks as old, and what workers said of splits that are over."""
         self._state.prune_windows(now - KEPT_DAYS * DAY_MS)
         current = {one.key: one.revision for one in self._state.all("split")}
         for one in self._state.all("applied"):
@@ -153,6 +153,11 @@ class Loop:
             ):
                 with contextlib.suppress(Conflict):  # it has told again
                     self._state.remove("applied", one.key, one.revision, fence=self._fence())
+        kept = {one.key for one in self._state.all("rollout")}
+        for one in self._state.all(looks.KIND):
+            if one.at_ms < now - KEPT_DAYS * DAY_MS or one.key not in kept:
+                with contextlib.suppress(Conflict):
+                    self._state.remove(looks.KIND, one.key, one.revision, fence=self._fence())
 
     def _turn(self, course: Course) -> None:
         now = self._clock.wall_ms()
@@ -247,7 +252,13 @@ class Loop:
     def _unloadable(self, endpoint: str) -> None:
         """A candidate that no worker can load gets no calls, so no gate would ever say so."""
         if why := unloadable(self._state, endpoint, self._clock.wall_ms()):
-            commands.abort(self._state, endpoint, who="controller", why=f"it does not load: {why}")
+            commands.abort(
+                self._state,
+                endpoint,
+                who="controller",
+                now_ms=self._clock.wall_ms(),
+                why=f"it does not load: {why}",
+            )
 
     def _observed(self, rollout: Rollout) -> Observed:
         """What cannot be read is no evidence; the step's time runs on."""

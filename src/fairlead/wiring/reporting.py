@@ -6,7 +6,7 @@ It loads the rooms that need scipy, so only the commands that show reports impor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from fairlead.contracts.errors import NotFound, Unavailable
 from fairlead.contracts.events import EventStore, Window
 from fairlead.contracts.state import StateStore
 from fairlead.contracts.types import Tensors
+from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec import records
 from fairlead.monitor import mapping, timeline
 from fairlead.monitor.binning import Reference
@@ -27,12 +28,15 @@ from fairlead.monitor.report import Report, RolloutView
 from fairlead.monitor.sketches import Merged, merge
 from fairlead.orchestrate.commands import rollouts
 from fairlead.wiring import reading, watching
+from fairlead.wiring.hours import HOUR_MS, Hours, with_columns
 from fairlead.wiring.judging import Judged, judged
 
 Array = np.ndarray[Any, Any]
 
 LONGEST_MS: Final = 86_400_000
 """Windows are looked for so long before the time asked: one that began then may reach into it."""
+WHOLE_MS: Final = 86_400_000
+"""Spans that are longer are read by the hour."""
 _LINES: Final = 200
 _ALERT_LINES: Final = 2_000
 _CHUNK: Final = 100_000
@@ -40,10 +44,11 @@ _CHUNK: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where a report reads. ``events``: None where its libraries are not installed."""
+    """Where a report reads. ``events``: None where its libraries are not installed.  ``hours``: what was added up."""
 
     state: StateStore
     events: EventStore | None
+    hours: Hours[tuple[Window, ...]] = field(default_factory=with_columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,11 @@ class Asked:
     since_ms: int
     until_ms: int
     version: str = ""
+
+    @property
+    def unit_ms(self) -> int:
+        """What the windows of the span may be added up by."""
+        return HOUR_MS if self.until_ms - self.since_ms > WHOLE_MS else 1
 
     @property
     def words(self) -> str:
@@ -128,7 +138,7 @@ def report(stores: Stores, asked: Asked) -> Report:
 def measured(stores: Stores, asked: Asked) -> Measured:
     """The report without performance: no event is read. Raises as ``report`` does."""
     reading.check(stores.state, stores.events, asked.endpoint)
-    seen = _seen(stores.state, asked)
+    seen = _seen(stores, asked)
     compared = _compared(stores.state, asked, seen)
     reference, merged = compared.reference, compared.merged
     columns = mapping.columns(reference, merged, compared.tests, compared.parts) if reference and merged else ()
@@ -155,10 +165,15 @@ def measured(stores: Stores, asked: Asked) -> Measured:
 def serving(stores: Stores, asked: Asked) -> str:
     """The version that a report is of where none is named. Raises NotFound."""
     reading.check(stores.state, stores.events, asked.endpoint)
-    since = max(0, asked.since_ms - LONGEST_MS)
-    found = stores.state.windows(asked.endpoint, since_ms=since, until_ms=asked.until_ms + 1, columns=False)
-    windows = [one for one in found if one.start_ms + one.length_ms > asked.since_ms]
-    return _serving(stores.state, asked.endpoint, windows)
+    champion, last = _champion(stores.state, asked.endpoint), ""
+    for end in range(asked.until_ms + 1, max(0, asked.since_ms - LONGEST_MS), -LONGEST_MS):  # the newest day first
+        since = max(0, end - LONGEST_MS, asked.since_ms - LONGEST_MS)
+        found = stores.state.windows(asked.endpoint, since_ms=since, until_ms=end, columns=False)
+        seen = [one for one in found if one.arm != SHADOW and one.start_ms + one.length_ms > asked.since_ms]
+        last = last or _last(seen)
+        if last and (not champion or any(one.version == champion for one in seen)):
+            return champion or last
+    return last or champion
 
 
 def performance(stores: Stores, asked: Asked) -> Judged:
@@ -182,7 +197,7 @@ def drift(stores: Stores, asked: Asked, *, exact: bool = False) -> Drift:
     Raises NotFound where there is nothing to compare: no calls, no reference.
     """
     reading.check(stores.state, stores.events, asked.endpoint)
-    seen = _seen(stores.state, asked)
+    seen = _seen(stores, asked)
     of = replace(asked, version=seen.version)
     if exact:
         return _exact(stores, of, seen)
@@ -212,25 +227,51 @@ def _exact(stores: Stores, asked: Asked, seen: _Seen) -> Drift:
     return Drift(asked.endpoint, asked.version, name, asked.since_ms, asked.until_ms, rows, True, tests, notes)
 
 
-def _seen(state: StateStore, asked: Asked) -> _Seen:
-    found = state.windows(asked.endpoint, since_ms=max(0, asked.since_ms - LONGEST_MS), until_ms=asked.until_ms + 1)
-    windows = [one for one in found if one.start_ms + one.length_ms > asked.since_ms]
+def _seen(stores: Stores, asked: Asked) -> _Seen:
+    windows = _windows(stores, asked)
     versions = sorted({one.version for one in windows})
-    version = asked.version or _serving(state, asked.endpoint, windows)
+    version = asked.version or _serving(stores.state, asked.endpoint, windows)
     if asked.version and asked.version not in versions and windows:
         raise NotFound(f"no call of {asked.words} was recorded; versions that answered: {', '.join(versions)}")
     own = [one for one in windows if one.version == version]
     return _Seen(windows, version, [one for one in own if one.arm != SHADOW] or own)
 
 
+def _windows(stores: Stores, asked: Asked) -> list[Window]:
+    """Those that reach into the span; of a long one its whole hours added up, so that no more windows are in memory
+    than those of a day before it, of an hour at each end, and one for each hour, version, arm and reference.
+    """
+    since, until = max(0, asked.since_ms - LONGEST_MS), asked.until_ms + 1
+    first, last = -(-asked.since_ms // HOUR_MS) * HOUR_MS, until // HOUR_MS * HOUR_MS
+    state, name = stores.state, asked.endpoint
+    if asked.unit_ms == 1:
+        found = state.windows(name, since_ms=since, until_ms=until)
+    else:
+        found = state.windows(name, since_ms=since, until_ms=first)
+        for some in stores.hours.read(state, name, first, last, SystemClock.wall_ms()).values():
+            found += some
+        found += state.windows(name, since_ms=last, until_ms=until)
+    return [one for one in found if one.start_ms + one.length_ms > asked.since_ms]
+
+
 def _serving(state: StateStore, endpoint: str, windows: Sequence[Window]) -> str:
     """The version that is champion now; where nobody shares the traffic, the one that answered last."""
-    split = reading.split_of(state, endpoint)
-    champion = next((one.version for one in split.shares if one.arm == "champion"), "") if split else ""
+    champion = _champion(state, endpoint)
     seen = [one for one in windows if one.arm != SHADOW]
     if champion and (not seen or any(one.version == champion for one in seen)):
         return champion
-    return max(seen, key=lambda one: (one.start_ms, one.calls)).version if seen else champion
+    return _last(seen) or champion
+
+
+def _champion(state: StateStore, endpoint: str) -> str:
+    split = reading.split_of(state, endpoint)
+    return next((one.version for one in split.shares if one.arm == "champion"), "") if split else ""
+
+
+def _last(windows: Sequence[Window]) -> str:
+    """The version that answered last, the one with more calls where several did; empty where none did."""
+    last = max(windows, key=lambda one: (one.start_ms + one.length_ms, one.calls), default=None)
+    return last.version if last else ""
 
 
 def _compared(state: StateStore, asked: Asked, seen: _Seen) -> _Compared:
@@ -250,7 +291,7 @@ def _compared(state: StateStore, asked: Asked, seen: _Seen) -> _Compared:
     left = total - rows
     note = f"{left:,} of {total:,} rows were counted before this reference was watched; drift leaves them out."
     tests = mapping.of_windows(reference, merged, LEVEL / 2)
-    return _Compared(reference, merged, tests, mapping.parts(some), (note,) if left else ())
+    return _Compared(reference, merged, tests, mapping.parts(some, asked.unit_ms), (note,) if left else ())
 
 
 def _reference(state: StateStore, asked: Asked, seen: _Seen) -> Reference | None:

@@ -44,7 +44,7 @@ from fairlead.serve.supervisor import Endpoints, Supervisor
 from fairlead.serve.worker import Faults, Worker
 from fairlead.wiring import access, auditing, callers, explaining, graphs, identity, looking, watching
 from fairlead.wiring import upstreams as elsewhere
-from fairlead.wiring.consoling import ConsoleProcess
+from fairlead.wiring.consoling import ConsoleProcess, wanted
 from fairlead.wiring.fallbacks import Fallbacks
 from fairlead.wiring.identity import Identity
 from fairlead.wiring.limiting import Limiting, limiter
@@ -280,7 +280,9 @@ def _console(plan: Plan, application: Application, targets: Sequence[Target]) ->
         return []
     asks = plan.access is not None or plan.settings.public
     names = (*(one.name for one in targets), *(one.name for one in plan.chats))
-    beside = ConsoleProcess(plan.home, SystemClock(), names=names, asks=asks, cert=plan.settings.tls_cert)
+    chats, budgets = bool(plan.chats), plan.ledgering.budgets if plan.ledgering else ()
+    told = wanted(plan.home, names, asks, plan.settings.tls_cert, chats, budgets, plan.audit.key)
+    beside = ConsoleProcess(plan.home, SystemClock(), told)
     application.console = Passing(beside)
     return [beside]
 

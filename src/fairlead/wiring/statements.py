@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,6 +19,8 @@ BY: Final = ("tenant", "key", "endpoint", "model")
 USED: Final = Usage._fields
 
 Row = dict[str, Any]
+_Of = tuple[int, tuple[str, ...], str]
+"""When the window began, the names that it is told apart by, the currency."""
 
 
 @dataclass(slots=True)
@@ -37,11 +40,15 @@ def statement(
 ) -> list[Row]:
     """A row for each of what ``by`` names, each currency, and each window; ordered by them."""
     calendar = None if per is None else windows.Calendar(per, windows.zone(zone))
-    found: dict[tuple[int, tuple[str, ...], str], _Sum] = {}
+    found: dict[_Of, _Sum] = {}
     for one in spends:
         names = tuple(getattr(one.account, name) for name in by)
         begins = 0 if calendar is None else calendar.around(one.at_ms)[0]
         found.setdefault((begins, names, one.currency), _Sum()).add(one)
+    return _rows(found, by, per)
+
+
+def _rows(found: Mapping[_Of, _Sum], by: tuple[str, ...], per: Window | None = None) -> list[Row]:
     return [
         ({"window": moment(begun)} if per is not None else {})
         | dict(zip(by, names, strict=True))
@@ -54,8 +61,46 @@ def statement(
 
 def this_month(store: LedgerStore, now_ms: int) -> tuple[int, list[Row]]:
     """Since when (Unix ms, UTC), and a row for each tenant, key, endpoint and model."""
-    since, _ = windows.around(Window.MONTH, windows.zone("UTC"), now_ms)
-    return since, statement(store.spends(since))
+    return Month().rows(store, now_ms)
+
+
+class Month:
+    """The spending of the present month in UTC, added up as it comes: the files of the log that have some of the month
+    are read once, and then what was settled since. Safe for several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._since, self._place = 0, ""
+        self._sums: dict[_Of, _Sum] = {}
+
+    def rows(self, store: LedgerStore, now_ms: int) -> tuple[int, list[Row]]:
+        """Since when (Unix ms), and a row for each tenant, key, endpoint and model. Raises what the store raises."""
+        since, _ = windows.around(Window.MONTH, windows.zone("UTC"), now_ms)
+        with self._lock:
+            if since != self._since:
+                self._begin(since)
+            try:
+                self._read(store)
+            except BaseException:  # some of it may be added, and none may be twice
+                self._begin(since)
+                raise
+            return since, _rows(self._sums, BY)
+
+    def _read(self, store: LedgerStore) -> None:
+        found = store.spends_after(self._place, self._since)
+        if found is None:  # another log than before
+            self._begin(self._since)
+            found = store.spends_after("", self._since) or (iter(()), "")
+        spends, place = found
+        for one in spends:
+            if one.at_ms >= self._since:
+                names = tuple(getattr(one.account, name) for name in BY)
+                self._sums.setdefault((0, names, one.currency), _Sum()).add(one)
+        self._place = place
+
+    def _begin(self, since_ms: int) -> None:
+        self._since, self._place, self._sums = since_ms, "", {}
 
 
 def answer(one: Spend) -> Row:
@@ -66,13 +111,18 @@ def answer(one: Spend) -> Row:
     return told | account | dict(zip(USED, one.usage, strict=True)) | cost
 
 
-def standing(one: Balance, now_ms: int, budgets: Iterable[Budget] = ()) -> Row:
+def standing(
+    one: Balance, now_ms: int, budgets: Iterable[Budget] = (), brought: Mapping[str, int] | None = None
+) -> Row:
     """A row of one balance; a window that has passed is not shown as the present one.
 
-    ``budgets``: those that are known, for the amount that it has.
+    ``budgets``: those that are known, for the amount that it has; ``brought``: amounts by balance, of keys.
     """
     past = one.ends <= now_ms
     currency = unit(one.key)
+
+    amount = next((of.amount for of in budgets if _is_of(one.key, of)), None)
+    amount = (brought or {}).get(one.key, amount)
 
     def told(number: int) -> str:
         return decimal(number) if currency else str(number)
@@ -82,7 +132,7 @@ def standing(one: Balance, now_ms: int, budgets: Iterable[Budget] = ()) -> Row:
         "unit": currency or "tokens",
         "begins": "" if past else moment(one.begins),
         "ends": "" if past or one.ends >= windows.FOREVER else moment(one.ends),
-        "amount": next((told(of.amount) for of in budgets if _is_of(one.key, of)), ""),
+        "amount": "" if amount is None else told(amount),
         "settled": told(0 if past else one.settled),
         "reserved": told(0 if past else one.reserved),
         "answers": 0 if past else one.answers,

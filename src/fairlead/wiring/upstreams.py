@@ -53,7 +53,7 @@ def placed(
     """
     remote = upstream.remote
     kinds = [plugins.load("fairlead.upstreams", one.scheme) for one in remote.addresses]
-    place = _place(upstream, clock)
+    first = place(upstream, clock)
     chance, outlying = random.Random(), upstream.outlying  # noqa: S311 - a draw
     balance = Balance(len(kinds), upstream.connections, upstream.failures, upstream.seconds, chance, outlying.most)
     how = Persistence(
@@ -63,7 +63,7 @@ def placed(
     async def opened() -> tuple[Fleet, Signature]:
         try:
             members = [
-                Member(str(one), kind(replace(place, address=one)))
+                Member(str(one), kind(replace(first, address=one)))
                 for one, kind in zip(remote.addresses, kinds, strict=True)
             ]
         except OSError as error:  # of ssl too
@@ -97,7 +97,7 @@ def placed(
     )
 
 
-def _place(upstream: Upstream, clock: SystemClock) -> Place:
+def place(upstream: Upstream, clock: SystemClock) -> Place:
     """The first address, with what holds for all of them. Raises UsageError for a token that is nowhere."""
     remote = upstream.remote
     token = secret(upstream.token, clock) if upstream.token else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,42 @@ def test_last_words_are_short_and_hide_passwords() -> None:
     assert last_words("") == "nothing"
     assert "hunter2" not in last_words("pull https://me:hunter2@registry.example.com/x")
     assert len(last_words("x" * 5000)) < 400
+
+
+def test_a_container_is_named_and_labelled_before_it_is_there(program: Any) -> None:
+    inspected = json.dumps([{"Config": {"Labels": {"of": "me", "more": "x"}}}])
+    log = program("podman", run="abc", ps="abc\ndef", container_inspect=inspected)
+    Podman().start(Launch("churn:4", 8080, name="mine", labels={"of": "me"}))
+    assert "--name mine --label of=me" in log.read_text()
+    assert Podman().labelled("of") == {"abc": "me", "def": "me"}
+    assert "ps --all --quiet --no-trunc --filter label=of" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("hears", "seconds"), [("trap 'echo cleared >> {log}; exit 1' TERM", 5.0), ("trap '' TERM", 0.2)]
+)
+def test_a_command_that_is_interrupted_is_ended_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hears: str, seconds: float
+) -> None:
+    log = tmp_path / "log"
+    script = f"#!/bin/sh\n{hears.format(log=log)}\necho $$ > {log}\nwhile :; do sleep 0.05; done\n"
+    (tmp_path / "podman").write_text(script)
+    (tmp_path / "podman").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("fairlead.adapters.containers.calling._GRACE", seconds)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            Podman().build(Build(tmp_path, "churn:4", 7))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    words = log.read_text().split()
+    assert words[1:] == (["cleared"] if "cleared" in hears else [])
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(words[0]), 0)

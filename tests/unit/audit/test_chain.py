@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from fairlead.audit import chain as chains_module
+from fairlead.audit import segments as segments_module
 from fairlead.audit.chain import Chain, opened
-from fairlead.audit.entry import GAP, RECOVERED, RETENTION, Noted, Seal
+from fairlead.audit.entry import GAP, RECOVERED, RETENTION, Noted, Seal, stamp
 from fairlead.audit.heads import StoredHeads
 from fairlead.audit.reading import between
 from fairlead.audit.segments import chains
@@ -176,3 +177,29 @@ def test_strange_texts_stay_one_line(tmp_path: Path) -> None:
     assert [json.loads(line)["seq"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert len(json.loads(lines[2])["actor"]) == 257
     assert not verify(tmp_path, Seal()).findings
+
+
+def test_files_of_other_days_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in range(6):
+        for hour in (0, 7, 20):
+            put(tmp_path, at_ms=NOW + day * DAY + hour * 3_600_000)
+    whole = [line for _, line in between(tmp_path)]
+    assert len(whole) == 18
+    (segments,) = chains(tmp_path).values()
+    assert len(segments) > 5
+    read: list[Path] = []
+
+    def counted(segment: segments_module.Segment) -> bytes:
+        read.append(segment.path)
+        return segment.path.read_bytes()
+
+    monkeypatch.setattr(segments_module, "bytes_of", counted)
+    for start in range(NOW - DAY, NOW + 8 * DAY, DAY // 5):
+        for length in (1, DAY // 3, 2 * DAY):
+            read.clear()
+            found = [line for _, line in between(tmp_path, start, start + length)]
+            assert found == [one for one in whole if stamp(start) <= one.at < stamp(start + length)]
+            assert len(read) <= -(-length // DAY) + 2, "those of the days asked for, and one that may reach into them"
+    read.clear()
+    assert [line for _, line in between(tmp_path, NOW + 100 * DAY)] == []
+    assert read == [segments[-1].path], "the last may still grow"

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from fairlead.console import formats
 from fairlead.console.formats import FILTERS, none
 
-NAMES = [name for name in FILTERS if name not in ("ago", "middle")]
+NAMES = [name for name in FILTERS if name not in ("ago", "middle", "prose")]
 
 
 def plain(text: Any) -> str:
@@ -52,6 +52,13 @@ def plain(text: Any) -> str:
 )
 def test_with_their_units(name: str, value: float, told: str) -> None:
     assert plain(FILTERS[name](value)) == told
+
+
+def test_what_stands_between_backticks_is_code() -> None:
+    said = formats.prose("run `fairlead <up>` & wait; one ` is none")
+    assert said == "run <code>fairlead &lt;up&gt;</code> &amp; wait; one ` is none"
+    assert formats.prose("a" * 50, 10) == "aaaaaaaaa…"
+    assert formats.prose(Markup("<b>done</b>")) == "<b>done</b>"
 
 
 @pytest.mark.parametrize("name", NAMES)

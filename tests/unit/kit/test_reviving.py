@@ -92,3 +92,39 @@ async def test_one_that_keeps_failing_waits_longer_and_says_why() -> None:
     assert told == "it ended with -9, and is started again in 0.5 seconds"
     await engine.stop()
     assert len(engine.made) == 2  # nothing is started while it waits
+
+
+async def test_what_a_library_raises_does_not_end_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlead.kit.restarts.FIRST", 0.0)
+    engine = Engine(None, RuntimeError("socket of a library"), ValueError("again"))
+    await engine.start()
+    engine.made[0].end(3)
+    await until(engine, 4)
+    assert engine.did == ["begin", "lost", *("begin", "end", "lost") * 2, "begin"]
+    await asyncio.sleep(0)
+    assert engine.troubles() == []
+    await engine.stop()
+
+
+class Stubborn(Engine):
+    """Cannot tell those who wait, nor let go of what did not begin."""
+
+    async def _lost(self) -> None:
+        await super()._lost()
+        raise RuntimeError("no transport")
+
+    async def _end(self) -> None:
+        await super()._end()
+        if len(self.made) == 2:
+            raise RuntimeError("no process")
+
+
+async def test_nor_does_what_is_raised_while_it_is_cleared_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlead.kit.restarts.FIRST", 0.0)
+    engine = Stubborn(None, RuntimeError("first"))
+    await engine.start()
+    engine.made[0].end(3)
+    await until(engine, 3)
+    await asyncio.sleep(0)
+    assert engine.troubles() == []
+    await engine.stop()

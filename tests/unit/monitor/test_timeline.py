@@ -67,7 +67,7 @@ def test_through_the_store() -> None:
         def append(self, kind: str, subject: str, body: dict) -> None:
             self.kept.append(Entry(kind, subject, len(self.kept), 0, body))
 
-        def entries(self, kind: str, subject: str, *, since_ms: int, limit: int) -> list[Entry]:
+        def entries(self, kind: str, subject: str, *, since_ms: int, until_ms: int | None, limit: int) -> list[Entry]:
             return [one for one in self.kept if one.kind == kind and one.subject == subject]
 
     state = State()

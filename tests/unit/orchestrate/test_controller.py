@@ -298,25 +298,25 @@ def test_commands_are_noted_and_granted_at_the_next_tick() -> None:
     world.start()
     controller = world.controller()
     world.run(controller, 2)
-    commands.pause(world.state, "churn", who="bob")
+    commands.pause(world.state, "churn", who="bob", now_ms=1)
     world.run(controller, 1)
     assert commands.running(world.state, "churn").phase is Phase.PAUSED
-    commands.resume(world.state, "churn", who="bob")
+    commands.resume(world.state, "churn", who="bob", now_ms=1)
     world.run(controller, 1)
     assert commands.running(world.state, "churn").phase is Phase.CANARY
-    commands.promote(world.state, "churn", who="bob", why="trust me")
+    commands.promote(world.state, "churn", who="bob", now_ms=1, why="trust me")
     world.run(controller, 3)
     verdict = world.state.entries("verdict")[-1].body
     assert (verdict["forced"], verdict["answer"], verdict["who"]) == (True, "inconclusive", "bob")
     with pytest.raises(NotFound, match="no rollout runs"):
-        commands.abort(world.state, "churn", who="bob")
+        commands.abort(world.state, "churn", who="bob", now_ms=1)
 
 
 def test_abort_by_a_person() -> None:
     world = World(lambda _: Observed())
     world.start()
     world.run(world.controller(), 2)
-    commands.abort(world.state, "churn", who="bob", why="not today")
+    commands.abort(world.state, "churn", who="bob", now_ms=1, why="not today")
     world.run(world.controller(), 3)
     assert (world.rollout().phase, world.rollout().reason) == (Phase.ABORTED, "bob asked to abort: not today")
 
@@ -325,7 +325,7 @@ def test_a_wish_between_look_and_store_is_not_lost() -> None:
     def see(rollout: Rollout) -> Observed:
         if rollout.wish is None and not asked:
             asked.append(1)
-            commands.abort(world.state, "churn", who="bob")
+            commands.abort(world.state, "churn", who="bob", now_ms=1)
         return split(rollout.weight)
 
     asked: list[int] = []
@@ -394,7 +394,7 @@ def test_a_command_gives_up_when_the_rollout_never_holds_still(monkeypatch: pyte
 
     monkeypatch.setattr(world.state, "put", moved)
     with pytest.raises(Conflict, match="changed 5 times"):
-        commands.pause(world.state, "churn", who="bob")
+        commands.pause(world.state, "churn", who="bob", now_ms=1)
 
 
 def test_moves_of_the_registry_are_what_the_controller_takes() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sights import EDGES, arm, failing, good, split
 
-from fairlead.contracts.errors import UsageError
+from fairlead.contracts.errors import Busy, UsageError
 from fairlead.contracts.plans import Answer
 from fairlead.kit.codec.records import from_body, to_body
 from fairlead.orchestrate.observed import Observed
@@ -214,6 +214,28 @@ def test_a_wish_that_comes_too_late_is_told_and_dropped() -> None:
     assert walk.see() is Phase.ABORTED
 
 
+def test_a_second_wish_is_refused_and_says_what_waits_since_when() -> None:
+    at = 1_767_225_600_000  # 2026-01-01
+    waits = ask(Walk().rollout, Wish("promote", "ann", at_ms=at))
+    with pytest.raises(
+        Busy, match=r"ann asked to promote at 2026-01-01 00:00:00 UTC.*put pause in its place \(--replace\)"
+    ):
+        ask(waits, Wish("pause", "bob", at_ms=at + 1))
+    with pytest.raises(Busy, match="ann asked to promote"):
+        ask(waits, Wish("promote", "bob"))
+    assert ask(waits, Wish("pause", "bob"), instead=True).wish == Wish("pause", "bob")
+
+
+def test_abort_is_always_possible_and_the_first_one_stays() -> None:
+    for waiting in ("pause", "promote"):
+        waits = ask(Walk().rollout, Wish(waiting, "ann"))
+        aborts = ask(waits, Wish("abort", "bob", "now", 5))
+        assert aborts.wish == Wish("abort", "bob", "now", 5)
+        assert ask(aborts, Wish("abort", "eve")) == aborts
+        with pytest.raises(Busy, match="bob asked to abort"):
+            ask(aborts, Wish("promote", "ann"))
+
+
 def test_wishes_that_make_no_sense_are_refused() -> None:
     walk = Walk()
     with pytest.raises(UsageError, match="cannot resume"):
@@ -339,7 +361,7 @@ def test_whatever_happens(plan: Plan, story: list[tuple[str, str, int]]) -> None
     walk = Walk(plan)
     for sight, wish, seconds in story:
         if wish:
-            with contextlib.suppress(UsageError):
+            with contextlib.suppress(UsageError, Busy):
                 walk.rollout = ask(walk.rollout, Wish(wish, "bob"))
         before = walk.rollout
         walk.see(SIGHTS[sight](walk.rollout.weight), seconds)

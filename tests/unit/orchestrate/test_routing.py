@@ -197,7 +197,7 @@ def test_a_route_that_changed_meanwhile_is_read_again(world: World) -> None:
 def test_weights_that_somebody_changed_by_hand_are_set_again(world: World) -> None:
     while world.now() != shares(95, 5):
         world.tick()
-    commands.pause(world.state, "churn", who="ada")
+    commands.pause(world.state, "churn", who="ada", now_ms=1)
     world.tick()
     route = world.target.route("churn")
     world.target.shift(route, shares(0, 100), route.fence)
@@ -215,7 +215,7 @@ def test_a_controller_that_lost_the_lease_moves_nothing(world: World) -> None:
     other = world.state.acquire(LEASE, "b", 10.0)
     assert other is not None
     assert other.token > late.token
-    commands.abort(world.state, "churn", who="ada")
+    commands.abort(world.state, "churn", who="ada", now_ms=1)
     second = Controller(
         world.state, observe=world.see, moves=world.moves, update_reference=lambda *_: None, owner="b"
     )  # fmt: skip

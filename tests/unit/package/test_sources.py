@@ -224,14 +224,42 @@ def test_another_registry_does_not_share_the_cache(home: Home, registry: MemoryR
     assert len(registry.downloads) == 2
 
 
-def test_a_download_that_fails_leaves_nothing(home: Home, registry: MemoryRegistry) -> None:
-    whole = registry.download
+@pytest.mark.parametrize(
+    ("uri", "error", "left"),
+    [
+        ("models:/churn/1", RegistryUnreachable("gone in the middle"), [".fetching-"]),
+        ("models:/churn/1", SourceNotFound("a file of it is gone"), []),
+        ("runs:/abc/model", RegistryUnreachable("it may be another one next time"), []),
+    ],
+)
+def test_a_download_that_fails_leaves_nothing_but_a_beginning_of_what_never_changes(
+    home: Home, registry: MemoryRegistry, uri: str, error: Exception, left: list[str]
+) -> None:
+    registry.add("runs:/abc/model", MODEL)
+    whole, seen = registry.download, []
 
     def half(uri: str, into: Path) -> Path:
+        seen.append(sorted(one.name for one in into.rglob("*")))
         whole(uri, into)
-        raise RegistryUnreachable("gone in the middle")
+        raise error
 
     registry.download = half  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            fetch(parse(uri), lambda: registry, home)
+        found = [one.name for one in home.cache.iterdir() if one.suffix != ".lock"]
+        assert [one[: len(".fetching-")] for one in found] == left
+    assert bool(seen[1]) == bool(left)
+    registry.download = whole  # type: ignore[method-assign]
+    assert content(fetch(parse(uri), lambda: registry, home).path) == MODEL
+    assert len([one for one in home.cache.iterdir() if one.suffix != ".lock"]) == 1
+
+
+def test_a_download_that_cannot_begin_leaves_nothing(home: Home, registry: MemoryRegistry) -> None:
+    def away(_uri: str, _into: Path) -> Path:
+        raise RegistryUnreachable("away")
+
+    registry.download = away  # type: ignore[method-assign]
     with pytest.raises(RegistryUnreachable):
         fetch(parse("models:/churn/1"), lambda: registry, home)
     assert [one.name for one in home.cache.iterdir() if one.suffix != ".lock"] == []

@@ -36,7 +36,7 @@ def test_a_request_is_asked_found_and_moved(state: MemoryState) -> None:
     assert [one.id for one in requests.every(state, "churn")] == ["r0", "r1"]
     found = requests.find(state, "r1", "churn")
     assert found == ONE
-    after = requests.moved(state, found, "done", "pass", version="3", verdict="v")
+    after = requests.moved(state, found, status="done", outcome="pass", version="3", verdict="v")
     assert after == replace(ONE, status="done", outcome="pass", version="3", verdict="v")
     with pytest.raises(UsageError, match="'r1' is done; only an open one"):
         requests.find(state, "r1", "churn")
@@ -143,18 +143,18 @@ class TestJournal:
         assert [journal.looked("abc"), journal.looked("abc"), journal.looked("def")] == [0, 1, 0]
 
     def test_writes_nothing_without_the_lease(self, state: MemoryState, journal: Journal, clock: ManualClock) -> None:
-        request = journal.take("", "why", dry=False)
+        journal.take("", "why", dry=False)
         clock.advance(61)
         for act in (
             lambda: journal.tell("retrain", "text"),
             lambda: journal.looked("abc"),
-            lambda: journal.end(request, "done", ""),
+            lambda: journal.end("done", ""),
         ):
             with pytest.raises(LeaseLost):
                 act()
-        journal.failed(request, "why")
+        journal.failed("why", "internal")
         assert requests.every(state, "churn")[0].status == "running"
         state.down = True
-        journal.failed(request, "why")
+        journal.failed("why", "internal")
         with pytest.raises(Unavailable):
             journal.tell("retrain", "text")

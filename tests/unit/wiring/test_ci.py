@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -77,6 +78,48 @@ def test_a_version_reaches_scripts_as_a_variable_only() -> None:
     assert github["permissions"] == {"contents": "read"}
     odd = spec(SPEC.replace("churn-classifier@", "a$(id)@"))
     assert "'models:/a$(id)/'\"$VERSION\"" in jobs(odd, ASKED)[2].script[0]
+
+
+def test_actions_are_named_by_commit_and_see_no_secret() -> None:
+    github = document(spec(), "github", ASKED)
+    assert not [name for name in github["env"] if name != "VERSION"]
+    for job in github["jobs"].values():
+        assert "env" not in job
+        for step in job["steps"]:
+            if "uses" in step:
+                assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step["uses"])
+                assert "env" not in step
+            seen = set(step.get("env", ()))
+            assert ("REGISTRY_PASSWORD" in seen) == ("podman login" in step.get("run", ""))
+            assert not seen or "pip install" not in step["run"]
+    assert "@11bd71901bbe5b1630ceea73d27597364c9af683  # v4.2.2" in render(spec(), "github", ASKED)
+
+
+def test_pull_requests_release_nothing_and_those_of_forks_ask_no_store() -> None:
+    github = document(spec(), "github", ASKED)["jobs"]
+    assert "if" not in github["check-spec"]
+    assert "head.repo.full_name == github.repository" in github["data-tests"]["if"]
+    for name in ("model-tests", "build-image", "canary"):
+        assert github[name]["if"].startswith("github.event_name == 'workflow_dispatch' && github.ref_name ==")
+    gitlab = document(spec(), "gitlab", ASKED)
+    for name in ("model-tests", "build-image", "canary"):
+        assert "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH" in gitlab[name]["rules"][0]["if"]
+    assert gitlab["canary"]["resource_group"] == "production"
+    assert len(gitlab["workflow"]["rules"]) == 2  # a branch with a merge request has one pipeline
+
+
+def test_releases_wait_for_no_push_and_are_cancelled_by_none() -> None:
+    found = document(spec(), "github", ASKED)["concurrency"]
+    assert "${{ inputs.version }}" in found["group"]
+    assert "${{ github.event_name }}" in found["group"]
+    assert found["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+
+
+def test_a_spec_by_another_name_is_named_where_it_is_read() -> None:
+    found = {one.name: one.script[0] for one in jobs(spec(), replace(ASKED, spec="deploy/a b.yaml"))}
+    assert found["check-spec"] == "fairlead up 'deploy/a b.yaml' --check"
+    assert found["data-tests"].endswith("--dry-run --spec 'deploy/a b.yaml'")
+    assert found["canary"].endswith("--spec 'deploy/a b.yaml'")
 
 
 def test_the_endpoint_is_the_only_one_that_can_be_released_or_named() -> None:

@@ -55,6 +55,27 @@ def rendered(text: str, **how: Any) -> dict[str, Any]:
     return found
 
 
+def test_paths_lead_from_the_folder_of_the_file_to_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "s.yaml").write_text(WHOLE)
+    for name in ("server.pem", "server.key", "models/m.onnx", "pipelines/churn.py", "secrets/upstream"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    for output in ("compose.yaml", "deploy/compose/compose.yaml", str(tmp_path / "else" / "compose.yaml")):
+        words = ["render", "compose", "specs/s.yaml", "--image", "m:1", "-o", output]
+        subprocess.run([sys.executable, "-m", "fairlead", *words], check=True, capture_output=True)
+        made = yaml.safe_load(Path(output).read_text())
+        sources = [one.split(":")[0] for one in made["services"]["server"]["volumes"]]
+        named = [one for one in sources if one.startswith((".", "/"))]
+        named += [one["file"] for many in ("configs", "secrets") for one in made[many].values() if "file" in one]
+        assert len(named) == 6
+        assert all((Path(output).parent / one).exists() for one in named), named
+        assert made["services"]["server"]["volumes"][1].endswith(":ro")
+
+
 def test_the_whole_of_it_is_what_was_reviewed() -> None:
     assert stack.render(spec(WHOLE), Rendering("registry.example.com/churn:4")) == GOLDEN.read_text()
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.console.assets import Assets
 from fairlead.console.facts.endpoint import Inside
+from fairlead.console.rendering import Templates
 from fairlead.contracts.errors import Unavailable
 from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening, Share, TrafficSplit
@@ -24,6 +26,7 @@ from fairlead.wiring.console.endpoint import EndpointPage
 from fairlead.wiring.console.folding import HOUR_MS, Folds, Slots
 from fairlead.wiring.console.home import HomePage
 
+pytest.importorskip("jinja2", reason="needs fairlead[console]")
 np = pytest.importorskip("numpy")
 NOW = 1_700_000_000_000 // HOUR_MS * HOUR_MS + 1_234_567
 NASTY = '<img src=x onerror=alert(1)>"' + "n" * 100
@@ -125,9 +128,10 @@ def test_hours_that_are_over_are_read_once() -> None:
     store.windows = counted  # type: ignore[method-assign,assignment]
     folds, since = Folds(), NOW - 30 * 24 * HOUR_MS
     first = folds.read(store, "churn", Slots(since, NOW, 240), NOW)
+    asked.clear()
     slots = Slots(since, NOW, 240)
     again = folds.read(store, "churn", slots, NOW)
-    assert len(asked) == 3, "the whole once, and the rest each time"
+    assert [one["since_ms"] for one in asked] == [NOW // HOUR_MS * HOUR_MS], "the hour that is not over, and no other"
     expected = [one for one in read("churn") if slots.since_ms <= one.start_ms < NOW]
     for found in (first, again):
         assert found.total.calls == sum(one.calls for one in expected)
@@ -160,6 +164,47 @@ def test_histograms_of_an_exposition_are_read_by_endpoint() -> None:
     told = measured.told(text, "churn", "http://x")
     assert told == Inside("http://x", (0.001, 0.01), (None, None), (None, None), (None, None), 4.0)
     assert asdict(measured.told("", "churn", "u"))["waiting"] is None
+
+
+def test_samples_that_are_no_finite_number_and_bins_without_an_end() -> None:
+    text = (
+        'fairlead_queue_rows{endpoint="a\\"}\\\\n",version="1"} 2\n'
+        'fairlead_queue_rows{endpoint="x",version="1"} +Inf\n'
+        'fairlead_queue_rows{endpoint="x",version="2"} NaN\n'
+        'fairlead_queue_rows{endpoint="x",version="3"} 3\n'
+        'fairlead_queue_seconds_bucket{endpoint="x",le="0.1"} 60\n'
+        'fairlead_queue_seconds_bucket{endpoint="x",le="+Inf"} 100\n'
+        'fairlead_compute_seconds_bucket{endpoint="x",le="+Inf"} 10\n'
+        'fairlead_batch_rows_bucket{endpoint="x",le="many"} 1\n'
+        'fairlead_batch_rows_bucket{endpoint="x"} many\n'
+    )
+    told = measured.told(text, "x", "u")
+    assert told == Inside("u", (0.1, None), (None, None), (None, None), (None, None), 3.0)
+    assert measured.told(text, 'a"}\\n', "u").waiting == 2
+
+
+def test_a_version_and_its_share_are_told_apart() -> None:
+    store = MemoryState()
+    split = TrafficSplit("churn", "m", (Share("3", "champion", 90), Share("4", "candidate", 10)))
+    store.put("split", "churn", to_body(split), 0)
+    templates = Templates(Assets())
+    facts = HomePage(Kept(store)).home(NOW)  # type: ignore[arg-type]
+    told = {
+        "facts": facts,
+        "title": "",
+        "asked": None,
+        "entries": [],
+        "section": "",
+        "here": "",
+        "twin": "",
+        "token": "",
+    }
+    page = templates.render(
+        "home.html", told | {"now_ms": NOW, "visitor": None, "asks": False, "notice": None}
+    ).decode()
+    shown = re.sub(r"<[^>]+>", "", page).replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert "3 at 90 %" in shown
+    assert "4 at 10 %" in shown
 
 
 def test_pages_are_safe_whatever_a_store_holds(store: MemoryState) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fairlead.contracts.errors import Unavailable
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
-from fairlead.wiring.consoling import ConsoleProcess, make_room, socket_path
+from fairlead.wiring.consoling import ConsoleProcess, make_room, socket_path, wanted
 
 
 def test_a_folder_that_others_made_gets_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +36,6 @@ async def test_whoever_listens_there_is_not_asked(tmp_path: Path, monkeypatch: p
     home = Home(tmp_path / ("h" * 120), "", "", "me")
     Path(socket_path(home)).parent.mkdir(mode=0o777)
     Path(socket_path(home)).parent.chmod(0o777)
-    consoles = ConsoleProcess(home, SystemClock(), names=(), asks=False, cert="")
+    consoles = ConsoleProcess(home, SystemClock(), wanted(home, (), False))
     with pytest.raises(Unavailable, match="open to others"):
         await consoles.reached("http", "127.0.0.1", 8080)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from fairlead import client as clients
 from fairlead.contracts.containers import Image, Launch, State
 from fairlead.contracts.errors import ContainerFailed, SourceNotFound
+from fairlead.kit import owners
 from fairlead.package import image_check as verdicts
 from fairlead.package.doctor import Level
 from fairlead.package.image_check import Budget
@@ -51,7 +55,7 @@ def test_an_image_that_does_what_it_should_is_whole(monkeypatch: pytest.MonkeyPa
     findings = check(Check("churn:4", Budget(memory=2**30)), found)
     assert set(levels(findings).values()) == {"ok"}
     assert list(levels(findings)) == ["user", "lineage", "ready", "answer", "latency", "memory", "stop"]
-    assert found.removed == ["container-1"]
+    assert found.removed == list(found.launched)
 
 
 @pytest.mark.usefixtures("ready")
@@ -92,7 +96,7 @@ def test_a_container_that_ended_says_why_and_is_removed(monkeypatch: pytest.Monk
     findings = check(Check("churn:4"), found)
     assert levels(findings)["ready"] == "fail"
     assert "no registry" in findings[-1].message
-    assert found.removed == ["container-1"]
+    assert found.removed == list(found.launched)
 
 
 def test_it_waits_no_longer_than_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +124,46 @@ def test_a_key_is_made_where_callers_must_show_one(monkeypatch: pytest.MonkeyPat
     broken = tool(lambda _: Container(answers={("fairlead", "keys"): "no"}))
     with pytest.raises(ContainerFailed, match="keys create"):
         check(Check("churn:4", command=("serve", "--access")), broken)
-    assert broken.removed == ["container-1"]
+    assert broken.removed == list(broken.launched)
+
+
+@pytest.mark.parametrize("after", ["start", "ready"])
+def test_one_that_is_interrupted_removes_its_container(monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+    def killed(_: object) -> bool:
+        raise SystemExit(143)
+
+    def begin(_: Launch) -> Container:  # the tool was ended while it started it: it may be there, and has no id yet
+        found.containers[next(iter(found.launched))] = Container()
+        raise SystemExit(143)
+
+    monkeypatch.setattr(clients.Client, "ready", killed)
+    found = tool(begin if after == "start" else lambda _: Container())
+    with pytest.raises(SystemExit):
+        check(Check("churn:4"), found)
+    assert found.removed == list(found.launched) != []
+
+
+@pytest.mark.usefixtures("ready")
+def test_the_next_run_removes_what_a_killed_one_left_and_nothing_else() -> None:
+    found = tool(lambda _: Container())
+    ended = subprocess.run(
+        [sys.executable, "-c", "from fairlead.kit import owners; print(owners.here())"],
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+    machine = ended.split()[0]
+    owned = {
+        "killed": ended,
+        "reused": f"{machine} {os.getpid()} 1",
+        "running": owners.here(),
+        "elsewhere": f"other-{machine} 1 1",
+        "odd": "",
+    }
+    for name, owner in owned.items():
+        found.start(Launch("churn:4", 8080, name=name, labels={"dev.fairlead.doctor": owner}))
+    found.start(Launch("churn:4", 8080, name="theirs"))
+    check(Check("churn:4"), found)
+    assert found.removed[:2] == ["killed", "reused"]
+    assert list(found.containers) == ["running", "elsewhere", "odd", "theirs"]
 
 
 def test_an_image_that_is_not_here_is_named() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fairlead.contracts.errors import BrokenModel, ContainerFailed, UsageError
 from fairlead.kit import plugins
 from fairlead.kit.config import Home
+from fairlead.package import image
 from fairlead.testing.containers import MemoryContainers
 from fairlead.wiring import images
 from fairlead.wiring.images import Wanted, make, tensors
@@ -70,11 +74,55 @@ def test_without_a_tool_the_context_is_written_and_the_sentence_says_what_to_ins
     assert made.image is None
     assert "install podman, buildah or docker" in made.why
     assert "docker is not on the PATH" in made.why
-    assert made.context == home.root / "images" / "m_1"
+    assert made.context == home.root / "images" / image.folder("m:1")
     assert "\nARG BASE\n" in (made.context / "Dockerfile").read_text()
     assert {path.name for path in made.context.iterdir()} == {
         "Dockerfile", ".dockerignore", "requirements.lock", "wheels", "weights", "sbom.cdx.json",
     }  # fmt: skip
+
+
+def test_names_that_look_alike_have_contexts_of_their_own() -> None:
+    names = [image.folder(tag) for tag in ("a/b:1", "a_b:1", "a/b_1:1", "a:b_1", "a" * 150 + ":1", "a" * 150 + ":2")]
+    assert len(set(names)) == len(names)
+    assert names[0].startswith("a_b_1-")
+    assert all("/" not in one and ":" not in one and len(one) < 120 for one in names)
+
+
+@pytest.mark.usefixtures("tools")
+def test_two_builds_into_one_context_take_turns(home: Home, tmp_path: Path) -> None:
+    inside, most = [0], [0]
+
+    def slow(command: Sequence[str]) -> tuple[int, str]:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        time.sleep(0.2)
+        inside[0] -= 1
+        return pip(command)
+
+    uris = [model(tmp_path / f"{name}.onnx") for name in ("one", "two")]
+    with ThreadPoolExecutor() as pool:
+        one, two = pool.map(lambda uri: make(Wanted(str(uri), "m:1", bake=True), home, slow), uris)
+    assert most == [1]
+    assert one.context == two.context
+    baked = list((one.context / "weights").rglob("*.onnx"))
+    text = (one.context / "Dockerfile").read_text()
+    assert len(baked) == 1  # of the one that came last, whole
+    assert baked[0].name in text
+    assert json.loads((one.context / "sbom.cdx.json").read_text())["components"][1]["name"] == baked[0].stem
+
+
+@pytest.mark.usefixtures("tools")
+def test_other_images_are_built_meanwhile(home: Home, tmp_path: Path) -> None:
+    both = Barrier(2, timeout=20)
+
+    def meets(command: Sequence[str]) -> tuple[int, str]:
+        both.wait()
+        return pip(command)
+
+    uri = str(model(tmp_path / "m.onnx"))
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda tag: make(Wanted(uri, tag, bake=True), home, meets), ("a/b:1", "a_b:1")))
+    assert made[0].context != made[1].context
 
 
 def test_who_asks_for_a_build_gets_an_error_without_a_tool(

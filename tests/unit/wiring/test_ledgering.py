@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 
+from fairlead.adapters.ledgers.mapped.store import MappedLedger
 from fairlead.contracts.errors import Unavailable
 from fairlead.contracts.generation import Usage
-from fairlead.contracts.ledger import Account, Budget, Hold, Reservation, Window
+from fairlead.contracts.ledger import Account, Budget, Hold, LedgerOptions, Reservation, Window
 from fairlead.kit import config
 from fairlead.kit.config import Home
 from fairlead.serve.llm.ledger.ledger import Ledger
@@ -90,3 +92,32 @@ def test_statements_by_window_and_zone() -> None:
     assert whole == {
         "answers": 3, "input": 3, "cached": 6, "output": 9, "reasoning": 12, "cost": "", "currency": "",
     }  # fmt: skip
+
+
+def test_a_month_added_up_as_it_comes_is_the_log_added_up(tmp_path: Path) -> None:
+    december = 1_764_547_200_000  # 2025-12-01
+    rng = random.Random(5)
+    month = statements.Month()
+
+    def spend(store: MappedLedger, at: int, number: int) -> None:
+        account = Account("p", rng.choice("ab"), rng.choice("xy"), "chat", rng.choice(["m", "n"]))
+        hold = store.reserve(Reservation(f"r{number}", account, at, rng.choice(["", "USD"]), []))
+        assert isinstance(hold, Hold)
+        store.settle(hold, Usage(rng.randrange(1, 9), 1, 2, 3), rng.randrange(100), "settled", at + 5)
+
+    for number in range(400):  # a week in November, then on into January
+        at = december - 7 * 86_400_000 + number * 86_400_000 // 8
+        store = MappedLedger(LedgerOptions(str(tmp_path / "ledger")), segment=4096)
+        spend(store, at, number)
+        if number % 7 == 0:
+            told = month.rows(store, at)
+            since = told[0]
+            assert told[1] == statements.statement(one for one in store.spends() if one.at_ms >= since)
+            assert told == statements.this_month(store, at)
+        store.close()
+    assert since == 1_767_225_600_000, "it went over into the next month"
+    assert told[1]
+    fresh = MappedLedger(LedgerOptions(str(tmp_path / "another")))
+    spend(fresh, at, 0)
+    assert sum(row["answers"] for row in month.rows(fresh, at)[1]) == 1, "another log begins anew"
+    fresh.close()

@@ -98,5 +98,6 @@ def _checks(cases: pd.DataFrame, rows: int) -> list[Check]:
         why = f"column {name!r} breaks {', '.join(rules)} in {share:.1%} of the rows (as {', '.join(values)})"
         answer = Answer.FAIL if share > _SHARE else Answer.PASS
         numbers = {"warning": answer is Answer.PASS, "share": float(share), "rules": rules}
+        numbers |= {"figure": float(share), "at_most": _SHARE, "unit": "share"}
         found.append(Check(f"schema: {name}", answer, why, json.loads(json.dumps(numbers))))
     return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from typing import Any, Final
@@ -14,6 +17,8 @@ from fairlead.kit.sentences import masked
 
 _LAST_WORDS: Final = 4
 _LONGEST: Final = 300
+_GRACE: Final = 10.0
+"""Seconds from the wish that a command ends to its end."""
 _UNITS: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 
 
@@ -28,18 +33,26 @@ class Program:
         return shutil.which(self.name) is not None
 
     def ended(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """Its end, however that was. Raises ContainerFailed where it cannot be started."""
+        """Its end, however that was; where we are interrupted it is ended first. Raises ContainerFailed where it cannot
+        be started."""
         try:
-            return subprocess.run(  # noqa: S603 - the program that the user chose
+            process = subprocess.Popen(  # noqa: S603 - the program that the user chose
                 [self.name, *words],
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 encoding="utf-8",
                 errors="replace",
-                check=False,
+                start_new_session=True,  # Ctrl-C is for us, who end it in order
             )
         except OSError as error:
             raise ContainerFailed(f"{self.name} cannot be started: {error.strerror or error}") from error
+        try:
+            out, said = process.communicate()
+        except BaseException:
+            _end(process)
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, said)
 
     def said(self, words: Sequence[str], doing: str) -> str:
         """What it wrote to standard output. Raises ContainerFailed: ``doing`` is what did not work."""
@@ -57,6 +70,17 @@ class Program:
             return json.loads(text)
         except ValueError:
             raise ContainerFailed(f"{self.name} said no JSON {doing}: {last_words(text)}") from None
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """SIGTERM, so that it clears away what it began; where that takes long, SIGKILL for it and what it started."""
+    process.terminate()
+    try:
+        process.communicate(timeout=_GRACE)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def last_words(text: str) -> str:

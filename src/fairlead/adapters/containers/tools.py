@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -60,6 +61,9 @@ class _Tool:
         words += ["--memory", str(asked.memory)] if asked.memory else []
         for key, value in asked.environment.items():
             words += ["--env", f"{key}={value}" if value else key]
+        words += ["--name", asked.name] if asked.name else []
+        for key, value in asked.labels.items():
+            words += ["--label", f"{key}={value}"]
         for volume in asked.volumes:
             words += ["--volume", volume]
         return self._program.said([*words, asked.image, *asked.command], f"starting {asked.image}").split()[-1]
@@ -86,6 +90,16 @@ class _Tool:
     def logs(self, container: str) -> str:
         done = self._program.ended(["logs", "--tail", _LINES, container])
         return (done.stdout + done.stderr).strip()
+
+    def labelled(self, label: str) -> dict[str, str]:
+        asked = ["ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}"]
+        found = {}
+        for key in self._program.said(asked, "looking for containers").split():
+            done = self._program.ended(["container", "inspect", key])
+            if done.returncode == 0:  # else it went meanwhile
+                (one,) = json.loads(done.stdout)
+                found[key] = str((one["Config"].get("Labels") or {}).get(label, ""))
+        return found
 
     def stop(self, container: str, seconds: int) -> int:
         self._program.said(["stop", "--time", str(seconds), container], "stopping the container")

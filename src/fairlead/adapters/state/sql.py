@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,11 +15,12 @@ from fairlead.adapters.state.database import Database
 from fairlead.adapters.state.tables import DOCUMENTS, ENTRIES, LEASES, WINDOWS
 from fairlead.contracts.errors import Conflict, LeaseLost
 from fairlead.contracts.events import Accepted, Label, Window
-from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease
+from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease, Tally
 from fairlead.kit.clock import Clock
-from fairlead.kit.codec.records import pack, unpack
+from fairlead.kit.codec.records import pack, read_counts, unpack
 from fairlead.kit.known import check_names, checked, from_text, lease_ms, to_text
 
+_NONE = to_text({})
 _PLACE = ("endpoint", "version", "arm", "worker", "start_ms")
 
 
@@ -79,15 +81,32 @@ class SqlState:
         return Entry(kind, subject, number, at_ms, from_text(text))
 
     def entries(
-        self, kind: str, subject: str = "", *, after: int = 0, since_ms: int = 0, limit: int = 0
+        self,
+        kind: str,
+        subject: str = "",
+        *,
+        after: int = 0,
+        since_ms: int = 0,
+        until_ms: int | None = None,
+        limit: int = 0,
     ) -> list[Entry]:
-        query = sa.select(ENTRIES).where(ENTRIES.c.kind == kind, ENTRIES.c.number > after, ENTRIES.c.at_ms >= since_ms)
+        query = sa.select(ENTRIES).where(ENTRIES.c.kind == kind)
         if subject:
             query = query.where(ENTRIES.c.subject == subject)
-        query = query.order_by(ENTRIES.c.number.desc())
+        if after > 0:
+            query = query.where(ENTRIES.c.number > after)
+        number, at_ms = ENTRIES.c.number, ENTRIES.c.at_ms
+        order = [number.desc()]
+        if since_ms > 0 or until_ms is not None:  # along the index by time, from the newest of the range on
+            order = [at_ms.desc(), number.desc()]
+            query = query.where(at_ms >= since_ms)
+        if until_ms is not None:
+            query = query.where(at_ms < until_ms)
+        query = query.order_by(*order)
         with self._database.reading() as connection:
             rows = connection.execute(query.limit(limit) if limit else query).all()
-        return [Entry(row.kind, row.subject, row.number, row.at_ms, from_text(row.body)) for row in reversed(rows)]
+        found = [Entry(row.kind, row.subject, row.number, row.at_ms, from_text(row.body)) for row in rows]
+        return sorted(found, key=lambda entry: entry.number)
 
     def put_windows(self, windows: Sequence[Window]) -> None:
         if not windows:
@@ -108,31 +127,25 @@ class SqlState:
         version: str = "",
         columns: bool = True,
     ) -> list[Window]:
-        read = [one for one in WINDOWS.columns if columns or one.name != "columns"]
-        query = sa.select(*read).where(WINDOWS.c.endpoint == endpoint, WINDOWS.c.start_ms >= since_ms)
-        if until_ms is not None:
-            query = query.where(WINDOWS.c.start_ms < until_ms)
-        if version:
-            query = query.where(WINDOWS.c.version == version)
+        told = {"name": endpoint, "since": since_ms, "until": until_ms, "version": version}
+        query, names = _windows(columns, until_ms is not None, bool(version))
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        found = [_window(row, columns=columns) for row in rows]
+            rows = connection.execute(query, told).all()
+        found = [_window(names, row) for row in rows]
         return sorted(found, key=lambda window: (window.start_ms, window.version, window.arm, window.worker))
+
+    def tallies(self, endpoint: str, *, since_ms: int, until_ms: int, unit_ms: int) -> dict[int, Tally]:
+        with self._database.reading() as connection:
+            rows = connection.execute(_tallies(unit_ms), {"name": endpoint, "since": since_ms, "until": until_ms}).all()
+        return {int(start): Tally(*map(int, told)) for start, *told in rows}
 
     def prune_windows(self, before_ms: int) -> int:
         with self._database.writing() as connection:
             return connection.execute(WINDOWS.delete().where(WINDOWS.c.start_ms < before_ms)).rowcount
 
     def endpoints(self) -> list[str]:
-        # One step along the index for each endpoint: DISTINCT would read every window.
-        after = sa.select(sa.func.min(WINDOWS.c.endpoint))
-        found: list[str] = []
         with self._database.reading() as connection:
-            name = connection.execute(after).scalar()
-            while name is not None:
-                found.append(name)
-                name = connection.execute(after.where(WINDOWS.c.endpoint > name)).scalar()
-        return sorted(found)
+            return sorted(connection.execute(_ENDPOINTS).scalars())
 
     def label(self, labels: Sequence[Label]) -> Accepted:
         of: dict[str, list[Label]] = defaultdict(list)
@@ -205,6 +218,38 @@ def _insert(connection: sa.Connection, table: sa.Table) -> Any:
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
+def _every() -> sa.Select[Any]:
+    """One step along the index for each endpoint: DISTINCT would read every window."""
+    step = sa.select(sa.func.min(WINDOWS.c.endpoint).label("name")).cte("step", recursive=True)
+    after = sa.select(sa.func.min(WINDOWS.c.endpoint)).where(WINDOWS.c.endpoint > step.c.name).scalar_subquery()
+    step = step.union_all(sa.select(after).where(step.c.name.is_not(None)))
+    return sa.select(step.c.name).where(step.c.name.is_not(None))
+
+
+_ENDPOINTS = _every()
+
+
+@cache
+def _windows(columns: bool, until: bool, version: bool) -> tuple[sa.Select[Any], list[str]]:
+    """The query, made once, and what it reads."""
+    read = [one for one in WINDOWS.columns if columns or one.name != "columns"]
+    since, end = sa.bindparam("since", type_=sa.BigInteger), sa.bindparam("until", type_=sa.BigInteger)
+    query = sa.select(*read).where(WINDOWS.c.endpoint == sa.bindparam("name"), WINDOWS.c.start_ms >= since)
+    if until:
+        query = query.where(WINDOWS.c.start_ms < end)
+    if version:
+        query = query.where(WINDOWS.c.version == sa.bindparam("version"))
+    return query, [one.name for one in read]
+
+
+def _tallies(unit_ms: int) -> sa.Select[Any]:
+    start = (WINDOWS.c.start_ms - WINDOWS.c.start_ms % sa.literal_column(str(int(unit_ms)))).label("start")
+    sums = sa.func.sum(WINDOWS.c.calls), sa.func.sum(WINDOWS.c.rows)
+    since, until = sa.bindparam("since", type_=sa.BigInteger), sa.bindparam("until", type_=sa.BigInteger)
+    of = WINDOWS.c.endpoint == sa.bindparam("name"), WINDOWS.c.start_ms >= since, WINDOWS.c.start_ms < until
+    return sa.select(start, sa.func.count(), *sums).where(*of).group_by(start)
+
+
 def _document(row: sa.Row[Any]) -> Document:
     return Document(row.kind, row.key, row.revision, from_text(row.body), row.at_ms)
 
@@ -221,7 +266,9 @@ def _cells(window: Window) -> dict[str, Any]:
     return {**cells, **told, "columns": pack(window.columns)}
 
 
-def _window(row: sa.Row[Any], *, columns: bool) -> Window:
-    cells = row._asdict()
-    histograms = unpack(row.columns) if columns else {}
-    return Window(**{**cells, "codes": from_text(row.codes), "pairs": from_text(row.pairs), "columns": histograms})
+def _window(names: Sequence[str], row: Sequence[Any]) -> Window:
+    cells = dict(zip(names, row, strict=True))
+    cells["codes"] = read_counts(cells["codes"])
+    cells["pairs"] = from_text(cells["pairs"]) if cells["pairs"] != _NONE else {}
+    cells["columns"] = unpack(cells["columns"]) if "columns" in cells else {}
+    return Window(**cells)

@@ -26,6 +26,8 @@ ENTRIES = sa.Table(
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.Index("state_entries_by_subject", "kind", "subject", "number"),
+    sa.Index("state_entries_by_time", "kind", "at_ms", "number"),
+    sa.Index("state_entries_by_subject_and_time", "kind", "subject", "at_ms", "number"),
 )
 WINDOWS = sa.Table(
     "state_windows",

@@ -31,13 +31,15 @@
     bytes: (value) => scaled(value, [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]], 1e3) + THIN + "B",
     money: (value) => significant(value),
     number: (value) => significant(value),
+    points: (value) => significant(100 * value) + THIN + "pp",
+    times: (value) => significant(value) + THIN + "×",
   };
 
   // Charts.
   const charts = new Map();
   const MARKS = { deploy: "--t3", alert: "--bad", other: "--soft" };
 
-  function marks(found, area) {
+  function marks(found, area, same) {
     return (plot) => {
       const { ctx, bbox } = plot, ratio = devicePixelRatio || 1;
       ctx.save();
@@ -70,6 +72,16 @@
         ctx.fillRect(from + 2 * ratio, top + ratio, wide - 4 * ratio, 13 * ratio);
         ctx.fillStyle = colour;
         ctx.fillText(label, from + 5 * ratio, top + 11 * ratio);
+      }
+      if (Number.isFinite(same)) {
+        const y = Math.round(plot.valToPos(same, "y", true));
+        ctx.strokeStyle = css("--soft");
+        ctx.lineWidth = ratio;
+        ctx.setLineDash([]);
+        ctx.beginPath();
+        ctx.moveTo(bbox.left, y);
+        ctx.lineTo(bbox.left + bbox.width, y);
+        ctx.stroke();
       }
       if (area && Number.isFinite(area.value)) {
         const y = Math.round(plot.valToPos(area.value, "y", true));
@@ -109,13 +121,16 @@
       return {
         label: one.label,
         stroke: tone,
-        width: 1.6,
+        width: one.thin ? 0.8 : 1.6,
         dash: one.dash ? [5, 4] : undefined,
         fill: one.fill ? tone + "22" : undefined,
         paths: one.step ? uPlot.paths.stepped({ align: 1 }) : undefined,
-        points: { show: one.values.length < 2 ? true : undefined, size: 4 },
+        points: { show: one.thin ? false : one.values.length < 2 ? true : undefined, size: 4 },
         spanGaps: false,
-        value: (_, value) => (value == null ? "–" : write(value)),
+        value: (_, value, __, place) => {
+          const shown = one.exact && place != null ? one.exact[place] : value;
+          return shown == null ? (value == null ? "–" : "no bound") : write(shown);
+        },
       };
     });
     const axis = { stroke: css("--soft"), grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false }, font: "11px " + css("--sans") };
@@ -127,14 +142,14 @@
       legend: { live: true },
       scales: {
         x: { time: true, range: told.span ? [told.span[0] / 1000, told.span[1] / 1000] : undefined },
-        y: { range: (_, low, high) => [told.low == null ? Math.min(low ?? 0, 0) : told.low, Math.max((high ?? 0) * 1.08, told.level ? told.level.value * 1.15 : 0) || (told.unit === "percent" ? 0.01 : 1)] },
+        y: { range: (_, low, high) => told.ends ? told.ends : [told.low == null ? Math.min(low ?? 0, 0) : told.low, Math.max((high ?? 0) * 1.08, told.level ? told.level.value * 1.15 : 0) || (told.unit === "percent" ? 0.01 : 1)] },
       },
       axes: [
         { ...axis, space: 72, values: (_, ticks) => {
           let day = "";
           return ticks.map((tick) => {
-            const [date, minute] = utc(tick), fine = ticks.length > 1 && ticks[1] - ticks[0] < 60;
-            const time = fine ? minute + ":" + two(new Date(tick * 1000).getUTCSeconds()) : minute;
+            const [date, minute] = utc(tick);
+            const time = ticks.length > 1 && ticks[1] - ticks[0] < 60 ? utc(tick, true).slice(11, 19) : minute;
             const text = time === "00:00" && ticks.length > 1 && ticks[1] - ticks[0] >= 86400 ? date : date === day ? time : time === "00:00" ? date : day ? time + "\n" + date : time + "\n" + date;
             day = date;
             return text;
@@ -143,7 +158,7 @@
         { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => write(tick).replace(/(\.\d*?)0+(\D|$)/, "$1$2").replace(/\.(\D|$)/, "$1")) },
       ],
       series: [{ label: "time", value: (_, value) => (value == null ? "–" : utc(value, true)) }, ...series],
-      hooks: { draw: [marks(told.marks || [], told.level)], ready: [newest], setCursor: [newest] },
+      hooks: { draw: [marks(told.marks || [], told.level, told.same)], ready: [newest], setCursor: [newest] },
     };
   }
 
@@ -250,6 +265,7 @@
     if (event.target !== swap) return;
     busy = false;
     if (event.detail.successful) { shownAt = new Date(); say(""); mount(document); }
+    else if (event.detail.xhr.status === 401) say("Your session is over: load the page again to sign in. Shown is how it stood at " + utc(shownAt / 1000, true) + ".");
     else say("Not up to date: the console answers " + (event.detail.xhr.status || "nothing") + ". Shown is how it stood at " + utc(shownAt / 1000, true) + ".");
     if (stale.size) refresh();
   });

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from fairlead.console.facts.llm import Budget
 from fairlead.console.facts.trouble import Trouble
 
 
@@ -77,8 +78,21 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class Limited:
+    """Calls over one limit since the server started. ``scope``: whose: key, tenant, endpoint, or caller."""
+
+    endpoint: str
+    scope: str
+    limit: str
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccessFacts:
-    """``audited``: whether this home has an audit log.  ``entries``: the newest last; ``more`` are not listed."""
+    """``budgets``: how those stand that are counted here; empty without a ledger.  ``limited``: None with
+    ``limited_why`` where no server said it.  ``audited``: whether this home has an audit log.  ``entries``: the newest
+    last; ``more`` are not listed.
+    """
 
     since_ms: int
     until_ms: int
@@ -86,6 +100,9 @@ class AccessFacts:
     more_keys: int
     broken: tuple[str, ...]
     keys_trouble: Trouble | None
+    budgets: tuple[Budget, ...]
+    limited: tuple[Limited, ...] | None
+    limited_why: str
     audited: bool
     refused: tuple[Refused, ...]
     entries: tuple[Entry, ...]

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from fairlead.console.door import PATH, TOKEN_FIELD
 from fairlead.console.refusing import status_of
 from fairlead.console.shell import Shell, form_of
-from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.errors import FairleadError, Unauthenticated
 
 
 def routes(shell: Shell) -> list[Route]:
@@ -35,8 +35,14 @@ def routes(shell: Shell) -> list[Route]:
         response.headers["set-cookie"] = visit.cookie
         return response
 
+    async def signed_out(_: Request) -> Response:
+        return RedirectResponse(PATH, 303)
+
     async def sign_out(request: Request) -> Response:
-        visit = await shell.door.enter(request)
+        try:
+            visit = await shell.door.enter(request)
+        except Unauthenticated:  # it is over already
+            return RedirectResponse(f"{PATH}/login", 303)
         shell.door.checked(request, (await form_of(request)).get(TOKEN_FIELD, ""), visit)
         response = RedirectResponse(f"{PATH}/login", 303)
         response.headers["set-cookie"] = shell.door.over(request)
@@ -46,6 +52,7 @@ def routes(shell: Shell) -> list[Route]:
         Route(f"{PATH}/login", shell.guarded(show), methods=["GET"]),
         Route(f"{PATH}/login", shell.guarded(sign_in), methods=["POST"]),
         Route(f"{PATH}/logout", shell.guarded(sign_out), methods=["POST"]),
+        Route(f"{PATH}/logout", shell.guarded(signed_out), methods=["GET"]),
     ]
 
 

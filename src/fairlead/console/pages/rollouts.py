@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from fairlead.console.facts.rollouts import Rollouts
+from fairlead.console.asked import Asked
+from fairlead.console.facts.rollouts import Rollouts, RolloutsFacts
 from fairlead.console.shell import Act, Acting, Done, Page, Shell
 
 PATH = "/console/endpoints/{name}/rollout"
@@ -20,7 +21,10 @@ def routes(shell: Shell, source: Rollouts) -> list[Route]:
 
         return Act(f"{PATH}/{what}", do, PATH, ("id",), confirm)
 
-    one = Page(PATH, "rollouts.html", "Rollout of {name}", "home", lambda asked: source.rollouts(asked["name"]))
+    def shown(asked: Asked) -> RolloutsFacts:
+        return source.rollouts(asked["name"], asked.get("id"))
+
+    one = Page(PATH, "rollouts.html", "Rollout of {name}", "home", shown, ("id",))
     every = Page("/console/rollouts", "rollouts.html", "Rollouts", "rollouts", lambda _: source.rollouts(""))
     acts = [route for what, confirm in ASKED.items() for route in shell.act(act(what, confirm))]
     return [*shell.page(one), *shell.page(every), *acts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -26,14 +26,26 @@ def from_body(kind: type[T], body: dict[str, Any]) -> T:
         raise StateError(f"a stored {kind.__name__} cannot be read: {error}; it may be of another release") from error
 
 
+_COUNTS: Final = msgspec.json.Decoder(dict[str, int])
+_COLUMNS: Final = msgspec.msgpack.Decoder(dict[str, bytes])
+
+
 def pack(columns: Mapping[str, bytes]) -> bytes:
     """Bytes by name as one string of bytes (MessagePack)."""
     return msgspec.msgpack.encode(dict(columns))
 
 
+def read_counts(text: str) -> dict[str, int]:
+    """Counts by name out of JSON. Raises StateError."""
+    try:
+        return _COUNTS.decode(text)
+    except msgspec.DecodeError as error:
+        raise StateError(f"stored counts cannot be read: {error}; they may be of another release") from error
+
+
 def unpack(data: bytes) -> dict[str, bytes]:
     """What ``pack`` was given. Raises StateError."""
     try:
-        return msgspec.msgpack.decode(data, type=dict[str, bytes])
+        return _COLUMNS.decode(data)
     except msgspec.DecodeError as error:
         raise StateError(f"stored columns cannot be read: {error}; they may be of another release") from error

@@ -10,6 +10,16 @@ from fairlead.kit.spec.part import Part, Seconds
 
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A name of Kubernetes (RFC 1123 label)."""
+Key = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
+    ),
+]
+"""Of a label, or of an annotation."""
+Value = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$")]
+"""Of a label."""
+Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[
     str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$")
 ]
@@ -47,7 +57,7 @@ class Deploy(Part):
     """Secret with a key for each `env:NAME` and file for each `file:PATH` of the spec; empty: `PROJECT-secrets`."""
     pull_secret: str = Field(default="", pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$")
     """Secret with which images are pulled; empty: none."""
-    identity: dict[str, str] = Field(
+    identity: dict[Key, str] = Field(
         default_factory=dict, examples=[{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}]
     )
     """Annotations of the ServiceAccount, by which a cloud knows the pods."""
@@ -55,6 +65,10 @@ class Deploy(Part):
     """Where KEDA asks for calls in flight."""
     monitoring: Label = "monitoring"
     """Namespace whose pods may ask for metrics."""
+    monitoring_labels: dict[Key, Value] = Field(default_factory=dict, examples=[{"release": "kube-prometheus-stack"}])
+    """Labels by which Prometheus' operator finds its ServiceMonitors and rules; none: it takes all."""
+    egress_ports: tuple[Port, ...] = Field(default=(), max_length=64, examples=[[9000]])
+    """Ports that pods may call beside those of addresses in the spec: where a Service leads to another port."""
 
 
 class Pods(Part):
@@ -69,12 +83,12 @@ class Pods(Part):
     memory: Quantity = "1Gi"
     """Memory of each; one that takes more is ended."""
     storage: Quantity = "4Gi"
-    """Room on disk of each, for weights and state."""
+    """Room on disk of each, for weights and state; of engine `vllm` 100Gi where nothing is said."""
     gpus: int = Field(default=0, ge=0, le=64, examples=[1])
     """GPUs (`nvidia.com/gpu`) of each; with `mig` slices of one."""
     mig: str = Field(default="", pattern=r"^([1-7]g\.[1-9][0-9]*gb(\.me)?)?$", examples=["1g.10gb"])
     """Profile of the slices (`nvidia.com/mig-PROFILE`); empty: whole GPUs."""
-    nodes: dict[str, str] = Field(default_factory=dict, examples=[{"gpu": "a100"}])
+    nodes: dict[Key, Value] = Field(default_factory=dict, examples=[{"gpu": "a100"}])
     """Labels of the nodes that it may run on."""
     volumes: dict[str, Label] = Field(default_factory=dict, examples=[{"/models": "weights"}])
     """Folder in the pod to the PersistentVolumeClaim that it shows, read only."""

@@ -23,8 +23,19 @@ from fairlead.package.sources import Kind, parse
 PROVIDERS: Final = ("github", "gitlab")
 _PYTHON: Final = "3.11"
 _EXTRAS: Final = "registry,train,events,retrain,postgres"
-_SECRETS: Final = ("FAIRLEAD_TRACKING", "FAIRLEAD_STATE", "FAIRLEAD_EVENTS", "REGISTRY_USER", "REGISTRY_PASSWORD")
+_STORES: Final = ("FAIRLEAD_TRACKING", "MLFLOW_TRACKING_TOKEN", "FAIRLEAD_STATE", "FAIRLEAD_EVENTS")
+_REGISTRY: Final = ("REGISTRY_USER", "REGISTRY_PASSWORD")
 """Variables that the workflow takes from the secrets of the provider; an empty one is as if it were not set."""
+_CHECKOUT: Final = ("actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683", "v4.2.2")
+_SETUP: Final = ("actions/setup-python@0b93645e9fea7318ecaed2b359559ac225c90a2b", "v5.3.0")
+"""Actions by commit: a tag can be moved."""
+_OURS: Final = (
+    "github.event_name != 'pull_request' || github.event.pull_request.head.repo.full_name == github.repository"
+)
+"""Pull requests of forks are shown no secret, so there are no stores to ask."""
+_RELEASE: Final = (
+    "github.event_name == 'workflow_dispatch' && github.ref_name == github.event.repository.default_branch"
+)
 
 
 _LOGIN: Final = 'printf %s "$REGISTRY_PASSWORD" | podman login --username "$REGISTRY_USER" --password-stdin'
@@ -45,13 +56,21 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """``needs``: jobs before it.  ``release``: it runs only for a version that somebody names."""
+    """``needs``: jobs before it.  ``release``: it runs only for a version that somebody names, from the branch that was
+    reviewed."""
 
     name: str
     title: str
     script: tuple[str, ...]
     needs: tuple[str, ...] = ()
     release: bool = True
+
+    @staticmethod
+    def secrets(line: str) -> tuple[str, ...]:
+        """What a line is shown."""
+        if line == _LOGIN or line.startswith(f"{_LOGIN} "):
+            return _REGISTRY
+        return _STORES if line.startswith("fairlead ") and " --check" not in line else ()
 
 
 def chosen(file: SpecFile, endpoint: str) -> str:
@@ -81,8 +100,10 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
     endpoint = file.spec.endpoints[asked.endpoint]
     model, name = parse(endpoint.model).model, shlex.quote(asked.endpoint)
     uri, image = f'{shlex.quote(f"models:/{model}/")}"$VERSION"', f'{asked.image}:"$VERSION"'
+    spec = "" if asked.spec == "fairlead.yaml" else f" --spec {shlex.quote(asked.spec)}"
     base = f" --base {shlex.quote(asked.base)}" if asked.base else ""
     budgets = f"--latency-ms {asked.latency_ms:g} --memory-mb {asked.memory_mb:g}"
+    shown = "--env FAIRLEAD_TRACKING --env MLFLOW_TRACKING_TOKEN"
     found = [
         Job("check-spec", "The spec can be served", (f"fairlead up {shlex.quote(asked.spec)} --check",), release=False)
     ]
@@ -91,7 +112,7 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
             Job(
                 "data-tests",
                 "Data tests, and the gate of a challenger",
-                (f"fairlead retrain {name} --dry-run",),
+                (f"fairlead retrain {name} --dry-run{spec}",),
                 ("check-spec",),
                 False,
             )
@@ -103,7 +124,7 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
             "The image, and the infra test of it",
             (
                 f"fairlead package image {name}={uri} --image {image}{base} --tool podman --build",
-                f"fairlead doctor --image {image} {budgets} --env FAIRLEAD_TRACKING --tool podman",
+                f"fairlead doctor --image {image} {budgets} {shown} --tool podman",
                 f"{_LOGIN} {shlex.quote(asked.image.partition('/')[0])}",
                 f"podman push {image}",
             ),
@@ -112,11 +133,20 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
         Job(
             "canary",
             "A canary, which the controller carries on",
-            (f'fairlead rollout start {name} --to "$VERSION"',),
+            (f'fairlead rollout start {name} --to "$VERSION"{spec}',),
             ("build-image",),
         ),
     ]
     return tuple(found)
+
+
+_MORE: Final[Mapping[str, str]] = {
+    "github": "# Give the environment `production` reviewers: the canary waits for them.\n",
+    "gitlab": (
+        "# Make them masked and protected. build-image needs a runner that may start containers (privileged).\n"
+        "# Protect the environment `production`, and the default branch.\n"
+    ),
+}
 
 
 def document(file: SpecFile, provider: str, asked: Asked) -> dict[str, Any]:
@@ -127,15 +157,16 @@ def document(file: SpecFile, provider: str, asked: Asked) -> dict[str, Any]:
 
 def render(file: SpecFile, provider: str, asked: Asked) -> str:
     """The same as YAML."""
+    told = noted_yaml.text(_tree(file, provider, asked))
     head = f"# Rendered from {file.name} by `fairlead init ci --provider {provider}`.\n# Secrets of the project: "
-    return f"{head}{', '.join(_SECRETS)}.\n" + noted_yaml.text(_tree(file, provider, asked))
+    return f"{head}{', '.join((*_STORES, *_REGISTRY))}.\n{_MORE[provider]}{told}"
 
 
 def _tree(file: SpecFile, provider: str, asked: Asked) -> dict[str, Any]:
     if provider not in PROVIDERS:
         raise UsageError(f"--provider is {provider!r}{nearest(provider, PROVIDERS)}; expected {' or '.join(PROVIDERS)}")
     found = jobs(file, asked)
-    return _github(found) if provider == "github" else _gitlab(found)
+    return _github(found, asked.spec) if provider == "github" else _gitlab(found)
 
 
 def _install(job: Job) -> list[str]:
@@ -143,7 +174,7 @@ def _install(job: Job) -> list[str]:
     return [f"python -m pip install --disable-pip-version-check '{extra}'", *job.script]
 
 
-def _github(found: tuple[Job, ...]) -> dict[str, Any]:
+def _github(found: tuple[Job, ...], spec: str) -> dict[str, Any]:
     """docs.github.com/actions/reference/workflow-syntax-for-github-actions"""
     version = {"description": "Version of the model to release", "required": True, "type": "string"}
     return {
@@ -154,46 +185,71 @@ def _github(found: tuple[Job, ...]) -> dict[str, Any]:
             "workflow_dispatch": {"inputs": {"version": version}},
         },
         "permissions": {"contents": "read"},
-        "concurrency": {"group": "model-${{ github.ref }}", "cancel-in-progress": False},
-        "env": {
-            "VERSION": Noted("${{ inputs.version }}", "of the model; empty on a push"),
-            **{name: f"${{{{ secrets.{name} }}}}" for name in _SECRETS},
+        "concurrency": {
+            "group": "model-${{ github.event_name }}-${{ github.ref }}-${{ inputs.version }}",
+            "cancel-in-progress": "${{ github.event_name == 'pull_request' }}",
         },
-        "jobs": {one.name: _github_job(one) for one in found},
+        "env": {"VERSION": Noted("${{ inputs.version }}", "of the model; empty on a push")},
+        "jobs": {one.name: _github_job(one, spec) for one in found},
     }
 
 
-def _github_job(job: Job) -> dict[str, Any]:
+def _github_job(job: Job, spec: str) -> dict[str, Any]:
     found: dict[str, Any] = {"name": job.title, "runs-on": "ubuntu-24.04", "timeout-minutes": 60}
     if job.needs:
         found["needs"] = list(job.needs)
     if job.release:
-        found["if"] = "github.event_name == 'workflow_dispatch'"
+        found["if"] = _RELEASE
+    elif any(job.secrets(line) for line in job.script):
+        found["if"] = _OURS
     if job.name == "canary":
         found["environment"] = "production"
     steps: list[dict[str, Any]] = [
-        {"uses": "actions/checkout@v4.2.2", "with": {"persist-credentials": False}},
-        {"uses": "actions/setup-python@v5.3.0", "with": {"python-version": _PYTHON}},
-        *({"run": line} for line in _install(job)),
+        {"uses": Noted(*_CHECKOUT), "with": {"persist-credentials": False}},
+        {
+            "uses": Noted(*_SETUP),
+            "with": {"python-version": _PYTHON, "cache": "pip", "cache-dependency-path": spec},
+        },
+        *(_step(job, line) for line in _install(job)),
     ]
     return {**found, "steps": steps}
+
+
+def _step(job: Job, line: str) -> dict[str, Any]:
+    shown = {name: f"${{{{ secrets.{name} }}}}" for name in job.secrets(line)}
+    return {"run": line, **({"env": shown} if shown else {})}
 
 
 def _gitlab(found: tuple[Job, ...]) -> dict[str, Any]:
     """docs.gitlab.com/ci/yaml"""
     return {
         "stages": [one.name for one in found],
-        "default": {"image": f"docker.io/library/python:{_PYTHON}-bookworm", "interruptible": False},
-        "variables": {"VERSION": {"value": "", "description": "Version of the model to release; empty: none"}},
+        "workflow": {
+            "rules": [
+                {"if": '$CI_PIPELINE_SOURCE == "merge_request_event"'},
+                {"if": "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH"},
+            ]
+        },
+        "default": {
+            "image": f"docker.io/library/python:{_PYTHON}-bookworm",
+            "interruptible": False,
+            "cache": {"key": f"pip-{__version__}", "paths": [".cache/pip"]},
+        },
+        "variables": {
+            "VERSION": {"value": "", "description": "Version of the model to release; empty: none"},
+            "PIP_CACHE_DIR": "$CI_PROJECT_DIR/.cache/pip",
+        },
         **{one.name: _gitlab_job(one) for one in found},
     }
 
 
 def _gitlab_job(job: Job) -> dict[str, Any]:
-    rule: Mapping[str, Any] = {"if": '$VERSION != ""'} if job.release else {"when": "always"}
+    release = {"if": '$VERSION != "" && $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH'}
+    rule: Mapping[str, Any] = release if job.release else {"when": "on_success"}
     found: dict[str, Any] = {"stage": job.name, "needs": list(job.needs), "rules": [dict(rule)], "timeout": "1h"}
     if job.name == "canary":
         found["environment"] = {"name": "production"}
+        found["resource_group"] = "production"
         found["rules"] = [{**rule, "when": "manual"}]
     script = _install(job)
     if job.name == "build-image":

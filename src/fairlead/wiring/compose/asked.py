@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,13 +30,22 @@ SPEC: Final = f"{WORK}/fairlead.yaml"
 class Rendering:
     """``image``: of the server; empty: the variable FAIRLEAD_IMAGE says.  ``pins``: other images by service.
 
-    ``prometheus``: whether it is there.  ``insecure``: callers show no key.
+    ``prometheus``: whether it is there.  ``insecure``: callers show no key.  ``beside``: folder that the file is for;
+    compose takes relative paths from there, and a spec from where the command runs.
     """
 
     image: str = ""
     pins: Mapping[str, str] = field(default_factory=dict)
     prometheus: bool = True
     insecure: bool = False
+    beside: Path = Path()
+
+    def path(self, local: str) -> str:
+        """A path of the spec as the file names it: absolute ones as they are."""
+        if local.startswith("/"):
+            return local
+        found = os.path.relpath(local, self.beside)
+        return found if found.startswith("../") else f"./{found}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,12 +29,12 @@ def stack(file: SpecFile, how: Rendering) -> dict[str, Any]:
         beside["prometheus"] = services.prometheus(file, how)
     server = _server(file, how, found, [name for name in beside if name != "prometheus"])
     volumes = ["home", *(name for name in beside if name != "server")]
-    secrets: dict[str, Any] = {name: {"file": f"./secrets/{name}"} for name in found.secrets}
+    secrets: dict[str, Any] = {name: {"file": how.path(f"secrets/{name}")} for name in found.secrets}
     if how.prometheus and required(file.spec.access):
         secrets["metrics_key"] = Noted(
             {"environment": METRICS_KEY}, "fairlead keys create --name prometheus --scope '*:metrics'"
         )
-    configs: dict[str, Any] = {"spec": {"file": f"./{file.name.rpartition('/')[2]}"}}
+    configs: dict[str, Any] = {"spec": {"file": how.path(file.name)}}
     if how.prometheus:
         configs["prometheus"] = {"content": services.scrapes(file)}
         configs["rules"] = {"content": services.alerts(file)}
@@ -69,7 +69,7 @@ def _server(file: SpecFile, how: Rendering, found: Inside, after: list[str]) -> 
         "ports": Noted(ports, file.at("server")),
         "environment": {"FAIRLEAD_HOME": HOME, **_environment(file, found)},
         "configs": [{"source": "spec", "target": SPEC}],
-        "volumes": [f"home:{HOME}", *_mounts(found)],
+        "volumes": [f"home:{HOME}", *_mounts(found, how)],
         "healthcheck": services.health(image.ready(server.port, secure=server.tls is not None)),
         "stop_grace_period": Noted(
             f"{server.grace + _MARGIN:g}s", f"{file.at('server', 'grace')}, and {_MARGIN} seconds"
@@ -101,8 +101,11 @@ def _stores_in_s3(file: SpecFile) -> bool:
     return any(str(one).startswith("s3:") for one in (file.spec.tracking, file.spec.state))
 
 
-def _mounts(found: Inside) -> list[Any]:
-    return [Noted(f"{source}:{target}:ro".replace("$", "$$"), where) for source, (target, where) in found.files.items()]
+def _mounts(found: Inside, how: Rendering) -> list[Any]:
+    return [
+        Noted(f"{how.path(source)}:{target}:ro".replace("$", "$$"), where)
+        for source, (target, where) in found.files.items()
+    ]
 
 
 def _beside(file: SpecFile, how: Rendering) -> dict[str, Any]:

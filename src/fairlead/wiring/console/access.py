@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -12,12 +13,15 @@ from fairlead.audit import reading
 from fairlead.audit.entry import Line
 from fairlead.audit.reading import Told
 from fairlead.audit.verify import verify
-from fairlead.console.facts.access import AccessFacts, Entry, Key, Proof, Refused
+from fairlead.console.facts.access import AccessFacts, Entry, Key, Limited, Proof, Refused
+from fairlead.console.facts.llm import Budget
 from fairlead.console.facts.trouble import Trouble
 from fairlead.contracts.errors import FairleadError
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import from_body
-from fairlead.wiring import access, auditing
+from fairlead.wiring import access, auditing, ledgering
+from fairlead.wiring.console import measured
+from fairlead.wiring.console.balances import balances
 from fairlead.wiring.console.kept import Kept
 
 KEYS: Final = 200
@@ -27,13 +31,16 @@ PROVED_BYTES: Final = 32 * 2**20
 """A log that is larger is not proved by a page."""
 _LONGEST: Final = 300
 ALLOWED: Final = "allowed"
+Files = tuple[tuple[str, int, int], ...]
+"""Name, size and time of the last change of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessPage:
-    """``Accesses`` over the home."""
+    """``Accesses`` over the home. ``proofs``: the last one, by the files that it is of."""
 
     kept: Kept
+    proofs: dict[Files, Proof] = field(default_factory=dict)
 
     def access(self, actor: str, action: str, outcome: str, since_ms: int, until_ms: int) -> AccessFacts:
         folder = auditing.folder(self.kept.home)
@@ -64,6 +71,7 @@ class AccessPage:
             max(0, len(keys) - KEYS),
             broken,
             trouble,
+            *self._spending(),
             audited,
             tuple(Refused(*alike, count, at) for alike, (count, at) in most),
             tuple(_entry(chain, line) for chain, line in shown),
@@ -87,15 +95,34 @@ class AccessPage:
             keys.append(from_body(Key, access.document(one, now) | told))
         return tuple(keys), tuple(broken), None
 
+    def _spending(self) -> tuple[tuple[Budget, ...], tuple[Limited, ...] | None, str]:
+        """Budgets, calls over limits, and why nobody tells these."""
+        stand: tuple[Budget, ...] = ()
+        with contextlib.suppress(FairleadError), ledgering.opened(self.kept.home) as store:
+            stand = balances(self.kept, store, SystemClock.wall_ms())
+        try:
+            return stand, measured.limited(self.kept), ""
+        except FairleadError as error:
+            return stand, None, str(error)
+
     def _proof(self, folder: Path) -> Proof:
-        size = sum(path.stat().st_size for path in folder.glob("*.jsonl")) if folder.is_dir() else 0
+        files = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.jsonl"))
+        proof = self.proofs.get(files)
+        if proof is None:
+            proof = self._proved(folder, sum(size for _, size, _ in files))
+            self.proofs.clear()
+            if proof.ok is not None:
+                self.proofs[files] = proof
+        return proof
+
+    def _proved(self, folder: Path, size: int) -> Proof:
         if not size:
             return Proof(None, "there is no audit log here", 0, 0, 0, (), ())
         if size > PROVED_BYTES:
             why = f"the log has {size / 1e6:,.0f} MB, too much for a page; prove it with: fairlead audit verify"
             return Proof(None, why, 0, 0, 0, (), ())
         try:
-            found = verify(folder, auditing.seal(""), auditing.heads(self.kept.home))
+            found = verify(folder, auditing.seal(self.kept.audit_key), auditing.heads(self.kept.home))
         except FairleadError as error:
             return Proof(None, str(error), 0, 0, 0, (), ())
         said = tuple(map(str, found.findings[:KEYS]))

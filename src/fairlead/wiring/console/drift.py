@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fairlead.console.facts.drift import (
@@ -19,6 +19,7 @@ from fairlead.console.facts.drift import (
     Test,
 )
 from fairlead.console.facts.endpoint import Mark
+from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening
 from fairlead.monitor import cbpe, metrics, timeline
 from fairlead.monitor.findings import THRESHOLDS
@@ -26,6 +27,7 @@ from fairlead.monitor.mapping import Tested
 from fairlead.monitor.report import ColumnView, Report
 from fairlead.wiring import reporting
 from fairlead.wiring.console.kept import Kept
+from fairlead.wiring.hours import CHECKED_MS, Hours, with_columns
 from fairlead.wiring.reporting import Asked, Stores
 
 MOST: Final = 100
@@ -38,9 +40,10 @@ _LINES: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class DriftPage:
-    """``Drifts`` over the stores."""
+    """``Drifts`` over the stores. ``hours``: what it read of long spans, remembered."""
 
     kept: Kept
+    hours: Hours[tuple[Window, ...]] = field(default_factory=lambda: with_columns(CHECKED_MS))
 
     def drift(self, name: str, version: str, since_ms: int, until_ms: int) -> DriftFacts:
         found = reporting.measured(self._stores(), Asked(name, since_ms, until_ms, version))
@@ -118,7 +121,7 @@ class DriftPage:
         )
 
     def _stores(self) -> Stores:
-        return Stores(self.kept.state, self.kept.events)
+        return Stores(self.kept.state, self.kept.events, self.hours)
 
 
 def _said(report: Report) -> tuple[str, str]:

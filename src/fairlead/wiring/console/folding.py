@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,13 +13,11 @@ from fairlead.contracts.state import StateStore
 from fairlead.monitor.degraded import CODE
 from fairlead.monitor.latency import Latency
 from fairlead.monitor.mapping import SHADOW
+from fairlead.wiring.hours import CHECKED_MS, HOUR_MS, Hours
 
 MINUTE_MS: Final = 60_000
-HOUR_MS: Final = 3_600_000
-LATE_MS: Final = 2 * HOUR_MS
-"""Hours that ended so long ago are over: what a slow worker still puts there is seen when the page is opened anew."""
-KEPT_HOURS: Final = 50_000
-"""Hours of endpoints that are remembered: some 4 kB each at most."""
+KEPT_BYTES: Final = 192 * 2**20
+"""Of the hours that are remembered: some 50,000 of one version."""
 _LEAST_SECONDS: Final = 5.0
 
 Key = tuple[str, str]
@@ -39,7 +37,7 @@ class Totals:
     def add(self, window: Window) -> None:
         self.calls += window.calls
         self.rows += window.rows
-        for code, count in window.codes.items():
+        for code, count in window.codes.items():  # not ``update``, which asks much before it adds little
             self.codes[code] += count
         self.latency += Latency.from_bytes(window.latency)
         self.first_ms = window.start_ms if self.first_ms is None else min(self.first_ms, window.start_ms)
@@ -62,7 +60,8 @@ class Totals:
         return self.failed / self.calls if self.calls else None
 
     def quantile(self, q: float) -> float | None:
-        return self.latency.quantile(q) if self.latency.total else None
+        found = self.latency.quantile(q)
+        return None if math.isnan(found) else found
 
 
 @dataclass(slots=True)
@@ -118,10 +117,6 @@ class Slots:
         return 0.0 if first_ms is None else max(1.0, (self.until_ms - max(first_ms, self.since_ms)) / 1000)
 
 
-Counting = Callable[[int, Mapping[Key, Totals]], None]
-"""When the part began, and what it holds."""
-
-
 @dataclass(frozen=True, slots=True)
 class Folded:
     """``total``: what callers saw.  ``versions``: each by arm, shadows too."""
@@ -131,14 +126,15 @@ class Folded:
 
 
 class Folds:
-    """Reads the windows of a span into its parts. Hours that are over are read once; the newest of them are kept.
+    """Reads the windows of a span into its parts; hours that are parts or fit into one, as ``Hours`` has them.
 
     Safe for several threads.
     """
 
     def __init__(self) -> None:
-        self._hours: OrderedDict[tuple[str, int], dict[Key, Totals]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._hours: Hours[dict[Key, Totals]] = Hours(
+            folded, _size, columns=False, kept=KEPT_BYTES, checked_ms=CHECKED_MS
+        )
 
     def read(self, store: StateStore, endpoint: str, slots: Slots, now_ms: int) -> Folded:
         """Raises what the store raises."""
@@ -155,7 +151,9 @@ class Folds:
 
         since = slots.since_ms
         if slots.hourly:
-            since = self._whole(store, endpoint, slots, now_ms, count)
+            since = max(since, slots.until_ms // HOUR_MS * HOUR_MS)
+            for hour, found in self._hours.read(store, endpoint, slots.since_ms, since, now_ms).items():
+                count(hour, found)
         groups: dict[int, list[Window]] = {}
         for window in store.windows(endpoint, since_ms=since, until_ms=slots.until_ms, columns=False):
             groups.setdefault((window.start_ms - slots.since_ms) // slots.length, []).append(window)
@@ -163,28 +161,9 @@ class Folds:
             count(group[0].start_ms, folded(group))
         return Folded(total, versions)
 
-    def _whole(self, store: StateStore, endpoint: str, slots: Slots, now_ms: int, count: Counting) -> int:
-        """Count the hours that are over; where the rest begins."""
-        end = min(slots.until_ms, now_ms - LATE_MS) // HOUR_MS * HOUR_MS
-        hours = range(slots.since_ms, end, HOUR_MS)
-        with self._lock:
-            known = {hour: self._hours[endpoint, hour] for hour in hours if (endpoint, hour) in self._hours}
-        missing = [hour for hour in hours if hour not in known]
-        if missing:
-            groups: dict[int, list[Window]] = {hour: [] for hour in missing}
-            for window in store.windows(endpoint, since_ms=missing[0], until_ms=missing[-1] + HOUR_MS, columns=False):
-                hour = window.start_ms // HOUR_MS * HOUR_MS
-                if hour in groups:
-                    groups[hour].append(window)
-            made = {hour: folded(group) for hour, group in groups.items()}
-            known |= made
-            with self._lock:
-                self._hours.update({(endpoint, hour): one for hour, one in made.items()})
-                while len(self._hours) > KEPT_HOURS:
-                    self._hours.popitem(last=False)
-        for hour, found in known.items():
-            count(hour, found)
-        return max(end, slots.since_ms)
+
+def _size(found: Mapping[Key, Totals]) -> int:
+    return 200 + sum(800 + one.latency.counts.nbytes for one in found.values())
 
 
 def folded(windows: Iterable[Window]) -> dict[Key, Totals]:

@@ -70,14 +70,12 @@ def operations(windows: Sequence[Window], memory: Mapping[str, Any] | None, now_
     """What callers saw in the last hour, and whether the share of errors alarms."""
     slots = Slots(now_ms - SHOWN_MS, now_ms, PARTS)
     total = Totals()
-    lately = Totals()
-    for window in windows:
-        if window.arm == SHADOW:
-            continue
-        slots.add(window)
-        total.add(window)
-        if window.start_ms >= now_ms - LATELY_MS:
-            lately.add(window)
+    seen = [one for one in windows if one.arm != SHADOW]
+    for window in seen:
+        (total if slots.at(window.start_ms) is None else slots).add(window)
+    for slot in slots.all():
+        total.merge(slot.totals)
+    lately = [one for one in seen if one.start_ms >= now_ms - LATELY_MS]
     since = _firing(memory, "ErrorRate")
     state = "none" if memory is None else "alarm" if since else "ok"
     why = (
@@ -91,7 +89,7 @@ def operations(windows: Sequence[Window], memory: Mapping[str, Any] | None, now_
         state,
         why,
         total.calls,
-        lately.calls / max(1.0, (now_ms - lately.first_ms) / 1000) if lately.first_ms is not None else None,
+        sum(one.calls for one in lately) / max(1.0, (now_ms - lately[0].start_ms) / 1000) if lately else None,
         total.errors,
         total.quantile(0.5),
         total.quantile(0.99),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -14,9 +13,9 @@ from fairlead.console.facts.llm import Budget, Guarded, LlmFacts, Span, Speaker,
 from fairlead.console.facts.trouble import Trouble
 from fairlead.contracts.answered import Traced
 from fairlead.contracts.errors import FairleadError, NotFound
-from fairlead.contracts.ledger import Budget as Allowed
 from fairlead.kit.clock import SystemClock
 from fairlead.wiring import ledgering, statements
+from fairlead.wiring.console.balances import balances
 from fairlead.wiring.console.kept import Kept
 from fairlead.wiring.llm import traced
 
@@ -30,10 +29,10 @@ _SIDES: Final = ("input", "output")
 
 @dataclass(frozen=True, slots=True)
 class LlmPage:
-    """``Llms`` over the home. ``budgets``: of the spec, for the amounts of balances."""
+    """``Llms`` over the home. ``month``: what was added up."""
 
     kept: Kept
-    budgets: tuple[Allowed, ...] = ()
+    month: statements.Month = field(default_factory=statements.Month)
 
     def llm(self, endpoint: str, since_ms: int, until_ms: int) -> LlmFacts:
         home = self.kept.home
@@ -70,12 +69,12 @@ class LlmPage:
         now = SystemClock.wall_ms()
         try:
             with ledgering.opened(self.kept.home) as store:
-                balances = [statements.standing(one, now, self.budgets) for one in store.balances()]
-                since, rows = statements.this_month(store, now)
+                stand = balances(self.kept, store, now)
+                since, rows = self.month.rows(store, now)
         except FairleadError as error:
             return "", (), (), Trouble(error.code, str(error))
         spent = tuple(Spent(**row) for row in rows[:ROWS])
-        return statements.moment(since), spent, tuple(map(_budget, balances[:ROWS])), None
+        return statements.moment(since), spent, stand, None
 
 
 def _speaker(name: str, spans: Sequence[Traced]) -> Speaker:
@@ -153,10 +152,3 @@ def _told(facts: Any) -> tuple[tuple[str, str], ...]:
         (name[:_LONGEST], (" → ".join(value) if isinstance(value, list) else str(value))[:_LONGEST])
         for name, value in some[:ROWS]
     )
-
-
-def _budget(row: statements.Row) -> Budget:
-    amount, taken = row["amount"], Decimal(row["settled"]) + Decimal(row["reserved"])
-    left = str(Decimal(amount) - taken) if amount else ""
-    used = float(taken / Decimal(amount)) if amount and Decimal(amount) else None
-    return Budget(**row, left=left, used=used)

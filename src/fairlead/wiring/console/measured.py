@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Final
 
 import httpx
 
+from fairlead.console.facts.access import Limited
 from fairlead.console.facts.endpoint import Inside
 from fairlead.contracts.errors import Unavailable
 from fairlead.kit.sentences import cause
@@ -18,7 +20,8 @@ from fairlead.wiring.console.kept import Kept
 
 _SECONDS: Final = 2.0
 _LARGEST: Final = 8 * 2**20
-_LINE: Final = re.compile(r'(fairlead_\w+)\{([^}]*(?:"[^"]*"[^}]*)*)\} ([-+.\deEINFa]+)')
+_LINE: Final = re.compile(r'(fairlead_\w+)\{((?:[^"}]|"(?:[^"\\]|\\.)*")*)\} (\S+)')
+_ESCAPED: Final = re.compile(r"\\(.)")
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 Pair = tuple[float | None, float | None]
 
@@ -45,24 +48,39 @@ def client(kept: Kept, url: str) -> httpx.Client:
 def inside(kept: Kept, endpoint: str) -> Inside:
     """Raises Unavailable."""
     url = server_of(kept)
+    return told(_exposition(kept, url), endpoint, url)
+
+
+def limited(kept: Kept) -> tuple[Limited, ...]:
+    """Calls over a limit since the server started, most first. Raises Unavailable."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for name, labels, value in _samples(_exposition(kept, server_of(kept))):
+        if name == "fairlead_limited_total":
+            found[labels.get("endpoint", ""), labels.get("scope", ""), labels.get("limit", "")] += round(value)
+    return tuple(Limited(*key, count) for key, count in found.most_common() if count)
+
+
+def _exposition(kept: Kept, url: str) -> str:
     try:
         with client(kept, url) as asking:
             answer = asking.get("/metrics")
             answer.raise_for_status()
     except (httpx.HTTPError, OSError, ValueError) as error:
         raise Unavailable(f"the server at {url} does not say what it measured: {cause(error)}") from None
-    return told(answer.text[:_LARGEST], endpoint, url)
+    return answer.text[:_LARGEST]
 
 
 def told(text: str, endpoint: str, url: str) -> Inside:
     """Of an exposition."""
     bins: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     waiting: float | None = None
-    for name, labels, value in _samples(text, endpoint):
+    for name, labels, value in _samples(text):
+        if labels.get("endpoint") != endpoint:
+            continue
         if name == "fairlead_queue_rows":
             waiting = (waiting or 0.0) + value
-        elif name.endswith("_bucket"):
-            bins[name.removeprefix("fairlead_").removesuffix("_bucket")][float(labels["le"])] += value
+        elif name.endswith("_bucket") and (end := _float(labels.get("le", ""))) is not None:
+            bins[name.removeprefix("fairlead_").removesuffix("_bucket")][end] += value
 
     def pair(name: str) -> Pair:
         return quantile(bins[name], 0.5), quantile(bins[name], 0.99)
@@ -71,19 +89,32 @@ def told(text: str, endpoint: str, url: str) -> Inside:
 
 
 def quantile(bins: dict[float, float], q: float) -> float | None:
-    """The upper end of the bin in which a share ``q`` is reached; the last finite end above all of them."""
+    """The upper end of the bin in which a share ``q`` is reached; None where that is above all finite ends."""
     ends = sorted(bins)
     if not ends or not bins[ends[-1]]:
         return None
-    finite = [end for end in ends if end != float("inf")]
-    return next((end for end in finite if bins[end] >= q * bins[ends[-1]]), finite[-1] if finite else None)
+    return next((end for end in ends if math.isfinite(end) and bins[end] >= q * bins[ends[-1]]), None)
 
 
-def _samples(text: str, endpoint: str) -> Iterator[tuple[str, dict[str, str], float]]:
+def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
     for line in text.splitlines():
         found = _LINE.match(line)
         if found is None:
             continue
-        labels = {name: value.replace('\\"', '"').replace("\\\\", "\\") for name, value in _LABEL.findall(found[2])}
-        if labels.get("endpoint") == endpoint:
-            yield found[1], labels, float(found[3])
+        labels = {name: _ESCAPED.sub(_meant, value) for name, value in _LABEL.findall(found[2])}
+        value = _float(found[3])
+        if value is not None and math.isfinite(value):
+            yield found[1], labels, value
+
+
+def _meant(escaped: re.Match[str]) -> str:
+    return "\n" if escaped[1] == "n" else escaped[1]
+
+
+def _float(text: str) -> float | None:
+    """None for what is no number."""
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(found) else found

@@ -14,8 +14,8 @@ from fairlead.console.app import build
 from fairlead.console.assets import Assets
 from fairlead.console.door import Door
 from fairlead.console.live import Live
-from fairlead.console.navigation import EVERY
-from fairlead.console.pages import access, drift, endpoint, home, llm, rollouts, timeline, trying
+from fairlead.console.navigation import EVERY, MODELS
+from fairlead.console.pages import access, drift, endpoint, home, llm, retraining, rollouts, timeline, trying
 from fairlead.console.reading import Reader
 from fairlead.console.rendering import Templates
 from fairlead.console.sessions import SECRET_BYTES, Seal
@@ -29,6 +29,7 @@ from fairlead.wiring.console.endpoint import EndpointPage
 from fairlead.wiring.console.home import HomePage
 from fairlead.wiring.console.kept import Kept
 from fairlead.wiring.console.llm import LlmPage
+from fairlead.wiring.console.retraining import RetrainingPage
 from fairlead.wiring.console.rollouts import RolloutPage
 from fairlead.wiring.console.timeline import TimelinePage
 from fairlead.wiring.console.trying import TryPage
@@ -39,7 +40,7 @@ def application(kept: Kept, *, asks: bool) -> Starlette:
     clock, assets = SystemClock(), Assets()
     reader = Reader(clock)
     door = Door(Keys(kept, asks), Seal(secret(kept.home.root / "console.key")), reader, clock)
-    shell = Shell(Templates(assets), door, reader, clock, EVERY)
+    shell = Shell(Templates(assets), door, reader, clock, EVERY, lambda one: one is not MODELS or kept.speaks)
     return build(shell, Live(Stored(kept, clock), reader), assets, pages(shell, kept))
 
 
@@ -51,6 +52,7 @@ def pages(shell: Shell, kept: Kept) -> list[BaseRoute]:
         *drift.routes(shell, DriftPage(kept)),
         *timeline.routes(shell, TimelinePage(kept)),
         *rollouts.routes(shell, RolloutPage(kept)),
+        *retraining.routes(shell, RetrainingPage(kept)),
         *llm.routes(shell, LlmPage(kept)),
         *access.routes(shell, AccessPage(kept)),
         *trying.routes(shell, TryPage(kept)),

@@ -12,7 +12,9 @@ from fairlead.monitor import timeline
 from fairlead.wiring.console.kept import Kept
 
 READ: Final = 2_000
-"""Lines that are read; the newest."""
+"""Lines of a range that are read; its newest."""
+LATE_MS: Final = 3_600_000
+"""So late a line may be noted, after what it tells of, and still be found under the time when that happened."""
 SHOWN: Final = 200
 NUMBERS: Final = 12
 
@@ -24,8 +26,10 @@ class TimelinePage:
     kept: Kept
 
     def timeline(self, endpoint: str, kind: str, since_ms: int, until_ms: int) -> TimelineFacts:
-        noted = timeline.read(self.kept.state, endpoint, since_ms=since_ms, limit=READ)
-        known = timeline.chosen(noted, since_ms=since_ms, until_ms=until_ms + 1)
+        state, end = self.kept.state, until_ms + 1
+        noted = timeline.read(state, endpoint, since_ms=since_ms, until_ms=end, limit=READ)
+        after = timeline.read(state, endpoint, since_ms=end, until_ms=end + LATE_MS, limit=READ)
+        known = timeline.chosen([*noted, *after], since_ms=since_ms, until_ms=end)
         found = timeline.chosen(known, what=(kind,) if kind else ())
         return TimelineFacts(
             since_ms,
@@ -33,7 +37,7 @@ class TimelinePage:
             tuple(_line(one) for one in found[-SHOWN:]),
             max(0, len(found) - SHOWN),
             tuple(sorted({one.what for one in known})),
-            len(noted) == READ,
+            READ in (len(noted), len(after)),
         )
 
 

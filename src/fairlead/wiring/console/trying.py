@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import time
@@ -142,16 +143,26 @@ def _value(field: Field, text: str) -> Any:
     try:
         if text.strip() == "":
             return None
-        return int(text) if field.kind == "integer" else float(text)
+        found = int(text) if field.kind == "integer" else float(text)
     except ValueError:
         raise InvalidParameter(f"{field.label} is {text[:40]!r}; expected a number ({field.datatype})") from None
+    if not math.isfinite(found):
+        raise InvalidParameter(
+            f"{field.label} is {text[:40]!r}, which JSON has no number for; expected a finite one "
+            f"({field.datatype}), or nothing where the value is missing"
+        )
+    return found
 
 
 def _written(body: str) -> Any:
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InvalidParameter(f"the body is not JSON: {error}") from None
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number in it; write null where a value is missing")
 
 
 def _instance(document: Mapping[str, Any]) -> Any:

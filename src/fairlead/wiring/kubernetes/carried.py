@@ -6,6 +6,7 @@ import copy
 import pathlib
 import posixpath
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -116,15 +117,18 @@ def grace(file: SpecFile, endpoints: tuple[str, ...]) -> int | float:
     return int(wanted) if wanted.is_integer() else wanted
 
 
-def needs(file: SpecFile, told: dict[str, Any]) -> Needs:
-    """Of a spec that a pod is told. Raises UsageError for what is on this machine, or secret."""
+def needs(file: SpecFile, told: dict[str, Any], beside: Sequence[str] = ()) -> Needs:
+    """Of a spec that a pod is told. ``beside``: Services of the same rendering, whose addresses it knows.
+
+    Raises UsageError for what is on this machine, or secret.
+    """
     found = Needs()
     for path, value in mentions.texts(told):
-        _look(file, found, path, value)
+        _look(file, found, path, value, beside)
     return found
 
 
-def _look(file: SpecFile, found: Needs, path: Path, value: str) -> None:
+def _look(file: SpecFile, found: Needs, path: Path, value: str, beside: Sequence[str]) -> None:
     where = file.at(*path)
     for name in mentions.variables(value):
         found.variables.setdefault(name, where)
@@ -135,12 +139,12 @@ def _look(file: SpecFile, found: Needs, path: Path, value: str) -> None:
     if mentions.fits(path, _SALT) and value and "${" not in value:
         raise UsageError(f"{where} is a secret, and a ConfigMap is none; write ${{env:NAME}} in its place")
     if "://" in value:
-        _address(found, where, value)
+        _address(found, where, value, beside)
     elif local := _local(file, path, value):
         _absolute(file, path, local)
 
 
-def _address(found: Needs, where: str, value: str) -> None:
+def _address(found: Needs, where: str, value: str, beside: Sequence[str]) -> None:
     try:
         parts: SplitResult = urlsplit(value)
         port = parts.port
@@ -151,7 +155,7 @@ def _address(found: Needs, where: str, value: str) -> None:
     if parts.hostname and loopback(parts.hostname):
         raise UsageError(f"{where} leads to {parts.hostname}, which in a pod is the pod; name a host of the cluster")
     found.s3 = found.s3 or parts.scheme == "s3"
-    if port or parts.scheme in _PORTS:
+    if (port or parts.scheme in _PORTS) and parts.hostname not in beside:
         found.ports.add(port or _PORTS[parts.scheme])
 
 

@@ -33,6 +33,8 @@ _OPTIONS: Final[dict[str, Any]] = {
 """Options of the engine that its pods honour, and what they are where nothing is said."""
 _OURS: Final = ("--host", "--port", "--api-key", "--served-model-name")
 _EVERY: Final = 10
+_STORAGE: Final = "100Gi"
+"""Room for weights where nobody says how much: a pod that needs more than its room is ended. It is a bound only."""
 
 
 def of(file: SpecFile, how: Rendering, unit: Unit) -> list[Any]:
@@ -61,7 +63,7 @@ def _engine(file: SpecFile, how: Rendering, unit: Unit, endpoint: str) -> list[A
         _deployment(file, endpoint, name, None if scale.target else scale.least),
         network.disruptions(file, name, name),
         network.engine(file, name, unit, PORT),
-        *scaling.scaler(file, how, Unit(name, endpoint, (endpoint,)), scale, name, "vllm"),
+        *scaling.scaler(file, how, Unit(name, endpoint, (endpoint,)), scale, name, [], "vllm"),
     ]
 
 
@@ -73,7 +75,10 @@ def _deployment(file: SpecFile, endpoint: str, name: str, count: int | None) -> 
         options = given(found.llm.options, _OPTIONS, "vllm")
     except UsageError as error:
         raise UsageError(f"{where}: {error}, in pods") from None
-    asked = found.deploy.model_copy(update={"gpus": options["tensor_parallel"]})
+    more: dict[str, Any] = {"gpus": options["tensor_parallel"]}
+    if "storage" not in found.deploy.model_fields_set:
+        more["storage"] = _STORAGE
+    asked = found.deploy.model_copy(update=more)
     container = _container(file, endpoint, asked, found.llm, options)
     inside = pods.spec(file, name, asked, Needs(), [container], "", shared="2Gi")
     seconds = pods.SETTLE + found.deadline_ms / 1000 + pods.SETTLE
@@ -125,20 +130,12 @@ def _container(file: SpecFile, endpoint: str, asked: Pods, llm: Llm, options: di
             }
         },
         "securityContext": pods.contained(),
-        "volumeMounts": [
-            {"name": "home", "mountPath": HOME},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
-            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the container
-            *(
-                {"name": f"claim-{place}", "mountPath": path, "readOnly": True}
-                for place, path in enumerate(sorted(asked.volumes))
-            ),
-        ],
+        "volumeMounts": [*pods.own(), *pods.claims(asked)],
     }
 
 
 _ENVIRONMENT: Final = {
-    "HOME": "/tmp",  # noqa: S108 - in the container
+    "HOME": HOME,
     "USER": "vllm",
     "HF_HOME": f"{HOME}/huggingface",
     "VLLM_CACHE_ROOT": f"{HOME}/vllm",
@@ -146,7 +143,9 @@ _ENVIRONMENT: Final = {
     "TORCHINDUCTOR_CACHE_DIR": f"{HOME}/inductor",
     "VLLM_NO_USAGE_STATS": "1",
 }
-"""All that is written goes where there is room: the root is read only, and the user has no name."""
+"""All that is written goes where there is room: the root is read only, and the user has no name.
+
+What keeps a cache in the folder of its user (FlashInfer, CUDA) keeps it there, too."""
 
 
 def _words(file: SpecFile, endpoint: str, llm: Llm, options: dict[str, Any]) -> list[Any]:

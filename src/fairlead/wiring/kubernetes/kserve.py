@@ -16,11 +16,13 @@ from fairlead.kit import noted_yaml
 from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
 from fairlead.wiring.kubernetes import carried, network, pods, refused, units
-from fairlead.wiring.kubernetes.asked import HOME, SPEC, SPEC_FOLDER, USER, Rendering, image, labels, thing
+from fairlead.wiring.kubernetes.asked import HOME, SPEC, USER, Rendering, image, labels, thing
 from fairlead.wiring.kubernetes.units import Scale, Unit
 
 HEAD: Final = "# KServe, rendered from {} by `fairlead render kserve`: change that file, not this one.\n"
 FORMAT: Final = "fairlead"
+_RESERVED: Final = (8008, 8012, 8013, 8022, 9090, 9091)
+"""Ports of the proxy that Knative puts into each pod (its ``reservedPorts``)."""
 
 
 def objects(file: SpecFile, how: Rendering) -> list[Any]:
@@ -30,7 +32,7 @@ def objects(file: SpecFile, how: Rendering) -> list[Any]:
         raise UsageError(why)
     refused.check(file, Rendering(how.image, "keda", insecure=how.insecure), [])
     for unit in found:
-        refused.check_endpoints(file, unit)
+        refused.check_unit(file, unit)
     made: list[Any] = []
     for unit in found:
         told = carried.unit_data(file, unit)
@@ -56,6 +58,8 @@ def _refused(file: SpecFile, found: list[Unit]) -> Iterator[str]:
     server = file.spec.server
     if server.grpc_port:
         yield f"{file.at('server', 'grpc_port')}: a pod of Knative has one port; leave it out, or render kubernetes"
+    if server.port in _RESERVED:
+        yield f"{file.at('server', 'port')} is {server.port}, which is Knative's own in each pod; give 8080"
     if server.tls is not None:
         yield f"{file.at('server', 'tls')}: KServe's ingress has the certificate; leave it out"
     for part in ("host", "gateway"):
@@ -107,14 +111,14 @@ def _runtime(file: SpecFile, how: Rendering, unit: Unit, told: dict[str, Any]) -
                     "httpGet": {"path": "/healthz", "port": file.spec.server.port},
                     "failureThreshold": 6,
                 },
-                "securityContext": {**pods.contained(), "runAsNonRoot": True, "runAsUser": USER},
-                "volumeMounts": [
-                    {"name": "home", "mountPath": HOME},
-                    {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
-                    {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the container
-                    {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True},
-                    *pods.mounts(file, asked, needs),
-                ],
+                "securityContext": {
+                    **pods.contained(),
+                    "runAsNonRoot": True,
+                    "runAsUser": USER,
+                    "runAsGroup": USER,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "volumeMounts": pods.mounts(file, asked, needs),
             }
         ],
         "volumes": inside["volumes"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from fairlead.contracts.errors import UsageError
 from fairlead.kit import noted_yaml
 from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.deploy import Pods
@@ -23,7 +24,6 @@ from fairlead.wiring.kubernetes.asked import (
     CANARY,
     HOME,
     SPEC,
-    SPEC_FOLDER,
     STABLE,
     Rendering,
     image,
@@ -59,7 +59,27 @@ def objects(file: SpecFile, how: Rendering) -> Files:
     if how.mesh == "gateway-api" and any(units.scale(file, unit).least == 0 for unit in found):
         common.append(routes.granted(file))
     common += _controller(file, how, found)
-    return {"common" if "common" not in made else "fairlead-common": common, **made}
+    first = "common"
+    while first in made:
+        first = f"fairlead-{first}"
+    files = {first: common, **made}
+    _apart(file, files, found)
+    return files
+
+
+def _apart(file: SpecFile, files: Files, found: list[Unit]) -> None:
+    """Raises UsageError for two objects that are one: what is made for an endpoint is named after it."""
+    heads = {unit.name: unit.head for unit in found}
+    seen: dict[tuple[str, str], str] = {}
+    for name, bodies in files.items():
+        for one in bodies:
+            key = (one["kind"], one["metadata"]["name"])
+            if key in seen and (head := heads.get(name)):
+                of = heads.get(seen[key])
+                other = f"one of {of}" if of else "one of the whole"
+                where = file.at("endpoints", head)
+                raise UsageError(f"{where} makes the {key[0]} {key[1]}, and so does {other}; rename the endpoint")
+            seen[key] = name
 
 
 def render(file: SpecFile, how: Rendering) -> dict[str, str]:
@@ -93,8 +113,9 @@ def _unit(file: SpecFile, how: Rendering, unit: Unit, found: list[Unit]) -> list
             )
         made.append(pods.deployment(file, how, unit, arm, told, count))
     made.append(network.disruptions(file, unit.name, unit.name))
-    made.append(network.policy(file, how, unit, carried.needs(file, stable), engines.names(file, unit)))
-    made += scaling.scaler(file, how, unit, scale, f"{unit.name}-{STABLE}" if arms else unit.name)
+    beside = engines.names(file, unit)
+    made.append(network.policy(file, how, unit, carried.needs(file, stable, beside), beside))
+    made += scaling.scaler(file, how, unit, scale, f"{unit.name}-{STABLE}" if arms else unit.name, found)
     made += routes.route(file, how, unit, found, arms) if how.mesh else []
     return [*made, *engines.of(file, how, unit)]
 
@@ -112,7 +133,7 @@ def _controller(file: SpecFile, how: Rendering, found: list[Unit]) -> list[Any]:
     told = carried.data(file, tuple(file.spec.endpoints))
     needs = carried.needs(file, told)
     moves = how.mesh == "gateway-api" and any(_arms(file, how, unit) for unit in found)
-    asked = Pods()
+    asked = Pods(volumes=_claims(file))
     container = {
         "name": "controller",
         "image": image(file, how),
@@ -121,12 +142,7 @@ def _controller(file: SpecFile, how: Rendering, found: list[Unit]) -> list[Any]:
         "env": [{"name": "FAIRLEAD_HOME", "value": HOME}, *pods.environment(file, needs)],
         "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
         "securityContext": pods.contained(),
-        "volumeMounts": [
-            {"name": "home", "mountPath": HOME},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
-            {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True},
-            *(one for one in pods.mounts(file, asked, needs)),
-        ],
+        "volumeMounts": pods.mounts(file, asked, needs),
     }
     inside = pods.spec(file, name, asked, needs, [container], name)
     inside["automountServiceAccountToken"] = Noted(moves, "it moves the weights of routes") if moves else False
@@ -141,9 +157,25 @@ def _controller(file: SpecFile, how: Rendering, found: list[Unit]) -> list[Any]:
         network.account(file, name, told=moves),
         thing(file, "v1", "ConfigMap", name, {"data": {"fairlead.yaml": carried.text(told, file.name)}}, marks),
         thing(file, "apps/v1", "Deployment", name, {"spec": body}, marks),
-        network.closed(file, name, needs),
+        network.closed(file, name, needs, told=moves),
         *(network.controls(file, name) if moves else []),
     ]
+
+
+def _claims(file: SpecFile) -> dict[str, str]:
+    """Folder to claim, of the endpoints that are trained again: their pipelines run beside the controller."""
+    found: dict[str, str] = {}
+    for name, endpoint in file.spec.endpoints.items():
+        if endpoint.retrain is None:
+            continue
+        for folder, claim in endpoint.deploy.volumes.items():
+            if found.setdefault(folder, claim) != claim:
+                where = file.at("endpoints", name, "deploy", "volumes")
+                raise UsageError(
+                    f"{where} has {claim} at {folder}, and another endpoint that is trained again has {found[folder]} "
+                    "there; give one of them another folder"
+                )
+    return found
 
 
 def plain(files: Files) -> dict[str, Any]:

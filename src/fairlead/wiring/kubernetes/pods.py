@@ -163,16 +163,27 @@ def environment(file: SpecFile, needs: Needs) -> list[Any]:
 
 
 def mounts(file: SpecFile, asked: Pods, needs: Needs) -> list[Any]:
-    """Beside those of the server itself."""
-    found: list[Any] = []
+    """Of a server of ours."""
+    found: list[Any] = [*own(), {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True}]
     for place, folder in enumerate(_folders(needs)):
         found.append({"name": f"secret-{place}", "mountPath": folder, "readOnly": True})
     if (tls := file.spec.server.tls) is not None:
         where = file.at("server", "tls")
         found.append(Noted({"name": "tls", "mountPath": posixpath.dirname(tls.cert), "readOnly": True}, where))
-    for place, path in enumerate(sorted(asked.volumes)):
-        found.append({"name": f"claim-{place}", "mountPath": path, "readOnly": True})
-    return found
+    return [*found, *claims(asked)]
+
+
+def own() -> list[Any]:
+    """Where a container may write."""
+    folders = {"home": HOME, "tmp": "/tmp", "shm": "/dev/shm"}  # noqa: S108 - in the container
+    return [{"name": name, "mountPath": path} for name, path in folders.items()]
+
+
+def claims(asked: Pods) -> list[Any]:
+    return [
+        {"name": f"claim-{place}", "mountPath": path, "readOnly": True}
+        for place, path in enumerate(sorted(asked.volumes))
+    ]
 
 
 def _container(file: SpecFile, how: Rendering, unit: Unit, asked: Pods, told: dict[str, Any]) -> dict[str, Any]:
@@ -194,16 +205,10 @@ def _container(file: SpecFile, how: Rendering, unit: Unit, asked: Pods, told: di
         ),
         "livenessProbe": probe(file, "/healthz", failures=6),
         "lifecycle": {
-            "preStop": {"sleep": {"seconds": Noted(SETTLE, "then SIGTERM: it ends what it has, streams too")}}
+            "preStop": {"sleep": {"seconds": Noted(SETTLE, "then SIGTERM: what it has is answered, streams too")}}
         },
         "securityContext": contained(),
-        "volumeMounts": [
-            {"name": "home", "mountPath": HOME},
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the container
-            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the container
-            {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True},
-            *mounts(file, asked, needs),
-        ],
+        "volumeMounts": mounts(file, asked, needs),
     }
 
 
@@ -234,7 +239,7 @@ def _volumes(file: SpecFile, asked: Pods, needs: Needs, config: str, shared: str
     if config and (tls := file.spec.server.tls) is not None:
         items = [{"key": "tls.crt", "path": posixpath.basename(tls.cert)}]
         items += [{"key": "tls.key", "path": posixpath.basename(tls.key)}] if tls.key else []
-        note = f"{file.at('server', 'tls')}: of kind kubernetes.io/tls"
+        note = f"{file.at('server', 'tls')}: of type kubernetes.io/tls"
         found.append(Noted({"name": "tls", "secret": {"secretName": f"{secret(file)}-tls", "items": items}}, note))
     for place, (_, claim) in enumerate(sorted(asked.volumes.items())):
         found.append({"name": f"claim-{place}", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,8 +14,9 @@ from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.package.sources import parse
 from fairlead.wiring.kubernetes import carried, units
-from fairlead.wiring.kubernetes.asked import Rendering
+from fairlead.wiring.kubernetes.asked import HOME, SPEC_FOLDER, Rendering
 from fairlead.wiring.kubernetes.units import Unit
+from fairlead.wiring.specs_identity import required
 
 CLASSES: Final = (
     "agentgateway", "amazon-vpc-lattice", "azure-alb-external", "cilium", "contour", "eg", "envoy-gateway",
@@ -24,33 +27,37 @@ CLASSES: Final = (
 _ON_CPU: Final = ("sklearn", "xgboost", "lightgbm", "litert")
 """Runtimes that have no GPU."""
 _GPU: Final = frozenset({"cuda", "tensorrt", "rocm"})
-_TAKEN: Final = ("", "/tmp", "/etc", "/dev/shm", "/var/lib/fairlead", "/etc/fairlead")  # noqa: S108 - in a pod
+_OURS: Final = ("/tmp", "/dev/shm", HOME, SPEC_FOLDER)  # noqa: S108 - in a pod
 """Folders in which a pod has something else."""
+_KEY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+"""Of a Secret."""
 _HOME_ENDS: Final = "which ends with the pod"
 _LONGEST_GRACE: Final = 3600.0
 
 
 def check(file: SpecFile, how: Rendering, found: list[Unit]) -> None:
     """Raises UsageError for the first thing that cannot be honoured."""
-    for why in (*_of_server(file, how), *_of_stores(file), *_of_files(file), *_of_gateway(file, how)):
+    for why in (*_of_server(file, how), *_of_stores(file), *_of_files(file), *_of_keys(file), *_of_gateway(file, how)):
         raise UsageError(why)
     for unit in found:
-        check_endpoints(file, unit)
+        check_unit(file, unit)
         for why in (*_of_unit(file, how, unit), *_of_rollout(file, how, unit)):
             raise UsageError(why)
     for why in _of_counting(file, found):
         raise UsageError(why)
 
 
-def check_endpoints(file: SpecFile, unit: Unit) -> None:
+def check_unit(file: SpecFile, unit: Unit) -> None:
     """Raises UsageError for the first thing that no pod can honour."""
     for name in unit.endpoints:
         for why in _of_endpoint(file, name, file.spec.endpoints[name]):
             raise UsageError(why)
+    for why in _of_mounts(file, unit):
+        raise UsageError(why)
 
 
 def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
-    server, asked = file.spec.server, file.spec.access.required or file.spec.access.jwt is not None
+    server, asked = file.spec.server, required(file.spec.access)
     if "host" in server.model_fields_set and loopback(server.host):
         yield (
             f"{file.at('server', 'host')} is {server.host}, which nobody reaches in a pod; leave it out, or say 0.0.0.0"
@@ -92,17 +99,19 @@ def _of_stores(file: SpecFile) -> Iterator[str]:
             f"{where} needs a registry, and that of the spec is SQLite, a file of one machine; give an address, as "
             "tracking: http://mlflow:5000"
         )
+    asked = required(spec.access)
+    if (spec.record is not False or asked) and (not spec.state or spec.state.startswith("sqlite:")):
+        yield (
+            f"{file.at('state')} is SQLite, {_HOME_ENDS} and which no two pods share; give "
+            "postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead"
+            + (" (keys of callers are in it)" if asked else ", or say record: false")
+        )
     if spec.record is False:
         return
-    why = "; give {}, or say record: false"
-    if not spec.state or spec.state.startswith("sqlite:"):
-        yield (
-            f"{file.at('state')} is SQLite, {_HOME_ENDS} and which no two pods share"
-            + why.format("postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead")
-        )
     if "://" not in spec.events:
-        yield f"{file.at('events')} is a folder, {_HOME_ENDS} and which no two pods share" + why.format(
-            "s3://BUCKET/PREFIX"
+        yield (
+            f"{file.at('events')} is a folder, {_HOME_ENDS} and which no two pods share; give s3://BUCKET/PREFIX, or "
+            "say record: false"
         )
 
 
@@ -126,6 +135,9 @@ def _of_files(file: SpecFile) -> Iterator[str]:
 def _of_gateway(file: SpecFile, how: Rendering) -> Iterator[str]:
     gateway = file.spec.deploy.gateway
     if gateway is None:
+        if file.spec.deploy.host:
+            where = file.at("deploy", "host")
+            yield f"{where} is a name outside of the cluster, and nothing leads in; give deploy.gateway, or drop it"
         return
     at = ("deploy", "gateway")
     if not how.mesh:
@@ -168,7 +180,7 @@ def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]
     if endpoint.env == "isolated":
         yield f"{at('env')} installs libraries when it starts, and a pod's disk is read only; build them into the image"
     for path in endpoint.deploy.volumes:
-        if not path.startswith("/") or path.rstrip("/") in _TAKEN:
+        if not path.startswith("/") or ":" in path or posixpath.normpath(path) != path or _over(path):
             yield f"{at('deploy', 'volumes')} has the folder {path!r}; give one of its own, from / on, as /models"
 
 
@@ -251,6 +263,51 @@ def _of_unit(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:
         )
     elif file.spec.server.tls is not None:
         yield f"{file.at('server', 'tls')}: KEDA's interceptor speaks HTTP to the pods; keep min: 1 at {unit.head}"
+
+
+def _of_keys(file: SpecFile) -> Iterator[str]:
+    """Secrets that are one key: one Secret has those of all pods."""
+    needs = carried.needs(file, carried.data(file, tuple(file.spec.endpoints)))
+    keys = {variable: f"env:{variable}" for variable in needs.variables}
+    for path, where in sorted(needs.files.items()):
+        key = posixpath.basename(path)
+        if not _KEY.fullmatch(key):
+            yield f"{where} is the file {key!r}, and a key of a Secret has letters, digits, '-', '_' and '.'; rename it"
+        if (other := keys.setdefault(key, path)) != path:
+            yield f"{where}: {path} and {other} are both the key {key} of the Secret; name one of them otherwise"
+
+
+def _of_mounts(file: SpecFile, unit: Unit) -> Iterator[str]:
+    """Folders that hide one another."""
+    name, asked = units.pods(file, unit)
+    needs, tls = carried.needs(file, carried.unit_data(file, unit)), file.spec.server.tls
+    folders = {folder: file.at("endpoints", name, "deploy", "volumes") for folder in asked.volumes}
+    for path, where in sorted(needs.files.items()):
+        folder = posixpath.dirname(path)
+        if folder in asked.volumes:
+            yield f"{where} is in {folder}, which is a volume; name another folder"
+        folders[folder] = where
+    if tls is not None:
+        folder, where = posixpath.dirname(tls.cert), file.at("server", "tls", "cert")
+        if tls.key and posixpath.dirname(tls.key) != folder:
+            yield f"{file.at('server', 'tls', 'key')} is {tls.key}, and the certificate is in {folder}; put it there"
+        if folder in folders:
+            yield f"{where} is in {folder}, where {folders[folder]} is; name a folder of its own, as /etc/tls"
+        folders[folder] = where
+    for folder, where in sorted(folders.items()):
+        above = next((one for one in folders if _inside(folder, one)), "")
+        if _over(folder) or above:
+            why = f"which is in {above}, another one" if above else "where a pod has something else"
+            yield f"{where} is in the folder {folder}, {why}; name one of its own, as /etc/tls"
+
+
+def _over(folder: str) -> bool:
+    """Whether something of ours is there or below."""
+    return any(folder == one or _inside(one, folder) for one in _OURS)
+
+
+def _inside(folder: str, above: str) -> bool:
+    return folder != above and folder.startswith(f"{above.rstrip('/')}/")
 
 
 def _of_rollout(file: SpecFile, how: Rendering, unit: Unit) -> Iterator[str]:

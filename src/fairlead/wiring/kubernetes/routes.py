@@ -38,6 +38,14 @@ _OPENAI: Final = (
     "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/files", "/v1/batches",
     "/tokenize", "/detokenize",
 )  # fmt: skip
+_GRPC: Final = (
+    "inference.GRPCInferenceService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+)  # fmt: skip
+"""Services of gRPC. They are a rule of the one HTTPRoute: beside a GRPCRoute of the same host a Gateway takes only the
+older of the two."""
+_MOST: Final = 64
+"""Paths that a rule of an HTTPRoute may have; all of its rules may have twice as many (Gateway API)."""
 
 
 def services(file: SpecFile, unit: Unit, arms: tuple[str, ...]) -> list[Any]:
@@ -52,9 +60,8 @@ def _service(file: SpecFile, unit: Unit, arm: str) -> dict[str, Any]:
         {"name": "http", "port": server.port, "targetPort": "http", "appProtocol": "https" if server.tls else "http"}
     ]
     if server.grpc_port:
-        ports.append(
-            {"name": "grpc", "port": server.grpc_port, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"}
-        )
+        spoken = "https" if server.tls else "kubernetes.io/h2c"
+        ports.append({"name": "grpc", "port": server.grpc_port, "targetPort": "grpc", "appProtocol": spoken})
     marks = labels(file, unit.name, **({"arm": arm} if arm else {}))
     return thing(file, "v1", "Service", name, {"spec": {"selector": selected(unit.name, arm), "ports": ports}}, marks)
 
@@ -67,7 +74,7 @@ def scraped(service: dict[str, Any]) -> dict[str, Any]:
 
 def check(file: SpecFile, how: Rendering, found: list[Unit]) -> None:
     """Raises UsageError for calls that no route can tell apart."""
-    if not how.mesh:
+    if not how.mesh or file.spec.deploy.gateway is None:  # inside of a mesh each has the host of its own Service
         return
     speaking = [unit for unit in found if _speaks(file, unit)]
     if len(speaking) > 1 and not file.spec.deploy.host:
@@ -84,6 +91,13 @@ def check(file: SpecFile, how: Rendering, found: list[Unit]) -> None:
             f"{len(found)} pods; leave "
             "it out, or render without --mesh"
         )
+    for unit in found if how.mesh == "gateway-api" else ():
+        paths = 0 if alone(file, unit, found) else len(prefixes(file, unit))
+        if paths > 2 * _MOST:
+            raise UsageError(
+                f"{file.at('endpoints', unit.head)} is in a pod with {len(unit.endpoints) - 1} others, which have "
+                f"{paths} paths, and a route takes {2 * _MOST}; give them a spec of their own, or render without --mesh"
+            )
 
 
 def route(file: SpecFile, how: Rendering, unit: Unit, found: list[Unit], arms: tuple[str, ...]) -> list[Any]:
@@ -92,10 +106,7 @@ def route(file: SpecFile, how: Rendering, unit: Unit, found: list[Unit], arms: t
     shares = _shares(file, unit, arms, from_none)
     if how.mesh == "istio":
         return [_virtual_service(file, unit, found, shares)]
-    made: list[Any] = [_http_route(file, unit, found, shares, arms, from_none)]
-    if file.spec.server.grpc_port:
-        made.append(_grpc_route(file, unit))
-    return made
+    return [_http_route(file, unit, found, shares, arms, from_none)]
 
 
 def gateway(file: SpecFile) -> list[Any]:
@@ -162,8 +173,8 @@ def duration(seconds: float) -> str:
 
 
 def hosts(file: SpecFile, unit: Unit, found: list[Unit]) -> list[str]:
-    """By which the unit is known outside."""
-    host = file.spec.deploy.host
+    """By which the unit is known outside; none without a Gateway."""
+    host = file.spec.deploy.host if file.spec.deploy.gateway is not None else ""
     own = sum(_speaks(file, one) for one in found) > 1 and _speaks(file, unit)
     return [] if not host else [f"{unit.name}.{host}" if own else host]
 
@@ -191,13 +202,15 @@ def _http_route(
             one["namespace"] = Noted(namespace, "KEDA's interceptor holds the call that wakes a pod")
         one["weight"] = Noted(weight, "a rollout moves it") if arms else weight
         backends.append(one)
-    rule: dict[str, Any] = {"matches": _matches(file, unit, found)}
-    rule["backendRefs"] = backends
-    rule["timeouts"] = {"request": Noted(duration(_patience(file, unit)), _why(file, unit))}
+    timeouts = {"request": Noted(duration(_patience(file, unit)), _why(file, unit))}
+    rules = [{"matches": some, "backendRefs": backends, "timeouts": timeouts} for some in _matches(file, unit, found)]
+    if file.spec.deploy.gateway is not None and (port := file.spec.server.grpc_port):  # else it has a port of its own
+        paths = [{"path": {"type": "PathPrefix", "value": f"/{one}"}} for one in _GRPC]
+        rules.append({"matches": paths, "backendRefs": [{"name": unit.name, "port": port}], "timeouts": timeouts})
     body: dict[str, Any] = {"parentRefs": [_parent(file, unit)]}
     if names := hosts(file, unit, found):
         body["hostnames"] = names
-    body["rules"] = [rule]
+    body["rules"] = rules
     marks = labels(file, unit.name)
     if arms:
         marks[ENDPOINT] = unit.head
@@ -205,14 +218,6 @@ def _http_route(
     if arms and from_none:
         made["metadata"]["annotations"] = {"fairlead.dev/champion": INTERCEPTOR}
     return made
-
-
-def _grpc_route(file: SpecFile, unit: Unit) -> dict[str, Any]:
-    body: dict[str, Any] = {"parentRefs": [_parent(file, unit)]}
-    if file.spec.deploy.host:
-        body["hostnames"] = [file.spec.deploy.host]
-    body["rules"] = [{"backendRefs": [{"name": unit.name, "port": file.spec.server.grpc_port}]}]
-    return thing(file, _API, "GRPCRoute", unit.name, {"spec": body}, labels(file, unit.name))
 
 
 def _parent(file: SpecFile, unit: Unit) -> dict[str, Any]:
@@ -226,15 +231,19 @@ def _parent(file: SpecFile, unit: Unit) -> dict[str, Any]:
     return found
 
 
-def _alone(file: SpecFile, unit: Unit, found: list[Unit]) -> bool:
-    """Whether every path under its host is the unit's."""
-    return len(found) == 1 or hosts(file, unit, found) not in [hosts(file, one, found) for one in found if one != unit]
+def alone(file: SpecFile, unit: Unit, found: list[Unit]) -> bool:
+    """Whether every path under its host is the unit's. Without a Gateway its host is its own Service."""
+    if len(found) == 1 or file.spec.deploy.gateway is None:
+        return True
+    return hosts(file, unit, found) not in [hosts(file, one, found) for one in found if one != unit]
 
 
-def _matches(file: SpecFile, unit: Unit, found: list[Unit]) -> list[Any]:
-    if _alone(file, unit, found):
-        return [{"path": {"type": "PathPrefix", "value": "/"}}]
-    return [{"path": {"type": "Exact" if ":" in one else "PathPrefix", "value": one}} for one in prefixes(file, unit)]
+def _matches(file: SpecFile, unit: Unit, found: list[Unit]) -> list[list[Any]]:
+    """Of each rule."""
+    if alone(file, unit, found):
+        return [[{"path": {"type": "PathPrefix", "value": "/"}}]]
+    every = [{"path": {"type": "Exact" if ":" in one else "PathPrefix", "value": one}} for one in prefixes(file, unit)]
+    return [every[start : start + _MOST] for start in range(0, len(every), _MOST)]
 
 
 def _virtual_service(file: SpecFile, unit: Unit, found: list[Unit], shares: list[Any]) -> dict[str, Any]:
@@ -257,12 +266,16 @@ def _virtual_service(file: SpecFile, unit: Unit, found: list[Unit], shares: list
     words = "|".join(re.escape(name) for name in unit.endpoints)
     paths = [f"/(v1|v2)/models/({words})([:/].*)?|/serving-endpoints/({words})/.*"]
     paths += [f"({'|'.join(_OPENAI)})(/.*)?"] if _speaks(file, unit) else []
-    one: dict[str, Any] = {} if _alone(file, unit, found) else {"match": [{"uri": {"regex": path}} for path in paths]}
+    one: dict[str, Any] = {} if alone(file, unit, found) else {"match": [{"uri": {"regex": path}} for path in paths]}
     one |= {"route": to, "timeout": Noted(f"{whole(_patience(file, unit))}s", _why(file, unit))}
     one["retries"] = Noted({"attempts": 0}, "the pods try again by themselves")
+    every = [one]
+    if grpc := file.spec.server.grpc_port:
+        there = [{"destination": {**to[0]["destination"], "port": {"number": grpc}}}]
+        every.insert(0, {**one, "match": [{"uri": {"prefix": f"/{name}/"}} for name in _GRPC], "route": there})
     body = {
         "hosts": hosts(file, unit, found) or (["*"] if asked else [unit.name]),
         "gateways": [(f"{asked.namespace}/" if asked.namespace else "") + asked.name] if asked else ["mesh"],
-        "http": [one],
+        "http": every,
     }
     return thing(file, "networking.istio.io/v1", "VirtualService", unit.name, {"spec": body}, labels(file, unit.name))

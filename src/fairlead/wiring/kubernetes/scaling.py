@@ -15,12 +15,17 @@ _CALM: Final = 300
 """Seconds of fewer calls before pods end."""
 
 
-def scaler(file: SpecFile, how: Rendering, unit: Unit, scale: Scale, name: str, engine: str = "") -> list[Any]:
-    """The object that moves the Deployment ``name``. ``engine``: whose own figures tell, where it is not our server."""
+def scaler(
+    file: SpecFile, how: Rendering, unit: Unit, scale: Scale, name: str, found: list[Unit], engine: str = ""
+) -> list[Any]:
+    """The object that moves the Deployment ``name``. ``found``: all units.
+
+    ``engine``: whose own figures tell, where it is not our server.
+    """
     if scale.target is None:
         return []
     if not scale.least:
-        return [_from_none(file, unit, scale, name)]
+        return [_from_none(file, unit, scale, name, found)]
     if how.scaler == "keda":
         return [_keda(file, unit, scale, name, engine)]
     return [_hpa(file, unit, scale, name)]
@@ -28,9 +33,13 @@ def scaler(file: SpecFile, how: Rendering, unit: Unit, scale: Scale, name: str, 
 
 def query(file: SpecFile, job: str, engine: str = "") -> str:
     """Calls in flight of all pods behind a Service: seconds spent in calls, each second (Little's law)."""
-    space = f',namespace="{file.spec.deploy.namespace}"' if file.spec.deploy.namespace else ""
-    of = f'job="{job}"{space}'
+    of = within(file, f'job="{job}"')
     return f"sum({in_flight(of, engine)})"
+
+
+def within(file: SpecFile, of: str) -> str:
+    """``of``, labels, in the namespace of the spec: the same names may be in another one."""
+    return f'{of},namespace="{file.spec.deploy.namespace}"' if file.spec.deploy.namespace else of
 
 
 def in_flight(of: str, engine: str = "") -> str:
@@ -68,6 +77,7 @@ def _keda(file: SpecFile, unit: Unit, scale: Scale, name: str, engine: str) -> d
             "serverAddress": Noted(file.spec.deploy.prometheus, file.at("deploy", "prometheus")),
             "query": query(file, name, engine),
             "threshold": Noted(f"{scale.target:.3f}".rstrip("0").rstrip("."), scale.why),
+            "ignoreNullValues": Noted("false", "no figure is no load of none: fallback holds then"),
         },
     }
     body = {
@@ -77,7 +87,7 @@ def _keda(file: SpecFile, unit: Unit, scale: Scale, name: str, engine: str) -> d
         "pollingInterval": 15,
         "fallback": Noted(
             {"failureThreshold": 4, "replicas": scale.least, "behavior": "currentReplicasIfHigher"},
-            "while Prometheus is down: as many as there are",
+            "while Prometheus is down, or has no figure: as many as there are",
         ),
         "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _behavior()}},
         "triggers": [trigger],
@@ -85,12 +95,12 @@ def _keda(file: SpecFile, unit: Unit, scale: Scale, name: str, engine: str) -> d
     return thing(file, "keda.sh/v1alpha1", "ScaledObject", name, {"spec": body}, labels(file, unit.name))
 
 
-def _from_none(file: SpecFile, unit: Unit, scale: Scale, name: str) -> dict[str, Any]:
+def _from_none(file: SpecFile, unit: Unit, scale: Scale, name: str, found: list[Unit]) -> dict[str, Any]:
     """Pods from 0 on; KEDA's add-on for HTTP makes the ScaledObject of it itself, and holds the call that wakes one."""
     assert scale.target is not None  # noqa: S101 - asked by the caller
     body = {
-        "hosts": [Noted(file.spec.deploy.host, file.at("deploy", "host"))],
-        "pathPrefixes": routes.prefixes(file, unit),
+        "hosts": [Noted(one, file.at("deploy", "host")) for one in routes.hosts(file, unit, found)],
+        **({} if routes.alone(file, unit, found) else {"pathPrefixes": routes.prefixes(file, unit)}),
         "scaleTargetRef": {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -103,7 +113,9 @@ def _from_none(file: SpecFile, unit: Unit, scale: Scale, name: str) -> dict[str,
         "scalingMetric": {"concurrency": {"targetValue": Noted(max(1, math.floor(scale.target)), scale.why)}},
         "timeouts": {
             "conditionWait": Noted(f"{whole(scale.wake)}s", f"{scale.where}.wake_deadline"),
-            "responseHeader": Noted(routes.duration(routes.longest(file, unit)), "the longest deadline_ms"),
+            "responseHeader": Noted(
+                routes.duration(routes.longest(file, unit)), "the longest deadline_ms, and a quarter of a second"
+            ),
         },
     }
     return thing(file, "http.keda.sh/v1alpha1", "HTTPScaledObject", name, {"spec": body}, labels(file, unit.name))

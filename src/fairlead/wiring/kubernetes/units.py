@@ -218,7 +218,10 @@ def _together(names: list[str]) -> str:
 
 def _name(file: SpecFile, endpoint: str) -> str:
     found = re.sub(r"[^a-z0-9]+", "-", endpoint.lower()).strip("-")
-    if not found or len(found) > _LONGEST or len(endpoint) > 63:
+    if not found or len(found) > _LONGEST or len(endpoint) > 63 or not endpoint[-1].isalnum():
         where = file.at("endpoints", endpoint)
-        raise UsageError(f"{where} has a name that Kubernetes cannot have; at most {_LONGEST} letters, digits and '-'")
+        raise UsageError(
+            f"{where} has a name that Kubernetes cannot have; give at most {_LONGEST} letters, digits and '-', "
+            "and no '-' last"
+        )
     return found if found[0].isalpha() else f"m-{found}"

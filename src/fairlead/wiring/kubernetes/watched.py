@@ -9,6 +9,7 @@ from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
 from fairlead.wiring.kubernetes import scaling
 from fairlead.wiring.kubernetes.asked import IN_FLIGHT, METRICS_KEY, SCRAPED, labels, part_of, secret, thing
+from fairlead.wiring.specs_identity import required
 
 _API: Final = "monitoring.coreos.com/v1"
 
@@ -21,7 +22,7 @@ def monitor(file: SpecFile) -> dict[str, Any]:
         "interval": "15s",
         "honorLabels": Noted(True, "the label endpoint is the endpoint of a call, not a port"),
     }
-    if file.spec.access.required or file.spec.access.jwt is not None:
+    if required(file.spec.access):
         note = "of fairlead keys create --name prometheus --scope '*:metrics'"
         credentials = Noted({"name": secret(file), "key": METRICS_KEY}, note)
         asked["authorization"] = {"type": "Bearer", "credentials": credentials}
@@ -44,14 +45,19 @@ def rules(
     law = "seconds in calls, each second: Little's law"
     for names, engine, note in ((jobs, "", law), (engine_jobs, "vllm", "as vLLM counts them")):
         if names:
-            of = f'job=~"{"|".join(names)}"'
+            of = scaling.within(file, f'job=~"{"|".join(names)}"')
             expression = f"sum by (namespace, pod) ({scaling.in_flight(of, engine)})"
             recorded.append({"record": IN_FLIGHT, "expr": Noted(expression, note)})
     groups: list[Any] = [{"name": "fairlead-in-flight", "interval": "15s", "rules": recorded}, *map(dict, more)]
-    return thing(file, _API, "PrometheusRule", part_of(file), {"spec": {"groups": groups}})
+    return thing(file, _API, "PrometheusRule", part_of(file), {"spec": {"groups": groups}}, _found(file, part_of(file)))
 
 
 def _monitor(file: SpecFile, name: str, what: str, asked: dict[str, Any]) -> dict[str, Any]:
     found = {"app.kubernetes.io/part-of": part_of(file), SCRAPED: what}
     body = {"selector": {"matchLabels": found}, "endpoints": [asked]}
-    return thing(file, _API, "ServiceMonitor", name, {"spec": body}, labels(file, name))
+    return thing(file, _API, "ServiceMonitor", name, {"spec": body}, _found(file, name))
+
+
+def _found(file: SpecFile, name: str) -> dict[str, Any]:
+    """Labels of what Prometheus' operator must find."""
+    return {**file.spec.deploy.monitoring_labels, **labels(file, name)}

@@ -58,3 +58,31 @@ def test_migrating_leaves_no_global_connection(tmp_path: Path) -> None:
     # NameError: nobody ever used it in this process; AttributeError: somebody did, and put it away again.
     with pytest.raises((NameError, AttributeError), match="proxy|get_context"):
         op.get_context()
+
+
+@pytest.mark.parametrize("subject", ["", "churn"])
+def test_a_range_of_a_journal_is_read_along_an_index_and_no_further(tmp_path: Path, subject: str) -> None:
+    asked: list[tuple[str, object]] = []
+
+    def hear(_c: object, _u: object, statement: str, parameters: object, _x: object, _m: object) -> None:
+        if "state_entries" in statement and statement.lstrip().startswith("SELECT"):
+            asked.append((statement, parameters))
+
+    store = SqlState(f"sqlite:///{tmp_path}/state.db")
+    store.append("timeline", "churn", {})
+    sa.event.listen(sa.Engine, "before_cursor_execute", hear)
+    store.entries("timeline", subject, since_ms=5, until_ms=9, limit=7)
+    store.entries("timeline", subject, limit=7)
+    sa.event.remove(sa.Engine, "before_cursor_execute", hear)
+    store.close()
+    with sqlite3.connect(tmp_path / "state.db") as other:
+        plans = [
+            " ".join(str(row[3]) for row in other.execute(f"EXPLAIN QUERY PLAN {sql}", told)) for sql, told in asked
+        ]
+    other.close()
+    assert len(plans) == 2
+    name = "state_entries_by_subject_and_time" if subject else "state_entries_by_time"
+    assert f"USING INDEX {name}" in plans[0]
+    assert "at_ms>? AND at_ms<?" in plans[0]
+    assert "TEMP B-TREE" not in plans[0]
+    assert "USING INDEX state_entries_by_subject " in plans[1] or not subject

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -15,12 +16,13 @@ from fairlead.adapters.traces.files import FileTracer
 from fairlead.audit.chain import opened
 from fairlead.audit.entry import Noted, Seal
 from fairlead.cli.main import main
+from fairlead.console.facts.access import Limited
 from fairlead.contracts.access import Scope
 from fairlead.contracts.answered import Answered
 from fairlead.contracts.audit import Audited
 from fairlead.contracts.events import Columns, Label
 from fairlead.contracts.generation import Generation, Message, Sampling, Usage
-from fairlead.contracts.ledger import Account, Reservation
+from fairlead.contracts.ledger import EACH, Account, Budget, Reservation, Window
 from fairlead.contracts.plans import Happening, Share, TrafficSplit
 from fairlead.kit import config
 from fairlead.kit.clock import SystemClock
@@ -32,6 +34,7 @@ from fairlead.monitor.sketches import Folder
 from fairlead.serve.access.keys import Key
 from fairlead.testing.ledger_suite import line
 from fairlead.wiring import access, auditing, ledgering, stores
+from fairlead.wiring.console import measured
 from fairlead.wiring.console.access import AccessPage
 from fairlead.wiring.console.kept import Kept
 from fairlead.wiring.console.llm import LlmPage
@@ -211,6 +214,85 @@ def test_money_is_what_the_ledger_says(
     page = visit.get("/console/llm").text
     assert "0.000012345" in page
     assert "&lt;b&gt;" in page
+
+
+def test_budgets_have_their_amounts(
+    home: Home, visit: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the spec, and of keys: two keys may bring budgets of one kind and different amounts."""
+    scopes, now = (Scope("chat", "generate"),), SystemClock.wall_ms()
+    for name, amount in (("one", 1_000), ("two", 4_000)):
+        access.create(home, Key(name, scopes, (), now, budgets=(Budget("key", amount, Window.DAY, key=EACH),)))
+    store = ledgering.store(home)
+    for key in ("key@one/tokens/day", "key@two/tokens/day", "all-tokens/tokens/day"):
+        held = line(key, most=10**6, money=False)._replace(begins=now - 1000, ends=now + 10**7)
+        hold = store.reserve(Reservation(f"r{key}", Account("", "", key, "chat", "small"), now, "", (held,)))
+        store.settle(hold, Usage(500, 0, 300, 0), 0, "settled", now + 1)
+    store.close()
+    allowed = Budget("all-tokens", 10_000, Window.DAY)
+    app = opening.application(Kept(home, budgets=(allowed,)), asks=False)
+    with testing.TestClient(app, base_url="http://127.0.0.1") as spoken:
+        budgets = spoken.get("/console/llm.json").json()["budgets"]
+        assert {one["balance"]: (one["amount"], one["left"], one["used"]) for one in budgets} == {
+            "key@one/tokens/day": ("1000", "200", 0.8),
+            "key@two/tokens/day": ("4000", "3200", 0.2),
+            "all-tokens/tokens/day": ("10000", "9200", 0.08),
+        }
+        assert spoken.get("/console/access.json").json()["budgets"] == budgets
+    said = json.loads(command(monkeypatch, capsys, "ledger", "show", "--json"))["balances"]
+    assert {one["balance"]: one["amount"] for one in said} == {
+        "key@one/tokens/day": "1000", "key@two/tokens/day": "4000", "all-tokens/tokens/day": "",
+    }  # fmt: skip
+
+
+def test_a_sealed_log_is_proved_with_its_key(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AUDIT_KEY", "k" * 32)
+    chain = opened(auditing.folder(home), auditing.seal("env:AUDIT_KEY"), auditing.heads(home))
+    now = SystemClock.wall_ms()
+    chain.append([Noted(Audited("shop", "predict", "churn"), now, 4)])
+    chain.anchor(auditing.heads(home), now)
+    chain.close()
+    said = json.loads(command(monkeypatch, capsys, "audit", "verify", "--key", "env:AUDIT_KEY", "--json"))
+    found = AccessPage(Kept(home, audit_key="env:AUDIT_KEY")).access("", "", "", now - HOUR, now + HOUR).proof
+    assert (found.ok, found.chains, found.entries, found.keyed) == (True, 1, said["entries"], said["keyed"])
+    assert found.keyed > 0
+    blind = AccessPage(Kept(home)).access("", "", "", now - HOUR, now + HOUR).proof
+    assert blind.ok is None
+    assert "key" in blind.why
+
+
+def test_language_models_are_in_the_navigation_where_there_are_any(home: Home, visit: Any) -> None:
+    entry = 'href="/console/llm"'
+    assert entry not in visit.get("/console").text
+    assert entry in visit.get("/console/llm").text, "who is there sees where they are"
+    told = opening.application(Kept(home, chats=True), asks=False)
+    with testing.TestClient(told, base_url="http://127.0.0.1") as spoken:
+        assert entry in spoken.get("/console").text
+    (home.root / "ledger").mkdir(parents=True)
+    assert entry in visit.get("/console").text
+
+
+def test_calls_over_a_limit_are_those_of_the_server(home: Home, visit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert visit.get("/console/access.json").json()["limited"] is None
+    assert "no server that" in visit.get("/console/access").text
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/metrics"
+        lines = (
+            'fairlead_limited_total{endpoint="churn",scope="key",limit="requests-s"} 3.0',
+            'fairlead_limited_total{endpoint="churn",scope="tenant",limit="rows-min"} 5.0',
+            'fairlead_limited_total{endpoint="quiet",scope="key",limit="requests-s"} 0.0',
+        )
+        return httpx.Response(200, text="\n".join(lines))
+
+    def client(kept: Kept, url: str) -> httpx.Client:
+        return httpx.Client(base_url=url, transport=httpx.MockTransport(answers))
+
+    monkeypatch.setattr(measured, "client", client)
+    found = AccessPage(Kept(home, server="http://x")).access("", "", "", 0, 1)
+    assert found.limited == (Limited("churn", "tenant", "rows-min", 5), Limited("churn", "key", "requests-s", 3))
 
 
 def test_access_is_what_the_commands_say(

@@ -17,9 +17,11 @@ from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import to_body
 from fairlead.kit.config import Home
 from fairlead.monitor import timeline
+from fairlead.testing.clock import ManualClock
+from fairlead.testing.state import MemoryState
 from fairlead.wiring import stores
 from fairlead.wiring.console.kept import Kept
-from fairlead.wiring.console.timeline import SHOWN
+from fairlead.wiring.console.timeline import LATE_MS, READ, SHOWN, TimelinePage
 
 pytest.importorskip("jinja2", reason="needs fairlead[console]")
 testing = pytest.importorskip("starlette.testclient")
@@ -97,3 +99,29 @@ def test_it_is_bounded_and_says_what_is_left_out(visit: Any, home: Home) -> None
     assert (len(found["lines"]), found["more"], found["cut"]) == (SHOWN, 3, False)
     assert found["lines"][0]["text"] == "change 3"
     assert "3 more in this time" in visit.get("/console/timeline").text
+
+
+def test_an_old_range_is_read_whatever_came_after(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More lines than are ever read came after the range: they neither hide it nor cut it."""
+    clock = ManualClock()
+    state = MemoryState(clock)
+    monkeypatch.setattr(stores, "state", lambda _: state)
+    began = clock.wall_ms()
+    for place in range(5):
+        clock.advance(60)
+        timeline.write(state, Happening("churn", "deploy", f"version {place} serves", clock.wall_ms()))
+    ended = clock.wall_ms()
+    clock.advance(600)
+    timeline.write(state, Happening("churn", "alert", "told late", ended - 1))
+    clock.advance(LATE_MS / 1000)
+    for _ in range(READ + 50):
+        timeline.write(state, Happening("churn", "alert", "errors burn", clock.wall_ms()))
+    found = TimelinePage(Kept(home)).timeline("churn", "", began, ended)
+    assert [one.text for one in found.lines] == [
+        *(f"version {place} serves" for place in range(4)),
+        "told late",
+        "version 4 serves",
+    ]
+    assert (found.more, found.cut, found.kinds) == (0, False, ("alert", "deploy"))
+    newest = TimelinePage(Kept(home)).timeline("churn", "", began, clock.wall_ms())
+    assert (newest.cut, len(newest.lines)) == (True, SHOWN)

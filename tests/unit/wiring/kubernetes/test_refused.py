@@ -15,6 +15,7 @@ HEAD = """tracking: http://mlflow:5000
 record: false
 access: {required: true}
 deploy: {image: "registry.example.com/a:4"}
+state: postgresql://db/f
 """
 CHURN = "endpoints:\n  churn:\n    model: models:/churn@champion\n"
 CHAT = "endpoints:\n  chat:\n    llm: {engine: vllm, model: a/b%s}\n"
@@ -22,6 +23,7 @@ EDGE = """tracking: http://mlflow:5000
 record: false
 access: {required: true}
 deploy: {image: "a:4", host: m.example.com, namespace: shop, gateway: {name: public}}
+state: postgresql://db/f
 """
 
 
@@ -34,29 +36,29 @@ def refused(text: str, **how: object) -> str:
 @pytest.mark.parametrize(
     ("more", "how", "said"),
     [
-        ("    replicas: {min: 0, max: 4}\n", {}, "f.yaml:8: endpoints.churn.replicas has none while nobody calls, and a HorizontalPodAutoscaler"),
-        ("    replicas: {min: 0, max: 4}\n", {"scaler": "keda"}, "f.yaml:8: endpoints.churn.replicas has none while nobody calls, and the call that wakes"),
-        ("    deploy: {gpus: 1}\n", {}, "f.yaml:8: endpoints.churn.deploy.gpus is 1, and the model runs on the CPU"),
-        ("    runtime: sklearn\n    deploy: {gpus: 1}\n", {}, "f.yaml:9: endpoints.churn.deploy.gpus is 1, and the runtime sklearn runs on the CPU"),
-        ("    runtime: xgboost\n    providers: [cuda]\n", {}, "f.yaml:9: endpoints.churn.providers is cuda, and the runtime xgboost runs on the CPU"),
-        ("    providers: [cuda]\n", {}, "f.yaml:8: endpoints.churn.providers is cuda, and no pod has a GPU"),
+        ("    replicas: {min: 0, max: 4}\n", {}, "f.yaml:9: endpoints.churn.replicas has none while nobody calls, and a HorizontalPodAutoscaler"),
+        ("    replicas: {min: 0, max: 4}\n", {"scaler": "keda"}, "f.yaml:9: endpoints.churn.replicas has none while nobody calls, and the call that wakes"),
+        ("    deploy: {gpus: 1}\n", {}, "f.yaml:9: endpoints.churn.deploy.gpus is 1, and the model runs on the CPU"),
+        ("    runtime: sklearn\n    deploy: {gpus: 1}\n", {}, "f.yaml:10: endpoints.churn.deploy.gpus is 1, and the runtime sklearn runs on the CPU"),
+        ("    runtime: xgboost\n    providers: [cuda]\n", {}, "f.yaml:10: endpoints.churn.providers is cuda, and the runtime xgboost runs on the CPU"),
+        ("    providers: [cuda]\n", {}, "f.yaml:9: endpoints.churn.providers is cuda, and no pod has a GPU"),
         ("    deploy: {mig: 1g.10gb}\n", {}, "endpoints.churn.deploy.mig is 1g.10gb, and gpus says how many"),
-        ("    deploy: {min: 1, max: 4}\n", {}, "f.yaml:8: endpoints.churn.deploy has 1 to 4 pods, and nothing says how many calls one holds"),
+        ("    deploy: {min: 1, max: 4}\n", {}, "f.yaml:9: endpoints.churn.deploy has 1 to 4 pods, and nothing says how many calls one holds"),
         ("    deploy: {min: 5, max: 4}\n", {}, "has at most 4 pods and at least 5"),
-        ("    deploy: {min: 2}\n    replicas: {min: 1, max: 4}\n", {}, "f.yaml:8: endpoints.churn.deploy.min and f.yaml:9: endpoints.churn.replicas.min say the same"),
+        ("    deploy: {min: 2}\n    replicas: {min: 1, max: 4}\n", {}, "f.yaml:9: endpoints.churn.deploy.min and f.yaml:10: endpoints.churn.replicas.min say the same"),
         ("    deploy: {rate: 50, concurrency: 4}\n", {}, "says a load without seconds"),
-        ("    deploy: {rate: 50, concurrency: 4, seconds: 0.4, max: 6}\n", {}, "f.yaml:8: endpoints.churn.deploy.max is 6, and 50 calls a second of 0.4 s need 7 pods"),
+        ("    deploy: {rate: 50, concurrency: 4, seconds: 0.4, max: 6}\n", {}, "f.yaml:9: endpoints.churn.deploy.max is 6, and 50 calls a second of 0.4 s need 7 pods"),
         ("    deploy: {concurrency: 6}\n    replicas: {max: 4, target_concurrency: 8}\n", {}, "replicas.target_concurrency is 8, more than the 6 that a pod holds"),
         ("    deploy: {volumes: {models: a}}\n", {}, "has the folder 'models'"),
-        ("console: {port: 8082}\n", {}, "f.yaml:8: console.port is a port of its own, and no Service"),
-        ("    env: isolated\n", {}, "f.yaml:8: endpoints.churn.env installs libraries"),
-        ("    deadline_ms: 7200000\n", {}, "f.yaml:8: endpoints.churn.deadline_ms: a pod ends within an hour"),
-        ("    access: {rate: 5/s}\n    replicas: {max: 2}\n", {}, "f.yaml:8: endpoints.churn.access.rate is counted by each pod by itself"),
-        ("    rollout: {strategy: shadow}\n", {"mesh": "istio"}, "f.yaml:8: endpoints.churn.rollout.strategy answers calls unseen"),
-        ('    rollout: {sticky: "header:user"}\n', {"mesh": "gateway-api"}, "f.yaml:8: endpoints.churn.rollout.sticky is header:user"),
-        ("", {"canaries": {"churn": "4"}}, "--canary churn: f.yaml:6: endpoints.churn.rollout of a model by alias"),
-        ("    explain: {background: rows.csv}\n", {}, "f.yaml:8: endpoints.churn.explain.background is rows.csv, a file of this machine"),
-        ("    record: {salt: hunter2}\n", {}, "f.yaml:8: endpoints.churn.record.salt is a secret, and a ConfigMap is none"),
+        ("console: {port: 8082}\n", {}, "f.yaml:9: console.port is a port of its own, and no Service"),
+        ("    env: isolated\n", {}, "f.yaml:9: endpoints.churn.env installs libraries"),
+        ("    deadline_ms: 7200000\n", {}, "f.yaml:9: endpoints.churn.deadline_ms: a pod ends within an hour"),
+        ("    access: {rate: 5/s}\n    replicas: {max: 2}\n", {}, "f.yaml:9: endpoints.churn.access.rate is counted by each pod by itself"),
+        ("    rollout: {strategy: shadow}\n", {"mesh": "istio"}, "f.yaml:9: endpoints.churn.rollout.strategy answers calls unseen"),
+        ('    rollout: {sticky: "header:user"}\n', {"mesh": "gateway-api"}, "f.yaml:9: endpoints.churn.rollout.sticky is header:user"),
+        ("", {"canaries": {"churn": "4"}}, "--canary churn: f.yaml:7: endpoints.churn.rollout of a model by alias"),
+        ("    explain: {background: rows.csv}\n", {}, "f.yaml:9: endpoints.churn.explain.background is rows.csv, a file of this machine"),
+        ("    record: {salt: hunter2}\n", {}, "f.yaml:9: endpoints.churn.record.salt is a secret, and a ConfigMap is none"),
         ('    monitor: {alerts: {webhook: "http://localhost:1/x"}}\n', {}, "leads to localhost, which in a pod is the pod"),
         ('    monitor: {alerts: {webhook: "http://a.b/x?token=hunter2"}}\n', {}, "webhook has a secret in it"),
     ],
@@ -74,11 +76,11 @@ def test_an_endpoint(more: str, how: dict[str, object], said: str) -> None:
         ("registry.example.com/a:4", "registry.example.com:5000/a", {}, "which names another image tomorrow"),
         ('{image: "registry.example.com/a:4"}', "{}", {}, "f.yaml:4: deploy.image says no image, and there is no --image"),
         ("http://mlflow:5000", "sqlite:///a.db", {}, "f.yaml:1: tracking needs a registry, and that of the spec is SQLite"),
-        ("tracking: http://mlflow:5000", "project: a", {}, "f.yaml:7: endpoints.churn.model needs a registry"),
+        ("tracking: http://mlflow:5000", "project: a", {}, "f.yaml:8: endpoints.churn.model needs a registry"),
         ("http://mlflow:5000", "http://127.0.0.1:5000", {}, "f.yaml:1: tracking leads to 127.0.0.1, which in a pod is the pod"),
         ("http://mlflow:5000", "http://me:hunter2@mlflow:5000", {}, "f.yaml:1: tracking has a secret in it"),
-        ("record: false", "record: true", {}, "state is SQLite, which ends with the pod and which no two pods share"),
-        ("record: false", "state: postgresql://db/f", {}, "events is a folder, which ends with the pod"),
+        ("state: postgresql://db/f", "project: a", {}, "f.yaml:1: state is SQLite, which ends with the pod and which no two pods share; give postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead (keys of callers are in it)"),
+        ("record: false", "record: true", {}, "events is a folder, which ends with the pod"),
         ("record: false", "record: false\nserver: {host: 127.0.0.1}", {}, "f.yaml:3: server.host is 127.0.0.1, which nobody reaches in a pod"),
         ("record: false", "record: false\nserver: {port: 0}", {}, "f.yaml:3: server.port is 0"),
         ("record: false", "record: false\nserver: {grace: 10}", {}, "f.yaml:3: server.grace is 10 s, and a stream of churn may take 60 s"),
@@ -113,7 +115,7 @@ def test_the_rest_of_a_spec(old: str, new: str, how: dict[str, object], said: st
             "deploy.gpus is 1, and llm.options.tensor_parallel 2",
         ),
         (", options: {tensor_parallel: 2}", "    deploy: {mig: 1g.10gb}\n", "slices of a GPU do not work together"),
-        (", options: {binary: /bin/vllm}", "", "f.yaml:7: endpoints.chat.llm.options.binary is of this machine"),
+        (", options: {binary: /bin/vllm}", "", "f.yaml:8: endpoints.chat.llm.options.binary is of this machine"),
         (", options: {tensorparallel: 2}", "", "vllm has no option 'tensorparallel'"),
         (", options: {memory_share: 2.0}", "", "`memory_share` above 0"),
         (", options: {arguments: [--port, 1]}", "", "arguments has --port, which the pod sets itself"),
@@ -131,7 +133,7 @@ def test_an_engine_in_pods_of_its_own(options: str, more: str, said: str) -> Non
 
 def test_engines_that_no_image_has() -> None:
     text = HEAD + "endpoints:\n  chat:\n    llm: {engine: llama-server, model: /models/a.gguf}\n"
-    assert "f.yaml:7: endpoints.chat.llm.engine is llama-server, a program that no image of ours has" in refused(text)
+    assert "f.yaml:8: endpoints.chat.llm.engine is llama-server, a program that no image of ours has" in refused(text)
     text = HEAD + "endpoints:\n  chat:\n    llm: {engine: embedded, model: /models/a}\n    deploy: {gpus: 1}\n"
     assert "endpoints.chat.deploy.gpus is 1, and the engine runs on the CPU" in refused(text)
     text = HEAD + "endpoints:\n  chat:\n    llm: {engine: embedded, model: ./models/a}\n"
@@ -140,7 +142,8 @@ def test_engines_that_no_image_has() -> None:
 
 def test_what_no_route_can_tell_apart() -> None:
     two = CHAT % "" + "  other:\n    llm: {engine: vllm, model: c/d}\n"
-    assert "chat and other are language models in pods of their own" in refused(HEAD + two, mesh="gateway-api")
+    bare = EDGE.replace(" host: m.example.com,", "")
+    assert "chat and other are language models in pods of their own" in refused(bare + two, mesh="gateway-api")
     made = objects.objects(parse(EDGE + two, "f.yaml"), Rendering(mesh="gateway-api"))
     hosts = [one["spec"]["hostnames"] for bodies in made.values() for one in bodies if one["kind"] == "HTTPRoute"]
     assert hosts == [["chat.m.example.com"], ["other.m.example.com"]]
@@ -163,7 +166,7 @@ def test_two_endpoints_of_one_pod_cannot_both_say_what_it_is() -> None:
 
 def test_names_that_would_be_one() -> None:
     text = HEAD + CHURN + "  Churn:\n    model: models:/c/1\n"
-    assert "f.yaml:8: endpoints.Churn and churn are both churn in Kubernetes" in refused(text)
+    assert "f.yaml:9: endpoints.Churn and churn are both churn in Kubernetes" in refused(text)
     assert "has a name that Kubernetes cannot have" in refused(HEAD + CHURN.replace("  churn:", "  " + "a" * 47 + ":"))
 
 
@@ -174,7 +177,7 @@ def test_budgets_of_several_pods_are_shared_or_refused() -> None:
         + CHAT % ""
         + "  b:\n    model: models:/b/1\n"
     )
-    assert "f.yaml:5: budgets hold for each pod by itself" in refused(text)
+    assert "f.yaml:6: budgets hold for each pod by itself" in refused(text)
 
 
 def test_flags() -> None:
@@ -200,7 +203,7 @@ def test_flags() -> None:
         (
             "access:",
             "server: {grpc_port: 8081}\naccess:",
-            "kserve.yaml:4: server.grpc_port: a pod of Knative has one port",
+            "kserve.yaml:5: server.grpc_port: a pod of Knative has one port",
         ),
         ("access:", "server: {tls: {cert: /a/b.pem}}\naccess:", "server.tls: KServe's ingress has the certificate"),
         ("namespace: shop,", "namespace: shop, host: a.example.com,", "deploy.host: KServe has hosts"),

@@ -7,8 +7,10 @@ never read. After a crash of the machine the last file is read up to its first l
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,8 @@ LARGEST: Final = 64 * 2**20
 """Bytes after which another file is begun."""
 _encode = msgspec.json.Encoder().encode
 _PIECE: Final = 2**20
+_SKEW_MS: Final = 3_600_000
+"""By which the clocks of processes may differ."""
 
 
 class Entry(msgspec.Struct, omit_defaults=True):
@@ -114,11 +118,14 @@ class Log:
                     count += 1
         return count
 
-    def read(self, segment: int, end: int = -1) -> Iterator[tuple[Entry, int]]:
-        """Entries with where each ends. ``end``: bytes that hold; -1 for as many as can be read."""
-        at, rest = 0, b""
+    def read(self, segment: int, end: int = -1, start: int = 0) -> Iterator[tuple[Entry, int]]:
+        """Entries with where each ends. ``end``: bytes that hold; -1 for as many as can be read.  ``start``: the end of
+        an entry.
+        """
+        at, rest = start, b""
         try:
             with self._path(segment).open("rb") as file:
+                file.seek(start)
                 while piece := file.read(_PIECE if end < 0 else min(_PIECE, end - at - len(rest))):
                     lines = (rest + piece).split(b"\n")
                     rest = lines.pop()
@@ -130,13 +137,23 @@ class Log:
         except msgspec.DecodeError:
             return  # of a machine that lost its power: nothing behind it holds
 
-    def spends(self, last: int, end: int) -> Iterator[Spend]:
-        """Of all segments up to ``end`` of the last one, in the order of settling."""
-        for segment in self.segments():
-            if segment <= last:
-                for entry, _ in self.read(segment, end if segment == last else -1):
-                    if entry.id:
-                        yield entry.spend()
+    def spends(self, last: int, end: int, after: tuple[int, int] = (0, 0), since_ms: int = 0) -> Iterator[Spend]:
+        """Up to ``end`` of the segment ``last``, in the order of settling. ``after``: a segment, where an entry ends.
+
+        Segments of which all was settled before ``since_ms`` are not read.
+        """
+        segments = [one for one in self.segments() if after[0] <= one <= last]
+        for segment, following in zip_longest(segments, segments[1:]):
+            if since_ms and following is not None and self._begun(following) < since_ms - _SKEW_MS:
+                continue
+            start = after[1] if segment == after[0] else 0
+            for entry, _ in self.read(segment, end if segment == last else -1, start):
+                if entry.id:
+                    yield entry.spend()
+
+    def _begun(self, segment: int) -> float:
+        """When the first of it was settled (Unix ms); infinite where nothing was."""
+        return next((entry.ended for entry, _ in self.read(segment) if entry.ended), math.inf)
 
     def close(self) -> None:
         if self._file >= 0:

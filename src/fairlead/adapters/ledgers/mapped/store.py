@@ -118,11 +118,18 @@ class MappedLedger:
             return sorted(self._rows.all())
 
     def spends(self, since_ms: int = 0, until_ms: int | None = None) -> Iterator[Spend]:
-        with self._memory.locked():
-            last, end = self._memory.words[SEGMENT], self._memory.words[LOG_END]
-        for one in self._log.spends(last, end):
+        for one in self._log.spends(*self._end(), since_ms=since_ms):
             if since_ms <= one.at_ms and (until_ms is None or one.at_ms < until_ms):
                 yield one
+
+    def spends_after(self, place: str, since_ms: int = 0) -> tuple[Iterator[Spend], str] | None:
+        segment, _, at = place.partition(".")
+        after, (last, end) = (int(segment or 0), int(at or 0)), self._end()
+        return None if after > (last, end) else (self._log.spends(last, end, after, since_ms), f"{last}.{end}")
+
+    def _end(self) -> tuple[int, int]:
+        with self._memory.locked():
+            return self._memory.words[SEGMENT], self._memory.words[LOG_END]
 
     def reset(self, key: str, by: str, now_ms: int) -> Balance:
         with self._memory.locked():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,19 +42,32 @@ with warnings.catch_warnings():
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from mlflow.utils.credentials import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request
+    from mlflow.utils.credentials import get_default_host_creds as creds
+    from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
 
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 _REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE")
+_UNKNOWN = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+_DENIED = re.compile(r"failed with (?:error code|status) (401|403)\b")
 _PROBE_SECONDS = 3
+
+__all__ = [
+    "augmented_raise_for_status",
+    "connect",
+    "creds",
+    "http_request",
+    "is_server",
+    "requests",
+    "sqlite_file",
+    "told",
+]
 
 
 def connect(uri: str) -> MlflowClient:
     """A client that has been answered once. A fresh SQLite file is made under a lock: MLflow's migrations race."""
     _be_quiet()
     if is_server(uri):
-        http_request(get_default_host_creds(uri), "/health", "GET", max_retries=0, timeout=_PROBE_SECONDS)
+        http_request(creds(uri), "/health", "GET", max_retries=0, timeout=_PROBE_SECONDS)
         return MlflowClient(uri, uri)
     database = sqlite_file(uri)
     if database is None:
@@ -93,6 +107,8 @@ def told(what: str, uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         raise _full(error, what, uri) or _translated(error, what, uri) from error
+    except requests.exceptions.HTTPError as error:  # of an artefact, which MLflow leaves as it is
+        raise _refused(error, what, uri) from error
     except (requests.exceptions.RequestException, ConnectionError, TimeoutError) as error:
         raise RegistryUnreachable(_unreachable(uri), retry_after=5) from error
     except sqlalchemy.exc.SQLAlchemyError as error:
@@ -101,6 +117,24 @@ def told(what: str, uri: str) -> Iterator[None]:
     except OSError as error:
         failed = RegistryError(f"{what}: {error.strerror or error} ({error.filename or without_secrets(uri)})")
         raise _full(error, what, uri) or failed from error
+
+
+def _refused(error: requests.exceptions.HTTPError, what: str, uri: str) -> FairleadError:
+    status = error.response.status_code if error.response is not None else 0
+    if status in (401, 403):
+        return _denied(uri, str(status))
+    if status == 404:
+        return SourceNotFound(f"{what} is not there: {without_secrets(uri)} has no such artefact")
+    if status in (429, 502, 503, 504):
+        return RegistryUnreachable(_unreachable(uri), retry_after=5)
+    return RegistryError(f"{what}: the registry at {without_secrets(uri)} answers {status}")
+
+
+def _denied(uri: str, status: str) -> RegistryError:
+    return RegistryError(
+        f"{without_secrets(uri)} refuses who asks ({status}); show it a token in MLFLOW_TRACKING_TOKEN, or a password "
+        "by reference: https://USER:${env:NAME}@HOST"
+    )
 
 
 def _probe(uri: str) -> None:
@@ -134,6 +168,8 @@ def _translated(error: MlflowException, what: str, uri: str) -> FairleadError:
             return RegistryUnreachable(_unreachable(uri), retry_after=5)
         cause = cause.__cause__ or cause.__context__
     said = _first_line(error)
+    if (found := _DENIED.search(said)) or error.error_code in _UNKNOWN:
+        return _denied(uri, found[1] if found else error.error_code)
     if said.startswith("API request to"):  # an answer that is not MLflow's JSON
         return RegistryError(
             f"{without_secrets(uri)} answers, but not as an MLflow server does: {said}; check --tracking"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fairlead.adapters.stores.mlflow import runs
+from fairlead.adapters.stores.mlflow import proxied, runs
 from fairlead.adapters.stores.mlflow.connection import connect, is_server, told
 
 # isort: split
@@ -85,11 +85,10 @@ class MlflowRegistry:
         with told(f"the artefact of {uri}", self._uri):
             into.mkdir(parents=True, exist_ok=True)
             location = self._location(uri)
-            path = Path(
-                download_artifacts(
-                    artifact_uri=location, dst_path=str(into), tracking_uri=self._uri, registry_uri=self._uri
-                )
-            )
+            path = proxied.fetched(location, into, self._uri) if is_server(self._uri) else None
+            if path is None:
+                known = {"tracking_uri": self._uri, "registry_uri": self._uri}
+                path = Path(download_artifacts(artifact_uri=location, dst_path=str(into), **known))
             if path.is_dir() and not any(path.iterdir()):
                 raise SourceNotFound(f"{uri}: nothing lies at {location}; the run or model has no such artefact")
         return path

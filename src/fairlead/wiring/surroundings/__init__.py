@@ -1,0 +1,1 @@
+"""A spec against this machine and what is around it, before it is served."""
