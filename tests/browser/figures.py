@@ -92,7 +92,7 @@ def retrainings(twin: Twin) -> list[str]:
 
 
 def retraining(twin: Twin) -> list[str]:
-    return [twin["row"]["request"]["endpoint"], *(one["name"] for one in twin.get("tests", ()))]
+    return [twin["request"]["endpoint"], *(one["name"] for one in (*twin["tested"], *twin["compared"]))]
 
 
 OF: Final[Mapping[str, Callable[[Twin], list[str]]]] = {
