@@ -1,4 +1,4 @@
-"""The loop as a user runs it: the whole story, and a rollout by hand under traffic with a controller that is killed."""
+"""Rollouts as a user runs them: by hand, under traffic, with a controller that is killed. The loop: test_story.py."""
 
 from __future__ import annotations
 
@@ -31,30 +31,6 @@ endpoints:
       min_seconds: 1
       settle_seconds: 0.5
 """
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(420)
-def test_the_whole_story(run: Any, environment: dict[str, str]) -> None:
-    told = run("demo", "--loop", "--exit", "--json", "--port", "0", seconds=400.0)
-    assert told.returncode == 0, told.stderr
-    story = json.loads(told.stdout)
-    assert (story["champion"], story["rolled_back"], story["failed"]) == ("2", "3", 0)
-    assert "blocked by the data tests" in story["blocked"]
-    auc = story["auc"]
-    assert auc["before"] > 0.8
-    assert auc["without"] < 0.7
-    assert auc["with"] > 0.82
-    home = ["--home", story["home"]]
-    lines = json.loads(run("timeline", "churn", "--json", *home).stdout)
-    whats = [one["what"] for one in (lines if isinstance(lines, list) else lines["timeline"])]
-    for what in ("drift", "performance", "retrain", "verdict", "rollout", "data"):
-        assert what in whats
-    rollouts = json.loads(run("rollout", "list", "--json", *home).stdout)
-    assert [(one["to"], one["phase"]) for one in rollouts] == [("3", "aborted"), ("2", "done")]
-    shown = run("verdict", "show", rollouts[0]["verdict"], *home)
-    assert shown.returncode == 0, shown.stderr
-    assert "latency_p90" in shown.stdout
 
 
 class Traffic:

@@ -129,6 +129,16 @@ def at(ms: Number, why: str = MISSING, form: str = "%Y-%m-%d %H:%M:%S", zone: bo
     )
 
 
+def moment(iso: str | None, why: str = MISSING) -> str:
+    """A moment in ISO 8601, to the second and in UTC: ``2026-11-30 09:49:19``; another text as it is."""
+    if not isinstance(iso, str) or not iso:
+        return none(why)
+    try:
+        return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return escape(iso)
+
+
 def ago(ms: Number, now_ms: int, why: str = MISSING) -> str:
     """How long ago: ``3 min ago``, with the moment itself when one points at it."""
     if ms is None or not known(ms):
@@ -216,6 +226,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "at": at,
     "ago": ago,
     "middle": middle,
+    "moment": moment,
     "prose": prose,
 }
 """By the name that templates call them; none hides a filter of Jinja that we use."""

@@ -1,4 +1,7 @@
-"""Blocking reads of stores, for pages: in threads, each once however many ask, and kept for about a second."""
+"""Blocking reads of stores, for pages: in threads, each once however many ask, and kept for about a second.
+
+One that took longer is kept as long as it took: who was told to try again finds it.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ class Reader:
         self._reads: OrderedDict[Hashable, _Read] = OrderedDict()
 
     async def read(self, key: Hashable, work: Callable[[], T], waited: float = WAITED_SECONDS) -> T:
-        """What ``work`` gives, or gave for the same key within the last second. Raises what it raises, or Unavailable
+        """What ``work`` gives, or gave for the same key lately. Raises what it raises, or Unavailable
         after ``waited`` seconds.
         """
         found = self._reads.get(key)
@@ -68,10 +71,12 @@ class Reader:
         self._threads.close()
 
     def _start(self, key: Hashable, work: Callable[[], T]) -> _Read:
+        began = self._clock.now()
         begun = _Read(self._threads.ask(work))
 
         def done(future: asyncio.Future[Any]) -> None:
-            begun.until = self._clock.now() + self._kept
+            now = self._clock.now()
+            begun.until = now + max(self._kept, now - began)
             if not future.cancelled():
                 future.exception()  # looked at, also where everybody has gone
 

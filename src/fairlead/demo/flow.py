@@ -147,16 +147,18 @@ class Flow:
             if not due:
                 continue
             body = json.dumps({"endpoint": self._endpoint, "labels": due})
-            try:
-                link.request("POST", "/v1/feedback", body, {"content-type": "application/json"})
-                response = link.getresponse()
-                text = response.read()
-                if response.status != http.client.OK:
-                    self._failed(text.decode(errors="replace"))
-            except (OSError, http.client.HTTPException) as error:
-                link.close()
-                if not self._stopped.is_set():
-                    self._failed(f"labels: {type(error).__name__}: {error}")
+            for again in (True, False):  # a connection that was idle may be closed: a fresh one is tried, once
+                try:
+                    link.request("POST", "/v1/feedback", body, {"content-type": "application/json"})
+                    response = link.getresponse()
+                    text = response.read()
+                    if response.status != http.client.OK:
+                        self._failed(text.decode(errors="replace"))
+                    break
+                except (OSError, http.client.HTTPException) as error:
+                    link.close()
+                    if not again and not self._stopped.is_set():
+                        self._failed(f"labels: {type(error).__name__}: {error}")
         link.close()
 
 

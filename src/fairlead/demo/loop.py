@@ -60,7 +60,7 @@ SHARE = 0.85
 """Of the stream, before the healed model answers the rest."""
 STEP, STEP_SECONDS, MOST = 0.03, 12.0, 0.97
 """Where no challenger has won by then: so much more of the stream, so often, and no further than this."""
-_READY_SECONDS, _PHASE_SECONDS = 60.0, 120.0
+_READY_SECONDS, _PHASE_SECONDS = 60.0, 240.0
 _TRIES = 3
 
 

@@ -153,3 +153,20 @@ def test_drawings_survive_every_number() -> None:
     ):
         for word in ("nan", "inf", "<a>", "<b>", "<c>", "<x>", "style"):
             assert word not in told
+
+
+async def test_what_took_long_is_kept_as_long() -> None:
+    clock, reads = ManualClock(), []
+    reader = Reader(clock)
+
+    def long() -> int:
+        reads.append(1)
+        clock.advance(20.0)
+        return len(reads)
+
+    assert await reader.read("a", long) == 1
+    clock.advance(19.0)  # who was told to try again finds it
+    assert await reader.read("a", long) == 1
+    clock.advance(2.0)
+    assert await reader.read("a", long) == 2
+    reader.close()

@@ -47,7 +47,7 @@
       ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
       ctx.clip();
       ctx.font = 11 * ratio + "px " + css("--sans");
-      let last = -Infinity, row = 0;
+      const rows = [[], [], []], labels = []; // of a row: from where to where something is written in it
       for (const mark of found) {
         const x = Math.round(plot.valToPos(mark.at / 1000, "x", true));
         if (x < bbox.left || x > bbox.left + bbox.width) continue;
@@ -59,11 +59,19 @@
         ctx.lineTo(x, bbox.top + bbox.height);
         ctx.stroke();
         const label = mark.label.length > 24 ? mark.label.slice(0, 23) + "…" : mark.label;
-        const right = x > bbox.left + bbox.width * 0.7;
-        row = x - last < 150 * ratio ? (row + 1) % 4 : 0;
-        last = x;
-        ctx.textAlign = right ? "right" : "left";
-        ctx.fillText(label, x + (right ? -5 : 5) * ratio, bbox.top + (12 + 13 * row) * ratio);
+        const wide = ctx.measureText(label).width + 10 * ratio, right = x + wide > bbox.left + bbox.width;
+        const from = right ? x - wide : x, row = rows.findIndex((taken) => taken.every(([a, b]) => from >= b || from + wide <= a));
+        if (row < 0) continue; // no room: the line alone
+        rows[row].push([from, from + wide]);
+        labels.push([label, ctx.fillStyle, from, wide, bbox.top + 14 * row * ratio]);
+      }
+      ctx.textAlign = "left";
+      ctx.textBaseline = "alphabetic";
+      for (const [label, colour, from, wide, top] of labels) { // over the lines, on a ground of their own
+        ctx.fillStyle = css("--card");
+        ctx.fillRect(from + 2 * ratio, top + ratio, wide - 4 * ratio, 13 * ratio);
+        ctx.fillStyle = colour;
+        ctx.fillText(label, from + 5 * ratio, top + 11 * ratio);
       }
       if (Number.isFinite(same)) {
         const y = Math.round(plot.valToPos(same, "y", true));
@@ -88,6 +96,14 @@
       }
       ctx.restore();
     };
+  }
+
+  // Where nobody points at the chart its legend says the newest values.
+  function newest(plot) {
+    if (plot.cursor.idx != null) return;
+    let last = plot.data[0].length - 1;
+    while (last > 0 && plot.data.slice(1).every((values) => values[last] == null)) last -= 1;
+    plot.setLegend({ idx: last }, false);
   }
 
   function two(number) { return String(number).padStart(2, "0"); }
@@ -126,7 +142,7 @@
       legend: { live: true },
       scales: {
         x: { time: true, range: told.span ? [told.span[0] / 1000, told.span[1] / 1000] : undefined },
-        y: { range: (_, low, high) => told.ends ? told.ends : [told.low == null ? Math.min(low ?? 0, 0) : told.low, Math.max((high ?? 0) * 1.08, told.level ? told.level.value * 1.15 : 0) || 1] },
+        y: { range: (_, low, high) => told.ends ? told.ends : [told.low == null ? Math.min(low ?? 0, 0) : told.low, Math.max((high ?? 0) * 1.08, told.level ? told.level.value * 1.15 : 0) || (told.unit === "percent" ? 0.01 : 1)] },
       },
       axes: [
         { ...axis, space: 72, values: (_, ticks) => {
@@ -139,10 +155,10 @@
             return text;
           });
         } },
-        { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => write(tick)) },
+        { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => write(tick).replace(/(\.\d*?)0+(\D|$)/, "$1$2").replace(/\.(\D|$)/, "$1")) },
       ],
       series: [{ label: "time", value: (_, value) => (value == null ? "–" : utc(value, true)) }, ...series],
-      hooks: { draw: [marks(told.marks || [], told.level, told.same)] },
+      hooks: { draw: [marks(told.marks || [], told.level, told.same)], ready: [newest], setCursor: [newest] },
     };
   }
 

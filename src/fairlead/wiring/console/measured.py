@@ -32,7 +32,7 @@ def server_of(kept: Kept) -> str:
         return kept.server.rstrip("/")
     found = presence.found(kept.home)
     if found is None or not found.url:
-        raise Unavailable("no server that `fairlead up` started runs on this home; name one: fairlead console --server")
+        raise Unavailable("no server that fairlead up started runs here; name one: fairlead console --server URL")
     return found.url
 
 
