@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,17 +93,14 @@ def act(
     *,
     who: str = "",
     outcome: str = "allowed",
-    detail: Mapping[str, str | float] | None = None,
-    **more: str | float,
+    **detail: str | float,
 ) -> None:
     """Write down what a command did; durable when it returns. The command is not undone where that cannot be: the log
-    of the process says so. ``who``: did it; the user of the home without one.  ``detail``, ``more``: what of it.
+    of the process says so. ``who``: did it; the user of the home without one.  ``detail``: what of it.
 
     Where the state store does not answer, the entry is written and not anchored, which the log says, too.
     """
-    told: dict[str, str | int | float] = {
-        name: value for name, value in {**(detail or {}), **more}.items() if value != ""
-    }
+    told: dict[str, str | int | float] = {name: value for name, value in detail.items() if value != ""}
     now, kept = SystemClock.wall_ms(), None
     try:
         kept = heads(home)

@@ -98,9 +98,8 @@ def written(home: Home, what: Deployed, served: Sequence[str], tell: Callable[[s
     """Into the audit log, and the timeline of each endpoint. What cannot be written is told and changes nothing."""
     about = {"deployment": what.name, "target": what.target, "namespace": what.namespace, "digest": what.digest}
     numbers = {"changed": what.changed, "removed": what.removed, "revision": what.revision, "back_to": what.back_to}
-    detail: dict[str, str | float] = {**about, **{key: value for key, value in numbers.items() if value}}
-    detail["why"] = what.why[:_WHY]
-    auditing.act(home, what.act, outcome=what.outcome, detail=detail)
+    counted = {key: str(value) for key, value in numbers.items() if value}
+    auditing.act(home, what.act, outcome=what.outcome, why=what.why[:_WHY], **about, **counted)
     if not served or not watching.has_state():
         return
     now, evidence = SystemClock.wall_ms(), {**about, **numbers, "who": auditing.actor(home), "outcome": what.outcome}
