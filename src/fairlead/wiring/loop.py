@@ -6,7 +6,6 @@ is logged and tried again at the next turn; the others go on.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,15 +14,15 @@ from typing import Any, Final
 
 import httpx
 
-from fairlead.contracts.errors import Conflict, FairleadError, LeaseLost, Unavailable
+from fairlead.contracts.errors import FairleadError, LeaseLost, Unavailable
 from fairlead.contracts.events import EventStore
-from fairlead.contracts.plans import ROUTE, Happening
+from fairlead.contracts.plans import Happening
 from fairlead.contracts.state import Lease, StateStore
 from fairlead.kit import ids
 from fairlead.kit.clock import Clock
 from fairlead.monitor import timeline
 from fairlead.monitor.findings import DAY_MS
-from fairlead.orchestrate import commands, looks
+from fairlead.orchestrate import commands
 from fairlead.orchestrate.controller import LEASE, AliasMover, Controller
 from fairlead.orchestrate.observed import Observed
 from fairlead.orchestrate.rollout import Rollout
@@ -35,14 +34,13 @@ from fairlead.wiring import abuse, baselines
 from fairlead.wiring.callers import Watched
 from fairlead.wiring.monitors import Monitor, Monitored
 from fairlead.wiring.observing import EDGES, observed
+from fairlead.wiring.pruning import prune
 from fairlead.wiring.runs import Runs
 from fairlead.wiring.unloadable import unloadable
 
 LOOK_SECONDS: Final = 5.0
 """Between two looks at an endpoint's windows; sooner where they are shorter."""
 PRUNE_SECONDS: Final = 3600.0
-KEPT_DAYS: Final = 90
-"""How long windows are kept, which is what reports go back."""
 AGAIN_SECONDS: Final = 60.0
 """Before a run is started again that ended without having taken its request."""
 LOOKED_BACK_MS: Final = 7 * DAY_MS
@@ -128,7 +126,7 @@ class Loop:
         if self._clock.now() - self._pruned >= PRUNE_SECONDS:
             self._pruned = self._clock.now()
             try:
-                self._prune(self._clock.wall_ms())
+                prune(self._state, self._clock.wall_ms(), self._fence)
             except LeaseLost:
                 return False
         return True
@@ -139,25 +137,6 @@ class Loop:
         held = self._state.acquire(LEASE, self._owner, self._lease_seconds)
         if held is not None:
             self._state.release(held)
-
-    def _prune(self, now: int) -> None:
-        """Windows that no report reaches back to, looks as old, and what workers said of splits that are over."""
-        self._state.prune_windows(now - KEPT_DAYS * DAY_MS)
-        current = {one.key: one.revision for one in self._state.all("split")}
-        for one in self._state.all("applied"):
-            endpoint = one.key.rpartition("/")[0]
-            if (
-                one.at_ms < now - DAY_MS
-                and not one.key.endswith(f"/{ROUTE}")
-                and one.body.get("revision") != current.get(endpoint)
-            ):
-                with contextlib.suppress(Conflict):  # it has told again
-                    self._state.remove("applied", one.key, one.revision, fence=self._fence())
-        kept = {one.key for one in self._state.all("rollout")}
-        for one in self._state.all(looks.KIND):
-            if one.at_ms < now - KEPT_DAYS * DAY_MS or one.key not in kept:
-                with contextlib.suppress(Conflict):
-                    self._state.remove(looks.KIND, one.key, one.revision, fence=self._fence())
 
     def _turn(self, course: Course) -> None:
         now = self._clock.wall_ms()
