@@ -238,6 +238,7 @@ def test_a_cluster_that_does_not_answer(desk: Desk) -> None:
 
 SPEC = """project: shop
 tracking: http://mlflow:5000
+state: postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead
 record: false
 access: {required: true}
 deploy: {image: "registry.example.com/churn:4", namespace: ml}
@@ -248,11 +249,12 @@ endpoints:
 
 def test_a_spec_is_deployed_as_it_is_rendered_and_one_can_go_back(desk: Desk, run: Any, environment: Any) -> None:
     environment["KUBECONFIG"] = str(desk.folder / "config")
+    environment["FAIRLEAD_STATE"] = f"sqlite:///{environment['FAIRLEAD_HOME']}/state.db"
     spec = desk.folder / "fairlead.yaml"
     spec.write_text(SPEC.replace("churn:4", "churn:latest"))
     told = run("deploy")
     assert told.returncode == 2
-    assert "fairlead.yaml:5: deploy.image is 'registry.example.com/churn:latest'" in told.stderr
+    assert "fairlead.yaml:6: deploy.image is 'registry.example.com/churn:latest'" in told.stderr
     assert desk.api.cluster.names("secrets") == []
 
     spec.write_text(SPEC)

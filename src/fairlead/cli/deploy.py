@@ -174,7 +174,8 @@ class _One:
             raise
         finally:
             if not self.dry_run:
-                deploying.written(self.source.home, note[0], deploying.endpoints(self.source.bodies), _tell)
+                served = deploying.endpoints(self.source.bodies)
+                deploying.written(self.source.home, note[0], served, _tell, self.source.apart)
 
 
 _UNDO = "to undo it: fairlead deploy --rollback --name "

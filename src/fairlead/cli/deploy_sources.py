@@ -14,6 +14,8 @@ from fairlead.cli.where import USUAL, home_of
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.target import Body
 from fairlead.kit.config import Home
+from fairlead.kit.config import home as read_home
+from fairlead.kit.spec.read import SpecFile
 from fairlead.orchestrate.deploy import objects
 from fairlead.wiring import deploying, specs
 from fairlead.wiring.kubernetes import objects as rendered
@@ -24,12 +26,13 @@ FOLDER = Path("k8s")
 @dataclass(frozen=True, slots=True)
 class Source:
     """``bodies``: in the order to make them in.  ``name``, ``namespace``: of the deployment.  ``home``: where what was
-    done is written down."""
+    done is written down.  ``apart``: why that is not where the spec's own state is; empty: it is."""
 
     bodies: list[Body]
     name: str
     namespace: str
     home: Home
+    apart: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ def gathered(files: Sequence[Path], wanted: Wanted) -> Source:
     if len(found) > 1:
         raise UsageError(f"{found[0]} and {found[1]} are two specs; deploy each by itself")
     bodies = objects.read([path for path in paths if path not in found]) if len(paths) > len(found) else []
+    apart = ""
     if not found:
         _no_flags(wanted)
         name, home = deploying.owner(wanted.name, bodies), home_of(wanted.home)
@@ -69,11 +73,19 @@ def gathered(files: Sequence[Path], wanted: Wanted) -> Source:
                 "or give --name"
             )
         name = deploying.owner(wanted.name or rendered.part_of(file), bodies)
-        home = specs.home(file.spec, wanted.home)
+        home, apart = _home(file, wanted)
         if wanted.namespace and file.spec.deploy.namespace not in ("", wanted.namespace):
             where = file.at("deploy", "namespace")
             raise UsageError(f"{where} is {file.spec.deploy.namespace}, and --namespace {wanted.namespace}; leave one")
-    return Source(bodies, name, wanted.namespace or deploying.namespace(bodies), home)
+    return Source(bodies, name, wanted.namespace or deploying.namespace(bodies), home, apart)
+
+
+def _home(file: SpecFile, wanted: Wanted) -> tuple[Home, str]:
+    """That of the spec; the one of this machine where a secret of the cluster is needed for it, and why."""
+    try:
+        return specs.home(file.spec, wanted.home), ""
+    except UsageError as error:
+        return read_home(wanted.home), str(error)
 
 
 def _no_flags(wanted: Wanted) -> None:

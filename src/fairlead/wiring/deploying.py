@@ -94,13 +94,18 @@ def endpoints(bodies: Sequence[Body]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def written(home: Home, what: Deployed, served: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Into the audit log, and the timeline of each endpoint. What cannot be written is told and changes nothing."""
+def written(home: Home, what: Deployed, served: Sequence[str], tell: Callable[[str], None], apart: str = "") -> None:
+    """Into the audit log, and the timeline of each endpoint. What cannot be written is told and changes nothing.
+
+    ``apart``: why the timeline is not that of ``home``.
+    """
     about = {"deployment": what.name, "target": what.target, "namespace": what.namespace, "digest": what.digest}
     numbers = {"changed": what.changed, "removed": what.removed, "revision": what.revision, "back_to": what.back_to}
     counted = {key: str(value) for key, value in numbers.items() if value}
     auditing.act(home, what.act, outcome=what.outcome, why=what.why[:_WHY], **about, **counted)
-    if not served or not watching.has_state():
+    if apart:
+        tell(f"not in the timeline: {apart}")
+    if apart or not served or not watching.has_state():
         return
     now, evidence = SystemClock.wall_ms(), {**about, **numbers, "who": auditing.actor(home), "outcome": what.outcome}
     try:

@@ -14,6 +14,7 @@ from fairlead.wiring import deploying
 
 SPEC = """project: shop
 tracking: http://mlflow:5000
+state: postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead
 record: false
 access: {required: true}
 deploy: {image: "a:4", namespace: prod}
@@ -46,6 +47,14 @@ def test_a_spec_says_name_and_namespace(spec: Path) -> None:
     assert gathered([spec], wanted(name="other")).name == "other"
 
 
+def test_the_secrets_of_a_cluster_are_not_needed_to_deploy(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = gathered([], wanted())
+    assert "'DB_PASSWORD' is not set" in found.apart  # what was done is written down on this machine alone
+    assert found.home.state.startswith("sqlite:///")
+    monkeypatch.setenv("DB_PASSWORD", "x")
+    assert gathered([], wanted()).apart == ""
+
+
 def test_files_of_objects_go_along(spec: Path) -> None:
     (spec.parent / "more.yaml").write_text(yaml.safe_dump(configured(namespace="prod")))
     found = gathered([spec, spec.parent / "more.yaml"], wanted())
@@ -56,7 +65,7 @@ def test_files_of_objects_go_along(spec: Path) -> None:
     ("change", "given", "said"),
     [
         (("project: shop\n", ""), {}, "project is empty, and all specs without one would be one deployment"),
-        (("", ""), {"namespace": "test"}, "fairlead.yaml:5: deploy.namespace is prod, and --namespace test; leave one"),
+        (("", ""), {"namespace": "test"}, "fairlead.yaml:6: deploy.namespace is prod, and --namespace test; leave one"),
         (("", ""), {"target": "ray"}, "is a spec, and objects are made of it for kubernetes, not ray"),
         (("endpoints:", "endpoint:"), {}, "did you mean endpoints"),
         (("", ""), {"mesh": "gateway"}, "--mesh is 'gateway'"),

@@ -222,7 +222,8 @@ VLLM = "  a:\n    llm: {engine: vllm, model: b/c}\n"
     ],
 )  # fmt: skip
 def test_what_would_be_one_or_hide_another(endpoints: str, said: str) -> None:
-    text = EDGE.replace("server: {grpc_port: 8081}\n", "") + endpoints
+    text = EDGE.replace("server: {grpc_port: 8081}\n", "").replace("record: false", "record: true") + endpoints
+    text += "events: s3://shop/events\n"
     assert said in refused(text, mesh="gateway-api")
 
 
