@@ -20,6 +20,8 @@ RANGES: Final[Mapping[str, int]] = {
 }
 """Spans that a page offers, in milliseconds, each up to now."""
 SPAN: Final = ("range", "since", "until")
+LONGEST_DAYS: Final = 400
+"""Of a span: what is read grows with it."""
 _LONGEST: Final = 600
 _MOMENT: Final = re.compile(r"[0-9]{1,14}")
 
@@ -85,8 +87,13 @@ def _span(told: Mapping[str, str], default: str, now_ms: int) -> tuple[str, int,
         raise InvalidParameter("range and since or until say the same; leave one out")
     until = _moment("until", told["until"]) if "until" in told else now_ms
     since = _moment("since", told["since"]) if "since" in told else until - RANGES[default]
+    until = min(until, now_ms)
     if since >= until:
-        raise InvalidParameter(f"since ({since}) is not before until ({until}); both are Unix milliseconds")
+        raise InvalidParameter(
+            f"since ({since}) is not before until ({until}, now at the latest); both are Unix milliseconds"
+        )
+    if until - since > LONGEST_DAYS * 86_400_000:
+        raise InvalidParameter(f"since ({since}) is more than {LONGEST_DAYS} days before until ({until}); ask for less")
     return "", since, until
 
 

@@ -57,7 +57,7 @@ class Door:
             return self._unasked(request)
         key = bearer(request)
         if key:
-            visitor = await self._reader.read(("key", key), lambda: self._doorman.shown(key))
+            visitor = await self._reader.read(("key", key), lambda: self._doorman.shown(key), brief=True)
             if visitor is None:
                 raise Unauthenticated("the key that was shown does not hold; make one: fairlead keys create")
             session = self._seal.begun(visitor.name, self._now)
@@ -66,7 +66,7 @@ class Door:
         if session_or_none is None or not session_or_none.name:
             raise Unauthenticated("the console shows itself to callers with a key; sign in")
         name = session_or_none.name
-        known = await self._reader.read(("caller", name), lambda: self._doorman.again(name))
+        known = await self._reader.read(("caller", name), lambda: self._doorman.again(name), brief=True)
         if known is None:
             raise Unauthenticated("the key of this session holds no more; sign in with another")
         return Visit(known, session_or_none, self._seal.token(session_or_none))

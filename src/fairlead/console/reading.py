@@ -1,6 +1,6 @@
 """Blocking reads of stores, for pages: in threads, each once however many ask, and kept for about a second.
 
-One that took longer is kept as long as it took: who was told to try again finds it.
+One that took longer is kept as long as it took, if it gave something: who was told to try again finds it.
 """
 
 from __future__ import annotations
@@ -43,13 +43,15 @@ class Reader:
         self._kept = kept
         self._reads: OrderedDict[Hashable, _Read] = OrderedDict()
 
-    async def read(self, key: Hashable, work: Callable[[], T], waited: float = WAITED_SECONDS) -> T:
-        """What ``work`` gives, or gave for the same key lately. Raises what it raises, or Unavailable
-        after ``waited`` seconds.
+    async def read(
+        self, key: Hashable, work: Callable[[], T], waited: float = WAITED_SECONDS, *, brief: bool = False
+    ) -> T:
+        """What ``work`` gives, or gave for the same key lately. ``brief``: kept a second however long it took.
+        Raises what it raises, or Unavailable after ``waited`` seconds.
         """
         found = self._reads.get(key)
         if found is None or (found.until is not None and found.until <= self._clock.now()):
-            found = self._start(key, work)
+            found = self._start(key, work, brief=brief)
         try:
             result: T = await asyncio.wait_for(asyncio.shield(found.future), waited)
         except TimeoutError:
@@ -70,15 +72,21 @@ class Reader:
     def close(self) -> None:
         self._threads.close()
 
-    def _start(self, key: Hashable, work: Callable[[], T]) -> _Read:
-        began = self._clock.now()
-        begun = _Read(self._threads.ask(work))
+    def _start(self, key: Hashable, work: Callable[[], T], *, brief: bool) -> _Read:
+        took = 0.0
+
+        def timed() -> T:
+            nonlocal took
+            began = self._clock.now()  # the queue for a thread is no work
+            found = work()
+            took = 0.0 if brief else self._clock.now() - began
+            return found
+
+        begun = _Read(self._threads.ask(timed))
 
         def done(future: asyncio.Future[Any]) -> None:
-            now = self._clock.now()
-            begun.until = now + max(self._kept, now - began)
-            if not future.cancelled():
-                future.exception()  # looked at, also where everybody has gone
+            failed = future.cancelled() or future.exception() is not None  # looked at, also where everybody has gone
+            begun.until = self._clock.now() + (self._kept if failed else max(self._kept, took))
 
         begun.future.add_done_callback(done)
         self._reads[key] = begun

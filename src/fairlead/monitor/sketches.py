@@ -199,7 +199,7 @@ def rolled(windows: Iterable[Window]) -> tuple[Window, ...]:
     """One window for each version, arm and reference in place of these, in the order of the last of each.
 
     What adds windows up makes the same of them: counts exactly, sums to rounding. Each begins with the first of its
-    own and ends with the last; ``worker`` is empty.
+    own and ends with the last; ``worker`` is empty. Those of which one cannot be read stay as they are.
     """
     groups: dict[tuple[str, str, str, str], list[Window]] = {}
     for window in windows:
@@ -207,9 +207,13 @@ def rolled(windows: Iterable[Window]) -> tuple[Window, ...]:
         group = groups.pop(key, [])
         group.append(window)
         groups[key] = group
-    found = []
+    found: list[Window] = []
     for (endpoint, version, arm, reference), group in groups.items():
-        whole = merge(group)
+        try:
+            whole = merge(group)
+        except StateError:  # whoever asks for this one is told; the others are no worse for it
+            found += group
+            continue
         columns = {name: column.to_bytes() for name, column in whole.columns.items()}
         length, latency = whole.end_ms - whole.start_ms, whole.latency.to_bytes()
         paired: dict[str, float] = {}

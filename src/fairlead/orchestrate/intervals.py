@@ -88,7 +88,7 @@ def _quantiles(one: Gate, observed: Observed, levels: Levels, paired: bool) -> I
 
     with np.errstate(invalid="ignore"):  # both in the open bin: nothing is known of the ratio
         ratio = float(np.float64(quantile(candidate, edges, level)) / quantile(champion, edges, level))
-    ratio = min(ratio, math.exp(_FAR)) if ratio > 0.0 else 1.0
+    ratio = 1.0 if math.isnan(ratio) else min(max(ratio, math.exp(-_FAR)), math.exp(_FAR))
     margin, pace = math.log(one.margin), _Pace(0.05, 2e-3)
     lower, upper = _turned(evidence, levels, margin, math.log(ratio), (-_FAR, _FAR), pace)
     ratio = math.exp(min(max(math.log(ratio), lower), upper))  # the quantiles are known to a bin only

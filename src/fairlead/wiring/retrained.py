@@ -68,8 +68,9 @@ def _verdicts(state: StateStore, request: RetrainRequest) -> dict[str, Verdict]:
     wanted = {request.tested, request.verdict} - {""}
     if not wanted:
         return {}
+    until = request.ended_ms + _SKEW_MS if request.ended_ms else None
     model = request.lineage.model if request.lineage else reading.model_of(state, request.endpoint)
-    entries = state.entries("verdict", model, since_ms=max(0, request.at_ms - _SKEW_MS))
+    entries = state.entries("verdict", model, since_ms=max(0, request.at_ms - _SKEW_MS), until_ms=until)
     return {one.body["id"]: from_body(Verdict, one.body) for one in entries if one.body.get("id") in wanted}
 
 

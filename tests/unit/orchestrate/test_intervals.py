@@ -102,3 +102,13 @@ def test_what_nothing_bounds_has_no_upper_bound() -> None:
     assert found.upper is None
     assert found.lower < 0.1
     assert found.estimate > 1.0
+
+
+def test_a_champion_beyond_the_last_edge_says_how_much_faster_the_candidate_is() -> None:
+    edges = np.array([0.0, 0.01, 0.02, 1.0, np.inf])
+    slow, fast = (Arm(400, 0, np.array(counts)) for counts in ([0, 0, 0, 400], [400, 0, 0, 0]))
+    found = of(gate("latency_p90", 1.1), Observed(slow, fast, edges))[1]
+    assert found is not None
+    assert found.estimate < 0.1
+    assert found.upper is not None
+    assert found.upper < 0.1

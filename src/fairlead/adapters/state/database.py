@@ -112,6 +112,8 @@ class Database:
             if current(connection):
                 return
             _advisory(connection, "migrate")
+            # An index over years of a journal takes minutes: whoever waits for the lock tries again, and this one ends.
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             migrate(connection)
             connection.commit()
 

@@ -89,9 +89,9 @@ class Limited:
 
 @dataclass(frozen=True, slots=True)
 class AccessFacts:
-    """``budgets``: how those stand that are counted here; empty without a ledger.  ``limited``: None with
-    ``limited_why`` where no server said it.  ``audited``: whether this home has an audit log.  ``entries``: the newest
-    last; ``more`` are not listed.
+    """``budgets``: how those stand that are counted here; empty without a ledger, and with ``budgets_trouble``.
+    ``limited``: None with ``limited_why`` where no server said it.  ``audited``: whether this home has an audit log.
+    ``entries``: the newest last; ``more`` are not listed.
     """
 
     since_ms: int
@@ -101,6 +101,7 @@ class AccessFacts:
     broken: tuple[str, ...]
     keys_trouble: Trouble | None
     budgets: tuple[Budget, ...]
+    budgets_trouble: Trouble | None
     limited: tuple[Limited, ...] | None
     limited_why: str
     audited: bool

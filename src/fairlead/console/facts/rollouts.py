@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fairlead.console.facts.trouble import Trouble
 from fairlead.contracts.plans import Check
 
 
@@ -40,13 +41,14 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What the looks at one rollout said, as ``fairlead rollout status --json`` has it.  ``looks``: oldest first,
-    thinned; each with ``gates`` by name.  ``turns``: the changes of phase and step.
+    thinned; each with ``gates`` by name.  ``turns``: the changes of phase and step.  ``trouble``: why there are none.
     """
 
     id: str
     started_ms: int
     looks: tuple[Mapping[str, Any], ...]
     turns: tuple[Mapping[str, Any], ...]
+    trouble: Trouble | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +15,7 @@ from fairlead.audit.verify import verify
 from fairlead.console.facts.access import AccessFacts, Entry, Key, Limited, Proof, Refused
 from fairlead.console.facts.llm import Budget
 from fairlead.console.facts.trouble import Trouble
-from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.errors import FairleadError, NotFound
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.codec.records import from_body
 from fairlead.wiring import access, auditing, ledgering
@@ -72,6 +71,7 @@ class AccessPage:
             broken,
             trouble,
             *self._spending(),
+            *self._limited(),
             audited,
             tuple(Refused(*alike, count, at) for alike, (count, at) in most),
             tuple(_entry(chain, line) for chain, line in shown),
@@ -95,15 +95,21 @@ class AccessPage:
             keys.append(from_body(Key, access.document(one, now) | told))
         return tuple(keys), tuple(broken), None
 
-    def _spending(self) -> tuple[tuple[Budget, ...], tuple[Limited, ...] | None, str]:
-        """Budgets, calls over limits, and why nobody tells these."""
-        stand: tuple[Budget, ...] = ()
-        with contextlib.suppress(FairleadError), ledgering.opened(self.kept.home) as store:
-            stand = balances(self.kept, store, SystemClock.wall_ms())
+    def _spending(self) -> tuple[tuple[Budget, ...], Trouble | None]:
         try:
-            return stand, measured.limited(self.kept), ""
+            with ledgering.opened(self.kept.home) as store:
+                return balances(self.kept, store, SystemClock.wall_ms()), None
+        except NotFound:  # nothing was spent here
+            return (), None
         except FairleadError as error:
-            return stand, None, str(error)
+            return (), Trouble(error.code, str(error))
+
+    def _limited(self) -> tuple[tuple[Limited, ...] | None, str]:
+        """Calls over limits, or why nobody tells them."""
+        try:
+            return measured.limited(self.kept), ""
+        except FairleadError as error:
+            return None, str(error)
 
     def _proof(self, folder: Path) -> Proof:
         files = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.jsonl"))

@@ -27,6 +27,7 @@ from fairlead.monitor.mapping import Tested
 from fairlead.monitor.report import ColumnView, Report
 from fairlead.wiring import reporting
 from fairlead.wiring.console.kept import Kept
+from fairlead.wiring.console.timeline import LATE_MS
 from fairlead.wiring.hours import CHECKED_MS, Hours, with_columns
 from fairlead.wiring.reporting import Asked, Stores
 
@@ -116,7 +117,10 @@ class DriftPage:
             else None,
             tuple(map(_expected, found.estimates)),
             tuple(Decay(one.name, one.since_ms, one.at_ms, one.why) for one in found.decays),
-            _marks(timeline.read(stores.state, name, since_ms=since_ms, limit=_LINES), until_ms),
+            _marks(
+                timeline.read(stores.state, name, since_ms=since_ms, until_ms=until_ms + LATE_MS, limit=_LINES),
+                until_ms,
+            ),
             found.notes,
         )
 

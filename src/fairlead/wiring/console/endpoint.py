@@ -26,10 +26,13 @@ from fairlead.wiring.console import measured
 from fairlead.wiring.console.folding import Folds, Slots, Totals
 from fairlead.wiring.console.home import model
 from fairlead.wiring.console.kept import Kept
+from fairlead.wiring.console.timeline import LATE_MS
 
 PARTS: Final = 240
 _MARKS: Final = 40
 _LINES: Final = 1_000
+_VERDICTS: Final = 400
+"""Newest of a model that are looked through: a retraining leaves one of its data and one of its gate."""
 _KINDS: Final = {"deploy": "deploy", "alias": "deploy", "rollout": "deploy", "alert": "alert", "drift": "alert"}
 _KINDS_MORE: Final = {"performance": "alert", "config": "other", "retrain": "other"}
 _SHOWN: Final = 40
@@ -51,7 +54,7 @@ class EndpointPage:
         slots = Slots(since_ms, until_ms, PARTS)
         found = self.folds.read(store, name, slots, now_ms)
         total = found.total
-        lines = timeline.read(store, name, since_ms=since_ms, limit=_LINES)
+        lines = timeline.read(store, name, since_ms=since_ms, until_ms=until_ms + LATE_MS, limit=_LINES)
         of = reading.model_of(store, name)
         versions, trouble = self._versions(store, name, of, found.versions)
         inside, why = self._inside(name)
@@ -72,7 +75,7 @@ class EndpointPage:
             total.quantile(0.99),
             tuple(sorted(((code, count) for code, count in total.codes.items() if code not in ("", CODE)), key=_most)),
             _series(slots),
-            marks(lines),
+            marks(one for one in lines if one.at_ms <= until_ms),
             versions,
             placed(store, name),
             model(memory.body if memory else None),
@@ -131,7 +134,8 @@ class EndpointPage:
 
 def lineage(kept: Kept, store: StateStore, of: str, version: str) -> Lineage:
     """Raises what the registry raises."""
-    judged = [one.body for one in store.entries("verdict", of, limit=200) if one.body.get("version") == version]
+    told = (one.body for one in store.entries("verdict", of, limit=_VERDICTS))
+    judged = [one for one in told if one.get("version") == version and one.get("about") != "data"]
     last = judged[-1] if judged else {}
     known = kept.registry.version(of, version)
     tags = known.tags

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairlead.console.facts.rollouts import Evidence, RolloutsFacts, Row
-from fairlead.contracts.errors import Busy, Conflict, UsageError
+from fairlead.console.facts.trouble import Trouble
+from fairlead.contracts.errors import Busy, Conflict, StateError, UsageError
 from fairlead.contracts.state import StateStore
 from fairlead.kit.clock import SystemClock
 from fairlead.orchestrate import commands, looks
@@ -48,7 +49,10 @@ class RolloutPage:
 
 
 def _evidence(store: StateStore, shown: Rollout) -> Evidence:
-    record = looks.read(store, shown.id)
+    try:
+        record = looks.read(store, shown.id)
+    except StateError as error:  # of another release; the rollout can be paused and aborted all the same
+        return Evidence(shown.id, shown.started_ms, (), (), Trouble(error.code, str(error)))
     turns = tuple(one._asdict() for one in record.turns)
     return Evidence(shown.id, shown.started_ms, tuple(looks.told(record)), turns)
 

@@ -146,7 +146,7 @@ def _value(field: Field, text: str) -> Any:
         found = int(text) if field.kind == "integer" else float(text)
     except ValueError:
         raise InvalidParameter(f"{field.label} is {text[:40]!r}; expected a number ({field.datatype})") from None
-    if not math.isfinite(found):
+    if isinstance(found, float) and not math.isfinite(found):
         raise InvalidParameter(
             f"{field.label} is {text[:40]!r}, which JSON has no number for; expected a finite one "
             f"({field.datatype}), or nothing where the value is missing"
@@ -156,9 +156,16 @@ def _value(field: Field, text: str) -> Any:
 
 def _written(body: str) -> Any:
     try:
-        return json.loads(body, parse_constant=_no_number)
+        return json.loads(body, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise InvalidParameter(f"the body is not JSON: {error}") from None
+
+
+def _finite(text: str) -> float:
+    found = float(text)
+    if not math.isfinite(found):
+        raise ValueError(f"{text[:40]} is larger than any number that a model takes")
+    return found
 
 
 def _no_number(name: str) -> Any:

@@ -320,3 +320,22 @@ def test_lines_are_read_up_to_an_end(tmp_path: Path) -> None:
     assert list(log.read(1)) == []
     log.begin(1, ())
     assert [entry.carried for entry, _ in log.read(1)] == [[]]
+
+
+def test_a_log_in_the_place_of_another_is_read_from_its_beginning(tmp_path: Path) -> None:
+    """What adds up as it comes must not go on in a file that it has never seen."""
+
+    def settled(folder: Path, *names: str) -> MappedLedger:
+        found = opened(folder)
+        for name in names:
+            found.settle(held(found.reserve(asked(line(most=1000), name=name))), Usage(1), 0, "settled", HOUR)
+        return found
+
+    first = settled(tmp_path / "one", "a")
+    told = first.spends_after("")
+    assert told is not None
+    first.close()
+    (tmp_path / "one").rename(tmp_path / "old")
+    second = settled(tmp_path / "one", "b", "c", "d")
+    assert second.spends_after(told[1]) is None
+    second.close()

@@ -18,7 +18,7 @@ from fairlead.contracts.errors import Conflict
 from fairlead.kit import config
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
-from fairlead.orchestrate import commands
+from fairlead.orchestrate import commands, looks
 from fairlead.orchestrate.rollout import Rollout
 from fairlead.wiring import auditing, stores
 from fairlead.wiring.console.kept import Kept
@@ -167,6 +167,17 @@ def test_no_look_and_one_look_have_pages_of_their_own(visit: Any, home: Home) ->
     assert "One look so far" in page
     assert "data-chart" not in page
     assert '<svg class="interval' in page
+
+
+def test_looks_of_another_release_leave_the_buttons(visit: Any, home: Home) -> None:
+    store = stores.state(home)
+    rollout = looked(store, 2)
+    kept = store.get(looks.KIND, rollout.id)
+    store.put(looks.KIND, rollout.id, {"looks": "of another release"}, kept.revision if kept else 0)
+    page = visit.get(PAGE)
+    assert page.status_code == 200
+    assert "cannot be shown now" in page.text
+    assert "Abort" in page.text
 
 
 def test_a_command_for_a_rollout_that_is_not_there(

@@ -107,6 +107,13 @@ class Log:
         found = [path.stem.removeprefix("spend-") for path in self.folder.glob("spend-*.jsonl")]
         return sorted(int(one) for one in found if one.isdigit())
 
+    def identity(self, segment: int) -> int:
+        """Tells the file of a segment from another that came in its place; 0: there is none."""
+        try:
+            return self._path(segment).stat().st_ino
+        except FileNotFoundError:
+            return 0
+
     def prune(self, before_ms: int, present: int) -> int:
         """Take away files that nobody wrote to since; how many that were."""
         count = 0

@@ -123,9 +123,11 @@ class MappedLedger:
                 yield one
 
     def spends_after(self, place: str, since_ms: int = 0) -> tuple[Iterator[Spend], str] | None:
-        segment, _, at = place.partition(".")
-        after, (last, end) = (int(segment or 0), int(at or 0)), self._end()
-        return None if after > (last, end) else (self._log.spends(last, end, after, since_ms), f"{last}.{end}")
+        segment, at, of = map(int, (place or "0.0.0").split("."))
+        after, (last, end) = (segment, at), self._end()
+        if after > (last, end) or (of and of != self._log.identity(segment)):
+            return None
+        return self._log.spends(last, end, after, since_ms), f"{last}.{end}.{self._log.identity(last)}"
 
     def _end(self) -> tuple[int, int]:
         with self._memory.locked():
