@@ -139,6 +139,15 @@ def test_what_is_wrong_is_refused() -> None:
         render(spec(), "jenkins", ASKED)
     with pytest.raises(UsageError, match="--image"):
         jobs(spec(), replace(ASKED, image="registry.example.com/churn:4"))
+    for name, whole in (("acme/churn", "docker.io/acme/churn"), ("churn.v2", "docker.io/USER/churn.v2")):
+        with pytest.raises(UsageError, match=f"--image {name} names no registry .* or {whole}$"):
+            jobs(spec(), replace(ASKED, image=name))
     with pytest.raises(UsageError, match="--base"):
         jobs(spec(), replace(ASKED, base="python:latest"))
     assert "--base python:3.11" in jobs(spec(), replace(ASKED, base="python:3.11"))[3].script[0]
+
+
+@pytest.mark.parametrize("registry", ["registry.example.com", "localhost", "build:5000"])
+def test_the_registry_of_the_image_is_logged_in_to(registry: str) -> None:
+    lines = jobs(spec(), replace(ASKED, image=f"{registry}/team/churn"))[3].script
+    assert [line.split()[-1] for line in lines if "podman login" in line] == [registry]

@@ -93,8 +93,9 @@ def chosen(file: SpecFile, endpoint: str) -> str:
 
 
 def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
-    """Raises UsageError for an image name with a tag, or a base that is another tomorrow."""
+    """Raises UsageError for an image name with a tag or without its registry, or a base that is another tomorrow."""
     images.tagged(f"{asked.image}:1")
+    registry = _registry(asked.image)
     if asked.base:
         images.base(asked.base)
     endpoint = file.spec.endpoints[asked.endpoint]
@@ -125,7 +126,7 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
             (
                 f"fairlead package image {name}={uri} --image {image}{base} --tool podman --build",
                 f"fairlead doctor --image {image} {budgets} {shown} --tool podman",
-                f"{_LOGIN} {shlex.quote(asked.image.partition('/')[0])}",
+                f"{_LOGIN} {shlex.quote(registry)}",
                 f"podman push {image}",
             ),
             ("model-tests",),
@@ -138,6 +139,19 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
         ),
     ]
     return tuple(found)
+
+
+def _registry(name: str) -> str:
+    """Where ``podman login`` goes: the first part of a name is a registry if it is a host, as tools read it. Raises
+    UsageError."""
+    first, slash, _ = name.partition("/")
+    if not slash or (first != "localhost" and not {".", ":"} & set(first)):
+        hub = name if slash else f"USER/{name}"
+        raise UsageError(
+            f"--image {name} names no registry to log in and push to; write it whole, as registry.example.com/{name} "
+            f"or docker.io/{hub}"
+        )
+    return first
 
 
 _MORE: Final[Mapping[str, str]] = {
