@@ -33,9 +33,11 @@ _OURS: Final = (
     "github.event_name != 'pull_request' || github.event.pull_request.head.repo.full_name == github.repository"
 )
 """Pull requests of forks are shown no secret, so there are no stores to ask."""
-_RELEASE: Final = (
-    "github.event_name == 'workflow_dispatch' && github.ref_name == github.event.repository.default_branch"
-)
+_DEFAULT: Final = "github.ref_name == github.event.repository.default_branch"
+_TESTED: Final = f"github.event_name != 'push' || {_DEFAULT}"
+"""Of pushes only those to the default branch, whatever its name is: a filter of branches takes no expression, and other
+branches are tested as pull requests."""
+_RELEASE: Final = f"github.event_name == 'workflow_dispatch' && {_DEFAULT}"
 
 
 _LOGIN: Final = 'printf %s "$REGISTRY_PASSWORD" | podman login --username "$REGISTRY_USER" --password-stdin'
@@ -194,7 +196,7 @@ def _github(found: tuple[Job, ...], spec: str) -> dict[str, Any]:
     return {
         "name": "model",
         "on": {
-            "push": {"branches": ["main"]},
+            "push": {"branches": ["**"]},
             "pull_request": {},
             "workflow_dispatch": {"inputs": {"version": version}},
         },
@@ -215,7 +217,9 @@ def _github_job(job: Job, spec: str) -> dict[str, Any]:
     if job.release:
         found["if"] = _RELEASE
     elif any(job.secrets(line) for line in job.script):
-        found["if"] = _OURS
+        found["if"] = f"({_TESTED}) && ({_OURS})"
+    else:
+        found["if"] = _TESTED
     if job.name == "canary":
         found["environment"] = "production"
     steps: list[dict[str, Any]] = [
