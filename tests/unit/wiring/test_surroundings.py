@@ -173,6 +173,20 @@ def test_what_does_not_answer_is_named_with_its_line_and_what_to_do() -> None:
     assert "u:p" not in str(found)
 
 
+def test_no_finding_shows_what_an_address_keeps_secret(server: str) -> None:
+    for host in (server, f"http://127.0.0.1:{free()}"):
+        url = f"{host.replace('://', '://user:hunter2@')}/x?api_key=hunter3"
+        found = told(
+            f"traces: {{otlp: '{url}'}}\naccess: {{jwt: {{issuer: 'http://a', jwks: '{url}', audience: a}}}}\n"
+            f"endpoints: {{chat: {{llm: {{engine: openai, model: m, base_url: '{url}'}}}}}}\n"
+        )
+        assert {"issuer", "traces", "llm"} <= set(found)
+        assert "hunter" not in str(found), found
+    slow = [*reached.checks(files.read(Path("fairlead.yaml")), reached.Clocks())]  # what is told of one that is late
+    assert len(slow) == 3
+    assert "hunter" not in str([one.what for one in slow])
+
+
 def test_one_that_keeps_silent_is_not_waited_for() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
