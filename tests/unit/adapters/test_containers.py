@@ -55,6 +55,16 @@ def test_a_tool_that_is_not_here_or_does_not_work_says_why(program: Any) -> None
     assert (Podman().runs, Docker().runs, Buildah().runs) == (True, True, False)
 
 
+def test_a_tool_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec /bin/sleep 30\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("fairlead.adapters.containers.tools._PATIENCE", 1.0)
+    assert Docker().usable() == "docker info did not answer in 1 seconds; is what it speaks to stuck?"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 def test_a_build_is_hermetic_and_has_one_time(program: Any, tmp_path: Path) -> None:
     log = program("podman", build="", image_inspect=json.dumps(IMAGE))
     made = Podman().build(Build(tmp_path, "churn:4", 7, {"BASE": "x"}, fresh=True))

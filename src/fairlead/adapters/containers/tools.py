@@ -12,6 +12,8 @@ from fairlead.contracts.errors import ContainerFailed, SourceNotFound
 
 _HARDENED: Final = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")
 _LINES: Final = "40"
+_PATIENCE: Final = 15.0
+"""Seconds for a tool to say that it works: the daemon behind it may be stuck."""
 
 
 class _Tool:
@@ -26,7 +28,10 @@ class _Tool:
     def usable(self) -> str:
         if not self._program.here:
             return f"{self._name} is not on the PATH"
-        done = self._program.ended(["info"])
+        try:
+            done = self._program.ended(["info"], _PATIENCE)
+        except ContainerFailed as error:
+            return str(error)
         return "" if done.returncode == 0 else f"{self._name} does not work here: {last_words(done.stderr)}"
 
     def digest(self, name: str) -> str:

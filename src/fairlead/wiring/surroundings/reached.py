@@ -41,11 +41,13 @@ Act = Callable[[], Iterator[Finding]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``check``: the stable word of its findings.  ``what``: for the sentence of one that takes too long."""
+    """``check``: the stable word of its findings.  ``what``: for the sentence of one that takes too long.  ``late``:
+    how bad that is."""
 
     check: str
     what: str
     act: Act
+    late: Level = Level.FAIL
 
 
 @dataclass
