@@ -72,7 +72,7 @@ def deploy(
     mesh: Mesh = "",
     insecure: Insecure = False,
     dry_run: DryRun = False,
-    timeout: Timeout = 300.0,
+    timeout: Timeout = 600.0,
     prune: Prune = False,
     adopt: Adopt = False,
     rollback: Rollback = False,

@@ -69,7 +69,7 @@ def image(
     )  # fmt: skip
     with unwound():
         made = make(wanted, home_of(home, tracking))
-    emit(_document(made, name), _text(made, name), as_json)
+    emit(_document(made, name), _text(made, name, machine), as_json)
 
 
 def _document(made: Made, name: str) -> dict[str, Any]:
@@ -89,9 +89,10 @@ def _document(made: Made, name: str) -> dict[str, Any]:
     }
 
 
-def _text(made: Made, name: str) -> str:
+def _text(made: Made, name: str, machine: str) -> str:
     lines = [f"{made.facts.uri} with {made.wheels} wheels on {made.facts.base}", f"context: {made.context}"]
     if made.image is None:
-        return "\n".join([*lines, made.why, f"by hand: {images.by_hand(made.facts, str(made.context), name)}"])
+        command = images.by_hand(made.facts, str(made.context), name, machine)
+        return "\n".join([*lines, made.why, f"by hand: {command}"])
     lines.append(f"{name} built by {made.tool}: {made.image.id[:12]}, {len(made.image.layers)} layers")
     return "\n".join([*lines, f"check it: fairlead doctor --image {name}"])

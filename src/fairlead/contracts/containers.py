@@ -15,7 +15,8 @@ from typing import Protocol
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image that is here. ``id``: digest of its configuration.  ``layers``: SHA-256 of each uncompressed layer, the
-    lowest first.  ``size``: bytes of all of them, uncompressed; 0: the tool does not say."""
+    lowest first.  ``size``: bytes of all of them, uncompressed; 0: the tool does not say.  ``platform``: what runs it,
+    as ``linux/amd64``; empty: the tool does not say."""
 
     id: str
     layers: tuple[str, ...]
@@ -24,18 +25,21 @@ class Image:
     command: tuple[str, ...] = ()
     user: str = ""
     size: int = 0
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
     """``context``: folder with the Dockerfile.  ``tag``: name of the image.  ``epoch``: Unix time, seconds, of every
-    file that is made.  ``arguments``: of the build.  ``fresh``: nothing of earlier builds is taken."""
+    file that is made.  ``arguments``: of the build.  ``fresh``: nothing of earlier builds is taken.  ``platform``: what
+    it is for, as ``linux/arm64``; empty: this machine."""
 
     context: Path
     tag: str
     epoch: int
     arguments: Mapping[str, str] = field(default_factory=dict)
     fresh: bool = False
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,9 @@ class ContainerTool(Protocol):
     def runs(self) -> bool:
         """Whether it runs containers, beside building images."""
 
-    def digest(self, name: str) -> str:
-        """``sha256:...`` of the manifest that a name stands for, here or in its registry. May fetch it."""
+    def digest(self, name: str, platform: str = "") -> str:
+        """``sha256:...`` of the manifest that a name stands for, here or in its registry, for a platform (empty: this
+        machine's). May fetch it."""
 
     def build(self, asked: Build) -> Image: ...
 

@@ -258,10 +258,10 @@ def ignored() -> str:
     return "*\n!requirements.lock\n!wheels\n!weights\n"
 
 
-def by_hand(facts: Facts, context: str, tag: str) -> str:
+def by_hand(facts: Facts, context: str, tag: str, platform: str) -> str:
     """The command that builds it."""
     digest = "" if facts.base.digest else f"--build-arg BASE={facts.base.name}@sha256:DIGEST "
-    return f"podman build --format docker --timestamp {EPOCH} {digest}-t {tag} {context}"
+    return f"podman build --format docker --timestamp {EPOCH} --platform {platform} {digest}-t {tag} {context}"
 
 
 def _pairs(word: str, pairs: Mapping[str, str]) -> str:

@@ -24,13 +24,15 @@ _FILE: Final = (
 )
 
 
-def built(tool: ContainerTool, folder: Path, model: str = "churn", data: str = "data") -> tuple[str, Image]:
+def built(
+    tool: ContainerTool, folder: Path, model: str = "churn", data: str = "data", platform: str = ""
+) -> tuple[str, Image]:
     """An image without anything that runs, under a name of its own."""
     folder.mkdir(exist_ok=True)
     (folder / "Dockerfile").write_text(_FILE.format(model=model))
     (folder / "data").write_text(data)
     tag = f"localhost/fairlead-suite-{secrets.token_hex(4)}:1"
-    return tag, tool.build(Build(folder, tag, _EPOCH, fresh=True))
+    return tag, tool.build(Build(folder, tag, _EPOCH, fresh=True, platform=platform))
 
 
 def an_image_says_what_it_was_built_with(tool: ContainerTool, folder: Path) -> None:
@@ -58,6 +60,13 @@ def other_files_are_other_layers(tool: ContainerTool, folder: Path) -> None:
     _, one = built(tool, folder / "a")
     _, other = built(tool, folder / "b", data="other")
     _expect(one.layers != other.layers, "other layers")
+
+
+def an_image_is_for_the_platform_that_was_asked_for(tool: ContainerTool, folder: Path) -> None:
+    for platform in ("linux/amd64", "linux/arm64"):
+        tag, made = built(tool, folder, platform=platform)
+        _expect(made.platform == platform, f"an image for {platform}, not {made.platform!r}")
+        _expect(tool.image(tag) == made, "the same when it is looked at later")
 
 
 def an_image_that_is_not_there_is_named(tool: ContainerTool, folder: Path) -> None:  # noqa: ARG001 - as others
@@ -98,6 +107,7 @@ CHECKS: Final = (
     the_same_files_are_the_same_layers,
     labels_are_in_no_layer,
     other_files_are_other_layers,
+    an_image_is_for_the_platform_that_was_asked_for,
     an_image_that_is_not_there_is_named,
     a_build_that_fails_says_so,
     what_is_not_there_is_removed_without_an_error,

@@ -32,7 +32,8 @@ class Container:
 
 
 class MemoryContainers:
-    """``begin``: what becomes of an image that is started. Images are known by name, or by what was built."""
+    """``begin``: what becomes of an image that is started. Images are known by name, or by what was built.
+    ``digested``: names whose digest was asked for, to the platform."""
 
     runs = True
 
@@ -44,11 +45,13 @@ class MemoryContainers:
         self.images: dict[str, Image] = {}
         self.containers: dict[str, Container] = {}
         self.removed: list[str] = []
+        self.digested: dict[str, str] = {}
 
     def usable(self) -> str:
         return self._broken
 
-    def digest(self, name: str) -> str:
+    def digest(self, name: str, platform: str = "") -> str:
+        self.digested[name] = platform
         return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
 
     def build(self, asked: Build) -> Image:
@@ -66,6 +69,7 @@ class MemoryContainers:
             {},
             tuple(word.strip(' "') for word in command[1].split(",")) if command else (),
             user[1] if user else "",
+            platform=asked.platform or "linux/amd64",
         )
         self.images[asked.tag] = made
         return made

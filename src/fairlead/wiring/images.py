@@ -95,7 +95,7 @@ def make(wanted: Wanted, home: Home, run: Run | None = None) -> Made:
         runtime=runtime,
         fairlead=__version__,
         python=_python(),
-        base=_resolved(asked, tool),
+        base=_resolved(asked, tool, wanted.platform),
         baked="weights" if wanted.bake else "",
         lineage=_lineage(source, found),
         example=_example(bundle),
@@ -113,7 +113,10 @@ def make(wanted: Wanted, home: Home, run: Run | None = None) -> Made:
         if tool is None:
             return Made(context, facts, wheels, None, "", why)
         epoch = config.build_epoch()
-        built = tool[1].build(Build(context, tag, image.EPOCH if epoch is None else epoch, fresh=wanted.fresh))
+        asked_for = Build(
+            context, tag, image.EPOCH if epoch is None else epoch, fresh=wanted.fresh, platform=wanted.platform
+        )
+        built = tool[1].build(asked_for)
     return Made(context, facts, wheels, built, tool[0], "")
 
 
@@ -144,10 +147,10 @@ def _tool(wanted: Wanted) -> tuple[tuple[str, ContainerTool] | None, str]:
         return None, str(error)
 
 
-def _resolved(asked: Base, tool: tuple[str, ContainerTool] | None) -> Base:
+def _resolved(asked: Base, tool: tuple[str, ContainerTool] | None, platform: str) -> Base:
     if asked.digest or tool is None:
         return asked
-    return replace(asked, digest=tool[1].digest(asked.name))
+    return replace(asked, digest=tool[1].digest(asked.name, platform))
 
 
 def _refuse(source: Source, wanted: Wanted) -> None:

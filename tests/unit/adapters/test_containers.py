@@ -55,6 +55,16 @@ def test_a_tool_that_is_not_here_or_does_not_work_says_why(program: Any) -> None
     assert (Podman().runs, Docker().runs, Buildah().runs) == (True, True, False)
 
 
+def test_a_tool_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docker").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec /bin/sleep 30\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("fairlead.adapters.containers.tools._PATIENCE", 1.0)
+    assert Docker().usable() == "docker info did not answer in 1 seconds; is what it speaks to stuck?"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 def test_a_build_is_hermetic_and_has_one_time(program: Any, tmp_path: Path) -> None:
     log = program("podman", build="", image_inspect=json.dumps(IMAGE))
     made = Podman().build(Build(tmp_path, "churn:4", 7, {"BASE": "x"}, fresh=True))
@@ -66,6 +76,32 @@ def test_a_build_is_hermetic_and_has_one_time(program: Any, tmp_path: Path) -> N
     log = program("docker", build="", image_inspect=json.dumps(IMAGE))
     Docker().build(Build(tmp_path, "churn:4", 7))
     assert "SOURCE_DATE_EPOCH=7" in log.read_text()
+
+
+@pytest.mark.parametrize("tool", [Podman, Docker, Buildah])
+def test_another_machine_is_named_when_a_base_is_fetched_and_in_the_build(
+    program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: type[Podman]
+) -> None:
+    monkeypatch.setattr("fairlead.adapters.containers.tools._OURS", "linux/amd64")
+    made = {"config": {}, "rootfs": {}, "os": "linux", "architecture": "amd64"}
+    here = json.dumps([{**IMAGE[0], "Os": "linux", "Architecture": "amd64"}])
+    log = program(
+        tool.__name__.lower(),
+        build="", pull="", image_inspect=here,
+        inspect=json.dumps({"FromImageID": "abc", "FromImageDigest": "sha256:def", "Docker": made}),
+    )  # fmt: skip
+    assert tool().image("python:3.11").platform == "linux/amd64"
+    assert tool().digest("python:3.11", "linux/arm64") == "sha256:def"
+    tool().build(Build(tmp_path, "churn:4", 7, platform="linux/arm64"))
+    pulled, built = (line for line in log.read_text().splitlines() if line.startswith(("pull", "build")))
+    assert pulled == "pull --quiet --platform linux/arm64 python:3.11"
+    assert "--platform linux/arm64" in built
+    log.unlink()
+    tool().digest("python:3.11", "linux/amd64")
+    tool().build(Build(tmp_path, "churn:4", 7, platform="linux/amd64"))
+    said = log.read_text()
+    assert ("--platform linux/amd64" in said) == (tool is Docker)  # the others would ask a registry for a base of here
+    assert ("pull" in said) == (tool is Buildah)
 
 
 def test_a_container_is_hardened_and_published_on_this_machine_only(program: Any) -> None:

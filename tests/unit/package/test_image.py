@@ -92,8 +92,8 @@ def test_a_base_nobody_could_be_asked_about_must_be_given() -> None:
     text = dockerfile(base=Base("docker.io/library/python:3.11-slim-bookworm"))
     assert "\nARG BASE\n" in text
     assert "--build-arg BASE=docker.io/library/python:3.11-slim-bookworm@sha256:DIGEST" in text
-    by_hand = image.by_hand(replace(FACTS, base=Base("python:3.11")), "dir", "churn:4")
-    assert "--build-arg BASE=python:3.11@sha256:DIGEST -t churn:4 dir" in by_hand
+    by_hand = image.by_hand(replace(FACTS, base=Base("python:3.11")), "dir", "churn:4", "linux/arm64")
+    assert "--platform linux/arm64 --build-arg BASE=python:3.11@sha256:DIGEST -t churn:4 dir" in by_hand
 
 
 @pytest.mark.parametrize("name", ["churn", "churn:latest", "registry.example.com/churn", "", "Churn:4", "churn:4 x"])

@@ -97,7 +97,7 @@ def test_actions_are_named_by_commit_and_see_no_secret() -> None:
 
 def test_pull_requests_release_nothing_and_those_of_forks_ask_no_store() -> None:
     github = document(spec(), "github", ASKED)["jobs"]
-    assert "if" not in github["check-spec"]
+    assert "pull_request" not in github["check-spec"]["if"]
     assert "head.repo.full_name == github.repository" in github["data-tests"]["if"]
     for name in ("model-tests", "build-image", "canary"):
         assert github[name]["if"].startswith("github.event_name == 'workflow_dispatch' && github.ref_name ==")
@@ -139,6 +139,26 @@ def test_what_is_wrong_is_refused() -> None:
         render(spec(), "jenkins", ASKED)
     with pytest.raises(UsageError, match="--image"):
         jobs(spec(), replace(ASKED, image="registry.example.com/churn:4"))
+    for name, whole in (("acme/churn", "docker.io/acme/churn"), ("churn.v2", "docker.io/USER/churn.v2")):
+        with pytest.raises(UsageError, match=f"--image {name} names no registry .* or {whole}$"):
+            jobs(spec(), replace(ASKED, image=name))
     with pytest.raises(UsageError, match="--base"):
         jobs(spec(), replace(ASKED, base="python:latest"))
     assert "--base python:3.11" in jobs(spec(), replace(ASKED, base="python:3.11"))[3].script[0]
+
+
+@pytest.mark.parametrize("registry", ["registry.example.com", "localhost", "build:5000"])
+def test_the_registry_of_the_image_is_logged_in_to(registry: str) -> None:
+    lines = jobs(spec(), replace(ASKED, image=f"{registry}/team/churn"))[3].script
+    assert [line.split()[-1] for line in lines if "podman login" in line] == [registry]
+
+
+def test_pushes_to_the_branch_that_releases_run_from_are_tested_whatever_its_name_is() -> None:
+    github = document(spec(), "github", ASKED)
+    assert github["on"]["push"] == {"branches": ["**"]}  # branches alone: no tags
+    default = "github.ref_name == github.event.repository.default_branch"
+    tested = f"github.event_name != 'push' || {default}"
+    assert github["jobs"]["check-spec"]["if"] == tested
+    assert github["jobs"]["data-tests"]["if"].startswith(f"({tested}) && (")
+    for name in ("model-tests", "build-image", "canary"):
+        assert github["jobs"][name]["if"].endswith(f" && {default}")

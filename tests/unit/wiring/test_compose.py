@@ -200,6 +200,7 @@ def test_what_cannot_be_is_refused_with_its_field_and_line(where: str) -> None:
         ("tracking: http://mlflow", "has the port 80"),
         ("tracking: https://mlflow:5000", "speaks https"),
         ("tracking: http://server:5000", "another service"),
+        ("state: postgresql://fairlead:${env:P}@home/fairlead", "another service or volume"),
         ("tracking: http://mlflow:x", "a port that is no number"),
     ],
 )

@@ -149,6 +149,17 @@ def test_the_first_tool_that_works_builds_on_the_digest_that_it_knows(
         images.tool_for("", runs=True)
 
 
+def test_an_image_for_another_machine_has_its_base_and_is_built_for_it(
+    tools: dict[str, MemoryContainers], home: Home, tmp_path: Path
+) -> None:
+    tools["podman"] = MemoryContainers()
+    asked = Wanted(str(model(tmp_path / "m.onnx")), "m:1", bake=True, base="python:3.11", platform="linux/arm64")
+    made = make(asked, home, pip)
+    assert made.image is not None
+    assert made.image.platform == "linux/arm64"
+    assert tools["podman"].digested == {"python:3.11": "linux/arm64"}
+
+
 def test_two_contexts_of_the_same_model_are_the_same(
     tools: dict[str, MemoryContainers], home: Home, tmp_path: Path
 ) -> None:
@@ -174,7 +185,7 @@ def test_baked_weights_lie_under_their_digest(tools: dict[str, MemoryContainers]
 
 def test_a_build_needs_the_digest_of_the_base(tools: dict[str, MemoryContainers], home: Home, tmp_path: Path) -> None:
     tools["podman"] = MemoryContainers()
-    tools["podman"].digest = lambda _name: ""  # type: ignore[method-assign]
+    tools["podman"].digest = lambda *_: ""  # type: ignore[method-assign]
     with pytest.raises(ContainerFailed, match="--base IMAGE@sha256:DIGEST"):
         make(Wanted(str(model(tmp_path / "m.onnx")), "m:1", bake=True), home, pip)
 

@@ -173,6 +173,20 @@ def test_what_does_not_answer_is_named_with_its_line_and_what_to_do() -> None:
     assert "u:p" not in str(found)
 
 
+def test_no_finding_shows_what_an_address_keeps_secret(server: str) -> None:
+    for host in (server, f"http://127.0.0.1:{free()}"):
+        url = f"{host.replace('://', '://user:hunter2@')}/x?api_key=hunter3"
+        found = told(
+            f"traces: {{otlp: '{url}'}}\naccess: {{jwt: {{issuer: 'http://a', jwks: '{url}', audience: a}}}}\n"
+            f"endpoints: {{chat: {{llm: {{engine: openai, model: m, base_url: '{url}'}}}}}}\n"
+        )
+        assert {"issuer", "traces", "llm"} <= set(found)
+        assert "hunter" not in str(found), found
+    slow = [*reached.checks(files.read(Path("fairlead.yaml")), reached.Clocks())]  # what is told of one that is late
+    assert len(slow) == 3
+    assert "hunter" not in str([one.what for one in slow])
+
+
 def test_one_that_keeps_silent_is_not_waited_for() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -187,6 +201,32 @@ def test_one_that_keeps_silent_is_not_waited_for() -> None:
         assert time.monotonic() - began < 15
     assert "did not answer in 1 seconds" in found["upstream"].message
     assert found["registry"].level is found["upstream"].level is Level.FAIL
+
+
+def test_neither_a_stuck_container_tool_nor_a_model_that_never_loads_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("podman", "docker", "buildah"):
+        (tmp_path / name).write_text("#!/bin/sh\nexec /bin/sleep 25\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "stuck.py").write_text(
+        "import time\nclass Sleeps:\n    def __init__(self):\n        time.sleep(25)\n"
+        "    def predict(self, inputs):\n        return inputs\n"
+        "class Ends(Sleeps):\n    def __init__(self):\n        raise SystemExit('no weights')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    spec = _spec("endpoints:\n  slow: {model: 'stuck:Sleeps'}\n  ends: {model: 'stuck:Ends'}\n")
+    began = time.monotonic()
+    found = examined.examine(spec, tmp_path / "home", seconds=1.0, loading=2.0)
+    assert time.monotonic() - began < 20
+    assert Finding(
+        Level.WARN, "containers", "the container tool did not answer in 1 seconds; is it reached from here?"
+    ) in found  # fmt: skip
+    slow, ends = (one for one in found if one.check == "model")
+    assert slow.message.startswith("s.yaml:2: endpoints.slow.model: stuck:Sleeps did not answer in 2 seconds")
+    assert slow.level is ends.level is Level.FAIL
+    assert "no weights" in ends.message
 
 
 def test_a_library_that_raises_anything_is_a_finding() -> None:
@@ -270,7 +310,7 @@ def test_models_are_told_of_one_by_one_whatever_they_raise(monkeypatch: pytest.M
     monkeypatch.syspath_prepend(tmp_path)
     doubler(tmp_path / "m.onnx")
     file = files.read(_spec("endpoints:\n  bad: {model: 'mine:Raises'}\n  good: {model: ./m.onnx}\n"))
-    bad, good = models.loaded(file, specs.home(file.spec, tmp_path / "home"))
+    bad, good = (one for check in models.checks(file, specs.home(file.spec, tmp_path / "home")) for one in check.act())
     assert (bad.level, good.level) == (Level.FAIL, Level.OK)
     assert "weights" in bad.message
 

@@ -32,9 +32,9 @@ class Program:
     def here(self) -> bool:
         return shutil.which(self.name) is not None
 
-    def ended(self, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def ended(self, words: Sequence[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
         """Its end, however that was; where we are interrupted it is ended first. Raises ContainerFailed where it cannot
-        be started."""
+        be started, or takes longer than ``seconds``; None: however long it takes."""
         try:
             process = subprocess.Popen(  # noqa: S603 - the program that the user chose
                 [self.name, *words],
@@ -48,7 +48,12 @@ class Program:
         except OSError as error:
             raise ContainerFailed(f"{self.name} cannot be started: {error.strerror or error}") from error
         try:
-            out, said = process.communicate()
+            out, said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise ContainerFailed(
+                f"{self.name} {words[0]} did not answer in {seconds:g} seconds; is what it speaks to stuck?"
+            ) from None
         except BaseException:
             _end(process)
             raise

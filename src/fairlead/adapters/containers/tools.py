@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform as machines
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from fairlead.adapters.containers.calling import Program, in_bytes, last_words
@@ -12,6 +14,9 @@ from fairlead.contracts.errors import ContainerFailed, SourceNotFound
 
 _HARDENED: Final = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")
 _LINES: Final = "40"
+_PATIENCE: Final = 15.0
+"""Seconds for a tool to say that it works: the daemon behind it may be stuck."""
+_OURS: Final = f"linux/{'arm64' if machines.machine() in ('arm64', 'aarch64') else 'amd64'}"
 
 
 class _Tool:
@@ -26,12 +31,16 @@ class _Tool:
     def usable(self) -> str:
         if not self._program.here:
             return f"{self._name} is not on the PATH"
-        done = self._program.ended(["info"])
+        try:
+            done = self._program.ended(["info"], _PATIENCE)
+        except ContainerFailed as error:
+            return str(error)
         return "" if done.returncode == 0 else f"{self._name} does not work here: {last_words(done.stderr)}"
 
-    def digest(self, name: str) -> str:
-        if self._program.ended(["image", "inspect", name]).returncode:
-            self._program.said(["pull", "--quiet", name], f"fetching {name}")
+    def digest(self, name: str, platform: str = "") -> str:
+        missing = self._program.ended(["image", "inspect", name]).returncode != 0
+        if missing or (platform and self.image(name).platform not in ("", platform)):
+            self._program.said(["pull", "--quiet", *_platform(platform), name], f"fetching {name}")
         (found,) = self._program.document(["image", "inspect", name], f"looking at {name}")
         listed = [*(found.get("RepoDigests") or []), *([f"@{found['Digest']}"] if found.get("Digest") else [])]
         if not listed:
@@ -52,7 +61,8 @@ class _Tool:
                 f"{self._name} has no image {name} here; build it, or fetch it: {self._name} pull {name}"
             )
         (found,) = self._program.document(["image", "inspect", name], f"looking at {name}")
-        return _image(str(found["Id"]), found["RootFS"].get("Layers"), found.get("Config"), int(found.get("Size") or 0))
+        made = _image(str(found["Id"]), found["RootFS"].get("Layers"), found.get("Config"), int(found.get("Size") or 0))
+        return replace(made, platform=_machine(found.get("Os"), found.get("Architecture")))
 
     def start(self, asked: Launch) -> str:
         words = ["run", "--detach", *_HARDENED, "--tmpfs=/tmp"]
@@ -115,7 +125,7 @@ class Podman(_Tool):
     def __init__(self) -> None:
         # The format of docker, which alone knows HEALTHCHECK.
         words = ["build", "--quiet", "--format=docker", "--timestamp"]
-        super().__init__("podman", lambda asked: [*words, str(asked.epoch)])
+        super().__init__("podman", lambda asked: [*words, str(asked.epoch), *_other(asked.platform)])
 
 
 class Docker(_Tool):
@@ -123,7 +133,9 @@ class Docker(_Tool):
 
     def __init__(self) -> None:
         words = ["build", "--quiet", "--build-arg"]
-        super().__init__("docker", lambda asked: [*words, f"SOURCE_DATE_EPOCH={asked.epoch}"])
+        super().__init__(
+            "docker", lambda asked: [*words, f"SOURCE_DATE_EPOCH={asked.epoch}", *_platform(asked.platform)]
+        )
 
 
 class Buildah(_Tool):
@@ -133,10 +145,10 @@ class Buildah(_Tool):
 
     def __init__(self) -> None:
         words = ["build", "--quiet", "--layers", "--format=docker", "--timestamp"]
-        super().__init__("buildah", lambda asked: [*words, str(asked.epoch)])
+        super().__init__("buildah", lambda asked: [*words, str(asked.epoch), *_other(asked.platform)])
 
-    def digest(self, name: str) -> str:
-        self._program.said(["pull", "--quiet", name], f"fetching {name}")
+    def digest(self, name: str, platform: str = "") -> str:
+        self._program.said(["pull", "--quiet", *_other(platform), name], f"fetching {name}")
         found = str(self._inspected(name).get("FromImageDigest") or "")
         if not found:
             raise ContainerFailed(f"buildah knows no digest of {name}; push it, and name it by the digest there")
@@ -147,11 +159,25 @@ class Buildah(_Tool):
             raise SourceNotFound(f"buildah has no image {name} here; build it, or fetch it: buildah pull {name}")
         found = self._inspected(name)
         made = found["Docker"]
-        return _image(str(found["FromImageID"]), made["rootfs"].get("diff_ids"), made.get("config"), 0)
+        told = _image(str(found["FromImageID"]), made["rootfs"].get("diff_ids"), made.get("config"), 0)
+        return replace(told, platform=_machine(made.get("os"), made.get("architecture")))
 
     def _inspected(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self._program.document(["inspect", "--type=image", name], f"looking at {name}")
         return found
+
+
+def _platform(wanted: str) -> list[str]:
+    return ["--platform", wanted] if wanted else []
+
+
+def _other(wanted: str) -> list[str]:
+    """The same, for tools that ask the registry for a base that is here as soon as they are given any platform."""
+    return _platform(wanted) if wanted != _OURS else []
+
+
+def _machine(system: Any, architecture: Any) -> str:
+    return f"{system}/{architecture}" if system and architecture else ""
 
 
 def _image(key: str, layers: Any, config: Any, size: int) -> Image:

@@ -33,9 +33,11 @@ _OURS: Final = (
     "github.event_name != 'pull_request' || github.event.pull_request.head.repo.full_name == github.repository"
 )
 """Pull requests of forks are shown no secret, so there are no stores to ask."""
-_RELEASE: Final = (
-    "github.event_name == 'workflow_dispatch' && github.ref_name == github.event.repository.default_branch"
-)
+_DEFAULT: Final = "github.ref_name == github.event.repository.default_branch"
+_TESTED: Final = f"github.event_name != 'push' || {_DEFAULT}"
+"""Of pushes only those to the default branch, whatever its name is: a filter of branches takes no expression, and other
+branches are tested as pull requests."""
+_RELEASE: Final = f"github.event_name == 'workflow_dispatch' && {_DEFAULT}"
 
 
 _LOGIN: Final = 'printf %s "$REGISTRY_PASSWORD" | podman login --username "$REGISTRY_USER" --password-stdin'
@@ -93,8 +95,9 @@ def chosen(file: SpecFile, endpoint: str) -> str:
 
 
 def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
-    """Raises UsageError for an image name with a tag, or a base that is another tomorrow."""
+    """Raises UsageError for an image name with a tag or without its registry, or a base that is another tomorrow."""
     images.tagged(f"{asked.image}:1")
+    registry = _registry(asked.image)
     if asked.base:
         images.base(asked.base)
     endpoint = file.spec.endpoints[asked.endpoint]
@@ -125,7 +128,7 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
             (
                 f"fairlead package image {name}={uri} --image {image}{base} --tool podman --build",
                 f"fairlead doctor --image {image} {budgets} {shown} --tool podman",
-                f"{_LOGIN} {shlex.quote(asked.image.partition('/')[0])}",
+                f"{_LOGIN} {shlex.quote(registry)}",
                 f"podman push {image}",
             ),
             ("model-tests",),
@@ -138,6 +141,19 @@ def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
         ),
     ]
     return tuple(found)
+
+
+def _registry(name: str) -> str:
+    """Where ``podman login`` goes: the first part of a name is a registry if it is a host, as tools read it. Raises
+    UsageError."""
+    first, slash, _ = name.partition("/")
+    if not slash or (first != "localhost" and not {".", ":"} & set(first)):
+        hub = name if slash else f"USER/{name}"
+        raise UsageError(
+            f"--image {name} names no registry to log in and push to; write it whole, as registry.example.com/{name} "
+            f"or docker.io/{hub}"
+        )
+    return first
 
 
 _MORE: Final[Mapping[str, str]] = {
@@ -180,7 +196,7 @@ def _github(found: tuple[Job, ...], spec: str) -> dict[str, Any]:
     return {
         "name": "model",
         "on": {
-            "push": {"branches": ["main"]},
+            "push": {"branches": ["**"]},
             "pull_request": {},
             "workflow_dispatch": {"inputs": {"version": version}},
         },
@@ -201,7 +217,9 @@ def _github_job(job: Job, spec: str) -> dict[str, Any]:
     if job.release:
         found["if"] = _RELEASE
     elif any(job.secrets(line) for line in job.script):
-        found["if"] = _OURS
+        found["if"] = f"({_TESTED}) && ({_OURS})"
+    else:
+        found["if"] = _TESTED
     if job.name == "canary":
         found["environment"] = "production"
     steps: list[dict[str, Any]] = [

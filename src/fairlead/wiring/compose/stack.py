@@ -16,6 +16,8 @@ from fairlead.wiring.compose.inside import Inside
 from fairlead.wiring.specs_identity import required
 
 METRICS_KEY: Final = "FAIRLEAD_METRICS_KEY"
+_TAKEN: Final = ("server", "prometheus", "home")
+"""Services that are always ours, and the volume of the server: each service has one by its own name."""
 _MARGIN: Final = 5
 """Seconds beyond ``server.grace`` before the container is killed."""
 
@@ -126,9 +128,10 @@ def _beside(file: SpecFile, how: Rendering) -> dict[str, Any]:
             raise UsageError(
                 f"{found.field} speaks {found.scheme}, and the service here {schemes[0]}; say {schemes[0]}://"
             )
-        if found.service in made or found.service in ("server", "prometheus"):
+        if found.service in made or found.service in _TAKEN:
             raise UsageError(
-                f"{found.field} names the host {found.service!r}, which is another service; choose another name"
+                f"{found.field} names the host {found.service!r}, which is another service or volume here; choose "
+                "another name"
             )
         made[found.service] = make(_checked(found), how)
     return made

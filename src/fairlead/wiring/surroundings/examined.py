@@ -22,17 +22,23 @@ SECONDS: Final = 20.0
 
 
 def examine(
-    path: Path, home: Path | None = None, tracking: str | None = None, seconds: float = SECONDS
+    path: Path,
+    home: Path | None = None,
+    tracking: str | None = None,
+    seconds: float = SECONDS,
+    loading: float = models.SECONDS,
 ) -> list[Finding]:
-    """Findings, never an error: what cannot be looked at is one. ``seconds``: for what lies elsewhere."""
+    """Findings, never an error: what cannot be looked at is one. ``seconds``: for what lies elsewhere, together.
+    ``loading``: for each model."""
     try:
         file = files.read(path)
     except FairleadError as error:
         return [Finding(Level.FAIL, "spec", str(error))]
     found = [*_spec(file, path), *local.references(file), *local.certificate(file), *local.libraries(file)]
-    found += [*local.gpu(file), *local.containers()]
+    found += [*local.gpu(file)]
     clocks = reached.Clocks()
-    elsewhere = [*reached.checks(file, clocks)]
+    tool = reached.Check("containers", "the container tool", local.containers, Level.WARN)
+    elsewhere = [tool, *reached.checks(file, clocks)]
     try:
         where = specs.home(file.spec, home, tracking)
     except FairleadError as error:  # a secret of a URL, which was told, or a setting of the environment
@@ -40,7 +46,10 @@ def examine(
         return [*found, *bounded(elsewhere, seconds), clocks.found(), Finding(Level.FAIL, "stores", told)]
     found += [*local.ports(file, where), *local.room(where)]
     found += bounded([*reached.of_stores(file, where, clocks), *elsewhere], seconds)
-    return [*found, clocks.found(), *models.loaded(file, where)]
+    found.append(clocks.found())
+    for one in models.checks(file, where):
+        found += bounded([one], loading)
+    return found
 
 
 def _spec(file: SpecFile, path: Path) -> Iterator[Finding]:
@@ -65,13 +74,13 @@ def bounded(checks: Iterable[reached.Check], seconds: float) -> list[Finding]:
     for one, said, thread in asked:
         thread.join(max(0.0, ends - time.monotonic()))
         late = f"{one.what} did not answer in {seconds:g} seconds; is it reached from here?"
-        found += [Finding(Level.FAIL, one.check, late)] if thread.is_alive() else said
+        found += [Finding(one.late, one.check, late)] if thread.is_alive() else said
     return found
 
 
 def _run(check: reached.Check, said: list[Finding]) -> None:
     try:
         said += check.act()
-    except Exception as error:  # noqa: BLE001 - a library may raise anything; that it does is the finding
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a library may raise anything; that it does is the finding
         told = str(error) if isinstance(error, FairleadError) else cause(error)
         said.append(Finding(Level.FAIL, check.check, f"{check.what}: {told}"))

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
+from typing import Final
 
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.types import TensorSpec
 from fairlead.kit.config import Home
-from fairlead.kit.sentences import cause
+from fairlead.kit.sentences import cause, without_secrets
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.package.doctor import Finding, Level
 from fairlead.wiring import stores
+from fairlead.wiring.surroundings.reached import Check
+
+SECONDS: Final = 600.0
+"""For each to be pulled and loaded: as long as a pod has for its start (``kubernetes``)."""
 
 
-def loaded(file: SpecFile, home: Home) -> Iterator[Finding]:
-    """One finding for each; a model is let go of before the next is loaded."""
+def checks(file: SpecFile, home: Home) -> Iterator[Check]:
+    """One for each, to be done one after the other: a model is let go of before the next is loaded."""
     for name, endpoint in file.spec.endpoints.items():
         if endpoint.model:
-            yield _loaded(file.at("endpoints", name, "model"), endpoint, home)
+            where = file.at("endpoints", name, "model")
+            told = f"{where}: {without_secrets(endpoint.model)}"
+            yield Check("model", told, functools.partial(_found, where, endpoint, home))
+
+
+def _found(where: str, endpoint: Endpoint, home: Home) -> Iterator[Finding]:
+    yield _loaded(where, endpoint, home)
 
 
 def _loaded(where: str, endpoint: Endpoint, home: Home) -> Finding:

@@ -41,11 +41,13 @@ Act = Callable[[], Iterator[Finding]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``check``: the stable word of its findings.  ``what``: for the sentence of one that takes too long."""
+    """``check``: the stable word of its findings.  ``what``: for the sentence of one that takes too long.  ``late``:
+    how bad that is."""
 
     check: str
     what: str
     act: Act
+    late: Level = Level.FAIL
 
 
 @dataclass
@@ -96,9 +98,11 @@ def checks(file: SpecFile, clocks: Clocks) -> Iterator[Check]:
     jwt = spec.access.jwt
     if jwt is not None and not jwt.secret and (not jwt.jwks or "://" in jwt.jwks):
         url = jwt.jwks or f"{jwt.issuer.rstrip('/')}/.well-known/openid-configuration"
-        yield Check("issuer", url, lambda: _get("issuer", file.at("access", "jwt"), url, clocks, ca=jwt.ca))
+        yield Check(
+            "issuer", without_secrets(url), lambda: _get("issuer", file.at("access", "jwt"), url, clocks, ca=jwt.ca)
+        )
     if spec.traces.otlp:
-        yield Check("traces", spec.traces.otlp, lambda: _collector(file))
+        yield Check("traces", without_secrets(spec.traces.otlp), lambda: _collector(file))
 
 
 def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint, clocks: Clocks) -> Iterator[Check]:
@@ -109,7 +113,7 @@ def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint, clocks: Clocks) 
             yield Check("upstream", str(address), functools.partial(_upstream, where, upstream, address))
     if llm is not None and llm.base_url:
         where = file.at("endpoints", name, "llm", "base_url")
-        yield Check("llm", llm.base_url, functools.partial(_llm, where, llm, clocks))
+        yield Check("llm", without_secrets(llm.base_url), functools.partial(_llm, where, llm, clocks))
 
 
 def _there(url: str) -> bool:
@@ -198,32 +202,33 @@ def _llm(where: str, llm: Llm, clocks: Clocks) -> Iterator[Finding]:
 
 
 def _get(check: str, where: str, url: str, clocks: Clocks, token: str = "", ca: str = "") -> Iterator[Finding]:
-    began = time.time()
+    began, shown = time.time(), without_secrets(url)
     try:
         trust = ssl.create_default_context(cafile=ca) if ca else True
         headers = {"authorization": f"Bearer {token}"} if token else {}
         answer = httpx.get(url, headers=headers, timeout=_SECONDS, verify=trust)
     except (httpx.HTTPError, OSError, ValueError) as error:
-        told = f"{where}: {without_secrets(url)} does not answer: {cause(error)}; start it, or correct the address"
+        told = f"{where}: {shown} does not answer: {cause(error)}; start it, or correct the address"
         yield Finding(Level.FAIL, check, told)
         return
-    clocks.hear(without_secrets(url), answer.headers, began)
+    clocks.hear(shown, answer.headers, began)
     if answer.status_code in (401, 403):
-        yield Finding(Level.FAIL, check, f"{where}: {url} refuses the token ({answer.status_code}); renew it")
+        yield Finding(Level.FAIL, check, f"{where}: {shown} refuses the token ({answer.status_code}); renew it")
     elif answer.status_code >= 400:
-        told = f"{where}: {url} answers {answer.status_code}; is it the right address?"
+        told = f"{where}: {shown} answers {answer.status_code}; is it the right address?"
         yield Finding(Level.WARN if check == "llm" else Level.FAIL, check, told)
     else:
-        yield Finding(Level.OK, check, f"{where}: {without_secrets(url)} answers")
+        yield Finding(Level.OK, check, f"{where}: {shown} answers")
 
 
 def _collector(file: SpecFile) -> Iterator[Finding]:
     """Any answer will do: a collector takes nothing but traces. Without one answers go out all the same."""
     url = file.spec.traces.otlp
+    shown = without_secrets(url)
     try:
         httpx.get(url, timeout=_SECONDS)
     except httpx.HTTPError as error:
-        told = f"{file.at('traces', 'otlp')}: {url} does not answer, and traces are lost: {cause(error)}"
+        told = f"{file.at('traces', 'otlp')}: {shown} does not answer, and traces are lost: {cause(error)}"
         yield Finding(Level.WARN, "traces", told)
     else:
-        yield Finding(Level.OK, "traces", f"{url} answers")
+        yield Finding(Level.OK, "traces", f"{shown} answers")

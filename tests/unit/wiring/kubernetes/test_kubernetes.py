@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fairlead.cli import deploy
 from fairlead.kit import noted_yaml
 from fairlead.kit.spec.deploy import Deploy, Gateway, Pods
 from fairlead.kit.spec.read import parse
@@ -56,6 +58,13 @@ def test_the_schemas_would_see_a_slip(kind: str, path: tuple[Any, ...], value: A
         place = place[key]
     place[path[-1]] = value
     assert problems(body)
+
+
+def test_a_deployment_waits_for_as_long_as_a_pod_may_take_to_start() -> None:
+    (container,) = found("design-keda-gateway", "Deployment", "churn-stable")["spec"]["template"]["spec"]["containers"]
+    probe = container["startupProbe"]
+    waits = inspect.signature(deploy.deploy).parameters["timeout"].default
+    assert waits >= probe["failureThreshold"] * probe["periodSeconds"]
 
 
 def test_a_strict_schema_refuses_what_a_cluster_drops() -> None:
