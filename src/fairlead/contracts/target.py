@@ -42,6 +42,11 @@ class Ref:
     name: str
     namespace: str = ""
 
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """The same for one object under every version of its API."""
+        return self.api.rpartition("/")[0], self.kind, self.name, self.namespace
+
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}{f' in {self.namespace}' if self.namespace else ''}"
 

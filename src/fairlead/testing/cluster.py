@@ -41,6 +41,7 @@ KINDS: Mapping[str, Mapping[str, tuple[str, bool]]] = {
     },
     "apiextensions.k8s.io/v1": {"CustomResourceDefinition": ("customresourcedefinitions", False)},
     "gateway.networking.k8s.io/v1": {"HTTPRoute": ("httproutes", True)},
+    "gateway.networking.k8s.io/v1beta1": {"HTTPRoute": ("httproutes", True)},
 }
 """API to kinds, their plural and whether they are in namespaces."""
 

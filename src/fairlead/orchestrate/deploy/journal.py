@@ -6,7 +6,7 @@ that no other one begins meanwhile. Every write names the revision that was read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -118,10 +118,10 @@ class Journal:
             self.write(self.record, now_ms)
 
 
-def before(kept: Mapping[Ref, Before], seen: Iterable[tuple[Ref, Seen | None]]) -> tuple[Before, ...]:
+def before(kept: Iterable[Before], seen: Iterable[tuple[Ref, Seen | None]]) -> tuple[Before, ...]:
     """What was there; what an interrupted deployment has ``kept`` counts more than what it left."""
-    now = {ref: Before(ref, one.body, one.owner) if one else Before(ref) for ref, one in seen}
-    return tuple({**now, **kept}.values())
+    now = {ref.key: Before(ref, one.body, one.owner) if one else Before(ref) for ref, one in seen}
+    return tuple({**now, **{one.ref.key: one for one in kept}}.values())
 
 
 def seen(one: Before) -> Seen:

@@ -60,6 +60,8 @@ class Deployment:
     around: Surroundings
     _journal: Journal = field(init=False)
     _waiting: Waiting = field(init=False)
+    _applied: set[str] = field(default_factory=set)
+    """Ids of the objects that are wanted."""
 
     def __post_init__(self) -> None:
         self._journal = Journal(self.target, self.asked.owner, self.around.holder)
@@ -87,7 +89,8 @@ class Deployment:
         record = self.open()
         revision, bodies = record.history.chosen(self.asked.owner, number)
         plan = planning.planned(self.target, bodies, self.asked.owner, record, adopt=self.asked.adopt)
-        return revision, replace(plan, gone=tuple(ref for ref in plan.gone if ref not in revision.made))
+        then = {ref.key for ref in revision.made}
+        return revision, replace(plan, gone=tuple(ref for ref in plan.gone if ref.key not in then))
 
     def run(self, plan: Plan, back_to: int = 0) -> Outcome:
         """Raises NotReady when not all came to be ready, with what was done about it; Busy when another process began
@@ -97,9 +100,9 @@ class Deployment:
         """
         record, began = self._journal.record, self.around.clock.now()
         refs = [one.ref for one in plan.differences]
-        kept = {one.ref: one for one in record.before}
-        was = journal.before(kept, ((one.ref, one.before) for one in plan.changed))
-        made = tuple(dict.fromkeys((*record.made, *refs)))
+        was = journal.before(record.before, ((one.ref, one.before) for one in plan.changed))
+        made = tuple({ref.key: ref for ref in (*record.made, *refs)}.values())
+        self._applied |= {one.before.id for one in plan.differences if one.before}
         self._begin(replace(record, made=made, before=was, holder=self.around.holder))
         bodies = dict(zip(refs, plan.bodies, strict=True))
         try:
@@ -155,7 +158,7 @@ class Deployment:
 
     def _make(self, body: Body) -> None:
         ends = self.around.clock.now() + self.asked.timeout
-        self._waiting.asked(lambda: self.target.apply(body, self.asked.owner), ends)
+        self._applied.add(self._waiting.asked(lambda: self.target.apply(body, self.asked.owner), ends).id)
 
     def _beat(self) -> None:
         try:
@@ -196,8 +199,8 @@ class Deployment:
             except FairleadError as error:
                 failed[one.ref] = str(error)
         if not failed:
-            fresh = {one.ref for one in record.before if one.body is None and one.ref.kind not in KEPT}
-            made = tuple(ref for ref in record.made if ref not in fresh)
+            fresh = {one.ref.key for one in record.before if one.body is None and one.ref.kind not in KEPT}
+            made = tuple(ref for ref in record.made if ref.key not in fresh)
             self._write(Record(made, history=record.history))
             self._settle(back)
         return failed
@@ -231,7 +234,7 @@ class Deployment:
                 continue
             try:
                 seen = self.target.observe(ref)
-                if seen is not None and seen.owner == self.asked.owner:
+                if seen is not None and seen.owner == self.asked.owner and seen.id not in self._applied:
                     self.target.remove(seen)
                     self.around.tell(f"removed  {ref}")
                 found.append(ref)
