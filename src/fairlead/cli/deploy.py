@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -205,7 +206,11 @@ def _around(stopped: threading.Event, who: str) -> Surroundings:
 
 
 def _waited(stopped: threading.Event, seconds: float) -> None:
-    stopped.wait(seconds)
+    """Also once it is set: what is put back then is tried again at the same pace."""
+    if stopped.is_set():
+        time.sleep(seconds)
+    else:
+        stopped.wait(seconds)
 
 
 def _tell(line: str) -> None:

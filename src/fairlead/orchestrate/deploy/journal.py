@@ -6,6 +6,7 @@ that no other one begins meanwhile. Every write names the revision that was read
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -55,8 +56,8 @@ class Journal:
     record: Record = field(default_factory=Record)
     _note: Note | None = None
     _beat: float = 0.0
-    _lost: list[str] = field(default_factory=list)
-    """What was written without an answer, and may be there."""
+    _lost: set[str] = field(default_factory=set)
+    """SHA-256 of what was written without an answer, and may be there."""
 
     def open(self, now_ms: int) -> Record:
         """What is remembered. Raises Busy while another process is at work."""
@@ -99,14 +100,14 @@ class Journal:
             written = self.target.write(note, said)
         except ObjectConflict:
             found = self.target.note(self.owner)
-            if found.text not in self._lost:
+            if _digest(found.text) not in self._lost:
                 raise LeaseLost(
                     f"another process is at work on deployment {self.owner!r} now; nothing more is touched from here"
                 ) from None
-            self._lost.remove(found.text)
+            self._lost.remove(_digest(found.text))
             return self._written(found, said)
         except TargetUnreachable:
-            self._lost.append(said)
+            self._lost.add(_digest(said))
             raise
         self._lost.clear()
         return written
@@ -144,6 +145,10 @@ def read(said: str) -> Record:
             f"what is remembered of this deployment cannot be read: {error}; it may be of another release"
         ) from None
     return found
+
+
+def _digest(said: str) -> str:
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def plain(ref: Ref) -> dict[str, Any]:
