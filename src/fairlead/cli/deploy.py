@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -184,7 +184,7 @@ _UNDO = "to undo it: fairlead deploy --rollback --name "
 
 @contextmanager
 def _stoppable() -> Iterator[threading.Event]:
-    """Set by Ctrl-C and SIGTERM: then what was begun is put back. The second one ends at once."""
+    """Set by Ctrl-C, SIGTERM and SIGHUP: then what was begun is put back. The second one ends at once."""
     stopped = threading.Event()
 
     def stop(*_: Any) -> None:
@@ -192,7 +192,10 @@ def _stoppable() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stopped.set()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
     try:
         yield stopped
     finally:
@@ -214,9 +217,10 @@ def _waited(stopped: threading.Event, seconds: float) -> None:
 
 
 def _tell(line: str) -> None:
-    """Progress goes beside the answer."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    """Progress goes beside the answer; that nobody reads it any more (``| head``) ends no deployment half-way."""
+    with suppress(OSError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

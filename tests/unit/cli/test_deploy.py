@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 import threading
 import time
+
+import pytest
 
 from fairlead.cli import deploy
 
@@ -14,3 +19,22 @@ def test_it_waits_also_once_it_is_to_stop() -> None:
     began = time.monotonic()
     deploy._waited(stopped, 0.05)
     assert time.monotonic() - began >= 0.05
+
+
+def test_a_reader_of_its_progress_that_went_away_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    gone = os.fdopen(writes, "w")
+    monkeypatch.setattr(sys, "stderr", gone)
+    deploy._tell("created  ConfigMap/a")
+    monkeypatch.undo()
+    with pytest.raises(BrokenPipeError):
+        gone.close()
+
+
+def test_a_terminal_that_is_closed_is_a_wish_to_stop() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with deploy._stoppable() as stopped:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stopped.wait(5.0)
+    assert signal.getsignal(signal.SIGHUP) is before
