@@ -21,7 +21,7 @@ from fairlead.contracts.errors import (
 )
 from fairlead.contracts.target import Body, Change, Difference, Ref, Target
 from fairlead.orchestrate.deploy import history, journal, planning
-from fairlead.orchestrate.deploy.history import Revision
+from fairlead.orchestrate.deploy.history import History, Revision
 from fairlead.orchestrate.deploy.journal import Journal, Record
 from fairlead.orchestrate.deploy.objects import BASES
 from fairlead.orchestrate.deploy.planning import KEPT, Plan
@@ -113,16 +113,24 @@ class Deployment:
             raise
         except FairleadError as error:
             raise self._back(error, record.made) from error
-        pruned, failed = self._pruned(plan.gone) if self.asked.prune else ((), {})
-        made = tuple(ref for ref in made if ref not in pruned)
-        now = self.around.clock.wall_ms()
-        good = replace(history.revision(record.history, plan.bodies, made, self.around.who, now), back_to=back_to)
-        kept_good = record.history.added(good, plan.bodies)
+        going = tuple(ref for ref in plan.gone if self.asked.prune and ref.kind not in KEPT)
+        good, kept_good = self._good(record, plan, _without(made, going), back_to)
+        if going:  # it is a good one: who is killed from here on has nothing to put back
+            self._write(Record(made, holder=self.around.holder, history=kept_good))
+        pruned, failed = self._pruned(going)
+        made = _without(made, pruned)
+        good, kept_good = self._good(record, plan, made, back_to)
         self._write(Record(made, history=kept_good))
         if failed:
             raise TargetError(f"all is ready, and not removed: {_listed(failed)}; deploy again with --prune")
         number = kept_good.revisions[-1].number
         return Outcome(tuple(plan.changed), pruned, self.around.clock.now() - began, number, good.digest)
+
+    def _good(self, record: Record, plan: Plan, made: tuple[Ref, ...], back_to: int) -> tuple[Revision, History]:
+        """This deployment as a good one, and all of them with it."""
+        now = self.around.clock.wall_ms()
+        good = replace(history.revision(record.history, plan.bodies, made, self.around.who, now), back_to=back_to)
+        return good, record.history.added(good, plan.bodies)
 
     @property
     def interrupted(self) -> bool:
@@ -227,11 +235,9 @@ class Deployment:
         return f"not rolled back: {_listed(failed)}; {again}"
 
     def _pruned(self, gone: Sequence[Ref]) -> tuple[tuple[Ref, ...], dict[Ref, str]]:
-        """Only what is still ours, and of a kind in which nobody keeps anything; and what could not be, and why."""
+        """Only what is still ours; and what could not be, and why."""
         found, failed = [], dict[Ref, str]()
         for ref in gone:
-            if ref.kind in KEPT:
-                continue
             try:
                 seen = self.target.observe(ref)
                 if seen is not None and seen.owner == self.asked.owner and seen.id not in self._applied:
@@ -244,6 +250,10 @@ class Deployment:
             except FairleadError as error:
                 failed[ref] = str(error)
         return tuple(found), failed
+
+
+def _without(refs: tuple[Ref, ...], gone: Sequence[Ref]) -> tuple[Ref, ...]:
+    return tuple(ref for ref in refs if ref not in gone)
 
 
 def _listed(failed: dict[Ref, str]) -> str:

@@ -1,0 +1,64 @@
+"""How deployments end: killed while they remove, overtaken, out of time, and when putting back goes wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fairlead.orchestrate.deploy.journal import SILENT_MS, Record, read
+from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome
+from fairlead.orchestrate.deploy.waiting import Surroundings
+from fairlead.testing.clock import ManualClock
+from fairlead.testing.targets import MemoryTarget, thing
+
+OLD = [thing("a", "1"), thing("b", "1")]
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.target = MemoryTarget(self.clock)
+        self.lines: list[str] = []
+        self.stopped = False
+        self.deploy(OLD)
+
+    def deployment(self, holder: str = "one", **asked: Any) -> Deployment:
+        around = Surroundings(self.clock, self.clock.advance, self.lines.append, lambda: self.stopped, holder)
+        return Deployment(self.target, Asked("churn", **{"timeout": 30.0, **asked}), around)
+
+    def deploy(self, bodies: list[dict[str, Any]], holder: str = "one", **asked: Any) -> Outcome:
+        work = self.deployment(holder, **asked)
+        return work.run(work.plan(bodies))
+
+    def values(self) -> dict[str, str]:
+        found = {ref.name: body["value"] for ref, (body, *_) in self.target._objects.items()}
+        return dict(sorted(found.items()))
+
+    def record(self) -> Record:
+        return read(self.target._notes["churn"].text)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_killed_while_it_removes_it_is_a_good_one_with_nothing_to_put_back(world: World) -> None:
+    def dies(method: str, name: str) -> None:
+        if (method, name) == ("remove", "b"):
+            raise Died
+
+    world.target.before = dies
+    with pytest.raises(Died):
+        world.deploy([thing("a", "2")], prune=True)
+    world.target.before = None
+    assert world.record().before == ()
+    assert [one.number for one in world.record().history.revisions] == [1, 2]
+    world.clock.advance(SILENT_MS / 1000)
+    done = world.deploy([thing("a", "2")], "two", prune=True)
+    assert ([ref.name for ref in done.pruned], done.revision, world.values()) == (["b"], 2, {"a": "2"})
