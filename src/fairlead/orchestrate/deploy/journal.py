@@ -113,8 +113,11 @@ class Journal:
         return written
 
     def beat(self, now: float, now_ms: int) -> None:
-        """A sign of life, when it is time for one. Raises LeaseLost."""
-        if now - self._beat >= BEAT:
+        """A sign of life, when it is time for one by either clock: ``now`` stands still while a machine sleeps.
+
+        Raises LeaseLost.
+        """
+        if now - self._beat >= BEAT or now_ms - self.record.at_ms >= BEAT * 1000:
             self._beat = now
             self.write(self.record, now_ms)
 

@@ -16,7 +16,6 @@ from fairlead.contracts.errors import (
     LeaseLost,
     NotReady,
     TargetError,
-    TargetUnreachable,
     UsageError,
 )
 from fairlead.contracts.target import Body, Change, Difference, Ref, Target
@@ -160,18 +159,19 @@ class Deployment:
     def _apply(self, one: Difference, body: Body) -> None:
         self._make(body)
         self.around.tell(f"{'created' if one.change is Change.CREATE else 'updated'}  {one.ref}")
-        self._beat()
         if one.ref.kind in BASES:
             self._waiting.wait([one.ref], self.asked.timeout)
 
     def _make(self, body: Body) -> None:
+        self._beat()
         ends = self.around.clock.now() + self.asked.timeout
         self._applied.add(self._waiting.asked(lambda: self.target.apply(body, self.asked.owner), ends).id)
 
     def _beat(self) -> None:
+        """Before each step: who slept meanwhile, and was taken for killed, touches nothing more."""
         try:
             self._journal.beat(self.around.clock.now(), self.around.clock.wall_ms())
-        except TargetUnreachable as error:
+        except TargetError as error:
             self.around.tell(f"no sign of life could be written: {error}")
 
     def _write(self, record: Record) -> None:
@@ -198,10 +198,10 @@ class Deployment:
         ends = self.around.clock.now() + PATIENCE
         for one in reversed(record.before):
             try:
+                self._beat()
                 self._waiting.asked(lambda one=one: self._put_back(one), ends, stoppable=False)  # type: ignore[misc]
                 back += [one.ref] if one.body is not None else []
                 self.around.tell(f"restored {one.ref}" if one.body is not None else f"removed  {one.ref}")
-                self._beat()
             except LeaseLost:
                 raise
             except FairleadError as error:
@@ -239,12 +239,12 @@ class Deployment:
         found, failed = [], dict[Ref, str]()
         for ref in gone:
             try:
+                self._beat()
                 seen = self.target.observe(ref)
                 if seen is not None and seen.owner == self.asked.owner and seen.id not in self._applied:
                     self.target.remove(seen)
                     self.around.tell(f"removed  {ref}")
                 found.append(ref)
-                self._beat()
             except LeaseLost:
                 raise
             except FairleadError as error:

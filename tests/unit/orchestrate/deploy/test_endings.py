@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fairlead.contracts.errors import LeaseLost
 from fairlead.orchestrate.deploy.journal import SILENT_MS, Record, read
 from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome
 from fairlead.orchestrate.deploy.waiting import Surroundings
@@ -62,3 +63,21 @@ def test_killed_while_it_removes_it_is_a_good_one_with_nothing_to_put_back(world
     world.clock.advance(SILENT_MS / 1000)
     done = world.deploy([thing("a", "2")], "two", prune=True)
     assert ([ref.name for ref in done.pruned], done.revision, world.values()) == (["b"], 2, {"a": "2"})
+
+
+def test_who_slept_and_was_overtaken_touches_nothing_more(world: World) -> None:
+    work = world.deployment()
+    plan = work.plan([thing("a", "2"), thing("b", "2")])
+
+    def sleeps(method: str, name: str) -> None:
+        if (method, name) == ("apply", "a"):
+            world.target.before = None
+            world.clock._start_ms += SILENT_MS  # the monotonic clock stands still meanwhile
+            undone = world.deployment("two")
+            undone.open()
+            undone.undo()
+
+    world.target.before = sleeps
+    with pytest.raises(LeaseLost):
+        work.run(plan)
+    assert world.values() == {"a": "2", "b": "1"}  # a was under way; b was not begun
