@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fairlead.contracts.errors import NotReady
 from fairlead.contracts.target import Target, Where
 from fairlead.kit import plugins
 from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome
@@ -68,6 +69,19 @@ def routed(version: str = "v1", weights: tuple[int, int] = (100, 0), **annotatio
     return {"apiVersion": f"{GATEWAY}/{version}", "kind": "HTTPRoute", "metadata": metadata, "spec": spec}
 
 
+def pods(image: str) -> dict[str, Any]:
+    labels = {"app": "churn"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "server", "image": image}]}}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "churn"}, "spec": spec}
+
+
+def managers(world: World, plural: str, name: str) -> set[tuple[str, str]]:
+    found = world.cluster.get(plural, name)
+    assert found is not None
+    return {(one["manager"], one["operation"]) for one in found["metadata"]["managedFields"]}
+
+
 def test_an_object_under_another_version_of_its_api_is_the_same_one(world: World) -> None:
     world.deploy(routed("v1beta1"))
     assert world.deploy(routed("v1"), configured("a"), prune=True).pruned == ()
@@ -75,3 +89,39 @@ def test_an_object_under_another_version_of_its_api_is_the_same_one(world: World
     world.back()
     assert world.cluster.get("httproutes", "churn") is not None
     assert world.cluster.names("configmaps") == []
+
+
+def test_what_was_put_back_can_be_left_out_of_the_files_later(world: World) -> None:
+    world.cluster.broken = {"churn:2"}
+    world.deploy(configured("a", x="1", y="1"), pods("churn:1"))
+    with pytest.raises(NotReady, match="rolled back to what was there"):
+        world.deploy(configured("a", x="2", y="1"), pods("churn:2"))
+    assert managers(world, "configmaps", "a") == {("fairlead-deploy", "Apply")}
+    world.deploy(configured("a", y="1"), pods("churn:1"))
+    assert world.cluster.get("configmaps", "a")["data"] == {"y": "1"}
+
+
+def test_what_was_adopted_and_put_back_is_theirs_again(world: World) -> None:
+    body = {**configured("a", x="1"), "metadata": {"name": "a"}}
+    world.cluster.request("POST", "/api/v1/namespaces/ml/configmaps", {"fieldManager": "kubectl"}, body)
+    world.cluster.broken = {"churn:2"}
+    with pytest.raises(NotReady, match="rolled back to what was there"):
+        world.deploy(configured("a", x="2"), pods("churn:2"), adopt=True)
+    assert managers(world, "configmaps", "a") == {("kubectl", "Update")}
+
+
+def test_what_somebody_removed_is_put_back_as_ours(world: World) -> None:
+    world.cluster.broken = {"churn:2"}
+    world.deploy(configured("a", x="1"), pods("churn:1"))
+
+    def removes(method: str, plural: str, name: str) -> None:
+        if (method, plural, name) == ("PUT", "deployments", "churn"):
+            world.cluster.before = None
+            world.cluster.request("DELETE", "/api/v1/namespaces/ml/configmaps/a", {})
+
+    world.cluster.before = removes
+    with pytest.raises(NotReady, match="rolled back to what was there"):
+        world.deploy(configured("a", x="2"), pods("churn:2"))
+    assert managers(world, "configmaps", "a") == {("fairlead-deploy", "Apply")}
+    world.deploy(configured("a", y="1"), pods("churn:1"))
+    assert world.cluster.get("configmaps", "a")["data"] == {"y": "1"}

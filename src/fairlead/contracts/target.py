@@ -62,6 +62,7 @@ class Seen:
     """An object that is there. ``revision`` changes with it, ``id`` tells it from a later one of its name.
 
     ``owner``: the deployment that made it, empty for somebody else's.  ``why``: one phrase, unless it is ready.
+    ``managers``: who set which of its fields, as the target keeps it; nobody else reads it.
     """
 
     ref: Ref
@@ -71,6 +72,7 @@ class Seen:
     state: State
     why: str = ""
     owner: str = ""
+    managers: Sequence[Mapping[str, Any]] = ()
 
 
 class Change(StrEnum):

@@ -25,11 +25,12 @@ SILENT_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """How an object was before the deployment; ``body`` None: it was not there."""
+    """How an object was before the deployment; ``body`` None: it was not there.  ``managers``: as ``Seen`` has it."""
 
     ref: Ref
     body: Body | None = None
     owner: str = ""
+    managers: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +125,17 @@ class Journal:
 
 def before(kept: Iterable[Before], seen: Iterable[tuple[Ref, Seen | None]]) -> tuple[Before, ...]:
     """What was there; what an interrupted deployment has ``kept`` counts more than what it left."""
-    now = {ref.key: Before(ref, one.body, one.owner) if one else Before(ref) for ref, one in seen}
+    now = {ref.key: _before(one) if one else Before(ref) for ref, one in seen}
     return tuple({**now, **{one.ref.key: one for one in kept}}.values())
+
+
+def _before(one: Seen) -> Before:
+    return Before(one.ref, one.body, one.owner, tuple(map(dict, one.managers)))
 
 
 def seen(one: Before) -> Seen:
     """As it was observed; where ``body`` is None it must not be asked."""
-    return Seen(one.ref, one.body or {}, "", "", State.READY, owner=one.owner)
+    return Seen(one.ref, one.body or {}, "", "", State.READY, owner=one.owner, managers=one.managers)
 
 
 def text(record: Record) -> str:

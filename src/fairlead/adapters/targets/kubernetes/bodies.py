@@ -6,7 +6,8 @@ import base64
 import binascii
 import copy
 import gzip
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fairlead.contracts.errors import ObjectRejected, TargetError
@@ -85,6 +86,24 @@ def put_back(before: Body, now: Mapping[str, Any] | None) -> dict[str, Any]:
         if count is not None and _scaled(now) and "replicas" in (made.get("spec") or {}):
             made["spec"]["replicas"] = count
     return made
+
+
+def managers(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Who is to be said to have set the fields of what was put back; empty: those who are.
+
+    A write that puts fields back makes them its own (operation ``Update``), and who had applied them could neither
+    drop them later nor be told apart. Subresources, as a scaler's, stay as they are.
+    """
+    there = now["metadata"].get("managedFields") or []
+    wanted = [one for one in before if not one.get("subresource")]
+    wanted += [one for one in there if one.get("subresource")]
+    return wanted if before and _untimed(wanted) != _untimed(there) else []
+
+
+def _untimed(managers: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted(
+        json.dumps({name: value for name, value in one.items() if name != "time"}, sort_keys=True) for one in managers
+    )
 
 
 def _scaled(now: Mapping[str, Any]) -> bool:
