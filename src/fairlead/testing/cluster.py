@@ -149,8 +149,9 @@ class FakeCluster:
             return self._made(api, key, given, manager, dry)
         if method == "PUT":
             kept = self._found(key)
-            if not dry:
-                self._managed(kept, given)
+            if not dry and _managed(kept, given):
+                self._count += 1
+                kept.body["metadata"]["resourceVersion"] = str(self._count)
             return self._written(kept, given, manager, dry)
         if "apply" in kind:
             return self._applied(api, key, given, manager, force=params.get("force") == "true", dry=dry)
@@ -203,17 +204,6 @@ class FakeCluster:
             return made
         self._changed(kept, made, manager)
         return self._shown(kept)
-
-    def _managed(self, kept: _Kept, given: Object) -> None:
-        """What a PUT says of managers is so, before the fields that it changes become its own."""
-        said = given["metadata"].pop("managedFields", [])
-        _current(kept.body, given)
-        managers = cluster_fields.managers(said)
-        if managers and managers != kept.managers:
-            kept.managers = managers
-            self._count += 1
-            kept.body["metadata"]["resourceVersion"] = str(self._count)
-            given["metadata"].pop("resourceVersion", None)
 
     def _applied(
         self, api: str, key: tuple[str, str, str], given: Object, manager: Manager, *, force: bool, dry: bool
@@ -275,6 +265,18 @@ class FakeCluster:
         )
         said = cluster_status.status(found, self._clock.now() - kept.at, self.ready_after, self.broken)
         return {**found, "status": said} if said else found
+
+
+def _managed(kept: _Kept, given: Object) -> bool:
+    """What a PUT says of managers is so, before the fields that it changes become its own; whether that is news."""
+    said = given["metadata"].pop("managedFields", [])
+    _current(kept.body, given)
+    managers = cluster_fields.managers(said)
+    if not managers or managers == kept.managers:
+        return False
+    kept.managers = managers
+    given["metadata"].pop("resourceVersion", None)
+    return True
 
 
 def _conflict(kept: _Kept, clash: list[Path], manager: Manager) -> Refusal:
