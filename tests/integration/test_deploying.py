@@ -125,3 +125,22 @@ def test_what_somebody_removed_is_put_back_as_ours(world: World) -> None:
     assert managers(world, "configmaps", "a") == {("fairlead-deploy", "Apply")}
     world.deploy(configured("a", y="1"), pods("churn:1"))
     assert world.cluster.get("configmaps", "a")["data"] == {"y": "1"}
+
+
+def test_a_route_that_is_put_back_keeps_the_newest_fence_and_its_weights(world: World) -> None:
+    world.cluster.broken = {"churn:2"}
+    world.deploy(routed(), pods("churn:1"))
+
+    def shifts(method: str, plural: str, name: str) -> None:
+        if (method, plural) == ("PUT", "deployments"):
+            world.cluster.before = None
+            route = world.target.route("churn")
+            assert route is not None
+            world.target.shift(route, {"champion": 40, "candidate": 60}, 7)
+
+    world.cluster.before = shifts
+    with pytest.raises(NotReady, match="rolled back to what was there"):
+        world.deploy(routed(note="y"), pods("churn:2"))
+    found = world.cluster.get("httproutes", "churn")
+    assert found["metadata"]["annotations"] == {"note": "x", "fairlead.dev/fence": "7"}
+    assert [one["weight"] for one in found["spec"]["rules"][0]["backendRefs"]] == [40, 60]

@@ -102,7 +102,7 @@ class KubernetesTarget:
         if now is None:
             return self._client.create(self._kinds.collection(ref), made, fieldManager=DEPLOYER)
         if ref.kind == "HTTPRoute":
-            made = shares.keeping(made, now, ref)
+            made = shares.put_back(made, now, ref)
         if not bodies.fields(now, made):
             return now
         return self._client.replace(self._kinds.path(ref), made, fieldManager=DEPLOYER)
