@@ -15,6 +15,7 @@ from fairlead.contracts.errors import (
     FairleadError,
     LeaseLost,
     NotReady,
+    ObjectConflict,
     TargetError,
     UsageError,
 )
@@ -199,7 +200,9 @@ class Deployment:
         for one in reversed(record.before):
             try:
                 self._beat()
-                self._waiting.asked(lambda one=one: self._put_back(one), ends, stoppable=False)  # type: ignore[misc]
+                self._waiting.asked(
+                    lambda one=one: _put_back(self.target, one, self.asked.owner), ends, stoppable=False
+                )  # type: ignore[misc]
                 back += [one.ref] if one.body is not None else []
                 self.around.tell(f"restored {one.ref}" if one.body is not None else f"removed  {one.ref}")
             except LeaseLost:
@@ -212,14 +215,6 @@ class Deployment:
             self._write(Record(made, history=record.history))
             self._settle(back)
         return failed
-
-    def _put_back(self, one: journal.Before) -> None:
-        if one.body is not None:
-            self.target.restore(journal.seen(one))
-            return
-        now = self.target.observe(one.ref)
-        if now is not None and now.owner == self.asked.owner and now.ref.kind not in KEPT:
-            self.target.remove(now)
 
     def _settle(self, refs: Sequence[Ref]) -> None:
         """Give what was put back its time; that it takes longer is told and no second failure."""
@@ -250,6 +245,20 @@ class Deployment:
             except FairleadError as error:
                 failed[ref] = str(error)
         return tuple(found), failed
+
+
+def _put_back(target: Target, one: journal.Before, owner: str) -> None:
+    """Raises ObjectConflict for an object that is by now of neither this deployment nor whose it was."""
+    now = target.observe(one.ref)
+    if one.body is None:
+        if now is not None and now.owner == owner and now.ref.kind not in KEPT:
+            target.remove(now)
+        return
+    if now is not None and now.owner not in (owner, one.owner):
+        raise ObjectConflict(
+            f"deployment {now.owner!r} has taken it over" if now.owner else "somebody has taken it over"
+        )
+    target.restore(journal.seen(one))
 
 
 def _without(refs: tuple[Ref, ...], gone: Sequence[Ref]) -> tuple[Ref, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.contracts.errors import LeaseLost
+from fairlead.contracts.errors import LeaseLost, NotReady
 from fairlead.orchestrate.deploy.journal import SILENT_MS, Record, read
 from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome
 from fairlead.orchestrate.deploy.waiting import Surroundings
@@ -81,3 +81,18 @@ def test_who_slept_and_was_overtaken_touches_nothing_more(world: World) -> None:
     with pytest.raises(LeaseLost):
         work.run(plan)
     assert world.values() == {"a": "2", "b": "1"}  # a was under way; b was not begun
+
+
+def test_what_another_took_over_meanwhile_is_not_put_back(world: World) -> None:
+    work = world.deployment()
+    plan = work.plan([thing("a", "2"), thing("b", "2")])
+
+    def takes(method: str, name: str) -> None:
+        if (method, name) == ("apply", "b"):
+            world.target.before, world.target.failing = None, {"b"}
+            world.target.apply(thing("a", "theirs"), "other")
+
+    world.target.before = takes
+    with pytest.raises(NotReady, match="not rolled back: Thing/a: deployment 'other' has taken it over"):
+        work.run(plan)
+    assert world.values() == {"a": "theirs", "b": "1"}
