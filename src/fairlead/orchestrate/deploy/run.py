@@ -209,12 +209,21 @@ class Deployment:
                 raise
             except FairleadError as error:
                 failed[one.ref] = str(error)
-        if not failed:
+        if failed:
+            self._let_go()
+        else:
             fresh = {one.ref.key for one in record.before if one.body is None and one.ref.kind not in KEPT}
             made = tuple(ref for ref in record.made if ref.key not in fresh)
             self._write(Record(made, history=record.history))
             self._settle(back)
         return failed
+
+    def _let_go(self) -> None:
+        """So that who undoes the rest need not wait until this one counts as killed."""
+        try:
+            self._journal.write(replace(self._journal.record, holder=""), self.around.clock.wall_ms())
+        except TargetError as error:
+            self.around.tell(f"what is left to undo can be undone in a minute: {error}")
 
     def _settle(self, refs: Sequence[Ref]) -> None:
         """Give what was put back its time; that it takes longer is told and no second failure."""

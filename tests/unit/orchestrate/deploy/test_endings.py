@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.contracts.errors import LeaseLost, NotReady
+from fairlead.contracts.errors import LeaseLost, NotReady, TargetForbids
 from fairlead.orchestrate.deploy.journal import SILENT_MS, Record, read
 from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome
 from fairlead.orchestrate.deploy.waiting import Surroundings
@@ -96,3 +96,18 @@ def test_what_another_took_over_meanwhile_is_not_put_back(world: World) -> None:
     with pytest.raises(NotReady, match="not rolled back: Thing/a: deployment 'other' has taken it over"):
         work.run(plan)
     assert world.values() == {"a": "theirs", "b": "1"}
+
+
+def test_the_rest_can_be_undone_at_once(world: World) -> None:
+    def refuses(method: str, name: str) -> None:
+        if (method, name) == ("restore", "a"):
+            raise TargetForbids("Thing/a is forbidden")
+
+    world.target.before, world.target.failing = refuses, {"b"}
+    with pytest.raises(NotReady, match="not rolled back: Thing/a: Thing/a is forbidden; `fairlead deploy --rollback"):
+        world.deploy([thing("a", "2"), thing("b", "2")])
+    world.target.before = None
+    work = world.deployment("two")
+    work.open()
+    work.undo()
+    assert world.values() == {"a": "1", "b": "1"}
