@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -93,8 +94,9 @@ def deploy(
     if listed and (rollback or dry_run or prune):
         raise UsageError("--history lists and changes nothing; leave the other flags out")
     source = gathered(files or (), Wanted(target, name, namespace, image, scaler, mesh, insecure, home))
-    there = deploying.target(target, Where(source.namespace, kubeconfig, context))
-    asked = Asked(source.name, timeout, prune or rollback, adopt)
+    where = Where(source.namespace, kubeconfig, context)
+    there = deploying.target(target, where)
+    asked = Asked(source.name, timeout, prune or rollback, adopt, _said(where))
     try:
         with _stoppable() as stopped:
             around = _around(stopped, f"{source.home.user}@{socket.gethostname()}")
@@ -171,7 +173,7 @@ class _One:
             note[0] = replace(note[0], outcome=error.code, why=str(error))
             raise
         except KeyboardInterrupt:
-            note[0] = replace(note[0], outcome="interrupted", why=f"ended by hand; {_UNDO}{self.asked.owner}")
+            note[0] = replace(note[0], outcome="interrupted", why=f"ended by hand; to undo it: {self.asked.undoing}")
             raise
         finally:
             if not self.dry_run:
@@ -179,7 +181,10 @@ class _One:
                 deploying.written(self.source.home, note[0], served, _tell, self.source.apart)
 
 
-_UNDO = "to undo it: fairlead deploy --rollback --name "
+def _said(where: Where) -> str:
+    """As options."""
+    given = {"--namespace": where.namespace, "--kubeconfig": where.config or "", "--context": where.context}
+    return " ".join(f"{flag} {shlex.quote(str(value))}" for flag, value in given.items() if value)
 
 
 @contextmanager

@@ -34,12 +34,19 @@ PATIENCE: Final = 60.0
 @dataclass(frozen=True, slots=True)
 class Asked:
     """``owner``: the deployment's name.  ``timeout``: seconds until all must be ready.  ``prune``: take away what it
-    made and is no longer wanted.  ``adopt``: take over what somebody else made or set."""
+    made and is no longer wanted.  ``adopt``: take over what somebody else made or set.  ``where``: options of the
+    command that lead to the same target."""
 
     owner: str
     timeout: float = 300.0
     prune: bool = False
     adopt: bool = False
+    where: str = ""
+
+    @property
+    def undoing(self) -> str:
+        """The command that undoes it."""
+        return f"fairlead deploy --rollback --name {self.owner}{f' {self.where}' if self.where else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +152,7 @@ class Deployment:
         self._begin(replace(record, holder=self.around.holder))
         failed = self._undo()
         if failed:
-            raise NotReady(self._left(failed))
+            raise NotReady(_left(failed, self.asked))
         return [one.ref for one in record.before]
 
     def _begin(self, record: Record) -> None:
@@ -190,7 +197,7 @@ class Deployment:
         self.around.tell(f"rolling back: {error}")
         failed = self._undo()
         if failed:
-            return NotReady(f"{error}; {self._left(failed)}")
+            return NotReady(f"{error}; {_left(failed, self.asked)}")
         return NotReady(f"{error}; rolled back to what was there")
 
     def _undo(self) -> dict[Ref, str]:
@@ -234,10 +241,6 @@ class Deployment:
         except FairleadError as error:
             self.around.tell(f"what was put back is {error}")
 
-    def _left(self, failed: dict[Ref, str]) -> str:
-        again = f"`fairlead deploy --rollback --name {self.asked.owner}` tries again"
-        return f"not rolled back: {_listed(failed)}; {again}"
-
     def _pruned(self, gone: Sequence[Ref]) -> tuple[tuple[Ref, ...], dict[Ref, str]]:
         """Only what is still ours; and what could not be, and why."""
         found, failed = [], dict[Ref, str]()
@@ -268,6 +271,10 @@ def _put_back(target: Target, one: journal.Before, owner: str) -> None:
             f"deployment {now.owner!r} has taken it over" if now.owner else "somebody has taken it over"
         )
     target.restore(journal.seen(one))
+
+
+def _left(failed: dict[Ref, str], asked: Asked) -> str:
+    return f"not rolled back: {_listed(failed)}; `{asked.undoing}` tries again"
 
 
 def _without(refs: tuple[Ref, ...], gone: Sequence[Ref]) -> tuple[Ref, ...]:
