@@ -150,7 +150,8 @@ class Target(Protocol):
         """The text of this name; with no revision where there is none."""
 
     def write(self, note: Note, text: str) -> Note:
-        """Replace the note that was read. Raises ObjectConflict when it is another by now."""
+        """Replace the note that was read. Raises ObjectConflict when it is another by now, ObjectTooLarge for a text
+        that the target has no room for."""
 
     def route(self, endpoint: str) -> Route | None:
         """The route that shares out the calls of an endpoint between two arms, if there is one."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from fairlead.contracts.errors import Busy, LeaseLost, ObjectConflict, ObjectRejected, TargetError, TargetUnreachable
+from fairlead.contracts.errors import Busy, LeaseLost, ObjectConflict, ObjectTooLarge, TargetError, TargetUnreachable
 from fairlead.contracts.target import Body, Note, Ref, Seen, State, Target
 from fairlead.orchestrate.deploy.history import History
 
@@ -88,7 +88,7 @@ class Journal:
         while True:
             try:
                 self._note = self._written(self._note, text(self.record))
-            except ObjectRejected:
+            except ObjectTooLarge:
                 if not self.record.history.revisions:
                     raise
                 self.record = replace(self.record, history=self.record.history.shorter())

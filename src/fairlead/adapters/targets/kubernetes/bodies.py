@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from fairlead.contracts.errors import ObjectRejected, TargetError
+from fairlead.contracts.errors import ObjectTooLarge, TargetError
 from fairlead.contracts.target import Body, Field
 from fairlead.kit.differing import differences
 
@@ -116,7 +116,7 @@ def note_of(name: str, text: str, revision: str) -> dict[str, Any]:
     """A note as a Secret: what was there before may hold some."""
     data = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
     if len(data) > LARGEST_NOTE:
-        raise ObjectRejected(
+        raise ObjectTooLarge(
             f"what deployment {name!r} changes is {len(data)} bytes compressed, more than the {LARGEST_NOTE} that a "
             "Secret holds; deploy it in parts, under several names"
         )

@@ -15,6 +15,7 @@ from fairlead.adapters.targets.kubernetes.access import Access
 from fairlead.contracts.errors import (
     ObjectConflict,
     ObjectRejected,
+    ObjectTooLarge,
     TargetError,
     TargetForbids,
     TargetUnreachable,
@@ -158,7 +159,9 @@ class Client:
                 return FieldsTaken(f"{said}; read it again", taken)
             case 409:
                 return ObjectConflict(f"{said}; read it again")
-            case 400 | 405 | 413 | 415 | 422:
+            case 413:
+                return ObjectTooLarge(f"the cluster does not take it: {said}")
+            case 400 | 405 | 415 | 422:
                 causes = details.get("causes") or []
                 fields = "; ".join(self._hidden(f"{one.get('field')}: {one.get('message')}") for one in causes)
                 return ObjectRejected(f"the cluster does not take it: {fields or said}")
