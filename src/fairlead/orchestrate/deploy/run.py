@@ -17,6 +17,7 @@ from fairlead.contracts.errors import (
     NotReady,
     ObjectConflict,
     TargetError,
+    TargetUnreachable,
     UsageError,
 )
 from fairlead.contracts.target import Body, Change, Difference, Ref, Target
@@ -69,6 +70,7 @@ class Deployment:
     _waiting: Waiting = field(init=False)
     _applied: set[str] = field(default_factory=set)
     """Ids of the objects that are wanted."""
+    _began: float = 0.0
 
     def __post_init__(self) -> None:
         self._journal = Journal(self.target, self.asked.owner, self.around.holder)
@@ -105,7 +107,7 @@ class Deployment:
 
         ``back_to``: the number of the deployment that this goes back to.
         """
-        record, began = self._journal.record, self.around.clock.now()
+        record, self._began = self._journal.record, self.around.clock.now()
         refs = [one.ref for one in plan.differences]
         was = journal.before(record.before, ((one.ref, one.before) for one in plan.changed))
         made = tuple({ref.key: ref for ref in (*record.made, *refs)}.values())
@@ -115,7 +117,7 @@ class Deployment:
         try:
             for one in plan.changed:
                 self._apply(one, bodies[one.ref])
-            self._waiting.wait(refs, self.asked.timeout, lambda ref: self._make(bodies[ref]))
+            self._waiting.wait(refs, self.asked.timeout, lambda ref: self._make(bodies[ref]), self._began)
         except LeaseLost:
             raise
         except FairleadError as error:
@@ -131,7 +133,7 @@ class Deployment:
         if failed:
             raise TargetError(f"all is ready, and not removed: {_listed(failed)}; deploy again with --prune")
         number = kept_good.revisions[-1].number
-        return Outcome(tuple(plan.changed), pruned, self.around.clock.now() - began, number, good.digest)
+        return Outcome(tuple(plan.changed), pruned, self.around.clock.now() - self._began, number, good.digest)
 
     def _good(self, record: Record, plan: Plan, made: tuple[Ref, ...], back_to: int) -> tuple[Revision, History]:
         """This deployment as a good one, and all of them with it."""
@@ -168,11 +170,11 @@ class Deployment:
         self._make(body)
         self.around.tell(f"{'created' if one.change is Change.CREATE else 'updated'}  {one.ref}")
         if one.ref.kind in BASES:
-            self._waiting.wait([one.ref], self.asked.timeout)
+            self._waiting.wait([one.ref], self.asked.timeout, began=self._began)
 
     def _make(self, body: Body) -> None:
         self._beat()
-        ends = self.around.clock.now() + self.asked.timeout
+        ends = self._began + self.asked.timeout
         self._applied.add(self._waiting.asked(lambda: self.target.apply(body, self.asked.owner), ends).id)
 
     def _beat(self) -> None:
@@ -201,10 +203,15 @@ class Deployment:
         return NotReady(f"{error}; rolled back to what was there")
 
     def _undo(self) -> dict[Ref, str]:
-        """In the opposite order. What could not be put back, and why; then the journal keeps what was there."""
+        """In the opposite order, until it is silent for a minute. What could not be put back, and why; then the journal
+        keeps what was there."""
         record, failed, back = self._journal.record, dict[Ref, str](), []
         ends = self.around.clock.now() + PATIENCE
+        silent = False
         for one in reversed(record.before):
+            if silent:
+                failed[one.ref] = "not tried"
+                continue
             try:
                 self._beat()
                 self._waiting.asked(
@@ -216,13 +223,14 @@ class Deployment:
                 raise
             except FairleadError as error:
                 failed[one.ref] = str(error)
+                silent = isinstance(error, TargetUnreachable)  # it had its minute
         if failed:
             self._let_go()
         else:
             fresh = {one.ref.key for one in record.before if one.body is None and one.ref.kind not in KEPT}
             made = tuple(ref for ref in record.made if ref.key not in fresh)
             self._write(Record(made, history=record.history))
-            self._settle(back)
+            self._waiting.settle(back, self.asked.timeout)
         return failed
 
     def _let_go(self) -> None:
@@ -231,15 +239,6 @@ class Deployment:
             self._journal.write(replace(self._journal.record, holder=""), self.around.clock.wall_ms())
         except TargetError as error:
             self.around.tell(f"what is left to undo can be undone in a minute: {error}")
-
-    def _settle(self, refs: Sequence[Ref]) -> None:
-        """Give what was put back its time; that it takes longer is told and no second failure."""
-        if self.around.stopped():
-            return
-        try:
-            self._waiting.wait(refs, self.asked.timeout)
-        except FairleadError as error:
-            self.around.tell(f"what was put back is {error}")
 
     def _pruned(self, gone: Sequence[Ref]) -> tuple[tuple[Ref, ...], dict[Ref, str]]:
         """Only what is still ours; and what could not be, and why."""

@@ -111,3 +111,49 @@ def test_the_rest_can_be_undone_at_once(world: World) -> None:
     work.open()
     work.undo()
     assert world.values() == {"a": "1", "b": "1"}
+
+
+def test_each_look_may_be_the_last(world: World) -> None:
+    bodies = [thing(name, "2") for name in "abcd"]
+    work = world.deployment()
+    plan = work.plan(bodies)
+    looked: list[str] = []
+
+    def slow(method: str, name: str) -> None:
+        if method == "observe" and not world.stopped:
+            looked.append(name)
+            world.clock.advance(9.0)
+            world.stopped = name == "b"
+
+    world.target.before = slow
+    with pytest.raises(NotReady, match="stopped; rolled back"):
+        work.run(plan)
+    assert looked == ["a", "b"]
+    assert world.values() == {"a": "1", "b": "1"}
+
+
+def test_a_target_that_stays_silent_is_given_up_once(world: World) -> None:
+    undone: list[str] = []
+
+    def silent(method: str, name: str) -> None:
+        if world.target.down and method in ("observe", "restore", "remove"):
+            world.clock.advance(61.0)
+            undone.append(name)
+        world.target.down = world.target.down or (method, name) == ("apply", "c")
+
+    world.target.before = silent
+    with pytest.raises(NotReady, match="not rolled back: Thing/c: .*; Thing/b: not tried; Thing/a: not tried; `"):
+        world.deploy([thing(name, "2") for name in "abc"])
+    assert undone == ["c"]
+
+
+def test_its_time_is_that_of_all_objects_together(world: World) -> None:
+    def slow(method: str, name: str) -> None:
+        if (method, name) in {("apply", "a"), ("apply", "b")}:
+            world.clock.advance(12.0)
+
+    world.target.before, world.target.ready_after = slow, 10.0
+    with pytest.raises(NotReady, match="not ready after 30 s: Thing/b: it is not there yet; rolled back"):
+        world.deploy([thing("a", "2"), thing("b", "2")])
+    world.target.ready_after = 5.0
+    assert world.deploy([thing("a", "2"), thing("b", "2")]).seconds == pytest.approx(29.0)

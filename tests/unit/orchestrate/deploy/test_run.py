@@ -203,7 +203,7 @@ def test_a_line_that_stays_down_is_said_and_undone_later(world: World) -> None:
     plan = work.plan(NEW)
     world.target.before = lambda method, name: setattr(world.target, "down", world.target.down or method == "observe")
     with pytest.raises(
-        NotReady, match=r"not rolled back: .*does not answer; `fairlead deploy --rollback --name churn`"
+        NotReady, match=r"not rolled back: .*does not answer; .*: not tried; `fairlead deploy --rollback --name churn`"
     ):
         work.run(plan)
     world.target.before, world.target.down = None, False
