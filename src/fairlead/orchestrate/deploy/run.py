@@ -197,7 +197,15 @@ class Deployment:
             self._write(replace(record, made=made, holder=""))
             return NotReady(f"{error}; nothing had been changed")
         self.around.tell(f"rolling back: {error}")
-        failed = self._undo()
+        try:
+            failed = self._undo()
+        except LeaseLost:
+            raise
+        except TargetError as lost:
+            return NotReady(
+                f"{error}; rolled back to what was there, and that could not be remembered: {lost}; "
+                f"`{self.asked.undoing}` does"
+            )
         if failed:
             return NotReady(f"{error}; {_left(failed, self.asked)}")
         return NotReady(f"{error}; rolled back to what was there")

@@ -25,7 +25,7 @@ class World:
         self.clock = ManualClock()
         self.target = MemoryTarget(self.clock)
         self.lines: list[str] = []
-        self.stopped = False
+        self.stopped = self.refuses = False
         self.deploy(OLD)
 
     def deployment(self, holder: str = "one", **asked: Any) -> Deployment:
@@ -157,3 +157,15 @@ def test_its_time_is_that_of_all_objects_together(world: World) -> None:
         world.deploy([thing("a", "2"), thing("b", "2")])
     world.target.ready_after = 5.0
     assert world.deploy([thing("a", "2"), thing("b", "2")]).seconds == pytest.approx(29.0)
+
+
+def test_why_it_failed_is_said_also_when_the_end_cannot_be_remembered(world: World) -> None:
+    def refuses(method: str, name: str) -> None:
+        world.refuses = world.refuses or method == "restore"
+        if method == "write" and world.refuses:
+            raise TargetForbids("notes are forbidden")
+
+    world.target.before, world.target.failing = refuses, {"b"}
+    with pytest.raises(NotReady, match="Thing/b: it fails; rolled back .* not be remembered: notes are forbidden; `"):
+        world.deploy([thing("a", "2"), thing("b", "2")])
+    assert world.values() == {"a": "1", "b": "1"}
