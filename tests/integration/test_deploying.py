@@ -15,7 +15,7 @@ from fairlead.kit import plugins
 from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome
 from fairlead.orchestrate.deploy.waiting import Surroundings
 from fairlead.testing.clock import ManualClock
-from fairlead.testing.cluster import FakeCluster
+from fairlead.testing.cluster import FakeCluster, Refusal
 from fairlead.testing.cluster_api import Api, kubeconfig, serving
 
 GATEWAY = "gateway.networking.k8s.io"
@@ -144,3 +144,19 @@ def test_a_route_that_is_put_back_keeps_the_newest_fence_and_its_weights(world: 
     found = world.cluster.get("httproutes", "churn")
     assert found["metadata"]["annotations"] == {"note": "x", "fairlead.dev/fence": "7"}
     assert [one["weight"] for one in found["spec"]["rules"][0]["backendRefs"]] == [40, 60]
+
+
+def test_a_conflict_that_passes_rolls_nothing_back(world: World) -> None:
+    refused: list[str] = []
+
+    def refuses(method: str, plural: str, name: str) -> None:
+        if (method, plural) == ("PATCH", "configmaps") and len(refused) < 2:
+            refused.append(name)
+            raise Refusal(409, "Conflict", "the object has been modified")
+
+    work = world.deployment()
+    plan = work.plan([configured("a", x="1")])
+    world.cluster.before = refuses
+    work.run(plan)
+    assert refused == ["a", "a"]
+    assert world.cluster.get("configmaps", "a")["data"] == {"x": "1"}

@@ -123,23 +123,17 @@ class Deployment:
         except FairleadError as error:
             raise self._back(error, record.made) from error
         going = tuple(ref for ref in plan.gone if self.asked.prune and ref.kind not in KEPT)
-        good, kept_good = self._good(record, plan, _without(made, going), back_to)
+        good, kept_good = _good(self.around, record, plan, _without(made, going), back_to)
         if going:  # it is a good one: who is killed from here on has nothing to put back
             self._write(Record(made, holder=self.around.holder, history=kept_good))
         pruned, failed = self._pruned(going)
         made = _without(made, pruned)
-        good, kept_good = self._good(record, plan, made, back_to)
+        good, kept_good = _good(self.around, record, plan, made, back_to)
         self._write(Record(made, history=kept_good))
         if failed:
             raise TargetError(f"all is ready, and not removed: {_listed(failed)}; deploy again with --prune")
         number = kept_good.revisions[-1].number
         return Outcome(tuple(plan.changed), pruned, self.around.clock.now() - self._began, number, good.digest)
-
-    def _good(self, record: Record, plan: Plan, made: tuple[Ref, ...], back_to: int) -> tuple[Revision, History]:
-        """This deployment as a good one, and all of them with it."""
-        now = self.around.clock.wall_ms()
-        good = replace(history.revision(record.history, plan.bodies, made, self.around.who, now), back_to=back_to)
-        return good, record.history.added(good, plan.bodies)
 
     @property
     def interrupted(self) -> bool:
@@ -264,6 +258,15 @@ class Deployment:
             except FairleadError as error:
                 failed[ref] = str(error)
         return tuple(found), failed
+
+
+def _good(
+    around: Surroundings, record: Record, plan: Plan, made: tuple[Ref, ...], back_to: int
+) -> tuple[Revision, History]:
+    """This deployment as a good one, and all of them with it."""
+    good = history.revision(record.history, plan.bodies, made, around.who, around.clock.wall_ms())
+    good = replace(good, back_to=back_to)
+    return good, record.history.added(good, plan.bodies)
 
 
 def _put_back(target: Target, one: journal.Before, owner: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 from fairlead.adapters.targets.kubernetes import bodies, ready, shares
 from fairlead.adapters.targets.kubernetes.access import POD, access
-from fairlead.adapters.targets.kubernetes.client import Client, FieldsTaken
+from fairlead.adapters.targets.kubernetes.client import WAIT, Client, FieldsTaken
 from fairlead.adapters.targets.kubernetes.kinds import Kinds
 from fairlead.contracts.errors import ObjectConflict, ObjectRejected, TargetError, TargetForbids
 from fairlead.contracts.target import Body, Change, Difference, Note, Ref, Route, Seen, State, Where
@@ -65,9 +66,10 @@ class KubernetesTarget:
             found = self._client.get(self._kinds.path(ref)) if ref.kind == "HTTPRoute" else None
             try:
                 return self._seen(ref, self._applied(ref, body, owner, found))
-            except ObjectConflict:
-                if ref.kind != "HTTPRoute" or not left:  # else a rollout moved the weights just now
+            except ObjectConflict:  # a rollout moved the weights just now, or an admission hook had it read again
+                if not left:
                     raise
+                time.sleep(WAIT)
         raise ObjectConflict(f"{ref} changes all the time")
 
     def _applied(self, ref: Ref, body: Body, owner: str, found: Body | None, **more: str) -> dict[str, Any]:
