@@ -20,7 +20,7 @@ from fairlead.contracts.errors import (
     TargetUnreachable,
     UsageError,
 )
-from fairlead.contracts.target import Body, Change, Difference, Ref, Target
+from fairlead.contracts.target import Body, Change, Difference, Ref, Seen, Target
 from fairlead.orchestrate.deploy import history, journal, planning
 from fairlead.orchestrate.deploy.history import History, Revision
 from fairlead.orchestrate.deploy.journal import Journal, Record
@@ -113,11 +113,11 @@ class Deployment:
         made = tuple({ref.key: ref for ref in (*record.made, *refs)}.values())
         self._applied |= {one.before.id for one in plan.differences if one.before}
         self._begin(replace(record, made=made, before=was, holder=self.around.holder))
-        bodies = dict(zip(refs, plan.bodies, strict=True))
+        wanted = {one.ref: (one, body) for one, body in zip(plan.differences, plan.bodies, strict=True)}
         try:
             for one in plan.changed:
-                self._apply(one, bodies[one.ref])
-            self._waiting.wait(refs, self.asked.timeout, lambda ref: self._make(bodies[ref]), self._began)
+                self._apply(*wanted[one.ref])
+            self._waiting.wait(refs, self.asked.timeout, lambda ref: self._make(*wanted[ref]), self._began)
         except LeaseLost:
             raise
         except FairleadError as error:
@@ -161,15 +161,15 @@ class Deployment:
             ) from None
 
     def _apply(self, one: Difference, body: Body) -> None:
-        self._make(body)
+        self._make(one, body)
         self.around.tell(f"{'created' if one.change is Change.CREATE else 'updated'}  {one.ref}")
         if one.ref.kind in BASES:
             self._waiting.wait([one.ref], self.asked.timeout, began=self._began)
 
-    def _make(self, body: Body) -> None:
+    def _make(self, one: Difference, body: Body) -> None:
         self._beat()
         ends = self._began + self.asked.timeout
-        self._applied.add(self._waiting.asked(lambda: self.target.apply(body, self.asked.owner), ends).id)
+        self._applied.add(self._waiting.asked(lambda: _made(self.target, one, body, self.asked), ends).id)
 
     def _beat(self) -> None:
         """Before each step: who slept meanwhile, and was taken for killed, touches nothing more."""
@@ -267,6 +267,16 @@ def _good(
     good = history.revision(record.history, plan.bodies, made, around.who, around.clock.wall_ms())
     good = replace(good, back_to=back_to)
     return good, record.history.added(good, plan.bodies)
+
+
+def _made(target: Target, one: Difference, body: Body, asked: Asked) -> Seen:
+    """Applying overrules others. Raises ObjectConflict for what became somebody else's since it was compared."""
+    now = target.observe(one.ref)
+    known = (asked.owner, one.before.owner if one.before else asked.owner)
+    if now is not None and now.owner not in known and not asked.adopt:
+        who = f"deployment {now.owner}" if now.owner else "somebody else"
+        raise ObjectConflict(f"{one.ref}: made by {who} meanwhile, not by deployment {asked.owner!r}")
+    return target.apply(body, asked.owner)
 
 
 def _put_back(target: Target, one: journal.Before, owner: str) -> None:
