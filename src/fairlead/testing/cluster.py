@@ -118,7 +118,7 @@ class FakeCluster:
         if self.before is not None:
             self.before(method, plural, name)
         if (method, plural) in self.forbidden:
-            raise Refusal(403, "Forbidden", f'{plural} "{name}" is forbidden: User "deployer" cannot {method} it')
+            raise _forbidden(method, api, plural, name)
         with self._lock:
             return self._answered(method, api, (plural, namespace, name), params, body, kind)
 
@@ -265,6 +265,12 @@ class FakeCluster:
         )
         said = cluster_status.status(found, self._clock.now() - kept.at, self.ready_after, self.broken)
         return {**found, "status": said} if said else found
+
+
+def _forbidden(method: str, api: str, plural: str, name: str) -> Refusal:
+    """As rules of access (RBAC) refuse."""
+    said = f'User "deployer" cannot {method.lower()} resource "{plural}" in API group "{api.rpartition("/")[0]}"'
+    return Refusal(403, "Forbidden", f'{plural} "{name}" is forbidden: {said}')
 
 
 def _managed(kept: _Kept, given: Object) -> bool:
