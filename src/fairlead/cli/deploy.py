@@ -96,7 +96,8 @@ def deploy(
     source = gathered(files or (), Wanted(target, name, namespace, image, scaler, mesh, insecure, home))
     where = Where(source.namespace, kubeconfig, context)
     there = deploying.target(target, where)
-    asked = Asked(source.name, timeout, prune or rollback, adopt, _said(where))
+    looks = listed or (dry_run and not rollback)
+    asked = Asked(source.name, timeout, prune or rollback, adopt, _said(where), looks)
     try:
         with _stoppable() as stopped:
             around = _around(stopped, f"{source.home.user}@{socket.gethostname()}")

@@ -60,11 +60,11 @@ class Journal:
     _lost: set[str] = field(default_factory=set)
     """SHA-256 of what was written without an answer, and may be there."""
 
-    def open(self, now_ms: int) -> Record:
-        """What is remembered. Raises Busy while another process is at work."""
+    def open(self, now_ms: int, *, looks: bool = False) -> Record:
+        """What is remembered. Raises Busy while another process is at work, unless this one only ``looks``."""
         self._note = self.target.note(self.owner)
         self.record = read(self._note.text)
-        if self.record.holder not in ("", self.holder) and now_ms - self.record.at_ms < SILENT_MS:
+        if not looks and self.record.holder not in ("", self.holder) and now_ms - self.record.at_ms < SILENT_MS:
             seconds = (now_ms - self.record.at_ms) / 1000
             raise Busy(
                 f"{self.record.holder} is at work on deployment {self.owner!r} (last sign {seconds:.0f} s ago); "
@@ -148,7 +148,7 @@ def read(said: str) -> Record:
         return Record()
     try:
         found: Record = msgspec.json.decode(said, type=Record)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise TargetError(
             f"what is remembered of this deployment cannot be read: {error}; it may be of another release"
         ) from None

@@ -36,13 +36,14 @@ PATIENCE: Final = 60.0
 class Asked:
     """``owner``: the deployment's name.  ``timeout``: seconds until all must be ready.  ``prune``: take away what it
     made and is no longer wanted.  ``adopt``: take over what somebody else made or set.  ``where``: options of the
-    command that lead to the same target."""
+    command that lead to the same target.  ``looks``: nothing is to be changed, whoever else is at work."""
 
     owner: str
     timeout: float = 300.0
     prune: bool = False
     adopt: bool = False
     where: str = ""
+    looks: bool = False
 
     @property
     def undoing(self) -> str:
@@ -78,8 +79,8 @@ class Deployment:
 
     def open(self) -> Record:
         """What is remembered of it. Raises Busy."""
-        record = self._journal.open(self.around.clock.wall_ms())
-        if self._journal.interrupted:
+        record = self._journal.open(self.around.clock.wall_ms(), looks=self.asked.looks)
+        if self._journal.interrupted and not self.asked.looks:
             self.around.tell(
                 f"{self._journal.interrupted} was interrupted; what was there before it is kept to go back to"
             )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.contracts.errors import LeaseLost, NotReady, TargetForbids
+from fairlead.contracts.errors import Busy, LeaseLost, NotReady, TargetError, TargetForbids
 from fairlead.orchestrate.deploy.journal import SILENT_MS, Record, read
 from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome
 from fairlead.orchestrate.deploy.waiting import Surroundings
@@ -181,3 +181,24 @@ def test_what_another_made_since_it_was_compared_is_not_overruled(world: World, 
         work.run(plan)
     assert world.values()[name] == "theirs"
     assert world.values()["a"] == "1"
+
+
+def test_who_only_looks_need_not_wait_for_who_is_at_work(world: World) -> None:
+    def looks(method: str, name: str) -> None:
+        if (method, name) == ("apply", "b"):
+            world.target.before = None
+            with pytest.raises(Busy):
+                world.deployment("two").open()
+            found = world.deployment("two", looks=True).plan([thing("a", "3")])
+            seen.extend(one.ref.name for one in found.changed)
+
+    seen: list[str] = []
+    world.target.before = looks
+    world.deploy([thing("a", "2"), thing("b", "2")])
+    assert seen == ["a"]
+
+
+@pytest.mark.parametrize("said", ["no record", '{"made": 1}'])
+def test_a_note_of_another_is_said_to_be_one(said: str) -> None:
+    with pytest.raises(TargetError, match="what is remembered of this deployment cannot be read"):
+        read(said)

@@ -7,6 +7,7 @@ import binascii
 import copy
 import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -134,5 +135,5 @@ def note_name(name: str) -> str:
 def text_of(body: Body) -> str:
     try:
         return gzip.decompress(base64.b64decode(body["data"][_NOTE])).decode()
-    except (KeyError, TypeError, OSError, EOFError, binascii.Error, UnicodeDecodeError):
+    except (KeyError, TypeError, OSError, EOFError, binascii.Error, zlib.error, UnicodeDecodeError):
         raise TargetError(f"Secret/{body['metadata']['name']} is no record of a deployment; remove it") from None
