@@ -130,7 +130,7 @@ def before(kept: Iterable[Before], seen: Iterable[tuple[Ref, Seen | None]]) -> t
 
 
 def _before(one: Seen) -> Before:
-    return Before(one.ref, one.body, one.owner, tuple(map(dict, one.managers)))
+    return Before(one.ref, one.body, one.owner, tuple(dict(each) for each in one.managers))
 
 
 def seen(one: Before) -> Seen:

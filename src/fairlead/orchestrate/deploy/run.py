@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from fairlead.contracts.errors import (
@@ -217,9 +218,8 @@ class Deployment:
                 continue
             try:
                 self._beat()
-                self._waiting.asked(
-                    lambda one=one: _put_back(self.target, one, self.asked.owner), ends, stoppable=False
-                )  # type: ignore[misc]
+                put_back = partial(_put_back, self.target, one, self.asked.owner)
+                self._waiting.asked(put_back, ends, stoppable=False)
                 back += [one.ref] if one.body is not None else []
                 self.around.tell(f"restored {one.ref}" if one.body is not None else f"removed  {one.ref}")
             except LeaseLost:
