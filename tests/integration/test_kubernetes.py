@@ -124,7 +124,18 @@ def test_an_object_that_is_refused_names_the_field(target: Target) -> None:
 
 def test_what_is_forbidden_names_the_right(api: Api, target: Target) -> None:
     api.cluster.forbidden = {("PATCH", "deployments")}
-    with pytest.raises(TargetForbids, match=r'User "deployer" cannot PATCH it; give this account that right'):
+    with pytest.raises(
+        TargetForbids, match=r'User "deployer" cannot patch resource "deployments" .*; give this account'
+    ):
+        target.apply(deployment(), "churn")
+    api.cluster.forbidden = set()
+
+    def full(method: str, *_: str) -> None:
+        if method == "PATCH":
+            raise Refusal(403, "Forbidden", "exceeded quota: small, requested: pods=1, used: pods=4, limited: pods=4")
+
+    api.cluster.before = full
+    with pytest.raises(TargetForbids, match=r"limited: pods=4$"):
         target.apply(deployment(), "churn")
 
 

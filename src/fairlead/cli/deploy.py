@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,8 +94,10 @@ def deploy(
     if listed and (rollback or dry_run or prune):
         raise UsageError("--history lists and changes nothing; leave the other flags out")
     source = gathered(files or (), Wanted(target, name, namespace, image, scaler, mesh, insecure, home))
-    there = deploying.target(target, Where(source.namespace, kubeconfig, context))
-    asked = Asked(source.name, timeout, prune or rollback, adopt)
+    where = Where(source.namespace, kubeconfig, context)
+    there = deploying.target(target, where)
+    looks = listed or (dry_run and not rollback)
+    asked = Asked(source.name, timeout, prune or rollback, adopt, _said(where), looks)
     try:
         with _stoppable() as stopped:
             around = _around(stopped, f"{source.home.user}@{socket.gethostname()}")
@@ -170,7 +174,7 @@ class _One:
             note[0] = replace(note[0], outcome=error.code, why=str(error))
             raise
         except KeyboardInterrupt:
-            note[0] = replace(note[0], outcome="interrupted", why=f"ended by hand; {_UNDO}{self.asked.owner}")
+            note[0] = replace(note[0], outcome="interrupted", why=f"ended by hand; to undo it: {self.asked.undoing}")
             raise
         finally:
             if not self.dry_run:
@@ -178,12 +182,15 @@ class _One:
                 deploying.written(self.source.home, note[0], served, _tell, self.source.apart)
 
 
-_UNDO = "to undo it: fairlead deploy --rollback --name "
+def _said(where: Where) -> str:
+    """As options."""
+    given = {"--namespace": where.namespace, "--kubeconfig": where.config or "", "--context": where.context}
+    return " ".join(f"{flag} {shlex.quote(str(value))}" for flag, value in given.items() if value)
 
 
 @contextmanager
 def _stoppable() -> Iterator[threading.Event]:
-    """Set by Ctrl-C and SIGTERM: then what was begun is put back. The second one ends at once."""
+    """Set by Ctrl-C, SIGTERM and SIGHUP: then what was begun is put back. The second one ends at once."""
     stopped = threading.Event()
 
     def stop(*_: Any) -> None:
@@ -191,7 +198,10 @@ def _stoppable() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stopped.set()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
     try:
         yield stopped
     finally:
@@ -205,13 +215,18 @@ def _around(stopped: threading.Event, who: str) -> Surroundings:
 
 
 def _waited(stopped: threading.Event, seconds: float) -> None:
-    stopped.wait(seconds)
+    """Also once it is set: what is put back then is tried again at the same pace."""
+    if stopped.is_set():
+        time.sleep(seconds)
+    else:
+        stopped.wait(seconds)
 
 
 def _tell(line: str) -> None:
-    """Progress goes beside the answer."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    """Progress goes beside the answer; that nobody reads it any more (``| head``) ends no deployment half-way."""
+    with suppress(OSError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

@@ -89,7 +89,8 @@ def _home(file: SpecFile, wanted: Wanted) -> tuple[Home, str]:
 
 
 def _no_flags(wanted: Wanted) -> None:
-    given = {"--image": wanted.image, "--mesh": wanted.mesh, "--insecure": wanted.insecure}
+    scaler = wanted.scaler if wanted.scaler != "hpa" else ""  # what it is unless somebody says otherwise
+    given = {"--image": wanted.image, "--scaler": scaler, "--mesh": wanted.mesh, "--insecure": wanted.insecure}
     for flag, value in given.items():
         if value:
             raise UsageError(f"{flag} is for a spec, and these are objects that were rendered already; leave it out")

@@ -42,6 +42,7 @@
      |   |- TargetUnreachable        it does not answer
      |   |- TargetForbids            its rules do not let this account do so
      |   |- ObjectRejected           an object that it does not take
+     |   |   '- ObjectTooLarge       more than it has room for
      |   |- ObjectConflict           an object that changed meanwhile, or is somebody else's
      |   '- NotReady                 objects did not become ready; it says whether what was there is back
      |- AddressInUse              host and port that another process has
@@ -234,6 +235,10 @@ class TargetForbids(TargetError):
 
 class ObjectRejected(TargetError):
     code = "object_rejected"
+
+
+class ObjectTooLarge(ObjectRejected):
+    code = "object_too_large"
 
 
 class ObjectConflict(TargetError):

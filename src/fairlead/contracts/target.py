@@ -42,6 +42,11 @@ class Ref:
     name: str
     namespace: str = ""
 
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """The same for one object under every version of its API."""
+        return self.api.rpartition("/")[0], self.kind, self.name, self.namespace
+
     def __str__(self) -> str:
         return f"{self.kind}/{self.name}{f' in {self.namespace}' if self.namespace else ''}"
 
@@ -57,6 +62,7 @@ class Seen:
     """An object that is there. ``revision`` changes with it, ``id`` tells it from a later one of its name.
 
     ``owner``: the deployment that made it, empty for somebody else's.  ``why``: one phrase, unless it is ready.
+    ``managers``: who set which of its fields, as the target keeps it; nobody else reads it.
     """
 
     ref: Ref
@@ -66,6 +72,7 @@ class Seen:
     state: State
     why: str = ""
     owner: str = ""
+    managers: Sequence[Mapping[str, Any]] = ()
 
 
 class Change(StrEnum):
@@ -143,7 +150,8 @@ class Target(Protocol):
         """The text of this name; with no revision where there is none."""
 
     def write(self, note: Note, text: str) -> Note:
-        """Replace the note that was read. Raises ObjectConflict when it is another by now."""
+        """Replace the note that was read. Raises ObjectConflict when it is another by now, ObjectTooLarge for a text
+        that the target has no room for."""
 
     def route(self, endpoint: str) -> Route | None:
         """The route that shares out the calls of an endpoint between two arms, if there is one."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from fairlead.contracts.errors import FairleadError, LeaseLost, ObjectConflict, TargetError
+from fairlead.contracts.errors import FairleadError, LeaseLost, ObjectConflict, TargetError, TargetUnreachable
 from fairlead.contracts.plans import ROUTE, TrafficSplit
 from fairlead.contracts.state import Lease, StateStore
 from fairlead.contracts.target import ARMS, Route, Target
@@ -85,7 +85,8 @@ class Routing:
     def turns(self, endpoints: Iterable[str], fence: Callable[[], Lease]) -> bool:
         """Have every route agree with its split; False when another controller leads.
 
-        What fails for one is logged; a target that does not answer is asked again a little later.
+        What fails for one is logged, and the others go on; a target that refused is asked again a little later, and
+        one that does not answer is asked for none of them.
         """
         if self._clock.now() < self._paused:
             return True
@@ -98,6 +99,7 @@ class Routing:
                 self._tell(endpoint, str(error))
                 if isinstance(error, TargetError):
                     self._paused = self._clock.now() + PAUSE
+                if isinstance(error, TargetUnreachable):
                     return True
         return True
 
@@ -149,11 +151,9 @@ class Routing:
                 return wanted
             token = fence().token
             if found.fence > token:
-                _log.error(
-                    "a newer lease has shifted this route",
-                    extra={"fields": {"route": str(found.ref), "its": found.fence, "ours": token, "remedy": _REMEDY}},
+                raise ObjectConflict(
+                    f"{found.ref} was shifted under lease {found.fence}, and ours is {token}; {_REMEDY}"
                 )
-                raise LeaseLost(f"{found.ref} was shifted under lease {found.fence}, and ours is {token}; {_REMEDY}")
             if (dict(found.weights), found.fence) == (wanted, token):
                 return ""
             try:

@@ -17,10 +17,9 @@ from typing import Any
 
 from fairlead.kit.clock import Clock, SystemClock
 from fairlead.testing import cluster_fields, cluster_status
-from fairlead.testing.cluster_fields import Path
+from fairlead.testing.cluster_fields import Manager, Path
 
 Object = dict[str, Any]
-
 KINDS: Mapping[str, Mapping[str, tuple[str, bool]]] = {
     "v1": {
         "Namespace": ("namespaces", False),
@@ -41,6 +40,7 @@ KINDS: Mapping[str, Mapping[str, tuple[str, bool]]] = {
     },
     "apiextensions.k8s.io/v1": {"CustomResourceDefinition": ("customresourcedefinitions", False)},
     "gateway.networking.k8s.io/v1": {"HTTPRoute": ("httproutes", True)},
+    "gateway.networking.k8s.io/v1beta1": {"HTTPRoute": ("httproutes", True)},
 }
 """API to kinds, their plural and whether they are in namespaces."""
 
@@ -61,7 +61,7 @@ class Refusal(Exception):
 class _Kept:
     body: Object
     at: float
-    managers: dict[str, set[Path]] = field(default_factory=dict)
+    managers: dict[Manager, set[Path]] = field(default_factory=dict)
     scaled: bool = False
 
 
@@ -98,7 +98,7 @@ class FakeCluster:
         kept = self._objects["deployments", namespace, name]
         made = copy.deepcopy(kept.body)
         made["spec"]["replicas"] = replicas
-        self._changed(kept, made, "kube-controller-manager")
+        self._changed(kept, made, ("kube-controller-manager", "Update"))
         kept.scaled = True
 
     def request(
@@ -118,7 +118,7 @@ class FakeCluster:
         if self.before is not None:
             self.before(method, plural, name)
         if (method, plural) in self.forbidden:
-            raise Refusal(403, "Forbidden", f'{plural} "{name}" is forbidden: User "deployer" cannot {method} it')
+            raise _forbidden(method, api, plural, name)
         with self._lock:
             return self._answered(method, api, (plural, namespace, name), params, body, kind)
 
@@ -141,14 +141,18 @@ class FakeCluster:
         if namespace and ("namespaces", "", namespace) not in self._objects:
             raise Refusal(404, "NotFound", f'namespaces "{namespace}" not found')
         given, dry = copy.deepcopy(body or {}), params.get("dryRun") == "All"
-        manager = params.get("fieldManager", "unknown")
+        manager = (params.get("fieldManager", "unknown"), "Apply" if "apply" in kind else "Update")
         if method == "POST":
             key = (plural, namespace, given["metadata"]["name"])
             if key in self._objects:
                 raise Refusal(409, "AlreadyExists", f'{plural} "{key[2]}" already exists')
             return self._made(api, key, given, manager, dry)
         if method == "PUT":
-            return self._written(self._found(key), given, manager, dry)
+            kept = self._found(key)
+            if not dry and _managed(kept, given):
+                self._count += 1
+                kept.body["metadata"]["resourceVersion"] = str(self._count)
+            return self._written(kept, given, manager, dry)
         if "apply" in kind:
             return self._applied(api, key, given, manager, force=params.get("force") == "true", dry=dry)
         kept = self._found(key)
@@ -168,7 +172,7 @@ class FakeCluster:
             found += [cluster_status.pod(one, image) for one, image in pods if image]
         return [one for one in found if _selected(one, params.get("labelSelector", ""))]
 
-    def _made(self, api: str, key: tuple[str, str, str], given: Object, manager: str, dry: bool) -> Object:
+    def _made(self, api: str, key: tuple[str, str, str], given: Object, manager: Manager, dry: bool) -> Object:
         plural, namespace, name = key
         kind = next(one for one, (of, _) in KINDS[api].items() if of == plural)
         given = {"apiVersion": api, "kind": kind, **{name: value for name, value in given.items() if name != "status"}}
@@ -185,7 +189,7 @@ class FakeCluster:
             self._objects[key] = kept
         return self._shown(kept)
 
-    def _written(self, kept: _Kept, given: Object, manager: str, dry: bool) -> Object:
+    def _written(self, kept: _Kept, given: Object, manager: Manager, dry: bool) -> Object:
         """PUT and merge patch: of the revision that was read."""
         now = kept.body["metadata"]
         _current(kept.body, given)
@@ -202,7 +206,7 @@ class FakeCluster:
         return self._shown(kept)
 
     def _applied(
-        self, api: str, key: tuple[str, str, str], given: Object, manager: str, *, force: bool, dry: bool
+        self, api: str, key: tuple[str, str, str], given: Object, manager: Manager, *, force: bool, dry: bool
     ) -> Object:
         if key not in self._objects:
             return self._made(api, key, given, manager, dry)
@@ -229,7 +233,7 @@ class FakeCluster:
         kept.managers[manager] = set(said)
         return self._shown(kept)
 
-    def _changed(self, kept: _Kept, made: Object, manager: str) -> None:
+    def _changed(self, kept: _Kept, made: Object, manager: Manager) -> None:
         """What is the same writes nothing. A spec that changed is a new generation."""
         old, new = cluster_fields.flat(kept.body), cluster_fields.flat(made)
         if old == new:
@@ -255,19 +259,37 @@ class FakeCluster:
 
     def _shown(self, kept: _Kept) -> Object:
         found = copy.deepcopy(kept.body)
-        managers: list[Object] = [{"manager": name} for name in kept.managers]
+        managers = cluster_fields.managed(kept.managers)
         found["metadata"]["managedFields"] = managers + (
-            [{"manager": "hpa", "subresource": "scale"}] if kept.scaled else []
+            [{"manager": "hpa", "operation": "Update", "subresource": "scale"}] if kept.scaled else []
         )
         said = cluster_status.status(found, self._clock.now() - kept.at, self.ready_after, self.broken)
         return {**found, "status": said} if said else found
 
 
-def _conflict(kept: _Kept, clash: list[Path], manager: str) -> Refusal:
+def _forbidden(method: str, api: str, plural: str, name: str) -> Refusal:
+    """As rules of access (RBAC) refuse."""
+    said = f'User "deployer" cannot {method.lower()} resource "{plural}" in API group "{api.rpartition("/")[0]}"'
+    return Refusal(403, "Forbidden", f'{plural} "{name}" is forbidden: {said}')
+
+
+def _managed(kept: _Kept, given: Object) -> bool:
+    """What a PUT says of managers is so, before the fields that it changes become its own; whether that is news."""
+    said = given["metadata"].pop("managedFields", [])
+    _current(kept.body, given)
+    managers = cluster_fields.managers(said)
+    if not managers or managers == kept.managers:
+        return False
+    kept.managers = managers
+    given["metadata"].pop("resourceVersion", None)
+    return True
+
+
+def _conflict(kept: _Kept, clash: list[Path], manager: Manager) -> Refusal:
     """As server-side apply tells whose the fields are."""
     causes = []
     for path in clash:
-        who = next(name for name, paths in kept.managers.items() if name != manager and path in paths)
+        who = next(name for (name, by), paths in kept.managers.items() if (name, by) != manager and path in paths)
         message = f'conflict with "{who}" using {kept.body["apiVersion"]}'
         causes.append({"reason": "FieldManagerConflict", "message": message, "field": cluster_fields.shown(path)})
     return Refusal(409, "Conflict", f"Apply failed with {len(clash)} conflict", causes=causes)

@@ -7,12 +7,16 @@ Lists of mappings with a name each are told apart by it, other lists are one val
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
 Path = tuple[Any, ...]
 """Names of fields; ``("name", NAME)`` for a member of a list."""
+
+Manager = tuple[str, str]
+"""Name and operation: what one has applied and what the same has written otherwise are two sets of fields."""
 
 _ATOMIC = ("rules", "egress", "ingress", "parentRefs")
 _LEFT = {("apiVersion",), ("kind",)}
@@ -28,6 +32,29 @@ def flat(body: Mapping[str, Any]) -> dict[Path, Any]:
 def shown(path: Path) -> str:
     """As server-side apply writes it: ``.spec.containers[name="server"].image``."""
     return "".join(f'[{one[0]}="{one[1]}"]' if isinstance(one, tuple) else f".{one}" for one in path)
+
+
+def managed(managers: Mapping[Manager, set[Path]]) -> list[dict[str, Any]]:
+    """As ``metadata.managedFields`` (``FieldsV1``) says it."""
+    found = []
+    for (name, operation), paths in managers.items():
+        tree: dict[str, Any] = {}
+        for path in sorted(paths, key=str):
+            at = tree
+            for step in path:
+                at = at.setdefault(f"k:{json.dumps(dict([step]))}" if isinstance(step, tuple) else f"f:{step}", {})
+            at["."] = {}
+        found.append({"manager": name, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": tree})
+    return found
+
+
+def managers(said: list[dict[str, Any]]) -> dict[Manager, set[Path]]:
+    """The same, read; those of subresources are left out."""
+    return {
+        (one["manager"], one["operation"]): set(_paths((), one["fieldsV1"]))
+        for one in said
+        if not one.get("subresource")
+    }
 
 
 def put(body: dict[str, Any], path: Path, value: Any) -> None:
@@ -70,6 +97,16 @@ def _flat(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
             yield from _flat((*path, ("name", one["name"])), one)
     else:
         yield path, value
+
+
+def _paths(path: Path, tree: Mapping[str, Any]) -> Iterator[Path]:
+    for name, inner in tree.items():
+        if name == ".":
+            yield path
+        elif name.startswith("k:"):
+            yield from _paths((*path, *json.loads(name[2:]).items()), inner)
+        else:
+            yield from _paths((*path, name[2:]), inner)
 
 
 def _named(path: Path, value: list[Any]) -> bool:

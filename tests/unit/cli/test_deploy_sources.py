@@ -90,3 +90,10 @@ def test_the_namespace_is_that_of_most_objects() -> None:
     assert deploying.namespace([configured(), configured("b")]) == ""
     made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
     assert deploying.namespace([made, *three]) == ""  # what is remembered must be kept before it is there
+
+
+def test_a_scaler_is_chosen_for_a_spec_alone(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(configured()))
+    with pytest.raises(UsageError, match="--scaler is for a spec"):
+        gathered([tmp_path / "one.yaml"], wanted(scaler="keda"))
+    assert gathered([tmp_path / "one.yaml"], wanted()).name == "shop"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sights import failing, split
 
-from fairlead.contracts.errors import LeaseLost, TargetError, UsageError
+from fairlead.contracts.errors import ObjectConflict, TargetError, TargetForbids, UsageError
 from fairlead.contracts.plans import Share, TrafficSplit
 from fairlead.contracts.state import Lease
 from fairlead.contracts.stores import Version
@@ -225,7 +225,7 @@ def test_a_controller_that_lost_the_lease_moves_nothing(world: World) -> None:
     meant = from_body(TrafficSplit, world.state.get("split", "churn").body)
     stale = replace(meant, shares=(Share("1", "champion", 0.0), Share("2", "candidate", 100.0)))
     found = world.target.route("churn")
-    with pytest.raises(LeaseLost, match=r"shifted under lease \d+, and ours is \d+; .*fairlead.dev/fence"):
+    with pytest.raises(ObjectConflict, match=r"shifted under lease \d+, and ours is \d+; .*fairlead.dev/fence"):
         world.routing._shifted(found, stale, 1, Routed(1, {"candidate": "2"}), lambda: late)
     assert world.now() == shares(100, 0)
 
@@ -283,3 +283,33 @@ def test_records_are_read_back() -> None:
     known = Routed(3, {"champion": "1"}, "why", 5)
     assert from_body(Routed, to_body(known)) == known
     assert Route(Ref("a", "b", "c"), {}, "1").fence == 0
+
+
+@pytest.mark.parametrize("wrong", ["forbidden", "fenced"])
+def test_a_route_that_cannot_be_shifted_holds_up_no_other(world: World, wrong: str) -> None:
+    world.tick()
+    world.target.apply(targets.route("other", "other"), "churn")
+    split = TrafficSplit("other", "model", (Share("1", "champion", 50.0), Share("1", "candidate", 50.0)))
+    world.state.put("split", "other", to_body(split), 0)
+    world.state.put("split", "churn", to_body(replace(split, endpoint="churn")), _revision(world, "churn"))
+    for endpoint in ("other", "churn"):
+        body = {"revision": _revision(world, endpoint), "error": "", "arm": "candidate"}
+        world.state.put("applied", f"{endpoint}/candidate-1", body, 0)
+    if wrong == "fenced":
+        world.target._fences[Ref(targets.API, "Route", "churn")] = 10**9
+
+    def refuses(method: str, name: str) -> None:
+        if (wrong, method, name) == ("forbidden", "shift", "churn"):
+            raise TargetForbids("Route/churn is forbidden")
+
+    world.target.before = refuses
+    world.clock.advance(20)
+    assert world.routing.turns(["churn", "other"], world.fence)
+    found = world.target.route("other")
+    assert found is not None
+    assert found.weights == shares(50, 50)
+
+
+def _revision(world: World, endpoint: str) -> int:
+    document = world.state.get("split", endpoint)
+    return document.revision if document else 0

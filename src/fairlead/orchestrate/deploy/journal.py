@@ -6,13 +6,14 @@ that no other one begins meanwhile. Every write names the revision that was read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 
-from fairlead.contracts.errors import Busy, LeaseLost, ObjectConflict, ObjectRejected, TargetError, TargetUnreachable
+from fairlead.contracts.errors import Busy, LeaseLost, ObjectConflict, ObjectTooLarge, TargetError, TargetUnreachable
 from fairlead.contracts.target import Body, Note, Ref, Seen, State, Target
 from fairlead.orchestrate.deploy.history import History
 
@@ -24,11 +25,12 @@ SILENT_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """How an object was before the deployment; ``body`` None: it was not there."""
+    """How an object was before the deployment; ``body`` None: it was not there.  ``managers``: as ``Seen`` has it."""
 
     ref: Ref
     body: Body | None = None
     owner: str = ""
+    managers: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,14 @@ class Journal:
     record: Record = field(default_factory=Record)
     _note: Note | None = None
     _beat: float = 0.0
-    _lost: list[str] = field(default_factory=list)
-    """What was written without an answer, and may be there."""
+    _lost: set[str] = field(default_factory=set)
+    """SHA-256 of what was written without an answer, and may be there."""
 
-    def open(self, now_ms: int) -> Record:
-        """What is remembered. Raises Busy while another process is at work."""
+    def open(self, now_ms: int, *, looks: bool = False) -> Record:
+        """What is remembered. Raises Busy while another process is at work, unless this one only ``looks``."""
         self._note = self.target.note(self.owner)
         self.record = read(self._note.text)
-        if self.record.holder not in ("", self.holder) and now_ms - self.record.at_ms < SILENT_MS:
+        if not looks and self.record.holder not in ("", self.holder) and now_ms - self.record.at_ms < SILENT_MS:
             seconds = (now_ms - self.record.at_ms) / 1000
             raise Busy(
                 f"{self.record.holder} is at work on deployment {self.owner!r} (last sign {seconds:.0f} s ago); "
@@ -86,7 +88,7 @@ class Journal:
         while True:
             try:
                 self._note = self._written(self._note, text(self.record))
-            except ObjectRejected:
+            except ObjectTooLarge:
                 if not self.record.history.revisions:
                     raise
                 self.record = replace(self.record, history=self.record.history.shorter())
@@ -99,34 +101,41 @@ class Journal:
             written = self.target.write(note, said)
         except ObjectConflict:
             found = self.target.note(self.owner)
-            if found.text not in self._lost:
+            if _digest(found.text) not in self._lost:
                 raise LeaseLost(
                     f"another process is at work on deployment {self.owner!r} now; nothing more is touched from here"
                 ) from None
-            self._lost.remove(found.text)
+            self._lost.remove(_digest(found.text))
             return self._written(found, said)
         except TargetUnreachable:
-            self._lost.append(said)
+            self._lost.add(_digest(said))
             raise
         self._lost.clear()
         return written
 
     def beat(self, now: float, now_ms: int) -> None:
-        """A sign of life, when it is time for one. Raises LeaseLost."""
-        if now - self._beat >= BEAT:
+        """A sign of life, when it is time for one by either clock: ``now`` stands still while a machine sleeps.
+
+        Raises LeaseLost.
+        """
+        if now - self._beat >= BEAT or now_ms - self.record.at_ms >= BEAT * 1000:
             self._beat = now
             self.write(self.record, now_ms)
 
 
-def before(kept: Mapping[Ref, Before], seen: Iterable[tuple[Ref, Seen | None]]) -> tuple[Before, ...]:
+def before(kept: Iterable[Before], seen: Iterable[tuple[Ref, Seen | None]]) -> tuple[Before, ...]:
     """What was there; what an interrupted deployment has ``kept`` counts more than what it left."""
-    now = {ref: Before(ref, one.body, one.owner) if one else Before(ref) for ref, one in seen}
-    return tuple({**now, **kept}.values())
+    now = {ref.key: _before(one) if one else Before(ref) for ref, one in seen}
+    return tuple({**now, **{one.ref.key: one for one in kept}}.values())
+
+
+def _before(one: Seen) -> Before:
+    return Before(one.ref, one.body, one.owner, tuple(dict(each) for each in one.managers))
 
 
 def seen(one: Before) -> Seen:
     """As it was observed; where ``body`` is None it must not be asked."""
-    return Seen(one.ref, one.body or {}, "", "", State.READY, owner=one.owner)
+    return Seen(one.ref, one.body or {}, "", "", State.READY, owner=one.owner, managers=one.managers)
 
 
 def text(record: Record) -> str:
@@ -139,11 +148,15 @@ def read(said: str) -> Record:
         return Record()
     try:
         found: Record = msgspec.json.decode(said, type=Record)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise TargetError(
             f"what is remembered of this deployment cannot be read: {error}; it may be of another release"
         ) from None
     return found
+
+
+def _digest(said: str) -> str:
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def plain(ref: Ref) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +47,15 @@ BASES: Final = ("Namespace", "CustomResourceDefinition")
 """Kinds without which the next object cannot even be asked for."""
 
 
+class _Loader(yaml.SafeLoader):
+    """Dates stay text, as kubectl reads them: JSON has none."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base class has it
+        first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def read(paths: Sequence[Path]) -> list[Body]:
     """Every object of some files, and of folders those with a known suffix, in the order to make them in.
 
@@ -76,7 +86,7 @@ def _documents(path: Path) -> list[tuple[str, Body]]:
     if path.stat().st_size > LARGEST:
         raise UsageError(f"{path} is larger than {LARGEST >> 20} MiB; that is no file of objects")
     try:
-        documents = list(yaml.safe_load_all(path.read_bytes()))
+        documents = list(yaml.load_all(path.read_bytes(), Loader=_Loader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         at = f":{where.line + 1}" if where else ""
@@ -109,6 +119,10 @@ def _object(body: Any, place: str) -> Body:
     for field, value in needed.items():
         if not isinstance(value, str) or not value:
             raise UsageError(f"{place}: {field} is {value!r}; expected a name")
+    try:
+        json.dumps(body, allow_nan=False)
+    except (TypeError, ValueError) as error:  # as of !!binary, !!set or .inf
+        raise UsageError(f"{place}: {error}; say it as text, a number, a list or a mapping") from None
     return body
 
 

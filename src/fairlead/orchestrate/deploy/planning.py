@@ -35,8 +35,9 @@ def planned(target: Target, bodies: Sequence[Body], owner: str, record: Record, 
     adopted; ObjectRejected for a namespace that is not there; and what the target raises."""
     differences = tuple(target.diff(body, owner) for body in bodies)
     refs = [one.ref for one in differences]
+    keys = [ref.key for ref in refs]
     for place, ref in enumerate(refs):
-        if ref in refs[:place]:
+        if ref.key in keys[:place]:
             raise UsageError(f"{ref} is there twice, under two versions of its API; leave one of them out")
     coming = {ref.name for ref in refs if ref.kind == "Namespace"}
     for one in differences:
@@ -56,7 +57,7 @@ def planned(target: Target, bodies: Sequence[Body], owner: str, record: Record, 
             f"{'; '.join(taken[:_SHOWN])}{f'; and {len(taken) - _SHOWN} more' if len(taken) > _SHOWN else ''}; "
             "leave it out of the files, or take it over with --adopt"
         )
-    return Plan(tuple(bodies), differences, tuple(ref for ref in record.made if ref not in refs))
+    return Plan(tuple(bodies), differences, tuple(ref for ref in record.made if ref.key not in keys))
 
 
 def lines(plan: Plan, *, prune: bool) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from fairlead.contracts.errors import Cancelled, NotReady, TargetUnreachable
+from fairlead.contracts.errors import Cancelled, FairleadError, NotReady, TargetUnreachable
 from fairlead.contracts.target import Ref, State, Target
 from fairlead.kit.clock import Clock
 
@@ -56,16 +56,25 @@ class Waiting:
                 said = str(error)
                 self.around.sleep(POLL)
 
-    def wait(self, refs: Sequence[Ref], timeout: float, again: Callable[[Ref], None] | None = None) -> None:
+    def wait(
+        self,
+        refs: Sequence[Ref],
+        timeout: float,
+        again: Callable[[Ref], None] | None = None,
+        began: float | None = None,
+    ) -> None:
         """Until all are ready. What cannot be looked at is waited for: nothing moves because a line is down.
 
-        ``again``: makes an object that is gone, once. Raises NotReady for what fails, is gone, or takes longer than
-        ``timeout`` seconds, Cancelled when somebody stops it, and what ``beat`` raises.
+        ``again``: makes an object that is gone, once.  ``began``: the clock's time from which ``timeout``, seconds,
+        counts; None: now. Raises NotReady for what fails, is gone, or takes longer, Cancelled when somebody stops it,
+        and what ``beat`` raises.
         """
-        clock, ends = self.around.clock, self.around.clock.now() + timeout
+        clock = self.around.clock
+        ends = (clock.now() if began is None else began) + timeout
         waiting, made = dict.fromkeys(refs, "not looked at yet"), set[Ref]()
         while True:
             for ref in list(waiting):
+                self._go_on(waiting, ends, timeout)
                 state, why = self._look(ref)
                 if state is None and again is not None and ref not in made:
                     made.add(ref)
@@ -81,13 +90,26 @@ class Waiting:
                     raise NotReady(f"{ref}: {why}")
             if not waiting:
                 return
-            if self.around.stopped():
-                raise Cancelled("stopped")
-            if clock.now() >= ends:
-                listed = "; ".join(f"{ref}: {why}" for ref, why in waiting.items())
-                raise NotReady(f"not ready after {timeout:g} s: {listed}")
-            self.beat()
+            self._go_on(waiting, ends, timeout)
             self.around.sleep(min(POLL, max(ends - clock.now(), 0.0)))
+
+    def settle(self, refs: Sequence[Ref], timeout: float) -> None:
+        """Give what was put back its time; that it takes longer is told and no second failure."""
+        if self.around.stopped():
+            return
+        try:
+            self.wait(refs, timeout)
+        except FairleadError as error:
+            self.around.tell(f"what was put back is {error}")
+
+    def _go_on(self, waiting: Mapping[Ref, str], ends: float, timeout: float) -> None:
+        """Asked before every look: one may take as long as a target that does not answer has."""
+        if self.around.stopped():
+            raise Cancelled("stopped")
+        if self.around.clock.now() >= ends:
+            listed = "; ".join(f"{ref}: {why}" for ref, why in waiting.items())
+            raise NotReady(f"not ready after {timeout:g} s: {listed}")
+        self.beat()
 
     def _look(self, ref: Ref) -> tuple[State | None, str]:
         """None: it is not there."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.contracts.errors import NotReady, ObjectRejected, UsageError
+from fairlead.contracts.errors import FairleadError, NotReady, ObjectRejected, ObjectTooLarge, UsageError
 from fairlead.contracts.target import Body, Note, Ref
 from fairlead.orchestrate.deploy import history
 from fairlead.orchestrate.deploy.history import KEPT, History
@@ -133,7 +133,7 @@ class Narrow(MemoryTarget):
 
     def write(self, note: Note, text: str) -> Note:
         if len(text) > 4_000:
-            raise ObjectRejected("it is too large")
+            raise ObjectTooLarge("it is too large")
         return super().write(note, text)
 
 
@@ -155,3 +155,20 @@ def test_a_digest_is_that_of_the_objects() -> None:
     assert history.digest(bodies) == history.digest(shuffled) != history.digest(bodies[:3])
     again: list[Body] = [dict(reversed(list(one.items()))) for one in bodies]
     assert history.digest(again) == history.digest(bodies)
+
+
+def test_what_is_refused_for_another_reason_is_no_want_of_room() -> None:
+    world = World()
+    for value in "123":
+        world.deploy([thing("a", value)])
+
+    def refuses(method: str, name: str) -> None:
+        if method == "write" and writes.append(name) is None and len(writes) == 2:
+            raise ObjectRejected("a webhook does not take it")
+
+    writes: list[str] = []
+    world.target.before = refuses
+    with pytest.raises(FairleadError, match="a webhook does not take it"):
+        world.deploy([thing("a", "4")])
+    world.target.before = None
+    assert [one.number for one in world.history().revisions] == [1, 2, 3]

@@ -38,6 +38,11 @@ def test_a_list_is_its_items(tmp_path: Path) -> None:
         ("apiVersion: v1\nkind: 3\nmetadata: {name: a}", "one.yaml, document 1: kind is 3"),
         (ONE.format(kind="X", name="a") + "---\n" + ONE.format(kind="X", name="a"), "X/a is in .*document 1 already"),
         ("", "no objects in"),
+        (
+            ONE.format(kind="X", name="a") + "data: {a: !!binary aGk=}",
+            "document 1: .*bytes is not JSON serializable; say",
+        ),
+        (ONE.format(kind="X", name="a") + "data: {a: .inf}", "document 1: .*not JSON compliant.*; say it as text"),
         ("!!python/object/apply:os.system [true]", "not YAML"),
         ("version: 1\nendpoints: {churn: {model: models:/churn@champion}}", "a spec of Fairlead; .*fairlead render"),
     ],
@@ -52,3 +57,9 @@ def test_what_is_no_object_is_refused(tmp_path: Path, text: str, said: str) -> N
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not there"):
         objects.read([tmp_path / "k8s"])
+
+
+def test_a_date_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "one.yaml"
+    path.write_text(ONE.format(kind="X", name="a") + "data: {since: 2024-01-01}")
+    assert objects.read([path])[0]["data"] == {"since": "2024-01-01"}

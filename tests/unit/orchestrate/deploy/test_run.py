@@ -201,9 +201,15 @@ def test_a_line_that_stays_down_is_said_and_undone_later(world: World) -> None:
     world.target.ready_after = 3.0
     work = world.deployment()
     plan = work.plan(NEW)
-    world.target.before = lambda method, name: setattr(world.target, "down", world.target.down or method == "observe")
+    applied: list[str] = []
+
+    def cut(method: str, name: str) -> None:
+        world.target.down = world.target.down or (method == "observe" and len(applied) == len(NEW))
+        applied.extend([name] if method == "apply" else [])
+
+    world.target.before = cut
     with pytest.raises(
-        NotReady, match=r"not rolled back: .*does not answer; `fairlead deploy --rollback --name churn`"
+        NotReady, match=r"not rolled back: .*does not answer; .*: not tried; `fairlead deploy --rollback --name churn`"
     ):
         work.run(plan)
     world.target.before, world.target.down = None, False

@@ -6,10 +6,12 @@ import base64
 import binascii
 import copy
 import gzip
-from collections.abc import Mapping
+import json
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from fairlead.contracts.errors import ObjectRejected, TargetError
+from fairlead.contracts.errors import ObjectTooLarge, TargetError
 from fairlead.contracts.target import Body, Field
 from fairlead.kit.differing import differences
 
@@ -87,6 +89,24 @@ def put_back(before: Body, now: Mapping[str, Any] | None) -> dict[str, Any]:
     return made
 
 
+def managers(before: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Who is to be said to have set the fields of what was put back; empty: those who are.
+
+    A write that puts fields back makes them its own (operation ``Update``), and who had applied them could neither
+    drop them later nor be told apart. Subresources, as a scaler's, stay as they are.
+    """
+    there = now["metadata"].get("managedFields") or []
+    wanted = [one for one in before if not one.get("subresource")]
+    wanted += [one for one in there if one.get("subresource")]
+    return wanted if before and _untimed(wanted) != _untimed(there) else []
+
+
+def _untimed(managers: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted(
+        json.dumps({name: value for name, value in one.items() if name != "time"}, sort_keys=True) for one in managers
+    )
+
+
 def _scaled(now: Mapping[str, Any]) -> bool:
     """Whether somebody else than a deployment of ours says how many replicas there are."""
     managers = now["metadata"].get("managedFields") or []
@@ -97,7 +117,7 @@ def note_of(name: str, text: str, revision: str) -> dict[str, Any]:
     """A note as a Secret: what was there before may hold some."""
     data = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
     if len(data) > LARGEST_NOTE:
-        raise ObjectRejected(
+        raise ObjectTooLarge(
             f"what deployment {name!r} changes is {len(data)} bytes compressed, more than the {LARGEST_NOTE} that a "
             "Secret holds; deploy it in parts, under several names"
         )
@@ -115,5 +135,5 @@ def note_name(name: str) -> str:
 def text_of(body: Body) -> str:
     try:
         return gzip.decompress(base64.b64decode(body["data"][_NOTE])).decode()
-    except (KeyError, TypeError, OSError, EOFError, binascii.Error, UnicodeDecodeError):
+    except (KeyError, TypeError, OSError, EOFError, binascii.Error, zlib.error, UnicodeDecodeError):
         raise TargetError(f"Secret/{body['metadata']['name']} is no record of a deployment; remove it") from None

@@ -15,6 +15,7 @@ from fairlead.adapters.targets.kubernetes.access import Access
 from fairlead.contracts.errors import (
     ObjectConflict,
     ObjectRejected,
+    ObjectTooLarge,
     TargetError,
     TargetForbids,
     TargetUnreachable,
@@ -28,6 +29,7 @@ WAIT: Final = 0.2
 LONGEST: Final = 5.0
 """Seconds that a cluster may have us wait before one more try."""
 _MANAGER: Final = re.compile(r'conflict with "(?P<name>[^"]*)"')
+_RIGHT: Final = re.compile(r'cannot \S+ resource "')
 _BUSY: Final = (429, 500, 502, 503, 504)
 _log = logging.getLogger("fairlead.targets")
 
@@ -153,12 +155,16 @@ class Client:
             case 401:
                 return TargetForbids(f"{self._named()} does not know who we are; log in again, or use another context")
             case 403:
-                return TargetForbids(f"{said}; give this account that right (docs/deploying.md lists those needed)")
+                missing = _RIGHT.search(said)  # else a quota, an admission hook, or a namespace that ends
+                right = "; give this account that right (docs/deploying.md lists those needed)" if missing else ""
+                return TargetForbids(f"{said}{right}")
             case 409 if taken := _taken(details):
                 return FieldsTaken(f"{said}; read it again", taken)
             case 409:
                 return ObjectConflict(f"{said}; read it again")
-            case 400 | 405 | 413 | 415 | 422:
+            case 413:
+                return ObjectTooLarge(f"the cluster does not take it: {said}")
+            case 400 | 405 | 415 | 422:
                 causes = details.get("causes") or []
                 fields = "; ".join(self._hidden(f"{one.get('field')}: {one.get('message')}") for one in causes)
                 return ObjectRejected(f"the cluster does not take it: {fields or said}")

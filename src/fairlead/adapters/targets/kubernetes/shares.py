@@ -61,6 +61,14 @@ def keeping(body: Body, live: Body | None, ref: Ref) -> dict[str, Any]:
     return kept
 
 
+def put_back(body: Body, live: Body, ref: Ref) -> dict[str, Any]:
+    """``keeping``, with the fence that goes with the weights: an older lease must not write them again."""
+    made = keeping(body, live, ref)
+    if fence := (live["metadata"].get("annotations") or {}).get(FENCE):
+        made["metadata"]["annotations"] = {**(made["metadata"].get("annotations") or {}), FENCE: fence}
+    return made
+
+
 def _with_weights(body: Body, weights: Mapping[str, int]) -> dict[str, Any]:
     made: dict[str, Any] = copy.deepcopy(dict(body))
     for arm, backend in _backends(made):

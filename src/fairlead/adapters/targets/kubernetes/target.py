@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from fairlead.adapters.targets.kubernetes import bodies, ready, shares
 from fairlead.adapters.targets.kubernetes.access import POD, access
-from fairlead.adapters.targets.kubernetes.client import Client, FieldsTaken
+from fairlead.adapters.targets.kubernetes.client import WAIT, Client, FieldsTaken
 from fairlead.adapters.targets.kubernetes.kinds import Kinds
 from fairlead.contracts.errors import ObjectConflict, ObjectRejected, TargetError, TargetForbids
 from fairlead.contracts.target import Body, Change, Difference, Note, Ref, Route, Seen, State, Where
@@ -64,9 +66,10 @@ class KubernetesTarget:
             found = self._client.get(self._kinds.path(ref)) if ref.kind == "HTTPRoute" else None
             try:
                 return self._seen(ref, self._applied(ref, body, owner, found))
-            except ObjectConflict:
-                if ref.kind != "HTTPRoute" or not left:  # else a rollout moved the weights just now
+            except ObjectConflict:  # a rollout moved the weights just now, or an admission hook had it read again
+                if not left:
                     raise
+                time.sleep(WAIT)
         raise ObjectConflict(f"{ref} changes all the time")
 
     def _applied(self, ref: Ref, body: Body, owner: str, found: Body | None, **more: str) -> dict[str, Any]:
@@ -88,21 +91,33 @@ class KubernetesTarget:
         ref = before.ref
         for left in reversed(range(_TRIES)):
             now = self._client.get(self._kinds.path(ref))
-            if now is None:
-                return self._seen(
-                    ref, self._client.create(self._kinds.collection(ref), bodies.put_back(before.body, None))
-                )
-            made = bodies.put_back(before.body, now)
-            if ref.kind == "HTTPRoute":
-                made = shares.keeping(made, now, ref)
-            if not bodies.fields(now, made):
-                return self._seen(ref, now)
             try:
-                return self._seen(ref, self._client.replace(self._kinds.path(ref), made, fieldManager=DEPLOYER))
+                return self._seen(ref, self._managed(before, self._replaced(before, now)))
             except ObjectConflict:
                 if not left:
                     raise
         raise ObjectConflict(f"{ref} changes all the time")
+
+    def _replaced(self, before: Seen, now: Body | None) -> Body:
+        """What is there once its body is as it was."""
+        ref, made = before.ref, bodies.put_back(before.body, now)
+        if now is None:
+            return self._client.create(self._kinds.collection(ref), made, fieldManager=DEPLOYER)
+        if ref.kind == "HTTPRoute":
+            made = shares.put_back(made, now, ref)
+        if not bodies.fields(now, made):
+            return now
+        return self._client.replace(self._kinds.path(ref), made, fieldManager=DEPLOYER)
+
+    def _managed(self, before: Seen, now: Body) -> Body:
+        """What is there once its fields are theirs who had set them. A write of its own, that changes nothing else:
+        the server adds to what a write says of managers the fields that it changes."""
+        ref, managers = before.ref, bodies.managers(before.managers, now)
+        if not managers:
+            return now
+        whole = {**now, "apiVersion": ref.api, "kind": ref.kind}
+        whole["metadata"] = {**now["metadata"], "managedFields": managers}
+        return self._client.replace(self._kinds.path(ref), whole, fieldManager=DEPLOYER)
 
     def remove(self, seen: Seen) -> None:
         """What stands below it goes first, so that its end is not only said."""
@@ -156,7 +171,8 @@ class KubernetesTarget:
         state, why = ready.ready({**body, "kind": ref.kind})
         kept = bodies.plain({**body, "apiVersion": ref.api, "kind": ref.kind})
         revision, identity = str(metadata.get("resourceVersion", "")), str(metadata.get("uid", ""))
-        return Seen(ref, kept, revision, identity, state, why, bodies.owner_of(body))
+        managers = metadata.get("managedFields") or ()
+        return Seen(ref, kept, revision, identity, state, why, bodies.owner_of(body), managers)
 
     def _explained(self, seen: Seen) -> Seen:
         """With what its pods say, where this account may read them."""
@@ -168,7 +184,7 @@ class KubernetesTarget:
             return seen
         said = next((why for pod in pods.get("items") or [] if (why := ready.trouble(pod))), "")
         why = f"{seen.why}; {said}" if said else seen.why
-        return Seen(seen.ref, seen.body, seen.revision, seen.id, seen.state, why, seen.owner)
+        return replace(seen, why=why)
 
     def _noted(self, name: str) -> Ref:
         return Ref("v1", "Secret", bodies.note_name(name), self._client.access.namespace)
