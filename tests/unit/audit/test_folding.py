@@ -1,6 +1,6 @@
-"""However much comes, what is written stays small, and a call that is let in costs next to nothing."""
+"""However much comes, what is written stays small, and of a call that is let in stays next to nothing."""
 
-import timeit
+import sys
 
 from fairlead.audit.folding import ACTS, REFUSALS, SUMS, Folding
 from fairlead.contracts.audit import Audited
@@ -68,7 +68,11 @@ def test_a_clock_that_jumps_back_holds_nothing_up() -> None:
     assert len(folding.notes(NOW - 5000)) == 1
 
 
-def test_a_call_that_is_let_in_costs_little() -> None:
+def test_a_call_that_is_let_in_leaves_a_count_and_no_more() -> None:
+    """What it costs in time is the benchmark's to say (``bench.access``)."""
     allowed = Folding().allowed
-    best = min(timeit.repeat(lambda: allowed("web", "predict", "churn"), number=20_000, repeat=7)) / 20_000
-    assert best < 1e-6, f"{best * 1e9:.0f} ns"
+    allowed("web", "predict", "churn")
+    before = sys.getallocatedblocks()
+    for _ in range(20_000):
+        allowed("web", "predict", "churn")
+    assert sys.getallocatedblocks() - before < 200
