@@ -200,7 +200,7 @@ def _stoppable() -> Iterator[threading.Event]:
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as under nohup
+        if number != signal.SIGHUP or handler is not signal.SIG_IGN:  # nohup asks to outlive a terminal, and that alone
             signal.signal(number, stop)
     try:
         yield stopped
