@@ -70,6 +70,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         data = self.served.files[path]
         begin = start(wanted) if self.served.ranges else 0
+        if begin and begin >= len(data):
+            self.say(416, "")
+            return
         self.send_response(206 if begin else 200)
         if begin:
             self.send_header("content-range", f"bytes {begin}-{len(data) - 1}/{len(data)}")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,10 +18,10 @@ from fairlead.monitor.latency import Latency
 from fairlead.wiring import stores
 from looked_rollouts import looked
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-CHROMIUM = Path("/usr/bin/chromium")
+pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+seen = pytest.importorskip("tests.browser.seen")
 pytestmark = [
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
+    pytest.mark.skipif(not seen.CHROMIUM.exists(), reason=f"there is no {seen.CHROMIUM}"),
     pytest.mark.slow,
 ]
 NAMES = ("churn", '<script>alert("x")</script>', "n" * 300)
@@ -43,9 +40,10 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
         timeline.write(state, Happening(name, "deploy", "version 1 serves", now - 3_600_000))
     looked(state, 8, NAMES[2])
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
-    words = [sys.executable, "-P", "-m", "fairlead", "console", "--home", str(folder), "--port", "0", "--json"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environ) as process:
+    words = [*seen.FAIRLEAD, "console", "--home", str(folder), "--port", "0", "--json"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=seen.environ()
+    ) as process:
         assert process.stdout is not None
         text = ""
         while not text.endswith("\n}\n"):
@@ -60,8 +58,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.parametrize("width", [360, 1440])
 def test_pages_are_whole(console: str, scheme: str, width: int) -> None:
     said: list[str] = []
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with seen.browser() as browser:
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
@@ -80,20 +77,17 @@ def test_pages_are_whole(console: str, scheme: str, width: int) -> None:
         page.get_by_role("button", name="1h", exact=True).click()
         page.wait_for_selector(".uplot canvas")
         assert page.locator(".ranges [aria-current]").inner_text() == "1h"
-        browser.close()
     assert not said
 
 
 def test_a_page_is_live(console: str) -> None:
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with seen.browser() as browser:
         page = browser.new_page()
         page.goto(console)
         page.wait_for_selector("[data-pulse][data-state=on]")
         page.evaluate("document.getElementById('endpoints').dataset.old = '1'")
         page.wait_for_selector("#endpoints:not([data-old])", timeout=20_000)
         assert page.locator("tbody tr").count() == len(NAMES)
-        browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -101,8 +95,7 @@ def test_a_page_is_live(console: str) -> None:
 def test_a_rollout_shows_its_evidence_over_time(console: str, scheme: str, width: int) -> None:
     """A chart for each gate, its numbers beside it."""
     said: list[str] = []
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with seen.browser() as browser:
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
@@ -117,5 +110,4 @@ def test_a_rollout_shows_its_evidence_over_time(console: str, scheme: str, width
         page.locator("#evidence .u-over").first.hover()
         assert "pp" in page.locator("#evidence .u-legend").first.inner_text(), "pointing at a chart tells its numbers"
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        browser.close()
     assert not said

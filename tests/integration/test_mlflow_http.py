@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.mlflow_server import Served, basic, running
 
+from fairlead.adapters.stores.mlflow.proxied import fetched
 from fairlead.adapters.stores.mlflow.registry import MlflowRegistry
 from fairlead.contracts.errors import DigestMismatch, RegistryError, RegistryUnreachable, SourceNotFound, UsageError
 from fairlead.kit import config
@@ -81,6 +82,17 @@ def test_a_server_without_ranges_sends_the_file_again(server: Served, tmp_path: 
     server.cut, server.cuts, server.ranges = 1_000_000, 1, False
     assert pulled(tmp_path, server) == WHOLE
     assert len([one for one in server.asked if one[0] == BIG]) == 2
+
+
+@pytest.mark.parametrize("left", [b"12345678", b"of another file, which was longer"])
+def test_what_is_all_there_already_is_fetched_anew(server: Served, tmp_path: Path, left: bytes) -> None:
+    """Killed before it had its name: the server has nothing behind that, and nobody knows how long the file is."""
+    server.files["0/abc/artifacts/one.onnx"] = b"12345678"
+    (tmp_path / "one.onnx.part").write_bytes(left)
+    found = fetched("mlflow-artifacts:/0/abc/artifacts/one.onnx", tmp_path, server.url)
+    assert found is not None
+    assert found.read_bytes() == b"12345678"
+    assert not (tmp_path / "one.onnx.part").exists()
 
 
 def test_one_that_always_breaks_is_given_up_and_the_next_pull_goes_on(server: Served, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import socket
 import sys
 import threading
@@ -12,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +20,8 @@ from fairlead.cli.deploy_sources import Source, Wanted, gathered
 from fairlead.cli.output import AsJson, HomeOption, emit, table
 from fairlead.cli.render_kubernetes import Image, Insecure, Mesh, Scaler
 from fairlead.cli.targets import ConfigOption, ContextOption, NamespaceOption
+from fairlead.cli.times import utc
+from fairlead.cli.unwinding import hearing
 from fairlead.contracts.errors import FairleadError, UsageError
 from fairlead.contracts.target import Where
 from fairlead.kit import ids
@@ -29,7 +29,7 @@ from fairlead.kit.clock import SystemClock
 from fairlead.orchestrate.deploy import history, planning
 from fairlead.orchestrate.deploy.journal import plain
 from fairlead.orchestrate.deploy.planning import Plan
-from fairlead.orchestrate.deploy.run import Asked, Deployment, Outcome
+from fairlead.orchestrate.deploy.run import TIMEOUT, Asked, Deployment, Outcome
 from fairlead.orchestrate.deploy.waiting import Surroundings
 from fairlead.wiring import deploying
 from fairlead.wiring.deploying import Deployed
@@ -74,7 +74,7 @@ def deploy(
     mesh: Mesh = "",
     insecure: Insecure = False,
     dry_run: DryRun = False,
-    timeout: Timeout = 600.0,
+    timeout: Timeout = TIMEOUT,
     prune: Prune = False,
     adopt: Adopt = False,
     rollback: Rollback = False,
@@ -143,7 +143,7 @@ class _One:
     def tell(self) -> None:
         found = [history.plain(one) for one in self.work.open().history.revisions]
         rows = [
-            {**one, "at": f"{datetime.fromtimestamp(one['at_ms'] / 1000, UTC):%Y-%m-%d %H:%M:%S}",
+            {**one, "at": utc(one["at_ms"]),
              "digest": one["digest"][:12], "back to": one["back_to"] or ""}
             for one in found
         ]  # fmt: skip
@@ -198,15 +198,8 @@ def _stoppable() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stopped.set()
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if number != signal.SIGHUP or handler is not signal.SIG_IGN:  # nohup asks to outlive a terminal, and that alone
-            signal.signal(number, stop)
-    try:
+    with hearing(stop):
         yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _around(stopped: threading.Event, who: str) -> Surroundings:

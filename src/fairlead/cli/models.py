@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fairlead.cli.output import AsJson, HomeOption, TrackingOption, emit, table
+from fairlead.cli.times import utc
 from fairlead.cli.where import home_of
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.stores import AliasMove, Version
@@ -47,7 +47,7 @@ def list_models(home: HomeOption = None, tracking: TrackingOption = None, as_jso
                 "latest": newest.version if newest else "",
                 "aliases": aliases,
                 "versions": len(found),
-                "created": _time(newest.created_ms) if newest else "",
+                "created": utc(newest.created_ms) if newest else "",
             }
         )
     shown = [{**row, "aliases": _aliases(row["aliases"])} for row in rows]
@@ -128,7 +128,7 @@ def history(
     lines = stores.moves(home_of(home, tracking)).history(model, name)
     rows = [
         {
-            "when": _time(line.at_ms),
+            "when": utc(line.at_ms),
             "alias": line.alias,
             "from": line.before or "-",
             "to": line.after or "-",
@@ -232,10 +232,6 @@ def _moved(settings: Home, what: str, line: AliasMove, as_json: bool) -> None:
     emit(asdict(line), f"{line.model}@{line.alias} moved {came}to version {line.after} ({line.why})", as_json)
 
 
-def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if at_ms else ""
-
-
 def _aliases(pointing: dict[str, str]) -> str:
     return ", ".join(f"{alias} -> {version}" for alias, version in sorted(pointing.items()))
 
@@ -244,7 +240,7 @@ def _version_row(version: Version) -> dict[str, str]:
     return {
         "version": version.version,
         "aliases": ", ".join(version.aliases),
-        "created": _time(version.created_ms),
+        "created": utc(version.created_ms),
         "run": version.run_id,
         "trusted": "yes" if TRUST_TAG in version.tags else "",
         "description": version.description,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +10,10 @@ import typer
 from fairlead.cli.output import AsJson, HomeOption, TrackingOption, emit
 from fairlead.cli.unwinding import unwound
 from fairlead.cli.where import home_of
+from fairlead.kit.machine import PLATFORM
 from fairlead.package import image as images
 from fairlead.package import lock
 from fairlead.wiring.images import Made, Wanted, make
-
-_MACHINE = "linux/arm64" if platform.machine() in ("arm64", "aarch64") else "linux/amd64"
 
 
 def image(
@@ -42,7 +40,7 @@ def image(
     extra: Annotated[
         list[str] | None, typer.Option(help="Extra of Fairlead that it needs too, as postgres; again for more.")
     ] = None,
-    machine: Annotated[str, typer.Option("--platform", help=f"{' or '.join(lock.platforms())}.")] = _MACHINE,
+    machine: Annotated[str, typer.Option("--platform", help=f"{' or '.join(lock.platforms())}.")] = PLATFORM,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="It asks callers for no key: something in front of it does.")
     ] = False,

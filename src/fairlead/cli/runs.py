@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from fairlead.cli.output import AsJson, HomeOption, emit, table
+from fairlead.cli.times import utc
 from fairlead.cli.where import home_of
 from fairlead.contracts.plans import RetrainRequest, Verdict
 from fairlead.kit.codec.records import to_body
@@ -32,7 +32,7 @@ def list_runs(
     found = retrained.every(stores.state(home_of(home)), endpoint)
     rows = [
         {
-            "asked": _time(one.at_ms),
+            "asked": utc(one.at_ms),
             "endpoint": one.endpoint,
             "trigger": one.trigger,
             "state": state,
@@ -62,8 +62,8 @@ def _text(found: Ran) -> str:
     code = f" ({one.code})" if one.code else ""
     lines = [
         f"{one.endpoint}: {found.state}{code}{f', {one.outcome}' if one.outcome else ''}",
-        f"asked {_time(one.at_ms)} by {one.trigger}: {one.why}",
-        *(f"{name} {_time(at)}" for name, at in (("began", one.started_ms), ("ended", one.ended_ms)) if at),
+        f"asked {utc(one.at_ms)} by {one.trigger}: {one.why}",
+        *(f"{name} {utc(at)}" for name, at in (("began", one.started_ms), ("ended", one.ended_ms)) if at),
     ]
     lines += _made_of(one)
     for title, verdict in (("data tests", found.tests), ("gate", found.gate)):
@@ -77,7 +77,7 @@ def _made_of(one: RetrainRequest) -> list[str]:
     if of is None:
         return made
     told: dict[str, Any] = {"data": of.data[:12], "pipeline": of.pipeline[:12], "commit": of.commit[:12], "run": of.run}
-    span = f", {_time(of.from_ms)} to {_time(of.until_ms)}" if of.from_ms and of.until_ms else ""
+    span = f", {utc(of.from_ms)} to {utc(of.until_ms)}" if of.from_ms and of.until_ms else ""
     return [
         *made,
         f"{of.rows} rows and {of.holdout_rows} held out{span}, against {of.champion or 'no champion'}",
@@ -89,7 +89,3 @@ def _judged(title: str, verdict: Verdict) -> list[str]:
     width = max((len(check.name) for check in verdict.checks), default=0)
     lines = ["", f"{title}: {verdict.answer.value}, {verdict.id}"]
     return lines + [f"  {one.answer.value:<12}  {one.name:<{width}}  {one.why}" for one in verdict.checks]
-
-
-def _time(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -21,6 +21,11 @@ _AGO = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([smhd])", re.ASCII)
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
+def utc(at_ms: int) -> str:
+    """Unix ms to the second, as ``2026-11-30 09:49:19Z``; empty for 0, which is never."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}Z" if at_ms else ""
+
+
 def since_ms(text: str, now_ms: int, option: str = "--since") -> int:
     """``30s``, ``15m``, ``12h`` or ``7d`` before ``now_ms``, or an ISO time (UTC where it names no zone), as Unix ms.
 

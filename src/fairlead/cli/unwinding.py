@@ -1,14 +1,28 @@
-"""Commands that leave something behind when they are killed: a signal ends them as an error would."""
+"""Commands that leave something behind when they are killed: what a signal does to them."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def hearing(act: Callable[[int, Any], None]) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP call ``act`` in the block; SIGHUP not under nohup, which outlives a terminal."""
+    before = {one: signal.getsignal(one) for one in _SIGNALS}
+    for one, handler in before.items():
+        if one != signal.SIGHUP or handler is not signal.SIG_IGN:
+            signal.signal(one, act)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 @contextmanager
@@ -24,12 +38,5 @@ def unwound() -> Iterator[None]:
             signal.signal(one, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    before = {one: signal.getsignal(one) for one in _SIGNALS}
-    for one, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as under nohup
-            signal.signal(one, end)
-    try:
+    with hearing(end):
         yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)

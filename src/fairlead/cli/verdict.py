@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from fairlead.cli.output import AsJson, HomeOption, TrackingOption, emit, table
+from fairlead.cli.times import utc
 from fairlead.cli.where import home_of
 from fairlead.contracts.plans import Verdict
 from fairlead.kit.codec.records import to_body
@@ -45,7 +45,7 @@ def list_verdicts(
     found = reading.verdicts(stores.state(settings), stores.registry(settings), model)
     rows = [
         {
-            "when": _time(one.at_ms),
+            "when": utc(one.at_ms),
             "about": one.about,
             "version": one.version,
             "against": one.against or "-",
@@ -63,7 +63,7 @@ def _text(found: Verdict) -> str:
     who = f", by {found.who}" if found.who else ""
     lines = [
         f"{found.about}: {found.answer.value.upper()}{' (forced)' if found.forced else ''}",
-        f"{found.model} version {found.version}{against}, {_time(found.at_ms)}{who}, {found.id}",
+        f"{found.model} version {found.version}{against}, {utc(found.at_ms)}{who}, {found.id}",
         "",
     ]
     width = max((len(check.name) for check in found.checks), default=0)
@@ -72,7 +72,3 @@ def _text(found: Verdict) -> str:
         if told := "; ".join(pairs(check.evidence)):
             lines.append(f"{'':<12}  {'':<{width}}  {told}")
     return "\n".join(lines)
-
-
-def _time(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}Z"

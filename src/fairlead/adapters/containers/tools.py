@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform as machines
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -11,12 +10,12 @@ from typing import Any, Final
 from fairlead.adapters.containers.calling import Program, in_bytes, last_words
 from fairlead.contracts.containers import Build, Image, Launch, State
 from fairlead.contracts.errors import ContainerFailed, SourceNotFound
+from fairlead.kit.machine import PLATFORM
 
 _HARDENED: Final = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")
 _LINES: Final = "40"
 _PATIENCE: Final = 15.0
 """Seconds for a tool to say that it works: the daemon behind it may be stuck."""
-_OURS: Final = f"linux/{'arm64' if machines.machine() in ('arm64', 'aarch64') else 'amd64'}"
 
 
 class _Tool:
@@ -173,7 +172,7 @@ def _platform(wanted: str) -> list[str]:
 
 def _other(wanted: str) -> list[str]:
     """The same, for tools that ask the registry for a base that is here as soon as they are given any platform."""
-    return _platform(wanted) if wanted != _OURS else []
+    return _platform(wanted) if wanted != PLATFORM else []
 
 
 def _machine(system: Any, architecture: Any) -> str:

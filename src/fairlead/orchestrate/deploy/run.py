@@ -29,6 +29,8 @@ from fairlead.orchestrate.deploy.objects import BASES
 from fairlead.orchestrate.deploy.planning import KEPT, Plan
 from fairlead.orchestrate.deploy.waiting import Surroundings, Waiting
 
+TIMEOUT: Final = 600.0
+"""Seconds, as long as a pod may take to start."""
 PATIENCE: Final = 60.0
 """Seconds in which a target that does not answer is asked again: to put back what was there, and to remember."""
 
@@ -40,7 +42,7 @@ class Asked:
     command that lead to the same target.  ``looks``: nothing is to be changed, whoever else is at work."""
 
     owner: str
-    timeout: float = 300.0
+    timeout: float = TIMEOUT
     prune: bool = False
     adopt: bool = False
     where: str = ""

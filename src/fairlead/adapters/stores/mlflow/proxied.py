@@ -58,6 +58,7 @@ def _file(root: str, path: str, target: Path, size: int | None) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + _PART)
+    whole = False  # whether all that is here came in this call
     while True:
         had = part.stat().st_size if part.exists() else 0
         if size is not None and had > size:  # of something else
@@ -65,11 +66,15 @@ def _file(root: str, path: str, target: Path, size: int | None) -> None:
             had = 0
         if size is not None and had == size > 0:
             break
+        whole = whole or not had
         try:
-            _piece(root, path, part, had)
+            more = _piece(root, path, part, had)
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError):
             if not part.exists() or part.stat().st_size <= had:  # nothing came: the server is away
                 raise
+            continue
+        if not more and not whole:  # of another file, or killed before it had its name
+            part.unlink()
             continue
         got = part.stat().st_size
         if size is None or got == size:
@@ -79,21 +84,21 @@ def _file(root: str, path: str, target: Path, size: int | None) -> None:
                 f"the server ends {path or root.rpartition('/')[2]} after {got} bytes, and its listing says {size}; "
                 "look at the artefact there"
             )
-    with part.open("rb") as whole:
-        os.fsync(whole.fileno())
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
     part.rename(target)
 
 
-def _piece(root: str, path: str, part: Path, had: int) -> None:
-    """Append what is missing, or begin again where the server has no ranges."""
+def _piece(root: str, path: str, part: Path, had: int) -> bool:
+    """Append what is missing, or begin again where the server has no ranges. False: it has not so much as is here."""
     endpoint = f"/{path}" if path else ""
     asked = {"Range": f"bytes={had}-", "Accept-Encoding": "identity"} if had else {"Accept-Encoding": "identity"}
     with http_request(creds(root), endpoint, "GET", stream=True, extra_headers=asked) as answer:
         if had and answer.status_code == 416:
-            part.unlink()
-            return
+            return False
         augmented_raise_for_status(answer)
         goes_on = answer.status_code == 206 and answer.headers.get("content-range", "").startswith(f"bytes {had}-")
         with part.open("ab" if goes_on else "wb") as file:
             for piece in answer.iter_content(_PIECE):
                 file.write(piece)
+    return True

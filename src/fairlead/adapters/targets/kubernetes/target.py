@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,15 @@ CONTROLLER: Final = "fairlead-controller"
 """Field manager of shares."""
 _OURS: Final = (DEPLOYER, CONTROLLER)
 _TRIES: Final = 5
+
+
+def _settled(once: Callable[[], Seen]) -> Seen:
+    """What changed between reading and writing (a rollout moved weights, a hook had it read again) is done again."""
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(ObjectConflict):
+            return once()
+        time.sleep(WAIT)
+    return once()
 
 
 class KubernetesTarget:
@@ -62,15 +72,12 @@ class KubernetesTarget:
 
     def apply(self, body: Body, owner: str) -> Seen:
         ref = self.find(body)
-        for left in reversed(range(_TRIES)):
+
+        def once() -> Seen:
             found = self._client.get(self._kinds.path(ref)) if ref.kind == "HTTPRoute" else None
-            try:
-                return self._seen(ref, self._applied(ref, body, owner, found))
-            except ObjectConflict:  # a rollout moved the weights just now, or an admission hook had it read again
-                if not left:
-                    raise
-                time.sleep(WAIT)
-        raise ObjectConflict(f"{ref} changes all the time")
+            return self._seen(ref, self._applied(ref, body, owner, found))
+
+        return _settled(once)
 
     def _applied(self, ref: Ref, body: Body, owner: str, found: Body | None, **more: str) -> dict[str, Any]:
         """What files of a deployment say holds against other managers: whose the object is, and who set its fields,
@@ -89,14 +96,12 @@ class KubernetesTarget:
 
     def restore(self, before: Seen) -> Seen:
         ref = before.ref
-        for left in reversed(range(_TRIES)):
+
+        def once() -> Seen:
             now = self._client.get(self._kinds.path(ref))
-            try:
-                return self._seen(ref, self._managed(before, self._replaced(before, now)))
-            except ObjectConflict:
-                if not left:
-                    raise
-        raise ObjectConflict(f"{ref} changes all the time")
+            return self._seen(ref, self._managed(before, self._replaced(before, now)))
+
+        return _settled(once)
 
     def _replaced(self, before: Seen, now: Body | None) -> Body:
         """What is there once its body is as it was."""
