@@ -27,7 +27,7 @@ def test_the_spec_of_the_page_is_what_a_cluster_takes(tmp_path: Path) -> None:
     scaled = {
         one["metadata"]["name"]: one["spec"]["maxReplicaCount"] for one in bodies if one["kind"] == "ScaledObject"
     }
-    assert scaled == {"churn-stable": 7, "chat-vllm": 4}
+    assert scaled == {"churn-stable": 7, "churn-canary": 7, "chat-vllm": 4}
 
 
 def test_the_page_plans_what_it_says() -> None:

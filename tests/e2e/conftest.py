@@ -33,7 +33,7 @@ class Process:
             if line.startswith("{"):
                 self.events.append(json.loads(line))
 
-    def url(self, seconds: float = 30.0) -> str:
+    def url(self, seconds: float = 120.0) -> str:
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             for event in self.events:

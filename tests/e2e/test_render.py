@@ -42,6 +42,7 @@ def test_what_cannot_be_said_or_read_is_one_sentence(run: Any, tmp_path: Path) -
 
 CLUSTER = """project: shop
 tracking: http://mlflow:5000
+state: postgresql://fairlead:${env:DB_PASSWORD}@db/fairlead
 record: false
 access: {required: true}
 deploy: {image: "registry.example.com/churn:%s"}
@@ -75,7 +76,7 @@ def test_what_a_cluster_cannot_do_is_one_sentence(run: Any, tmp_path: Path) -> N
     for kind in ("kubernetes", "kserve"):
         told = run("render", kind)
         assert told.returncode == 2
-        assert "fairlead.yaml:5: deploy.image is 'registry.example.com/churn:latest'" in told.stderr
+        assert "fairlead.yaml:6: deploy.image is 'registry.example.com/churn:latest'" in told.stderr
         assert run("render", kind, "--image", "registry.example.com/churn:4").returncode == 0
     told = run("render", "kubernetes", "--scaler", "kedda", "--image", "a:4")
     assert "--scaler is 'kedda'; did you mean keda?; expected hpa or keda" in told.stderr

@@ -114,6 +114,11 @@ def test_a_command_reads_nothing_of_it(command: str) -> None:
         ),
         *("fairlead.wiring.llm.after", "fairlead.wiring.llm.parts", "fairlead.wiring.llm.paths"),
         "fairlead.wiring.llm.wanted",
-        *("fairlead.serve.llm.ledger", "fairlead.serve.llm.ledger.prices", "fairlead.serve.llm.ledger.windows"),
+        *(
+            "fairlead.serve.llm.ledger",
+            "fairlead.serve.llm.ledger.books",
+            "fairlead.serve.llm.ledger.prices",
+            "fairlead.serve.llm.ledger.windows",
+        ),
     }
     assert {one for one in loaded if one.startswith(rooms)} <= light

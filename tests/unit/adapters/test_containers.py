@@ -82,7 +82,7 @@ def test_a_build_is_hermetic_and_has_one_time(program: Any, tmp_path: Path) -> N
 def test_another_machine_is_named_when_a_base_is_fetched_and_in_the_build(
     program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: type[Podman]
 ) -> None:
-    monkeypatch.setattr("fairlead.adapters.containers.tools._OURS", "linux/amd64")
+    monkeypatch.setattr("fairlead.adapters.containers.tools.PLATFORM", "linux/amd64")
     made = {"config": {}, "rootfs": {}, "os": "linux", "architecture": "amd64"}
     here = json.dumps([{**IMAGE[0], "Os": "linux", "Architecture": "amd64"}])
     log = program(
