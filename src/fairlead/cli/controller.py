@@ -74,6 +74,7 @@ def controller(
         owner=f"{socket.gethostname()}:{os.getpid()}:{ids.request_id()}",
         lease_seconds=lease_seconds,
         routing=Routing(state(place), there, clock) if there else None,
+        pledged=known.pledged(),
     )
     leads, down = None, ""
     while not stopped.is_set():

@@ -20,12 +20,12 @@ from fairlead.monitor.figures import NONE, number, percent, probability, some, t
 from fairlead.monitor.mapping import Tested
 from fairlead.monitor.page import as_html
 from fairlead.monitor.report import Report, as_text, table
-from fairlead.wiring import abuse, reporting, stores, watching
+from fairlead.wiring import abuse, burning, reading, reporting, stores, watching
 from fairlead.wiring.reporting import Asked, Drift, Stores
 
 app = typer.Typer(
     name="monitor",
-    help="What a recorded endpoint does: report, drift, abuse.",
+    help="What a recorded endpoint does: report, drift, slo, abuse.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -73,6 +73,29 @@ def drift(
     """Features and outputs against their reference: statistic, threshold and p of every test, what matters first."""
     found = reporting.drift(*_asked(endpoint, since, version, home), exact=exact)
     emit(to_body(found), _drift_text(found), as_json)
+
+
+@app.command()
+def slo(endpoint: EndpointArgument, home: HomeOption = None, as_json: AsJson = False) -> None:
+    """Error budgets: what is left of each, and how fast it burns over an hour, six, a day and three days."""
+    state = stores.state(home_of(home))
+    reading.check(state, None, endpoint)
+    found = burning.known(state, endpoint)
+    if found is None:
+        emit({"endpoint": endpoint, "at_ms": 0, "told": []}, f"{endpoint}: {burning.NOBODY}", as_json)
+        return
+    lines = [f"{endpoint}, {time(found.at_ms)} UTC"]
+    for one in found.told:
+        promised = one.objective
+        left = "not yet read so far back" if one.left is None else f"{percent(one.left, 1)} is left"
+        lines += ["", f"{promised.text} over {promised.seconds / 86_400:g} days: of the error budget {left}"]
+        rows = [("", "window", "times as fast as it may", "told from", "since")]
+        for burn in one.burns:
+            state_now = burn.severity.upper() if burn.since_ms else "ok"
+            sizes = (f"{burn.rate:.2f}", f"{burn.threshold:.3g}")
+            rows.append((state_now, burn.window, *sizes, time(burn.since_ms) if burn.since_ms else ""))
+        lines.append(table(rows, right=(2, 3)))
+    emit({"endpoint": endpoint, **to_body(found)}, "\n".join(lines), as_json)
 
 
 @app.command("abuse")

@@ -13,7 +13,8 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit.config import Home, nearest
 from fairlead.kit.config import home as read_home
 from fairlead.kit.spec.spec import Spec
-from fairlead.wiring import retraining, specs, specs_course
+from fairlead.wiring import pledges, retraining, specs, specs_course
+from fairlead.wiring.burning import Pledged
 from fairlead.wiring.loop import Course
 from fairlead.wiring.stores import registry
 
@@ -46,6 +47,12 @@ class Asked:
         if self.spec is not None:
             return specs_course.courses(self.spec)
         return [Course(name, name) for name in registry(self.home).models()]
+
+    def pledged(self) -> list[Pledged]:
+        """The endpoints of the spec that promise something, and have windows: no language models."""
+        found = [] if self.spec is None else self.spec.endpoints.items()
+        promised = [(name, one, tuple(pledges.of(one))) for name, one in found if not one.speaks]
+        return [Pledged(name, what, one.monitor.alerts.webhook) for name, one, what in promised if what]
 
     def gate(self, endpoint: str) -> dict[str, Any]:
         """The gate's fields as the spec gives them."""

@@ -42,6 +42,7 @@ endpoints:
   {name}:
     model: models:/{name}@champion
     record: {{window_seconds: 1}}
+    slo: {{availability: 0.999, latency_ms: 250}}
     monitor: {{window: 2, labels: {{delay: {delay}, metric: accuracy}}}}
     rollout:
       shadow: 30

@@ -30,7 +30,8 @@ from fairlead.orchestrate.routing import Routing
 from fairlead.retrain import requests, triggers
 from fairlead.retrain.journal import Journal
 from fairlead.retrain.triggers import Known, Triggers
-from fairlead.wiring import abuse, baselines
+from fairlead.wiring import abuse, baselines, burning
+from fairlead.wiring.burning import Budgets, Pledged
 from fairlead.wiring.callers import Watched
 from fairlead.wiring.monitors import Monitor, Monitored
 from fairlead.wiring.observing import EDGES, observed
@@ -69,7 +70,7 @@ class Course:
 
 class Loop:
     """``moves``: the registry's aliases.  ``runs``: starts retrainings.  ``owner``: tells this process from others.
-    ``routing``: carries splits out where a route shares the calls."""
+    ``routing``: carries splits out where a route shares the calls.  ``pledged``: endpoints with error budgets."""
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class Loop:
         owner: str,
         lease_seconds: float = 10.0,
         routing: Routing | None = None,
+        pledged: Sequence[Pledged] = (),
     ) -> None:
         self._routing = routing
         self._state, self._events, self._courses = state, events, courses
@@ -99,6 +101,7 @@ class Loop:
         self._monitors = {
             one.endpoint: Monitor(state, events, one.endpoint, one.model, one.monitored, post) for one in courses
         }
+        self._budgets = [Budgets(state, one, post) for one in pledged]
         self._looked: dict[str, float] = {}
         self._started: dict[str, tuple[str, float]] = {}
         self._unread: dict[str, str] = {}
@@ -123,12 +126,13 @@ class Loop:
             except (FairleadError, OSError) as error:  # a conflict too: somebody else wrote meanwhile
                 fields = {"endpoint": course.endpoint, "error": str(error)}
                 _log.warning("endpoint left for the next look", extra={"fields": fields})
-        if self._clock.now() - self._pruned >= PRUNE_SECONDS:
-            self._pruned = self._clock.now()
-            try:
+        try:
+            burning.turns(self._budgets, self._clock.wall_ms(), self._fence)
+            if self._clock.now() - self._pruned >= PRUNE_SECONDS:
+                self._pruned = self._clock.now()
                 prune(self._state, self._clock.wall_ms(), self._fence)
-            except LeaseLost:
-                return False
+        except LeaseLost:
+            return False
         return True
 
     def close(self) -> None:

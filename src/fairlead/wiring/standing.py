@@ -20,7 +20,7 @@ from fairlead.monitor import timeline
 from fairlead.wiring import stores, watching
 from fairlead.wiring.presence import Presence
 
-ALERTS = ("alert", "drift", "performance")
+ALERTS = ("alert", "drift", "performance", "slo")
 """Lines of the timeline that tell of trouble."""
 
 _SECONDS = 5.0

@@ -14,9 +14,10 @@ import pytest
 from fairlead.adapters.sinks.prometheus.chats import Chats
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.read import SpecFile, parse
+from fairlead.monitor import burn
 from fairlead.serve.edges.status import STATUS
 from fairlead.wiring.grafana.dashboard import dashboard
-from fairlead.wiring.prometheus import objectives, rules
+from fairlead.wiring.prometheus import rules
 
 SPEC = """
 project: shop
@@ -48,15 +49,15 @@ def alerts(text: str = SPEC) -> list[dict[str, Any]]:
 
 
 def test_every_code_of_a_call_is_the_servers_or_the_callers_or_neither() -> None:
-    known = {*objectives.OWN, *objectives.CALLERS}
+    known = {*burn.OWN, *burn.CALLERS}
     assert known >= set(STATUS), set(STATUS) - known
-    assert not set(objectives.OWN) & set(objectives.CALLERS)
-    assert {code for code in STATUS if STATUS[code] >= 500} <= set(objectives.OWN)
+    assert not set(burn.OWN) & set(burn.CALLERS)
+    assert {code for code in STATUS if STATUS[code] >= 500} <= set(burn.OWN)
 
 
 def test_burn_rates_are_the_workbooks_and_follow_the_window() -> None:
     month = 30 * 86_400
-    assert [one.factor(month) for one in objectives.BURNS] == pytest.approx([14.4, 6, 3, 1])
+    assert [one.factor(month) for one in burn.BURNS] == pytest.approx([14.4, 6, 3, 1])
     of = {(one["labels"]["endpoint"], one["labels"]["window"]) for one in alerts() if "Availability" in one["alert"]}
     assert {window for name, window in of if name == "churn"} == {"1h", "6h", "1d", "3d"}
     assert {window for name, window in of if name == "chat"} == {"1h", "6h"}  # of 7 days, slower burns are within it

@@ -73,6 +73,29 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
+class Burn:
+    """``rate``: times as fast as the error budget allows, over ``window`` and lately. From ``threshold`` on it is told.
+
+    ``since_ms``: since when it is told; None: it is not.
+    """
+
+    window: str
+    rate: float
+    threshold: float
+    since_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """An objective, in words. ``left``: of its error budget over ``days``, 1 for all; None: not read so far back."""
+
+    text: str
+    days: float
+    left: float | None
+    burns: tuple[Burn, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Inside:
     """What a running server measured since it started, over all versions: seconds, rows, calls, at shares 0.5 and 0.99.
 
@@ -109,6 +132,7 @@ class EndpointFacts:
     versions: tuple[VersionLine, ...]
     placed: tuple[Placed, ...]
     model: Model
+    promises: tuple[Promise, ...]
     inside: Inside | None
     inside_why: str
     url: str

@@ -10,7 +10,7 @@ _DAY = 86_400
 
 
 class Slo(Part):
-    """Service level objectives of an endpoint; the rules that watch them come from `fairlead render prometheus`."""
+    """Service level objectives of an endpoint; the controller and the rules of `render prometheus` watch them."""
 
     availability: float | None = Field(default=None, gt=0.5, lt=1, examples=[0.999])
     """Share of the calls that are answered; what the caller did wrong or gave up is not counted."""

@@ -18,7 +18,7 @@ WINDOWS_MS: Final = 5_000
 TOPICS: Final[Mapping[str, Sequence[str]]] = {
     "rollouts": ("split", "rollout", "rollout-of", "applied"),
     "retraining": ("retrain",),
-    "monitors": ("monitor", "watch", "baseline"),
+    "monitors": ("monitor", "watch", "baseline", "slo"),
     "access": ("access-key",),
 }
 """Documents that a topic is about, by their kinds. ``windows``, ``timeline`` and ``verdicts`` are topics beside."""

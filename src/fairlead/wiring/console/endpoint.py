@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fairlead.console.facts.endpoint import (
+    Burn,
     EndpointFacts,
     Inside,
     Lineage,
     Mark,
     Placed,
+    Promise,
     Series,
     VersionLine,
 )
@@ -21,7 +23,7 @@ from fairlead.contracts.plans import Happening
 from fairlead.contracts.state import StateStore
 from fairlead.monitor import timeline
 from fairlead.monitor.degraded import CODE
-from fairlead.wiring import reading
+from fairlead.wiring import burning, reading
 from fairlead.wiring.console import measured
 from fairlead.wiring.console.folding import Folds, Slots, Totals
 from fairlead.wiring.console.home import model
@@ -34,7 +36,7 @@ _LINES: Final = 1_000
 _VERDICTS: Final = 400
 """Newest of a model that are looked through: a retraining leaves one of its data and one of its gate."""
 _KINDS: Final = {"deploy": "deploy", "alias": "deploy", "rollout": "deploy", "alert": "alert", "drift": "alert"}
-_KINDS_MORE: Final = {"performance": "alert", "config": "other", "retrain": "other"}
+_KINDS_MORE: Final = {"performance": "alert", "slo": "alert", "config": "other", "retrain": "other"}
 _SHOWN: Final = 40
 _DATA: Final = "fairlead.data"
 _CODE: Final = ("fairlead.commit", "mlflow.source.git.commit", "fairlead.pipeline")
@@ -79,6 +81,7 @@ class EndpointPage:
             versions,
             placed(store, name),
             model(memory.body if memory else None),
+            promises(store, name),
             inside,
             why,
             self._url(),
@@ -156,6 +159,20 @@ def marks(lines: Iterable[Happening]) -> tuple[Mark, ...]:
     kinds = _KINDS | _KINDS_MORE
     found = [Mark(one.at_ms, one.what, kinds[one.what], one.text) for one in lines if one.what in kinds]
     return tuple(found[-_MARKS:])
+
+
+def promises(store: StateStore, name: str) -> tuple[Promise, ...]:
+    """Of each objective, what is left of its error budget and how fast that burns."""
+    found = burning.known(store, name)
+    return tuple(
+        Promise(
+            one.objective.text,
+            one.objective.seconds / 86_400,
+            one.left,
+            tuple(Burn(burn.window, burn.rate, burn.threshold, burn.since_ms or None) for burn in one.burns),
+        )
+        for one in (found.told if found else ())
+    )
 
 
 def placed(store: StateStore, name: str) -> tuple[Placed, ...]:

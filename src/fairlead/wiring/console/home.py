@@ -14,7 +14,7 @@ from fairlead.contracts.plans import Happening, TrafficSplit
 from fairlead.contracts.state import StateStore
 from fairlead.monitor import timeline
 from fairlead.monitor.mapping import SHADOW
-from fairlead.wiring import standing
+from fairlead.wiring import burning, standing
 from fairlead.wiring.console.folding import Slots, Totals
 from fairlead.wiring.console.kept import Kept
 
@@ -38,6 +38,7 @@ class HomePage:
         store = self.kept.state
         stored = standing.told(store, 1)
         watched = {one.key: one.body for one in store.all("monitor")}
+        burns = {one.key: burning.firing(one.body) for one in store.all(burning.FOUND)}
         newest: dict[str, Happening] = {one.endpoint: one for one in timeline.read(store, limit=_LINES)}
         names = list(dict.fromkeys([*self.kept.names, *sorted({*store.endpoints(), *stored.splits})]))
         rows = []
@@ -52,7 +53,7 @@ class HomePage:
             rows.append(
                 Row(
                     name,
-                    operations(windows, memory, now_ms),
+                    operations(windows, memory, now_ms, burns.get(name)),
                     model(memory),
                     parts(stored.splits.get(name)),
                     rolling.phase if rolling else "",
@@ -66,8 +67,10 @@ def recent(store: StateStore, name: str, now_ms: int) -> list[Window]:
     return store.windows(name, since_ms=now_ms - SHOWN_MS, until_ms=now_ms + 60_000, columns=False)
 
 
-def operations(windows: Sequence[Window], memory: Mapping[str, Any] | None, now_ms: int) -> Operations:
-    """What callers saw in the last hour, and whether the share of errors alarms."""
+def operations(
+    windows: Sequence[Window], memory: Mapping[str, Any] | None, now_ms: int, burnt: Sequence[str] | None = None
+) -> Operations:
+    """What callers saw in the last hour, and whether the share of errors or the burn of an error budget alarms."""
     slots = Slots(now_ms - SHOWN_MS, now_ms, PARTS)
     total = Totals()
     seen = [one for one in windows if one.arm != SHADOW]
@@ -76,15 +79,7 @@ def operations(windows: Sequence[Window], memory: Mapping[str, Any] | None, now_
     for slot in slots.all():
         total.merge(slot.totals)
     lately = [one for one in seen if one.start_ms >= now_ms - LATELY_MS]
-    since = _firing(memory, "ErrorRate")
-    state = "none" if memory is None else "alarm" if since else "ok"
-    why = (
-        _NOBODY
-        if memory is None
-        else "more calls fail than the rule ErrorRate allows"
-        if since
-        else "errors are watched"
-    )
+    state, why = _judged(memory, burnt)
     return Operations(
         state,
         why,
@@ -96,6 +91,17 @@ def operations(windows: Sequence[Window], memory: Mapping[str, Any] | None, now_
         tuple(slot.rate for slot in slots.all()),
         tuple(slot.totals.quantile(0.99) for slot in slots.all()),
     )
+
+
+def _judged(memory: Mapping[str, Any] | None, burnt: Sequence[str] | None) -> tuple[str, str]:
+    """``burnt``: kinds of objectives whose error budgets burn too fast; None: nothing is promised."""
+    if burnt:
+        return "alarm", f"the error budget of {' and '.join(burnt)} burns too fast"
+    if memory is None and burnt is None:
+        return "none", _NOBODY
+    if _firing(memory, "ErrorRate"):
+        return "alarm", "more calls fail than the rule ErrorRate allows"
+    return "ok", "errors are watched" if burnt is None else "errors and error budgets are watched"
 
 
 def model(memory: Mapping[str, Any] | None) -> Model:

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint
+from fairlead.monitor.burn import CALLERS, OWN
 from fairlead.wiring.grafana.panels import SOURCE, WIDE, Query, Row, Shown, laid
-from fairlead.wiring.prometheus.objectives import CALLERS, OWN, objectives
+from fairlead.wiring.prometheus.objectives import objectives
 
 _OF: Final = 'endpoint=~"$endpoint",version=~"$version"'
 _NAME: Final = 'endpoint=~"$endpoint"'
@@ -76,10 +77,14 @@ def _promised(file: SpecFile) -> Iterator[Row]:
     if not found:
         return
     left = tuple(
-        Query(f"1 - {one.record}3d{one.labels} / {1 - one.target:.6g}", f"{one.endpoint} {one.kind}") for one in found
+        Query(
+            f"1 - {one.record}3d{one.labels} / {1 - one.objective.target:.6g}", f"{one.endpoint} {one.objective.kind}"
+        )
+        for one in found
     )
     burning = tuple(
-        Query(f"{one.record}1h{one.labels} / {1 - one.target:.6g}", f"{one.endpoint} {one.kind}") for one in found
+        Query(f"{one.record}1h{one.labels} / {1 - one.objective.target:.6g}", f"{one.endpoint} {one.objective.kind}")
+        for one in found
     )
     yield Row(
         "Objectives",

@@ -17,7 +17,7 @@ def groups(file: SpecFile) -> list[dict[str, Any]]:
     found = []
     for one in objectives(file):
         rules = [*recording(one), *alerts(one)]
-        found.append({"name": f"fairlead-{one.kind}-{one.endpoint}", "rules": rules})
+        found.append({"name": f"fairlead-{one.objective.kind}-{one.endpoint}", "rules": rules})
     return [*found, {"name": "fairlead-server", "rules": list(_server(file))}, *_endpoints(file)]
 
 

@@ -1,0 +1,97 @@
+"""Error budgets: the page of an endpoint, its JSON twin, the first page and the command say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fairlead.cli.main import main
+from fairlead.contracts.events import Window
+from fairlead.kit import config
+from fairlead.kit.clock import SystemClock
+from fairlead.kit.config import Home
+from fairlead.monitor.burn import Objective
+from fairlead.monitor.latency import Latency
+from fairlead.wiring import stores
+from fairlead.wiring.burning import Budgets, Pledged
+from fairlead.wiring.console.kept import Kept
+
+pytest.importorskip("jinja2", reason="needs fairlead[console]")
+testing = pytest.importorskip("starlette.testclient")
+opening = pytest.importorskip("fairlead.wiring.console.opening")
+MINUTE = 60_000
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.chdir(tmp_path)
+    return config.home(tmp_path / ".fairlead")
+
+
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["fairlead", *words])
+    with pytest.raises(SystemExit):
+        main()
+    return capsys.readouterr().out
+
+
+def seen(home: Home, *promised: Objective) -> None:
+    """Half an hour of calls, a fifth of which fails, that a controller has looked at."""
+    state, now = stores.state(home), SystemClock.wall_ms() // MINUTE * MINUTE
+    latency = Latency.of(np.full(100, 0.004)).to_bytes()
+    codes = {"": 80, "internal": 20}
+    for back in range(30):
+        start = now - back * MINUTE
+        state.put_windows([Window("churn", "1", "champion", "w", start, MINUTE, 100, 100, codes, latency, {})])
+    if promised:
+        Budgets(state, Pledged("churn", promised), lambda *_: None).look(now)
+
+
+def test_page_twin_and_command_say_the_same(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen(home, Objective("availability", 0.99, 30 * 86_400), Objective("latency", 0.99, 7 * 86_400, 0.1))
+    with testing.TestClient(opening.application(Kept(home), asks=False), base_url="http://127.0.0.1") as client:
+        twin: dict[str, Any] = client.get("/console/endpoints/churn.json").json()
+        page = client.get("/console/endpoints/churn").text
+        first = client.get("/console.json").json()["rows"][0]["operations"]
+        lines = client.get("/console/timeline.json?kind=slo").json()["lines"]
+    told = json.loads(command(monkeypatch, capsys, "monitor", "slo", "churn", "--json"))
+    for promise, one in zip(twin["promises"], told["told"], strict=True):
+        assert promise["left"] == one["left"]
+        assert [(burn["window"], burn["rate"]) for burn in promise["burns"]] == [
+            (burn["window"], burn["rate"]) for burn in one["burns"]
+        ]
+    available, quick = twin["promises"]
+    assert [round(burn["rate"]) for burn in available["burns"]] == [20] * 4
+    assert available["left"] == pytest.approx(-19)
+    assert (quick["left"], [burn["window"] for burn in quick["burns"]]) == (1.0, ["1h", "6h"])
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    assert shown.count("20.00 \N{MULTIPLICATION SIGN}") == 4
+    assert "99 % of the calls are answered" in shown
+    assert (first["state"], first["why"]) == ("alarm", "the error budget of availability burns too fast")
+    assert {line["endpoint"] for line in lines} == {"churn"}
+    text = command(monkeypatch, capsys, "monitor", "slo", "churn")
+    assert "of the error budget -1900.0 % is left" in text
+    assert re.search(r"CRITICAL +1h +20\.00 +14\.4 ", text)
+
+
+def test_who_promised_nothing_is_told_so(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen(home)
+    assert "nothing is promised" in command(monkeypatch, capsys, "monitor", "slo", "churn")
+    assert json.loads(command(monkeypatch, capsys, "monitor", "slo", "churn", "--json"))["told"] == []
+    with testing.TestClient(opening.application(Kept(home), asks=False), base_url="http://127.0.0.1") as client:
+        assert "Error budgets" not in client.get("/console/endpoints/churn").text
+    monkeypatch.setattr(sys, "argv", ["fairlead", "monitor", "slo", "chrun"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code
+    assert "did you mean churn?" in capsys.readouterr().err
