@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.browser.looping import NAME, Story, looping
 THEMES = ("light", "dark")
 WIDE, NARROW = 1280, 360
 ONE = f"/console/endpoints/{NAME}"
-SHOWN = {"rollout": (f"{ONE}/rollout", 900), "home": ("/console", 330), "drift": (f"{ONE}/drift?range=15m", 1040)}
+SHOWN = {"rollout": (f"{ONE}/rollout", 1180), "home": ("/console", 330), "drift": (f"{ONE}/drift", 1040)}
 """In the documentation: path, and the most pixels of its height."""
 DRAWN = "[...document.querySelectorAll('[data-chart]')].every((one) => one.querySelector('.uplot, .gone'))"
 
@@ -58,9 +59,13 @@ class Camera:
 
 
 def rolling(story: Story) -> bool:
-    """Whether the successor gets some of the calls, and something is known of how it does."""
+    """Whether the successor gets some of the calls, and each gate has drawn something of how it does."""
     twin = story.twin(f"{ONE}/rollout")
-    return bool(twin and twin["running"] and twin["running"]["weight"] >= 25 and twin["running"]["checks"])
+    if not twin or not twin["running"] or twin["running"]["weight"] < 25:
+        return False
+    looks = twin["evidence"]["looks"][-2:]
+    gates = [gate for look in looks for gate in look["gates"].values()]
+    return len(looks) == 2 and bool(gates) and all(gate["estimate"] is not None for gate in gates)
 
 
 @contextmanager
@@ -74,8 +79,10 @@ def paused(story: Story) -> Iterator[None]:
 
 def documented(camera: Camera, story: Story) -> None:
     story.until(lambda: rolling(story), 600)
+    lines = story.twin("/console/timeline")["lines"]
+    span = f"?since={min(one['at_ms'] for one in lines)}&until={round(time.time() * 1000)}"
     for name, (path, most) in SHOWN.items():
-        camera.take(story.url, {name: path}, most=most, narrow=False)
+        camera.take(story.url, {name: path + span if name == "drift" else path}, most=most, narrow=False)
 
 
 def every(camera: Camera, story: Story, folder: Path) -> None:
