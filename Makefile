@@ -28,7 +28,7 @@ demo: $(STAMP)demo  ## train, register, convert, serve; ARGS='--exit --json' and
 	@$(BIN)/fairlead demo $(if $(LOOP),--loop --exit) $(ARGS)
 
 test: $(STAMP)dev  ## every test that can run on this machine
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)dev  ## format, lint, types, import contracts, house rules
 	$(BIN)/ruff format --check src tests bench docs
