@@ -1,10 +1,11 @@
 """The console's bars: first paint of its home and what it transfers, an endpoint over 10 million events, what it costs.
 
-usage: python -m bench.console [--small] [--rounds 5] [--seconds 6] [--only pages,cost]
+usage: python -m bench.console [--small] [--endpoints 50] [--rounds 5] [--seconds 6] [--only pages,cost]
 Pages: a real ``fairlead console`` over 50 endpoints with 30 days of windows (``--small``: 10 and 2), asked over HTTP
-and, where Playwright is installed, by headless Chromium. Cost: W1 with ``--record``, with five consoles open and with
-none, in turns, each turn twice: once in either order. Everything of the server, its console's process too, has one
-core; the load and the five have the other.
+and, where Playwright is installed, by headless Chromium; then, once the hours are added up as the controller does it,
+30 days again by a console that has just begun, and by the command. Cost: W1 with ``--record``, with five consoles open
+and with none, in turns, each turn twice: once in either order. Everything of the server, its console's process too, has
+one core; the load and the five have the other.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ import httpx
 from bench import record, rig, w1
 from bench.console_fill import fill
 from bench.rig import Entry
+from fairlead.kit.config import home
+from fairlead.wiring import stores
+from fairlead.wiring.summing import Summing
 
 CONSOLES = 5
 CONNECTIONS = 16
@@ -33,6 +37,7 @@ SETTLE_SECONDS = 1.0
 PAUSE_SECONDS = 1.1
 """Longer than a page is remembered."""
 FIRST_SECONDS = 60.0
+HOURS_IN_A_DAY = 24
 
 
 def timed(url: str, tries: int) -> dict[str, float]:
@@ -101,6 +106,34 @@ def console(folder: str) -> Iterator[str]:
             process.terminate()
 
 
+def reported(folder: str) -> float:
+    """Seconds that ``fairlead monitor drift`` takes over 30 days."""
+    words = [sys.executable, "-P", "-m", "fairlead", "monitor", "drift", "endpoint-01", "--since", "30d"]
+    began = time.perf_counter()
+    done = subprocess.run([*words, "--home", folder, "--json"], capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"the command failed: {done.stderr[-2000:]}")
+    return round(time.perf_counter() - began, 2)
+
+
+def added(folder: str, endpoints: int, days: int) -> dict[str, float]:
+    """All hours of the home, as the controller adds them up, with no pause between its steps."""
+    state = stores.state(home(Path(folder)))
+    lease = state.acquire("controller", "bench", 3600)
+    assert lease is not None
+    now, summing, hours, longest = int(time.time() * 1000), Summing(state), 0, 0.0
+    began = time.perf_counter()
+    while hours < endpoints * (days - 1) * HOURS_IN_A_DAY:
+        step = time.perf_counter()
+        hours += summing.step(now, lambda: lease)
+        longest = max(longest, time.perf_counter() - step)
+    took = time.perf_counter() - began
+    state.release(lease)
+    state.close()
+    told = {"hours": hours, "ms_an_hour": 1000 * took / hours, "longest_step_ms": 1000 * longest}
+    return {name: round(value, 1) for name, value in told.items()}
+
+
 def pages(folder: str, endpoints: int, days: int, tries: int) -> dict[str, object]:
     began = time.perf_counter()
     found: dict[str, object] = {"windows": fill(Path(folder), endpoints, days)}
@@ -120,6 +153,14 @@ def pages(folder: str, endpoints: int, days: int, tries: int) -> dict[str, objec
         for name in ("home", "endpoint_24h"):
             found[f"{name}_in_chromium"] = painted(asked[name], tries)
             print(f"{name} in Chromium: {json.dumps(found[f'{name}_in_chromium'])}", file=sys.stderr, flush=True)
+    found["command_30d_s"] = reported(folder)
+    found["added_up"] = added(folder, endpoints, days)
+    found["command_30d_added_up_s"] = reported(folder)
+    with console(folder) as url:
+        time.sleep(4)
+        for name in ("endpoint_30d", "drift_30d"):
+            found[f"{name}_added_up"] = timed(asked[name].replace(asked["home"], url), tries)
+            print(f"{name}, added up: {json.dumps(found[f'{name}_added_up'])}", file=sys.stderr, flush=True)
     return found
 
 
@@ -193,7 +234,12 @@ def table(found: dict[str, dict]) -> str:
         for name, bar in (("home", ""), ("endpoint_24h", "500 ms"), ("endpoint_30d", ""), ("drift_30d", "")):
             one = told[name]
             text = f"{one['median_ms']:.0f} ms ({one['least_ms']:.0f}-{one['most_ms']:.0f}); "
-            rows.append([f"{name.replace('_', ', ')}: answer", bar, f"{text}{one['first_ms']:.0f} ms the first time"])
+            more = told.get(f"{name}_added_up")
+            text += f"{one['first_ms']:.0f} ms the first time"
+            text += f", {more['first_ms']:.0f} ms with hours added up" if more else ""
+            rows.append([f"{name.replace('_', ', ')}: answer", bar, text])
+        text = f"{told['command_30d_s']:g} s; {told['command_30d_added_up_s']:g} s with hours added up"
+        rows.append(["monitor drift --since 30d", "", text])
     if "cost" in found:
         one = found["cost"]
         text = f"{one['ratio']:.3f} ({one['least']:.3f}-{one['most']:.3f})"
@@ -204,6 +250,7 @@ def table(found: dict[str, dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="for trying: some seconds of everything")
+    parser.add_argument("--endpoints", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--only", default="pages,cost")
@@ -212,7 +259,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if "pages" in parts:
             (Path(folder) / "pages").mkdir()
-            endpoints, days, tries = (10, 2, 2) if asked.small else (50, 30, 7)
+            endpoints, days, tries = (10, 2, 2) if asked.small else (asked.endpoints, 30, 7)
             found["pages"] = pages(str(Path(folder) / "pages"), endpoints, days, tries)
         if "cost" in parts:
             (Path(folder) / "cost").mkdir()

@@ -1,6 +1,7 @@
 """Plugin contract: the state store, where the stages meet. Entry-point group ``fairlead.state``.
 
-Five shapes and no more: documents (compare-and-set), journals (append only), windows, labels and leases. What a body
+Five shapes and no more: documents (compare-and-set), journals (append only), windows (with the hours that were added up
+of them), labels and leases. What a body
 means is in ``contracts/plans.py``; bodies are JSON, so that two releases can read each other's.
 """
 
@@ -45,6 +46,17 @@ class Tally:
     windows: int
     calls: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """The windows that start in one hour, added up. ``tally``: of those that were; where ``tallies`` tells another by
+    now, one came late, and this is no longer what they add up to.
+    """
+
+    start_ms: int
+    tally: Tally
+    windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +139,14 @@ class StateStore(Protocol):
         windows is left out. It reads no histogram.
         """
 
-    def prune_windows(self, before_ms: int) -> int: ...
+    def put_hours(self, endpoint: str, hours: Sequence[Hour], *, fence: Lease | None = None) -> None:
+        """Keep each, in the place of an earlier one of the same start; all or none. Windows of it stay as they are."""
+
+    def hours(self, endpoint: str, *, since_ms: int, until_ms: int, columns: bool = True) -> list[Hour]:
+        """Those kept that start in ``[since_ms, until_ms)``, oldest first; ``columns`` as for ``windows``."""
+
+    def prune_windows(self, before_ms: int) -> int:
+        """Drop the windows that start before it, and the hours that do; how many windows went."""
 
     def endpoints(self) -> list[str]:
         """Those that have windows, by name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -199,7 +199,8 @@ def rolled(windows: Iterable[Window]) -> tuple[Window, ...]:
     """One window for each version, arm and reference in place of these, in the order of the last of each.
 
     What adds windows up makes the same of them: counts exactly, sums to rounding. Each begins with the first of its
-    own and ends with the last; ``worker`` is empty. Those of which one cannot be read stay as they are.
+    own and ends with the last; ``worker`` is empty. Those of which one cannot be read stay as they are. What was added
+    up already stays the same to the byte.
     """
     groups: dict[tuple[str, str, str, str], list[Window]] = {}
     for window in windows:
@@ -209,6 +210,9 @@ def rolled(windows: Iterable[Window]) -> tuple[Window, ...]:
         groups[key] = group
     found: list[Window] = []
     for (endpoint, version, arm, reference), group in groups.items():
+        if len(group) == 1:
+            found.append(replace(group[0], worker=""))
+            continue
         try:
             whole = merge(group)
         except StateError:  # whoever asks for this one is told; the others are no worse for it

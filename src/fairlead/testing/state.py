@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from fairlead.contracts.errors import Conflict, LeaseLost, Unavailable
 from fairlead.contracts.events import Accepted, Label, Window
-from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease, Tally
+from fairlead.contracts.state import Body, Document, Entry, Hour, KnownLabel, Lease, Tally
 from fairlead.kit.clock import Clock, SystemClock
 from fairlead.kit.known import History, check_names, checked, from_text, learn, lease_ms, to_text
 
@@ -26,6 +26,7 @@ class MemoryState:
         self._documents: dict[tuple[str, str], tuple[int, str, int]] = {}
         self._entries: list[tuple[str, str, int, int, str]] = []
         self._windows: dict[_Place, Window] = {}
+        self._hours: dict[tuple[str, int], Hour] = {}
         self._labels: dict[tuple[str, str, int, bool], History] = {}
         self._leases: dict[str, Lease] = {}
 
@@ -89,9 +90,7 @@ class MemoryState:
 
     def put_windows(self, windows: Sequence[Window]) -> None:
         with self._answering():
-            for window in windows:
-                place = (window.endpoint, window.version, window.arm, window.worker, window.start_ms)
-                self._windows[place] = window
+            self._windows |= {_place(window): window for window in windows}
 
     def windows(
         self,
@@ -122,16 +121,27 @@ class MemoryState:
                     found[start] = Tally(known.windows + 1, known.calls + one.calls, known.rows + one.rows)
         return found
 
+    def put_hours(self, endpoint: str, hours: Sequence[Hour], *, fence: Lease | None = None) -> None:
+        check_names(endpoint=endpoint)
+        with self._answering():
+            self._check(fence)
+            self._hours |= {(endpoint, one.start_ms): one for one in hours}
+
+    def hours(self, endpoint: str, *, since_ms: int, until_ms: int, columns: bool = True) -> list[Hour]:
+        with self._answering():
+            starts = sorted(at for of, at in self._hours if of == endpoint and _within(at, since_ms, until_ms))
+            return [_shown(self._hours[endpoint, at], columns=columns) for at in starts]
+
     def endpoints(self) -> list[str]:
         with self._answering():
             return sorted({window.endpoint for window in self._windows.values()})
 
     def prune_windows(self, before_ms: int) -> int:
         with self._answering():
-            old = [place for place, window in self._windows.items() if window.start_ms < before_ms]
-            for place in old:
-                del self._windows[place]
-            return len(old)
+            before = len(self._windows)
+            self._windows = {at: window for at, window in self._windows.items() if window.start_ms >= before_ms}
+            self._hours = {at: hour for at, hour in self._hours.items() if hour.start_ms >= before_ms}
+            return before - len(self._windows)
 
     def label(self, labels: Sequence[Label]) -> Accepted:
         kept = checked(labels)
@@ -208,5 +218,13 @@ class MemoryState:
             raise LeaseLost(f"{fence.owner!r} no longer holds the lease {fence.name!r}; acquire it before acting")
 
 
+def _place(window: Window) -> _Place:
+    return window.endpoint, window.version, window.arm, window.worker, window.start_ms
+
+
 def _within(at_ms: int, since_ms: int, until_ms: int | None) -> bool:
     return at_ms >= since_ms and (until_ms is None or at_ms < until_ms)
+
+
+def _shown(hour: Hour, *, columns: bool) -> Hour:
+    return hour if columns else replace(hour, windows=tuple(replace(one, columns={}) for one in hour.windows))

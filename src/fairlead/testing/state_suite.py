@@ -18,7 +18,7 @@ from functools import partial
 
 from fairlead.contracts.errors import Conflict, InvalidParameter, LeaseLost, UsageError
 from fairlead.contracts.events import Accepted, Label, Window
-from fairlead.contracts.state import KnownLabel, Lease, StateStore, Tally
+from fairlead.contracts.state import Hour, KnownLabel, Lease, StateStore, Tally
 from fairlead.testing import document_suite
 from fairlead.testing.document_suite import Place, expect, fresh, raises
 
@@ -139,6 +139,47 @@ def old_windows_go(place: Place) -> None:
     expect(store.prune_windows(3) >= 2, "it says how many went")
     expect(store.windows(endpoint) == windows[2:], "those that start before it are gone, and no other")
     expect(store.prune_windows(3) == 0, "nothing is left to go")
+
+
+def hours_are_kept(place: Place) -> None:
+    store, endpoint = place.open(), fresh()
+    shadow = replace(_window(endpoint), arm="shadow", pairs={"shift": -0.1, "calls": 2.0**53}, reference="")
+    first = Hour(0, Tally(2, 2**40, 2**41), (_window(endpoint), shadow))
+    hours = [first, Hour(2000, Tally(1, 6, 7), (_window(endpoint, start_ms=2000),)), Hour(9000, Tally(0, 0, 0), ())]
+    store.put_hours(endpoint, hours)
+    store.put_hours(endpoint + "-other", hours[1:2])
+    store.put_hours(endpoint, [])
+    read = place.open()
+    expect(read.hours(endpoint, since_ms=0, until_ms=9_999) == hours, "what was kept, oldest first")
+    expect(read.hours(endpoint, since_ms=1, until_ms=9_000) == hours[1:2], "since is included, until is not")
+    (light,) = read.hours(endpoint, since_ms=0, until_ms=1, columns=False)
+    bare = tuple(replace(one, columns={}) for one in first.windows)
+    expect(light == replace(first, windows=bare), "the same without their histograms")
+    expect(read.windows(endpoint) == [] and endpoint not in read.endpoints(), "windows are what was put as such")
+    again = replace(first, tally=Tally(3, 9, 9), windows=first.windows[:1])
+    store.put_hours(endpoint, [again])
+    expect(read.hours(endpoint, since_ms=0, until_ms=9_999) == [again, *hours[1:]], "in the place of an earlier one")
+    store.put_hours(endpoint, [first, again, first])
+    expect(read.hours(endpoint, since_ms=0, until_ms=1) == [first], "of several with one start the last")
+
+
+def hours_go_with_their_windows(place: Place) -> None:
+    store, endpoint = place.open(), fresh()
+    store.put_hours(
+        endpoint, [Hour(start, Tally(1, 6, 7), (_window(endpoint, start_ms=start),)) for start in (1, 2, 3)]
+    )
+    expect(store.prune_windows(2) == 0, "how many windows went")
+    expect([one.start_ms for one in store.hours(endpoint, since_ms=0, until_ms=9)] == [2, 3], "those that start before")
+
+
+def only_the_holder_keeps_hours(place: Place) -> None:
+    store, endpoint, name = place.open(), fresh(), fresh()
+    lease = _held(store.acquire(name, "me", 60))
+    hour = Hour(1000, Tally(1, 6, 7), (_window(endpoint),))
+    store.put_hours(endpoint, [hour], fence=lease)
+    for stale in (replace(lease, token=2), replace(lease, owner="you")):
+        raises(LeaseLost, partial(store.put_hours, endpoint, [replace(hour, windows=())], fence=stale))
+    expect(store.hours(endpoint, since_ms=0, until_ms=9_999) == [hour], "what was refused changed nothing")
 
 
 def labels_are_new_once(place: Place) -> None:
@@ -307,6 +348,9 @@ CHECKS: tuple[Callable[[Place], None], ...] = (
     windows_are_told_apart,
     windows_are_tallied,
     old_windows_go,
+    hours_are_kept,
+    hours_go_with_their_windows,
+    only_the_holder_keeps_hours,
     labels_are_new_once,
     corrections_keep_the_history,
     labels_may_come_in_any_order,

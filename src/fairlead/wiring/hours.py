@@ -1,7 +1,8 @@
 """Hours of windows, added up once and remembered: what long spans are read from, in place of every window of them.
 
 An hour is remembered with the tally of its windows, and read anew when that is another: a window that came late, or
-was put again, is seen whenever it came.
+was put again, is seen whenever it came. What the controller added up (``wiring.summing``) spares reading its windows,
+by the same rule: only with the tally that its windows have now.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ to it is seen that much later, at most.
 KEPT_BYTES: Final = 128 * 2**20
 _AT_ONCE: Final = {True: 6, False: 168}
 """Hours whose windows, with histograms and without, are in memory at once."""
+_ADDED_AT_ONCE: Final = {True: 72, False: 1440}
+"""The same of hours that were added up already."""
 _NONE: Final = Tally(0, 0, 0)
 
 
@@ -101,22 +104,44 @@ class Hours(Generic[T]):
 
 def _of_hours(
     store: StateStore, endpoint: str, hours: Sequence[int], tallies: dict[int, Tally], *, columns: bool
-) -> Iterator[tuple[int, list[Window]]]:
-    """The windows of each, a few hours at once; the store is not asked for hours without any."""
+) -> Iterator[tuple[int, Sequence[Window]]]:
+    """The windows of each, or what they were added up to; the store is not asked for hours without any."""
     for hour in hours:
         if hour not in tallies:
             yield hour, []
     filled, most = [hour for hour in hours if hour in tallies], _AT_ONCE[columns]
     while filled:
-        some = [hour for hour in filled[:most] if hour < filled[0] + most * HOUR_MS]
-        groups: dict[int, list[Window]] = {hour: [] for hour in some}
-        end = some[-1] + HOUR_MS
-        for window in store.windows(endpoint, since_ms=some[0], until_ms=end, columns=columns):
-            hour = window.start_ms // HOUR_MS * HOUR_MS
-            if hour in groups:
-                groups[hour].append(window)
-        yield from groups.items()
+        some = _next(filled, _ADDED_AT_ONCE[columns])
+        span = {"since_ms": some[0], "until_ms": some[-1] + HOUR_MS}
+        added = {
+            one.start_ms: one.windows
+            for one in store.hours(endpoint, **span, columns=columns)
+            if one.tally == tallies.get(one.start_ms)
+        }
+        yield from ((hour, added[hour]) for hour in some if hour in added)
+        left = [hour for hour in some if hour not in added]
+        while left:
+            few = _next(left, most)
+            yield from _by_minutes(store, endpoint, few, columns=columns)
+            left = left[len(few) :]
         filled = filled[len(some) :]
+
+
+def _next(hours: Sequence[int], most: int) -> Sequence[int]:
+    """The first of them, within a span of ``most`` hours."""
+    return [hour for hour in hours[:most] if hour < hours[0] + most * HOUR_MS]
+
+
+def _by_minutes(
+    store: StateStore, endpoint: str, hours: Sequence[int], *, columns: bool
+) -> Iterator[tuple[int, list[Window]]]:
+    groups: dict[int, list[Window]] = {hour: [] for hour in hours}
+    end = hours[-1] + HOUR_MS
+    for window in store.windows(endpoint, since_ms=hours[0], until_ms=end, columns=columns):
+        hour = window.start_ms // HOUR_MS * HOUR_MS
+        if hour in groups:
+            groups[hour].append(window)
+    yield from groups.items()
 
 
 def with_columns(checked_ms: int = 0) -> Hours[tuple[Window, ...]]:

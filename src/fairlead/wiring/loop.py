@@ -37,6 +37,7 @@ from fairlead.wiring.monitors import Monitor, Monitored
 from fairlead.wiring.observing import EDGES, observed
 from fairlead.wiring.pruning import prune
 from fairlead.wiring.runs import Runs
+from fairlead.wiring.summing import Summing
 from fairlead.wiring.unloadable import unloadable
 
 LOOK_SECONDS: Final = 5.0
@@ -106,6 +107,7 @@ class Loop:
         self._started: dict[str, tuple[str, float]] = {}
         self._unread: dict[str, str] = {}
         self._pruned = clock.now()
+        self._summing = Summing(state)
 
     def tick(self) -> bool:
         """One turn; False when another process leads. Raises Unavailable when the state store does not answer."""
@@ -128,6 +130,7 @@ class Loop:
                 _log.warning("endpoint left for the next look", extra={"fields": fields})
         try:
             burning.turns(self._budgets, self._clock.wall_ms(), self._fence)
+            self._summing.turn(self._clock, self._fence)
             if self._clock.now() - self._pruned >= PRUNE_SECONDS:
                 self._pruned = self._clock.now()
                 prune(self._state, self._clock.wall_ms(), self._fence)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening, RetrainRequest
+from fairlead.contracts.state import Tally
 from fairlead.kit.codec.records import to_body
 from fairlead.monitor import timeline
 from fairlead.orchestrate import commands
@@ -18,7 +20,9 @@ from fairlead.retrain import requests
 from fairlead.retrain.triggers import Triggers
 from fairlead.testing.clock import ManualClock
 from fairlead.testing.state import MemoryState
+from fairlead.wiring.hours import HOUR_MS
 from fairlead.wiring.loop import AGAIN_SECONDS, PRUNE_SECONDS, Course, Loop
+from fairlead.wiring.summing import MARGIN_MS
 
 COURSE = Course("churn", "m", pipeline=Path("p.py"), triggers=Triggers(performance=True, cooldown_ms=60_000))
 
@@ -201,3 +205,16 @@ def test_what_workers_said_of_splits_that_are_over_goes_after_a_day(world: World
     world.state.put("applied", "churn/new.0", {"revision": 0}, 0)
     world.turn(PRUNE_SECONDS)
     assert [one.key for one in world.state.all("applied")] == ["churn/here.0", "churn/new.0"]
+
+
+def test_the_leader_adds_up_hours_that_are_over(world: World) -> None:
+    start = world.clock.wall_ms() // HOUR_MS * HOUR_MS
+    world.state.put_windows([Window("churn", "1", "champion", "w0", start, 60_000, 5, 5, {"": 5}, b"", {})])
+    assert world.turn()
+    assert world.state.hours("churn", since_ms=start, until_ms=start + 1) == []
+    other = world.made("other")
+    world.clock.advance((HOUR_MS + MARGIN_MS) / 1000)
+    assert world.turn()
+    assert not other.tick()
+    (kept,) = world.state.hours("churn", since_ms=start, until_ms=start + 1)
+    assert kept.tally == Tally(1, 5, 5)

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from fairlead.adapters.state import hours as hour_rows
 from fairlead.adapters.state import labels as label_rows
+from fairlead.adapters.state import windows as window_rows
 from fairlead.adapters.state.database import Database
-from fairlead.adapters.state.tables import DOCUMENTS, ENTRIES, LEASES, WINDOWS
+from fairlead.adapters.state.tables import DOCUMENTS, ENTRIES, LEASES, insert
 from fairlead.contracts.errors import Conflict, LeaseLost
 from fairlead.contracts.events import Accepted, Label, Window
-from fairlead.contracts.state import Body, Document, Entry, KnownLabel, Lease, Tally
+from fairlead.contracts.state import Body, Document, Entry, Hour, KnownLabel, Lease, Tally
 from fairlead.kit.clock import Clock
-from fairlead.kit.codec.records import pack, read_counts, unpack
 from fairlead.kit.known import check_names, checked, from_text, lease_ms, to_text
-
-_NONE = to_text({})
-_PLACE = ("endpoint", "version", "arm", "worker", "start_ms")
 
 
 class SqlState:
@@ -56,7 +52,7 @@ class SqlState:
                 at = (DOCUMENTS.c.kind == kind, DOCUMENTS.c.key == key, DOCUMENTS.c.revision == revision)
                 change: Any = DOCUMENTS.update().where(*at).values(values)
             else:
-                change = _insert(connection, DOCUMENTS).values(kind=kind, key=key, **values).on_conflict_do_nothing()
+                change = insert(connection, DOCUMENTS).values(kind=kind, key=key, **values).on_conflict_do_nothing()
             if connection.execute(change.returning(DOCUMENTS.c.revision)).first() is None:
                 raise Conflict(f"{kind} {key!r} is not at revision {revision} any more; read it and try again")
         return Document(kind, key, revision + 1, from_text(text), at_ms)
@@ -111,12 +107,9 @@ class SqlState:
     def put_windows(self, windows: Sequence[Window]) -> None:
         if not windows:
             return
-        # In one order, so that two writers of the same rows cannot wait for each other.
-        rows = [_cells(window) for window in sorted(windows, key=_place)]
+        rows = window_rows.cells(windows)
         with self._database.writing() as connection:
-            insert = _insert(connection, WINDOWS)
-            others = {name: insert.excluded[name] for name in rows[0] if name not in _PLACE}
-            connection.execute(insert.on_conflict_do_update(index_elements=list(_PLACE), set_=others), rows)
+            window_rows.keep(connection, rows)
 
     def windows(
         self,
@@ -127,25 +120,34 @@ class SqlState:
         version: str = "",
         columns: bool = True,
     ) -> list[Window]:
-        told = {"name": endpoint, "since": since_ms, "until": until_ms, "version": version}
-        query, names = _windows(columns, until_ms is not None, bool(version))
         with self._database.reading() as connection:
-            rows = connection.execute(query, told).all()
-        found = [_window(names, row) for row in rows]
-        return sorted(found, key=lambda window: (window.start_ms, window.version, window.arm, window.worker))
+            read = window_rows.read(connection, endpoint, (since_ms, until_ms), version, columns=columns)
+        return window_rows.windows(*read)
 
     def tallies(self, endpoint: str, *, since_ms: int, until_ms: int, unit_ms: int) -> dict[int, Tally]:
         with self._database.reading() as connection:
-            rows = connection.execute(_tallies(unit_ms), {"name": endpoint, "since": since_ms, "until": until_ms}).all()
-        return {int(start): Tally(*map(int, told)) for start, *told in rows}
+            return window_rows.tallies(connection, endpoint, (since_ms, until_ms), unit_ms)
+
+    def put_hours(self, endpoint: str, hours: Sequence[Hour], *, fence: Lease | None = None) -> None:
+        rows = hour_rows.cells(endpoint, hours)
+        with self._database.writing() as connection:
+            self._check(connection, fence)
+            if rows:
+                hour_rows.keep(connection, rows)
+
+    def hours(self, endpoint: str, *, since_ms: int, until_ms: int, columns: bool = True) -> list[Hour]:
+        with self._database.reading() as connection:
+            rows = hour_rows.read(connection, endpoint, (since_ms, until_ms), columns=columns)
+        return hour_rows.hours(rows, columns=columns)
 
     def prune_windows(self, before_ms: int) -> int:
         with self._database.writing() as connection:
-            return connection.execute(WINDOWS.delete().where(WINDOWS.c.start_ms < before_ms)).rowcount
+            hour_rows.prune(connection, before_ms)
+            return window_rows.prune(connection, before_ms)
 
     def endpoints(self) -> list[str]:
         with self._database.reading() as connection:
-            return sorted(connection.execute(_ENDPOINTS).scalars())
+            return window_rows.endpoints(connection)
 
     def label(self, labels: Sequence[Label]) -> Accepted:
         of: dict[str, list[Label]] = defaultdict(list)
@@ -177,7 +179,7 @@ class SqlState:
         length = lease_ms(seconds)
         with self._database.writing() as connection:
             never = {"name": name, "owner": "", "token": 0, "expires_ms": 0}
-            connection.execute(_insert(connection, LEASES).on_conflict_do_nothing(), never)
+            connection.execute(insert(connection, LEASES).on_conflict_do_nothing(), never)
             held = connection.execute(sa.select(LEASES).where(LEASES.c.name == name).with_for_update()).one()
             now = self._database.now_ms(connection)
             free = held.expires_ms <= now
@@ -213,62 +215,5 @@ class SqlState:
             raise LeaseLost(f"{fence.owner!r} no longer holds the lease {fence.name!r}; acquire it before acting")
 
 
-def _insert(connection: sa.Connection, table: sa.Table) -> Any:
-    """An insert that may say what to do on a conflict, in the dialect's words."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-
-
-def _every() -> sa.Select[Any]:
-    """One step along the index for each endpoint: DISTINCT would read every window."""
-    step = sa.select(sa.func.min(WINDOWS.c.endpoint).label("name")).cte("step", recursive=True)
-    after = sa.select(sa.func.min(WINDOWS.c.endpoint)).where(WINDOWS.c.endpoint > step.c.name).scalar_subquery()
-    step = step.union_all(sa.select(after).where(step.c.name.is_not(None)))
-    return sa.select(step.c.name).where(step.c.name.is_not(None))
-
-
-_ENDPOINTS = _every()
-
-
-@cache
-def _windows(columns: bool, until: bool, version: bool) -> tuple[sa.Select[Any], list[str]]:
-    """The query, made once, and what it reads."""
-    read = [one for one in WINDOWS.columns if columns or one.name != "columns"]
-    since, end = sa.bindparam("since", type_=sa.BigInteger), sa.bindparam("until", type_=sa.BigInteger)
-    query = sa.select(*read).where(WINDOWS.c.endpoint == sa.bindparam("name"), WINDOWS.c.start_ms >= since)
-    if until:
-        query = query.where(WINDOWS.c.start_ms < end)
-    if version:
-        query = query.where(WINDOWS.c.version == sa.bindparam("version"))
-    return query, [one.name for one in read]
-
-
-def _tallies(unit_ms: int) -> sa.Select[Any]:
-    start = (WINDOWS.c.start_ms - WINDOWS.c.start_ms % sa.literal_column(str(int(unit_ms)))).label("start")
-    sums = sa.func.sum(WINDOWS.c.calls), sa.func.sum(WINDOWS.c.rows)
-    since, until = sa.bindparam("since", type_=sa.BigInteger), sa.bindparam("until", type_=sa.BigInteger)
-    of = WINDOWS.c.endpoint == sa.bindparam("name"), WINDOWS.c.start_ms >= since, WINDOWS.c.start_ms < until
-    return sa.select(start, sa.func.count(), *sums).where(*of).group_by(start)
-
-
 def _document(row: sa.Row[Any]) -> Document:
     return Document(row.kind, row.key, row.revision, from_text(row.body), row.at_ms)
-
-
-def _place(window: Window) -> tuple[str | int, ...]:
-    return tuple(getattr(window, name) for name in _PLACE)
-
-
-def _cells(window: Window) -> dict[str, Any]:
-    check_names(endpoint=window.endpoint, version=window.version, arm=window.arm, worker=window.worker)
-    check_names(reference=window.reference)
-    cells = {column.name: getattr(window, column.name) for column in WINDOWS.columns}
-    told = {"codes": to_text(dict(window.codes)), "pairs": to_text(dict(window.pairs))}
-    return {**cells, **told, "columns": pack(window.columns)}
-
-
-def _window(names: Sequence[str], row: Sequence[Any]) -> Window:
-    cells = dict(zip(names, row, strict=True))
-    cells["codes"] = read_counts(cells["codes"])
-    cells["pairs"] = from_text(cells["pairs"]) if cells["pairs"] != _NONE else {}
-    cells["columns"] = unpack(cells["columns"]) if "columns" in cells else {}
-    return Window(**cells)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 TABLES = sa.MetaData()
 NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -47,6 +50,19 @@ WINDOWS = sa.Table(
     sa.Column("reference", sa.Text, nullable=False),
     sa.Index("state_windows_by_start", "start_ms"),
 )
+HOURS = sa.Table(
+    "state_hours",
+    TABLES,
+    sa.Column("endpoint", sa.Text, primary_key=True),
+    sa.Column("start_ms", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("windows", sa.BigInteger, nullable=False),
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("totals", sa.LargeBinary, nullable=False),
+    sa.Column("columns", sa.LargeBinary, nullable=False),
+    sa.Index("state_hours_by_start", "start_ms"),
+)
+"""Windows added up: their tally, then what they add up to, the histograms apart."""
 LEASES = sa.Table(
     "state_leases",
     TABLES,
@@ -83,3 +99,8 @@ CHANGES = sa.Table(
     sa.Index("state_label_changes_by_time", "endpoint", "at_ms"),
 )
 """The values before it."""
+
+
+def insert(connection: sa.Connection, table: sa.Table) -> Any:
+    """An insert that may say what to do on a conflict, in the dialect's words."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

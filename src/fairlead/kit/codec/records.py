@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from fairlead.contracts.errors import StateError
+from fairlead.contracts.events import Window
 
 T = TypeVar("T")
 
@@ -28,6 +30,8 @@ def from_body(kind: type[T], body: dict[str, Any]) -> T:
 
 _COUNTS: Final = msgspec.json.Decoder(dict[str, int])
 _COLUMNS: Final = msgspec.msgpack.Decoder(dict[str, bytes])
+_TOTALS: Final = msgspec.msgpack.Decoder(list[Window])
+_HISTOGRAMS: Final = msgspec.msgpack.Decoder(list[dict[str, bytes]])
 
 
 def pack(columns: Mapping[str, bytes]) -> bytes:
@@ -49,3 +53,21 @@ def unpack(data: bytes) -> dict[str, bytes]:
         return _COLUMNS.decode(data)
     except msgspec.DecodeError as error:
         raise StateError(f"stored columns cannot be read: {error}; they may be of another release") from error
+
+
+def pack_windows(windows: Sequence[Window]) -> tuple[bytes, bytes]:
+    """Windows without their histograms, and the histograms."""
+    totals = [replace(one, columns={}) for one in windows]
+    return msgspec.msgpack.encode(totals), msgspec.msgpack.encode([dict(one.columns) for one in windows])
+
+
+def unpack_windows(totals: bytes, columns: bytes | None) -> tuple[Window, ...]:
+    """What ``pack_windows`` was given; None: without histograms. Raises StateError."""
+    try:
+        windows = _TOTALS.decode(totals)
+        if columns is None:
+            return tuple(windows)
+        histograms = _HISTOGRAMS.decode(columns)
+        return tuple(replace(one, columns=each) for one, each in zip(windows, histograms, strict=True))
+    except (msgspec.DecodeError, ValueError) as error:
+        raise StateError(f"a stored hour cannot be read: {error}; it may be of another release") from error
