@@ -80,6 +80,8 @@ class Joined:
 
     def as_of(self, at_ms: int) -> Joined:
         """The same rows as they were known at that time: fewer, and with the values of then."""
+        if self.as_of_ms is None and not self.corrected.any() and all(len(one) == 1 for one in self.sources):
+            return replace(self.where(self.known_at_ms <= at_ms), as_of_ms=at_ms)  # each has one value, or none
         return _known(self, self.rows, self.sources, at_ms)
 
 
@@ -120,7 +122,7 @@ def join(
     waiting = 0
     for known in labels:
         label = known.label
-        if history(known)[0][0] > until:
+        if (history(known)[0][0] if known.changes else label.at_ms) > until:
             continue
         places = (by_key if label.by_key else by_id).get((label.key, label.row), ())
         if not places and (label.key, label.row) in elsewhere[label.by_key]:
@@ -143,12 +145,12 @@ def _known(whole: Joined, rows: Array, sources: Array, as_of_ms: int | None) -> 
     kept, values, first, corrected = [], [], [], []
     for place, labels in enumerate(sources.tolist()):
         for known in labels:
-            past = [(at_ms, value) for at_ms, value in history(known) if at_ms <= until]
-            if past:
+            began, value, more = _as_of(known, until)
+            if began <= until:
                 kept.append(place)
-                values.append(past[-1][1])
-                first.append(past[0][0])
-                corrected.append(len(past) > 1)
+                values.append(value)
+                first.append(began)
+                corrected.append(more)
                 break
     chosen = np.array(kept, dtype=np.int64)
     return replace(
@@ -160,6 +162,15 @@ def _known(whole: Joined, rows: Array, sources: Array, as_of_ms: int | None) -> 
         sources=sources[chosen],
         as_of_ms=as_of_ms,
     )
+
+
+def _as_of(known: KnownLabel, until: int) -> tuple[int, float | str, bool]:
+    """When the first value became known, the value at ``until``, and whether it was another before."""
+    if not known.changes:
+        return known.label.at_ms, known.label.value, False
+    values = history(known)
+    past = [value for at_ms, value in values if at_ms <= until]
+    return values[0][0], past[-1] if past else known.label.value, len(past) > 1
 
 
 def _objects(values: Sequence[Any]) -> Array:
@@ -187,10 +198,13 @@ def _places(frame: Frame, keep: Array, entity: str) -> tuple[_Places, _Places]:
 
 def _once(frame: Frame, until: int) -> tuple[Array, int]:
     """Places of the rows predicted by ``until``, each once, and how many were there again."""
+    identity = [frame[name].tolist() for name in ("prediction_id", "row", "version", "arm") if name in frame]
+    n = len(frame["at_ms"])
+    if len(set(identity[0])) == n or len(set(zip(*identity, strict=True))) == n:
+        return np.flatnonzero(frame["at_ms"].astype(np.int64) <= until), 0
     seen: set[tuple[Any, ...]] = set()
     keep = []
     repeated = 0
-    identity = [frame[name].tolist() for name in ("prediction_id", "row", "version", "arm") if name in frame]
     for place, (at_ms, *row) in enumerate(zip(frame["at_ms"].tolist(), *identity, strict=True)):
         if at_ms > until:
             continue

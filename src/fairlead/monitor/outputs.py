@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,11 +128,26 @@ def _scores(values: Array, task: Task) -> Array:
 def _coded(values: Array, task: Task) -> tuple[Array, Array]:
     """Class numbers or plain values as floats, and a mask of those that are neither."""
     if not task.classes:
-        numbers = np.array([_number(one) for one in values.tolist()], dtype=np.float64)
+        numbers = _each(values, _number)
         return numbers, ~np.isfinite(numbers)
     places = {canonical(name): float(place) for place, name in enumerate(task.classes)}
-    coded = np.array([places.get(canonical(one), np.nan) for one in values.tolist()], dtype=np.float64)
+    coded = _each(values, lambda one: places.get(canonical(one), np.nan))
     return coded, np.isnan(coded)
+
+
+def _each(values: Array, number: Callable[[Any], float]) -> Array:
+    """The number of each value, worked out once for those that are the same."""
+    if values.dtype.kind == "f":  # of these few are
+        return np.array([number(one) for one in values.tolist()], dtype=np.float64)
+    known: dict[Any, float] = {}
+    told = values.tolist()
+    try:
+        for one in told:
+            if one not in known:
+                known[one] = number(one)
+    except TypeError:  # a list, which nothing can look up
+        return np.array([number(one) for one in told], dtype=np.float64)
+    return np.fromiter(map(known.__getitem__, told), np.float64, len(told))
 
 
 def canonical(value: Any) -> Value:
@@ -150,7 +167,10 @@ def _number(value: Any) -> float:
 
 
 def _names(values: Array) -> tuple[Value, ...]:
-    return _ordered({canonical(one) for one in values.tolist() if one is not None and str(one) != "nan"})
+    told = values.tolist()
+    with contextlib.suppress(TypeError):  # a list, which nothing can look up
+        told = list(set(told))
+    return _ordered({canonical(one) for one in told if one is not None and str(one) != "nan"})
 
 
 def _ordered(names: set[Value]) -> tuple[Value, ...]:
@@ -158,9 +178,9 @@ def _ordered(names: set[Value]) -> tuple[Value, ...]:
 
 
 def _is_list(values: Array) -> bool:
-    first = next((one for one in values.tolist() if one is not None), None)
+    first = next((one for one in values if one is not None), None)
     return isinstance(first, list | tuple | np.ndarray)
 
 
 def _width(values: Array) -> int:
-    return len(next(one for one in values.tolist() if one is not None))
+    return len(next(one for one in values if one is not None))

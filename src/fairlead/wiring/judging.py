@@ -10,7 +10,8 @@ import numpy as np
 from fairlead.contracts.errors import UsageError
 from fairlead.contracts.events import EventStore
 from fairlead.contracts.state import KnownLabel, StateStore
-from fairlead.monitor.cbpe import Estimate, check_calibration, estimate
+from fairlead.monitor.calibration import check_calibration
+from fairlead.monitor.cbpe import Estimate, estimate
 from fairlead.monitor.decay import Decayed
 from fairlead.monitor.degraded import parted
 from fairlead.monitor.labels import Frame, Joined, answered, join, mature, maturity

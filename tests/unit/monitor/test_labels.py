@@ -182,3 +182,25 @@ def test_only_what_was_answered_is_joined_and_whole_numbers_are_whole_again() ->
     assert (found["out.class"].tolist(), found["out.class"].dtype.kind) == ([1, 2], "i")
     assert (found["out.share"].dtype.kind, found["seconds"].dtype.kind) == ("f", "f")
     assert answered(found) is found
+
+
+@pytest.mark.parametrize("changed", [0.0, 0.3])
+@pytest.mark.parametrize("keyed", [0.0, 0.4])
+def test_as_of_a_time_is_what_joining_then_gives(changed: float, keyed: float) -> None:
+    """Whether every label has one value or some were corrected, whether a row has one label or one by key as well."""
+    r = np.random.default_rng(7)
+    ids = [f"p{number}" for number in range(60)]
+    calls = frame(ids, [0] * 60, entity=[f"e{number}" for number in range(60)])
+    labels = []
+    for number, name in enumerate(ids[:50]):
+        first, last = sorted(r.integers(1, 100, 2).tolist())
+        before = ((first, 2.0),) if r.random() < changed else ()
+        labels.append(known(name, float(number), last, *before))
+        if r.random() < keyed:
+            labels.append(known(f"e{number}", -float(number), int(r.integers(1, 100)), by_key=True))
+    whole = join(calls, labels)
+    for at_ms in range(0, 101, 5):
+        found, then = whole.as_of(at_ms), join(calls, labels, as_of_ms=at_ms)
+        for name in ("rows", "label", "known_at_ms", "corrected"):
+            assert getattr(found, name).tolist() == getattr(then, name).tolist(), (at_ms, name)
+        assert found.as_of_ms == at_ms

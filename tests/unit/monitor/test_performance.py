@@ -148,3 +148,21 @@ def test_reading_only_the_labels_of_what_was_predicted() -> None:
     assert len(read(events, state, "e", since_ms=0, waiting=False)) == 2  # a key that no label can have
     none = read(events, state, "e", since_ms=9_000, waiting=False)
     assert (len(none), none.predictions) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [True, 1, 1.0, "1", " 1 ", "no", None, float("nan"), float("nan"), "no"],
+        [[0.1], "1", [0.1], 1, None],
+    ],
+)
+def test_values_that_come_again_are_read_as_they_were_the_first_time(values: list[object]) -> None:
+    calls = frame(list(range(len(values))), label=objects(values))
+    for classes in ((1.0, "no"), ()):
+        decision, _ = predictions(calls, Task(classes, "label"))
+        alone = []
+        for place in range(len(values)):
+            (one,), _ = predictions(calls, Task(classes, "label"), np.array([place]))  # type: ignore[misc]
+            alone.append(float(one))
+        assert str(decision.tolist()) == str(alone)  # type: ignore[union-attr]

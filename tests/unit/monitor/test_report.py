@@ -11,7 +11,8 @@ import pytest
 
 from fairlead.contracts.plans import Happening
 from fairlead.monitor.alerts import Alert
-from fairlead.monitor.cbpe import Calibration, Estimate
+from fairlead.monitor.calibration import Calibration
+from fairlead.monitor.cbpe import Estimate
 from fairlead.monitor.charts import Point, histogram, line, spark
 from fairlead.monitor.decay import start, step
 from fairlead.monitor.metrics import Measure
