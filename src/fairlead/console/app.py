@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -50,6 +51,23 @@ class Secured:
         await self._app(scope, receive, told)
 
 
+class AsSent:
+    """Routes see the path as it was sent: a slash that is escaped is part of a name, and parts no path.
+
+    ``Shell.guarded`` gives handlers the parts as they are meant.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            sent = scope.get("raw_path")
+            parts = sent.decode("utf-8", "replace").split("/") if sent else map(quote, scope["path"].split("/"))
+            scope = {**scope, "path": "/".join(quote(unquote(part), safe="") for part in parts)}  # one form of each
+        await self._app(scope, receive, send)
+
+
 def build(shell: Shell, live: Live, assets: Assets, routes: Sequence[BaseRoute]) -> Starlette:
     """``routes``: of the pages."""
 
@@ -63,9 +81,10 @@ def build(shell: Shell, live: Live, assets: Assets, routes: Sequence[BaseRoute])
 
     async def missing(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+        path = unquote(request.scope["path"])[:200]
         if error.status_code == 404:
-            return await shell.refused(request, NotFound(f"there is no page {request.url.path[:200]}; see /console"))
-        known = FairleadError(f"{request.method} is not for {request.url.path[:200]}")
+            return await shell.refused(request, NotFound(f"there is no page {path}; see /console"))
+        known = FairleadError(f"{request.method} is not for {path}")
         response = await shell.refused(request, known, error.status_code)
         response.headers.update(error.headers or {})
         return response
@@ -79,7 +98,7 @@ def build(shell: Shell, live: Live, assets: Assets, routes: Sequence[BaseRoute])
         *routes,
     ]
     handlers = {404: missing, 405: missing}
-    wrapped = [Middleware(Secured), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)]
+    wrapped = [Middleware(Secured), Middleware(AsSent), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)]
     made = Starlette(routes=every, exception_handlers=handlers, middleware=wrapped)
     made.router.redirect_slashes = False
     return made

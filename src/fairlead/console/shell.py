@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -124,7 +124,7 @@ class Shell:
             visit = await self.door.enter(request)
             form = await form_of(request)
             self.door.checked(request, form.pop(TOKEN_FIELD, ""), visit)
-            path = {name: str(value) for name, value in request.path_params.items()}
+            path = dict(request.path_params)
             self._allowed(act, visit, path, form)
             acting = Acting(path, form, visit.visitor.name, self.clock.wall_ms())
             return visit, await self.reader.act(lambda: act.do(acting))
@@ -153,9 +153,10 @@ class Shell:
         ]
 
     def guarded(self, handler: Handler) -> Handler:
-        """The handler of a route, whose errors become an answer."""
+        """The handler of a route, whose errors become an answer. The parts of its path are those that are meant."""
 
         async def handle(request: Request) -> Response:
+            request.scope["path_params"] = {name: unquote(value) for name, value in request.path_params.items()}
             try:
                 return await handler(request)
             except Exception as error:  # noqa: BLE001 - an answer says it, and the log where it is not ours
@@ -230,7 +231,7 @@ class Shell:
         unknown = [name for name in form if name not in may]
         if unknown:
             raise InvalidParameter(f"unknown field {unknown[0][:80]!r}; the form has {', '.join(may) or 'none'}")
-        if act.confirm and form.get("confirm", "").strip() != path[act.confirm]:
+        if act.confirm and form.get("confirm", "").strip() != path[act.confirm].strip():
             raise InvalidParameter(f"nothing was done: to confirm, type {path[act.confirm]!r}")
 
     def _to_login(self, _request: Request, back: str) -> Response:
@@ -253,7 +254,7 @@ async def form_of(request: Request) -> dict[str, str]:
 def filled(path: str, request: Request) -> str:
     """A path with the parts of the request's own."""
     for name, value in request.path_params.items():
-        path = path.replace(f"{{{name}}}", urlencode({"": value})[1:].replace("+", "%20"))
+        path = path.replace(f"{{{name}}}", quote(value, safe=""))
     return path
 
 

@@ -136,7 +136,7 @@ def _server_paths(names: Sequence[str]) -> Document:
 
 def _endpoint_paths(described: Described, key: str) -> Document:
     name = described.name
-    path = quote(name)
+    path = quote(name, safe="")
     base = f"/v2/models/{path}"
     model = metadata.model(name, described.versions, described.platform, described.signature)
     ready = metadata.model_ready(name, True)

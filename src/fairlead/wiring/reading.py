@@ -22,7 +22,9 @@ from fairlead.monitor import feedback, timeline
 BATCH: Final = 5_000
 """Labels of a file that are kept in one transaction."""
 
-_BY_ENDPOINT: Final = ("split", "watch", "rollout-of", "monitor", "applied")
+_BY_ENDPOINT: Final = ("split", "watch", "rollout-of", "monitor")
+_APPLIED: Final = "applied"
+"""By endpoint and worker; a name may have a slash, the place of a worker has none."""
 _SHOWN: Final = 10
 
 
@@ -30,7 +32,8 @@ def endpoints(state: StateStore, events: EventStore | None = None) -> list[str]:
     """Every endpoint that windows, documents, the timeline or events know, by name."""
     found = set(state.endpoints())
     for kind in _BY_ENDPOINT:
-        found |= {document.key.partition("/")[0] for document in state.all(kind)}
+        found |= {document.key for document in state.all(kind)}
+    found |= {document.key.rpartition("/")[0] for document in state.all(_APPLIED)}
     found |= {entry.subject for entry in state.entries(timeline.KIND)}
     if events is not None:
         found |= set(events.query("SELECT DISTINCT endpoint FROM events")["endpoint"].tolist())
@@ -39,7 +42,7 @@ def endpoints(state: StateStore, events: EventStore | None = None) -> list[str]:
 
 def check(state: StateStore, events: EventStore | None, endpoint: str) -> None:
     """Raises NotFound for an endpoint that nobody knows, naming the nearest that somebody does."""
-    if any(state.get(kind, endpoint) for kind in _BY_ENDPOINT[:-1]) or endpoint in state.endpoints():
+    if any(state.get(kind, endpoint) for kind in _BY_ENDPOINT) or endpoint in state.endpoints():
         return
     if state.entries(timeline.KIND, endpoint, limit=1):
         return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from console_frame import console
 from fairlead.console.facts.trying import Field, Tried, TryFacts
@@ -39,3 +41,23 @@ async def test_a_value_that_is_refused_loses_none_of_the_others() -> None:
         forged = await client.post(path, data={**written, "token": "x"})
         assert forged.status_code == 403
         assert 'value="old"' not in forged.text, "another site fills in nothing"
+
+
+async def test_a_model_of_any_name_is_called_by_its_own() -> None:
+    names: list[str] = []
+
+    class Noting(Source):
+        def tried(self, name: str, row: tuple[tuple[str, str], ...], body: str, key: str, *, explain: bool) -> Tried:
+            names.append(name)
+            return super().tried(name, row, body, key, explain=explain)
+
+    async with console(lambda shell: trying.routes(shell, Noting())) as (client, _):
+        for name in ("meta/llama", "a%2Fb", "<b>'100%'", "n" * 500):
+            path = f"/console/endpoints/{quote(name, safe='')}/try"
+            page = await client.get(path)
+            action = re.search(r'<form[^>]* action="([^"]*/try)"', page.text)
+            found = re.search(r'name="token" value="([^"]+)"', page.text)
+            assert found is not None
+            await client.post(html.unescape(action[1]) if action else path, data={"token": found[1], "do": "call"})
+            assert (await client.get(f"{path}.json")).json()["name"] == name
+            assert names[-1] == name

@@ -177,10 +177,10 @@ def promises(store: StateStore, name: str) -> tuple[Promise, ...]:
 
 def placed(store: StateStore, name: str) -> tuple[Placed, ...]:
     """What each worker said that it applied, newest first."""
-    found = [one for one in store.all("applied") if one.key.partition("/")[0] == name]
+    found = [one for one in store.all("applied") if one.key.rpartition("/")[0] == name]
     told = [
         Placed(
-            one.key.partition("/")[2],
+            one.key.rpartition("/")[2],
             tuple(map(str, one.body.get("versions") or ())),
             str(one.body.get("error") or ""),
             int(one.body.get("at_ms") or one.at_ms),

@@ -56,7 +56,7 @@ class TryPage:
         except (httpx.HTTPError, OSError, ValueError, KeyError) as error:
             trouble = Trouble(Unavailable.code, f"the server at {url} does not say what {name!r} takes: {cause(error)}")
             return TryFacts(name, url, trouble=trouble)
-        call = paths.get(f"/v2/models/{name}/infer", {}).get("post", {})
+        call = paths.get(f"/v2/models/{_part(name)}/infer", {}).get("post", {})
         body = _example(call)
         fields = _fields(body)
         return TryFacts(
@@ -68,7 +68,7 @@ class TryPage:
             tuple(map(str, about.get("versions") or ())),
             fields,
             json.dumps(body, indent=2),
-            f"/v1/models/{name}:explain" in paths,
+            f"/v1/models/{_part(name)}:explain" in paths,
             bool(call.get("security")),
             _curl(url, name, body),
             _PYTHON.format(url=f"{url}/v2/models/{_part(name)}/infer", body=_python(body)),
