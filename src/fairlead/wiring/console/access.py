@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Final
 
 from fairlead.audit import reading
 from fairlead.audit.entry import Line
+from fairlead.audit.heads import Head
 from fairlead.audit.reading import Told
 from fairlead.audit.verify import verify
 from fairlead.console.facts.access import AccessFacts, Entry, Key, Limited, Proof, Refused
@@ -30,16 +32,30 @@ PROVED_BYTES: Final = 32 * 2**20
 """A log that is larger is not proved by a page."""
 _LONGEST: Final = 300
 ALLOWED: Final = "allowed"
-Files = tuple[tuple[str, int, int], ...]
-"""Name, size and time of the last change of each."""
+SETTLED_NS: Final = 2 * 10**9
+"""So long after its last change another one gives a file another time, whatever the clock of the file system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a proof is of. ``files``: name, inode, size and times of each; the time at which its inode changed is one
+    that nobody sets, as one may the other.  ``heads``: those of the chains, which the state store keeps.
+    """
+
+    files: tuple[tuple[str, int, int, int, int], ...]
+    heads: tuple[Head, ...]
+
+    def settled(self, now_ns: int) -> bool:
+        """Whether a change from now on would show."""
+        return all(now_ns - changed > SETTLED_NS for *_, changed in self.files)
 
 
 @dataclass(frozen=True, slots=True)
 class AccessPage:
-    """``Accesses`` over the home. ``proofs``: the last one, by the files that it is of."""
+    """``Accesses`` over the home. ``proofs``: the last one, by what it is of."""
 
     kept: Kept
-    proofs: dict[Files, Proof] = field(default_factory=dict)
+    proofs: dict[Seen, Proof] = field(default_factory=dict)
 
     def access(self, actor: str, action: str, outcome: str, since_ms: int, until_ms: int) -> AccessFacts:
         folder = auditing.folder(self.kept.home)
@@ -112,14 +128,26 @@ class AccessPage:
             return None, str(error)
 
     def _proof(self, folder: Path) -> Proof:
-        files = tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*.jsonl"))
-        proof = self.proofs.get(files)
+        try:
+            seen = self._seen(folder)
+        except (FairleadError, OSError) as error:  # no heads, or a file that is dropped just now
+            return Proof(None, str(error), 0, 0, 0, (), ())
+        proof = self.proofs.get(seen)
         if proof is None:
-            proof = self._proved(folder, sum(size for _, size, _ in files))
+            settled = seen.settled(time.time_ns())  # before it is read
+            proof = self._proved(folder, sum(size for _, _, size, *_ in seen.files))
             self.proofs.clear()
-            if proof.ok is not None:
-                self.proofs[files] = proof
+            if proof.ok is not None and settled:
+                self.proofs[seen] = proof
         return proof
+
+    def _seen(self, folder: Path) -> Seen:
+        stats = [(path.name, path.stat()) for path in sorted(folder.glob("*.jsonl"))]
+        kept = auditing.heads(self.kept.home) if stats else None
+        return Seen(
+            tuple((name, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for name, one in stats),
+            tuple(sorted(kept.all(), key=lambda head: head.chain)) if kept else (),
+        )
 
     def _proved(self, folder: Path, size: int) -> Proof:
         if not size:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +264,41 @@ def test_a_sealed_log_is_proved_with_its_key(
     blind = AccessPage(Kept(home)).access("", "", "", now - HOUR, now + HOUR).proof
     assert blind.ok is None
     assert "key" in blind.why
+
+
+def test_a_proof_is_made_anew_for_a_file_and_a_head_that_changed_whatever_its_times_say(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = SystemClock.wall_ms()
+    heads = auditing.heads(home)
+    assert heads is not None
+    chain = opened(auditing.folder(home), Seal(), heads)
+    chain.append([Noted(Audited("shop", "predict", "churn"), now, 41)])
+    chain.anchor(heads, now)
+    chain.close()
+    page, proved = AccessPage(Kept(home)), []
+    first = time.time_ns
+    whole = page._proved
+    monkeypatch.setattr(AccessPage, "_proved", lambda _, *how: proved.append(1) or whole(*how))
+
+    def told(seconds: int) -> bool | None:
+        monkeypatch.setattr(time, "time_ns", lambda: first() + seconds * 10**9)
+        return page.access("", "", "", now - HOUR, now + HOUR).proof.ok
+
+    assert [told(0), told(0), len(proved)] == [True, True, 2], "a file that changed just now may change unseen"
+    assert [told(9), told(9), told(9), len(proved)] == [True, True, True, 3], "a proof of what rests is kept"
+    (file,) = auditing.folder(home).glob("*.jsonl")
+    as_written, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.write_bytes(as_written.replace(b'"count":41', b'"count":14'))
+    os.utime(file, ns=times)
+    assert file.stat().st_mtime_ns == times[1]
+    assert told(9) is False
+    file.write_bytes(as_written)
+    os.utime(file, ns=times)
+    assert told(9) is True
+    (head,) = heads.all()
+    heads.put(replace(head, seq=head.seq + 5, hash="0" * 64))
+    assert told(9) is False, "the last entries are gone, by the head that is kept"
 
 
 def test_language_models_are_in_the_navigation_where_there_are_any(home: Home, visit: Any) -> None:
