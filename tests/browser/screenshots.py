@@ -51,7 +51,8 @@ class Camera:
                     height = page.evaluate("document.documentElement.scrollHeight")
                     page.set_viewport_size({"width": width, "height": min(height, most) if most else max(height, 600)})
                     page.wait_for_timeout(300)  # charts follow the size
-                    page.wait_for_function(DRAWN)
+                    while not page.evaluate(DRAWN):  # its policy forbids what waits for a function
+                        page.wait_for_timeout(100)
                     told = f"{name}-{theme}" if not narrow else f"{name}-{theme}-{width}"
                     page.screenshot(path=self._folder / f"{told}.png")
                     page.set_viewport_size({"width": width, "height": 900})

@@ -90,6 +90,17 @@ def test_a_page_is_live(console: str) -> None:
         assert page.locator("tbody tr").count() == len(NAMES)
 
 
+def test_charts_are_drawn_anew_with_what_came(console: str) -> None:
+    with seen.browser() as browser:
+        page = browser.new_page()
+        page.goto(f"{console}/endpoints/churn")
+        page.wait_for_selector("[data-pulse][data-state=on]")
+        page.wait_for_selector("#charts .uplot canvas")
+        page.evaluate("document.getElementById('charts').dataset.old = '1'")
+        page.wait_for_selector("#charts:not([data-old])", timeout=20_000)
+        page.wait_for_selector("#charts .uplot canvas", timeout=5_000)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
 def test_a_rollout_shows_its_evidence_over_time(console: str, scheme: str, width: int) -> None:

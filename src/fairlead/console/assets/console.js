@@ -163,9 +163,7 @@
   }
 
   function draw(place) {
-    const source = place.querySelector("script[type='application/json']");
-    if (!source) return;
-    const told = JSON.parse(source.textContent);
+    const told = JSON.parse(place.dataset.chart);
     const some = told.series.some((one) => one.values.some((value) => value != null));
     place.querySelectorAll(".uplot, .gone").forEach((one) => one.remove());
     if (charts.has(place)) { charts.get(place).destroy(); charts.delete(place); }
