@@ -49,10 +49,13 @@ class Asked:
         return [Course(name, name) for name in registry(self.home).models()]
 
     def pledged(self) -> list[Pledged]:
-        """The endpoints of the spec that promise something, and have windows: no language models."""
-        found = [] if self.spec is None else self.spec.endpoints.items()
-        promised = [(name, one, tuple(pledges.of(one))) for name, one in found if not one.speaks]
-        return [Pledged(name, what, one.monitor.alerts.webhook) for name, one, what in promised if what]
+        """The endpoints of the spec that have windows, with what each promises: no language models."""
+        found = {} if self.spec is None else self.spec.endpoints
+        return [
+            Pledged(name, tuple(pledges.of(one)), one.monitor.alerts.webhook)
+            for name, one in found.items()
+            if not one.speaks
+        ]
 
     def gate(self, endpoint: str) -> dict[str, Any]:
         """The gate's fields as the spec gives them."""

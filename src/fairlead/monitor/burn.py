@@ -56,8 +56,10 @@ BURNS: Final = (
     Burning("1d", 24, "2h", 120, 0.10, "warning"),
     Burning("3d", 72, "6h", 360, 0.10, "warning"),
 )
-_MINUTES: Final = 72 * 60 + 2 * 60
-"""Kept one by one: the longest window, and what is read anew."""
+LONGEST_MS: Final = 24 * HOUR_MS
+"""Of the windows that calls are summed up in."""
+_MINUTES: Final = 72 * 60 + 2 * 60 + LONGEST_MS // _MINUTE_MS
+"""Kept one by one: the longest burn rate's, a window that reaches into it, and what is read anew."""
 
 
 class Count(NamedTuple):
@@ -93,7 +95,7 @@ class Objective:
 
     @property
     def alert(self) -> str:
-        return f"Fairlead{self.kind.capitalize()}BudgetBurn"
+        return _alert(self.kind)
 
     def burns(self) -> Iterator[tuple[Burning, float]]:
         """Those that are told, each with its rate: faster than the budget allows, and such that calls can be so bad."""
@@ -101,6 +103,13 @@ class Objective:
             factor = one.factor(self.seconds)
             if factor >= 1 and factor * (1 - self.target) < 1:
                 yield one, factor
+
+    def key(self, burn: Burning) -> str:
+        """What a burn rate's standing is remembered by."""
+        return f"slo.{self.kind}.{burn.long}"
+
+    def watches(self) -> list[str]:
+        return [self.key(burn) for burn, _ in self.burns()]
 
     def rate(self, count: Count) -> float:
         """Times as fast as the budget allows."""
@@ -120,14 +129,14 @@ class Objective:
 class Sums:
     """What windows say of an objective: by minute as far back as burn rates reach, by hour as far as the budget does.
 
-    ``read_ms``: windows that start from here on were put. ``length_ms``: of the longest of them.
+    ``read_ms``: windows that start from here on were put.
     """
 
     def __init__(self, objective: Objective, now_ms: int) -> None:
         self.objective = objective
         self.read_ms = (now_ms // HOUR_MS + 1) * HOUR_MS
-        self.length_ms = _MINUTE_MS
         self._minute = np.full(_MINUTES, -1, np.int64)
+        self._until = np.full(_MINUTES, -1, np.int64)
         self._bad = np.zeros(_MINUTES, np.int64)
         self._valid = np.zeros(_MINUTES, np.int64)
         self._hours: dict[int, Count] = {}
@@ -137,24 +146,38 @@ class Sums:
         """How far back windows matter."""
         return round(max(1000 * self.objective.seconds, 72 * HOUR_MS))
 
+    @property
+    def length_ms(self) -> int:
+        """Of the longest window of the last days, a minute at least."""
+        return max(1, int((self._until - self._minute).max())) * _MINUTE_MS
+
     def put(self, since_ms: int, until_ms: int, windows: Iterable[Window]) -> None:
-        """All windows that start in ``[since_ms, until_ms)``, whole hours, in place of what was known of these."""
+        """All windows that start in ``[since_ms, until_ms)``, in place of what was known of these.
+
+        Whole hours, or whole minutes out of the last three days.
+        """
         first, last = since_ms // _MINUTE_MS, until_ms // _MINUTE_MS
-        for hour in [hour for hour in self._hours if since_ms <= hour < until_ms]:
-            del self._hours[hour]
         inside = (self._minute >= first) & (self._minute < last)
+        for place in np.flatnonzero(inside).tolist():
+            hour = int(self._minute[place]) * _MINUTE_MS // HOUR_MS * HOUR_MS
+            known = self._hours.get(hour, Count(0, 0))
+            self._hours[hour] = Count(known.bad - int(self._bad[place]), known.valid - int(self._valid[place]))
+        for hour in [hour for hour in self._hours if since_ms <= hour and hour + HOUR_MS <= until_ms]:
+            del self._hours[hour]
         self._bad[inside] = self._valid[inside] = 0
         newest = max(last - 1, int(self._minute.max()))
         for window in windows:
             found, minute = self.objective.count(window), window.start_ms // _MINUTE_MS
             hour = window.start_ms // HOUR_MS * HOUR_MS
             self._hours[hour] = _sum(self._hours.get(hour, Count(0, 0)), found)
-            self.length_ms = max(self.length_ms, window.length_ms)
             if minute <= newest - _MINUTES:
                 continue
             place = minute % _MINUTES
             if self._minute[place] != minute:
                 self._minute[place], self._bad[place], self._valid[place] = minute, 0, 0
+                self._until[place] = minute
+            until = minute + max(1, -(-window.length_ms // _MINUTE_MS))
+            self._until[place] = max(int(self._until[place]), until)
             self._bad[place] += found.bad
             self._valid[place] += found.valid
         self.read_ms = min(self.read_ms, since_ms)
@@ -165,22 +188,29 @@ class Sums:
             del self._hours[hour]
 
     def lately(self, span_ms: int, now_ms: int) -> Count:
-        """Of the windows that reach into the last ``span_ms``, three days at most."""
-        kept = self._minute > (now_ms - span_ms - self.length_ms) // _MINUTE_MS
+        """Of the windows that reach into the last ``span_ms``, three days at most.
+
+        Those of workers whose clock is ahead are among them, by no more than the span itself.
+        """
+        kept = self._until > (now_ms - span_ms) // _MINUTE_MS
+        kept &= self._minute <= (now_ms + span_ms) // _MINUTE_MS
         return Count(int(self._bad[kept].sum()), int(self._valid[kept].sum()))
+
+    def whole(self, now_ms: int) -> Count:
+        """Of the objective's time, as far back as it was read."""
+        since, found = now_ms - round(1000 * self.objective.seconds), Count(0, 0)
+        for hour, count in self._hours.items():
+            found = _sum(found, count) if hour + HOUR_MS > since else found
+        return found
 
     def budget(self, now_ms: int) -> float | None:
         """What is left of the error budget over the objective's time, 1 for all of it and under 0 where it is broken.
 
         None until windows were read so far back.
         """
-        since = now_ms - round(1000 * self.objective.seconds)
-        if self.read_ms > since:
+        if self.read_ms > now_ms - round(1000 * self.objective.seconds):
             return None
-        whole = Count(0, 0)
-        for hour, count in self._hours.items():
-            whole = _sum(whole, count) if hour + HOUR_MS > since else whole
-        return 1 - self.objective.rate(whole)
+        return 1 - self.objective.rate(self.whole(now_ms))
 
     def readings(self, now_ms: int) -> Iterator[tuple[Burning, Rule, Reading]]:
         """Of each burn rate whose long window was read: its rule, and the slower of the two windows' rates.
@@ -195,7 +225,7 @@ class Sums:
             rates = one.rate(long), one.rate(short)
             rule = Rule(
                 one.alert,
-                f"slo.{one.kind}.{burn.long}",
+                one.key(burn),
                 above=factor,
                 severity=burn.severity,
                 labels={"window": burn.long, "objective": one.kind},
@@ -219,6 +249,21 @@ def _summary(one: Objective, burn: Burning, factor: float, rate: float) -> str:
         f"the error budget of {one.kind} ({one.text} over {one.seconds / 86_400:g} days) burned {rate:.3g} times as "
         f"fast as it may in the last {burn.long}; {factor:.3g} is told"
     )
+
+
+def gone(key: str) -> Rule | None:
+    """The rule of a burn rate that is promised no more, by its key: it fires no longer. None for no such key."""
+    _, kind, long = (*key.split("."), "", "", "")[:3]
+    burn = next((one for one in BURNS if one.long == long), None)
+    if burn is None:
+        return None
+    said = {"summary": f"{kind} is not promised any more in a way that the last {long} would tell"}
+    labels = {"window": long, "objective": kind}
+    return Rule(_alert(kind), key, above=1, severity=burn.severity, labels=labels, annotations=said, absent=0)
+
+
+def _alert(kind: str) -> str:
+    return f"Fairlead{kind.capitalize()}BudgetBurn"
 
 
 def _sum(one: Count, other: Count) -> Count:

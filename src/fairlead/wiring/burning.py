@@ -10,21 +10,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from fairlead.contracts.errors import FairleadError, LeaseLost, Unavailable
-from fairlead.contracts.state import Lease, StateStore
+from fairlead.contracts.errors import FairleadError, LeaseLost, StateError, Unavailable
+from fairlead.contracts.state import Document, Lease, StateStore, Tally
 from fairlead.kit.codec.records import from_body, to_body
 from fairlead.monitor import alerts, timeline, webhook
-from fairlead.monitor.alerts import Alert, Standing
-from fairlead.monitor.burn import HOUR_MS, Objective, Sums
+from fairlead.monitor.alerts import Alert, Reading, Standing
+from fairlead.monitor.burn import HOUR_MS, Objective, Sums, gone
 from fairlead.monitor.mapping import SHADOW
 
 FOUND: Final = "slo"
 LOOK_MS: Final = 15_000
 """Between two looks at an endpoint's budgets."""
 _AGAIN_MS: Final = HOUR_MS
-"""Windows of the running hour are read anew, and those of so long before: workers put theirs late."""
+"""Windows of the running hour are looked at anew, and those of so long before: workers put theirs late."""
+_PART_MS: Final = 300_000
+"""What is read anew at once, where its tally is another."""
 _BACK: Final = 24
 """Hours further back that a look reads, until all are known that matter."""
+_STRETCH_MS: Final = 7 * 24 * HOUR_MS
+"""How far back it looks at once for hours that have windows."""
+MOST: Final = 25_000
+"""Windows that are read at once, and further back by one look."""
+_TURN_SECONDS: Final = 1.0
+"""That the controller's other work waits for looks, and for the one that is under way then."""
+_STRANGERS_SECONDS: Final = 60.0
+"""Between two looks for what is known of endpoints that promise nothing any more."""
 NOBODY: Final = "nothing is promised (`slo` in the spec), or no controller has looked yet"
 _log = logging.getLogger("fairlead.monitor")
 
@@ -47,12 +57,14 @@ class Burn:
 class Told:
     """How an objective stands. ``left``: of the error budget, 1 for all; None until so much was read.
 
-    ``burns``: of the windows that were read so far, the shortest first.
+    ``burns``: of the windows that were read so far, the shortest first.  ``bad``, ``calls``: that were counted.
     """
 
     objective: Objective
     left: float | None
     burns: tuple[Burn, ...] = ()
+    bad: int = 0
+    calls: int = 0
 
     @property
     def since_ms(self) -> int:
@@ -71,7 +83,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Pledged:
-    """An endpoint with objectives. ``webhook``: a URL that alerts are posted to, empty for none."""
+    """An endpoint and its objectives; none: alerts on those that it had end.
+
+    ``webhook``: a URL that alerts are posted to, empty for none.
+    """
 
     endpoint: str
     objectives: tuple[Objective, ...]
@@ -84,31 +99,44 @@ class Budgets:
     def __init__(self, state: StateStore, pledged: Pledged, post: Callable[[str, Mapping[str, Any]], None]) -> None:
         self._state, self._pledged, self._post = state, pledged, post
         self._sums: list[Sums] = []
-        self._looked_ms = 0
+        self._tallies: Mapping[int, Tally] = {}
+        self._looked_ms = self._read_ms = 0
 
     @property
     def endpoint(self) -> str:
         return self._pledged.endpoint
+
+    @property
+    def looked_ms(self) -> int:
+        return self._looked_ms
 
     def look(self, now_ms: int, fence: Callable[[], Lease | None] = lambda: None) -> list[Alert]:
         """Read what came, and judge it; the alerts that were told. At most one look in 15 seconds reads anything.
 
         ``fence``: the lease, asked for just before anything is written. Raises what it and the store raise.
         """
-        if now_ms - self._looked_ms < LOOK_MS:
+        if abs(now_ms - self._looked_ms) < LOOK_MS:
+            return []
+        self._looked_ms = now_ms
+        document = self._state.get(FOUND, self._pledged.endpoint)
+        if not self._pledged.objectives and document is None:
             return []
         self._read(now_ms)
-        document = self._state.get(FOUND, self._pledged.endpoint)
-        memory = from_body(Memory, document.body) if document else Memory()
-        after, told = judged(self._pledged.endpoint, self._sums, memory, now_ms)
-        lease = fence()
+        after, told = judged(self._pledged.endpoint, self._sums, _remembered(document), now_ms)
+        try:
+            lease = fence()
+        except LeaseLost:
+            self._looked_ms = 0  # it looks as soon as it leads again
+            raise
         for alert in told:
             line = replace(alerts.happening(alert), what=FOUND)
             self._state.append(timeline.KIND, self._pledged.endpoint, to_body(line), fence=lease)
             _log.warning("alert", extra={"fields": webhook.fields(alert)})
-        body, revision = to_body(after), document.revision if document else 0
-        self._state.put(FOUND, self._pledged.endpoint, body, revision, fence=lease)
-        self._looked_ms = now_ms
+        if self._pledged.objectives:
+            revision = document.revision if document else 0
+            self._state.put(FOUND, self._pledged.endpoint, to_body(after), revision, fence=lease)
+        elif document is not None:
+            self._state.remove(FOUND, self._pledged.endpoint, document.revision, fence=lease)
         if told and self._pledged.webhook:
             try:
                 self._post(self._pledged.webhook, webhook.body(told))
@@ -117,17 +145,53 @@ class Budgets:
         return told
 
     def _read(self, now_ms: int) -> None:
-        if not self._sums:
-            self._sums = [Sums(one, now_ms) for one in self._pledged.objectives]
-        hour = now_ms // HOUR_MS * HOUR_MS
-        end = hour + 2 * HOUR_MS  # a worker's clock may be ahead
-        self._put(hour - _AGAIN_MS, end)
-        back, last = self._sums[0].read_ms, hour - max(one.reach_ms for one in self._sums) // HOUR_MS * HOUR_MS
-        if back > last:
-            kept = self._state.tallies(self._pledged.endpoint, since_ms=last, until_ms=back, unit_ms=HOUR_MS)
-            self._put(max(last, min(max(kept, default=last), back - HOUR_MS) - (_BACK - 1) * HOUR_MS), back)
+        if not self._pledged.objectives:
+            return
+        if not 0 <= now_ms - self._read_ms <= _BACK * HOUR_MS:  # never, too long ago, or the clock was put back
+            self._sums, self._tallies = [Sums(one, now_ms) for one in self._pledged.objectives], {}
+            self._read_ms = now_ms
+        hour, last = now_ms // HOUR_MS * HOUR_MS, self._read_ms // HOUR_MS * HOUR_MS
+        self._renew(last - max(_AGAIN_MS, self._sums[0].length_ms), hour + 2 * HOUR_MS)  # a worker's may be ahead
+        self._read_ms = now_ms
+        self._further(hour - max(one.reach_ms for one in self._sums) // HOUR_MS * HOUR_MS)
         for one in self._sums:
             one.forget(now_ms)
+
+    def _renew(self, since_ms: int, until_ms: int) -> None:
+        """Read the parts that have other windows than they had at the last look."""
+        since = since_ms // HOUR_MS * HOUR_MS
+        there = self._state.tallies(self.endpoint, since_ms=since, until_ms=until_ms, unit_ms=_PART_MS)
+        first, many = None, 0
+        for part in range(since, until_ms, _PART_MS):
+            other = there.get(part) != self._tallies.get(part)
+            many += there[part].windows if other and part in there else 0
+            if first is not None and (not other or many > MOST):
+                self._put(first, part)
+                first, many = None, there[part].windows if part in there else 0
+            if other and first is None:
+                first = part
+        if first is not None:
+            self._put(first, until_ms)
+        self._tallies = there
+        for one in self._sums:
+            one.read_ms = min(one.read_ms, since)
+
+    def _further(self, last_ms: int) -> None:
+        """Read some hours more, down to ``last_ms``: a day of them, fewer where they have many windows."""
+        while (back := self._sums[0].read_ms) > last_ms:
+            since = max(last_ms, back - _STRETCH_MS)
+            kept = self._state.tallies(self.endpoint, since_ms=since, until_ms=back, unit_ms=HOUR_MS)
+            if not kept:
+                self._put(since, back)
+                continue
+            many, first = 0, max(kept)
+            for hour in range(first, max(since, first - _BACK * HOUR_MS + 1) - 1, -HOUR_MS):
+                many += kept[hour].windows if hour in kept else 0
+                if many > MOST and hour < max(kept):
+                    break
+                first = hour
+            self._put(first, back)
+            return
 
     def _put(self, since_ms: int, until_ms: int) -> None:
         found = self._state.windows(self._pledged.endpoint, since_ms=since_ms, until_ms=until_ms, columns=False)
@@ -136,36 +200,82 @@ class Budgets:
             one.put(since_ms, until_ms, windows)
 
 
-def turns(budgets: Sequence[Budgets], now_ms: int, fence: Callable[[], Lease | None]) -> None:
-    """A look at each; what fails for one is logged, and tried again. Raises LeaseLost."""
-    for one in budgets:
-        try:
-            one.look(now_ms, fence)
-        except LeaseLost:
-            raise
-        except (FairleadError, OSError) as error:
-            fields = {"endpoint": one.endpoint, "error": str(error)}
-            _log.warning("error budgets left for the next look", extra={"fields": fields})
+class Turns:
+    """Of all endpoints. ``now``: monotonic seconds."""
+
+    def __init__(
+        self,
+        state: StateStore,
+        pledged: Sequence[Pledged],
+        post: Callable[[str, Mapping[str, Any]], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._state, self._post, self._now = state, post, now
+        self._budgets = {one.endpoint: Budgets(state, one, post) for one in pledged}
+        self._asked: float | None = None
+
+    def take(self, now_ms: int, fence: Callable[[], Lease | None]) -> None:
+        """A look at each, who waited longest first; what fails for one is logged, and tried at its next look.
+
+        Those that there is no time for have the next turn. Raises LeaseLost, and what the store raises.
+        """
+        began = self._now()
+        if self._asked is None or began - self._asked >= _STRANGERS_SECONDS:
+            self._asked = began
+            for one in self._state.all(FOUND):  # of an endpoint that the spec had
+                self._budgets.setdefault(one.key, Budgets(self._state, Pledged(one.key, ()), self._post))
+        for budgets in sorted(self._budgets.values(), key=lambda one: one.looked_ms):
+            if self._now() - began > _TURN_SECONDS:
+                return
+            try:
+                budgets.look(now_ms, fence)
+            except LeaseLost:
+                raise
+            except (FairleadError, OSError) as error:
+                fields = {"endpoint": budgets.endpoint, "error": str(error)}
+                _log.warning("error budgets left for the next look", extra={"fields": fields})
 
 
 def judged(endpoint: str, sums: Sequence[Sums], memory: Memory, now_ms: int) -> tuple[Memory, list[Alert]]:
-    """What is known now, and the alerts to tell. A burn rate whose windows were not read yet stands as it did."""
+    """What is known now, and the alerts to tell. A burn rate whose windows were not read yet stands as it did.
+
+    What is promised no more burns nothing: its alerts end.
+    """
+    before = {key: _until(now_ms, one) for key, one in memory.standings.items()}
     standings: dict[str, Standing] = {}
     told, found = [], []
     for one in sums:
         burns = []
         for burn, rule, reading in one.readings(now_ms):
-            before = {rule.name: memory.standings[rule.watch]} if rule.watch in memory.standings else {}
-            after, new = alerts.judge([rule], before, {rule.watch: reading}, endpoint=endpoint, at_ms=now_ms)
+            known = {rule.name: before[rule.watch]} if rule.watch in before else {}
+            after, new = alerts.judge([rule], known, {rule.watch: reading}, endpoint=endpoint, at_ms=now_ms)
             standing = standings[rule.watch] = after[rule.name]
             told += new
             burns.append(Burn(burn.long, reading.value or 0.0, rule.above or 0.0, burn.severity, standing.since_ms))
-        found.append(Told(one.objective, one.budget(now_ms), tuple(burns)))
-        for burn, _ in one.objective.burns():
-            key = f"slo.{one.objective.kind}.{burn.long}"
-            if key not in standings and key in memory.standings:
-                standings[key] = memory.standings[key]
+        whole = one.whole(now_ms)
+        found.append(Told(one.objective, one.budget(now_ms), tuple(burns), whole.bad, whole.valid))
+        standings |= {key: before[key] for key in one.objective.watches() if key in before and key not in standings}
+    for key, standing in before.items():
+        was = gone(key) if key not in standings and standing.since_ms else None
+        if was is not None:
+            known, readings = {was.name: standing}, {key: Reading(0.0)}
+            told += alerts.judge([was], known, readings, endpoint=endpoint, at_ms=now_ms)[1]
     return Memory(now_ms, tuple(found), standings), told
+
+
+def _until(now_ms: int, standing: Standing) -> Standing:
+    """As it is now: a clock that was ahead was put back, or another controller's is behind."""
+    since, told = min(standing.since_ms, now_ms), min(standing.told_ms, now_ms)
+    return replace(standing, since_ms=since, told_ms=told, seen_ms=min(standing.seen_ms, now_ms - 1))
+
+
+def _remembered(document: Document | None) -> Memory:
+    """One that cannot be read is made anew: all of it but since when is found again."""
+    try:
+        return from_body(Memory, document.body) if document else Memory()
+    except StateError as error:
+        _log.warning("error budgets are judged anew", extra={"fields": {"error": str(error)}})
+        return Memory()
 
 
 def firing(body: Mapping[str, Any]) -> list[str]:

@@ -30,8 +30,8 @@ from fairlead.orchestrate.routing import Routing
 from fairlead.retrain import requests, triggers
 from fairlead.retrain.journal import Journal
 from fairlead.retrain.triggers import Known, Triggers
-from fairlead.wiring import abuse, baselines, burning
-from fairlead.wiring.burning import Budgets, Pledged
+from fairlead.wiring import abuse, baselines
+from fairlead.wiring.burning import Pledged, Turns
 from fairlead.wiring.callers import Watched
 from fairlead.wiring.monitors import Monitor, Monitored
 from fairlead.wiring.observing import EDGES, observed
@@ -102,7 +102,7 @@ class Loop:
         self._monitors = {
             one.endpoint: Monitor(state, events, one.endpoint, one.model, one.monitored, post) for one in courses
         }
-        self._budgets = [Budgets(state, one, post) for one in pledged]
+        self._budgets = Turns(state, pledged, post, clock.now)
         self._looked: dict[str, float] = {}
         self._started: dict[str, tuple[str, float]] = {}
         self._unread: dict[str, str] = {}
@@ -129,7 +129,7 @@ class Loop:
                 fields = {"endpoint": course.endpoint, "error": str(error)}
                 _log.warning("endpoint left for the next look", extra={"fields": fields})
         try:
-            burning.turns(self._budgets, self._clock.wall_ms(), self._fence)
+            self._budgets.take(self._clock.wall_ms(), self._fence)
             self._summing.turn(self._clock, self._fence)
             if self._clock.now() - self._pruned >= PRUNE_SECONDS:
                 self._pruned = self._clock.now()

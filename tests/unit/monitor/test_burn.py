@@ -144,3 +144,21 @@ def test_windows_of_an_hour_reach_into_the_last_minutes() -> None:
     start = NOW // HOUR_MS * HOUR_MS
     put(sums, [window(start, {"": 50, "internal": 50}, ms=HOUR_MS)], start - 2 * HOUR_MS)
     assert sums.lately(5 * MINUTE, NOW) == Count(50, 100)
+
+
+def test_long_windows_of_before_do_not_make_short_ones_long() -> None:
+    sums = Sums(AVAILABLE, NOW)
+    hour = NOW // HOUR_MS * HOUR_MS
+    old = window(hour - 5 * HOUR_MS, {"": 50, "internal": 50}, ms=HOUR_MS)
+    put(sums, [old, window(hour, {"internal": 7}), window(NOW // MINUTE * MINUTE, {"": 10})], hour - 6 * HOUR_MS)
+    assert sums.length_ms == HOUR_MS
+    assert sums.lately(5 * MINUTE, NOW) == Count(0, 10)
+
+
+def test_part_of_an_hour_is_put_in_place_of_what_it_had() -> None:
+    sums, hour = Sums(AVAILABLE, NOW), NOW // HOUR_MS * HOUR_MS
+    minutes = [window(hour + place * MINUTE, {"": 10, "internal": place}) for place in range(25)]
+    put(sums, minutes, hour - HOUR_MS)
+    sums.put(hour + 5 * MINUTE, hour + 10 * MINUTE, [window(hour + 7 * MINUTE, {"internal": 1})])
+    bad = sum(range(25)) - (5 + 6 + 7 + 8 + 9) + 1
+    assert sums.lately(HOUR_MS, NOW) == sums.whole(NOW) == Count(bad, 20 * 10 + bad)
