@@ -88,7 +88,8 @@ def slo(endpoint: EndpointArgument, home: HomeOption = None, as_json: AsJson = F
     for one in found.told:
         promised = one.objective
         left = "not yet read so far back" if one.left is None else f"{percent(one.left, 1)} is left"
-        lines += ["", f"{promised.text} over {promised.seconds / 86_400:g} days: of the error budget {left}"]
+        count = f"{one.bad:,} of {one.calls:,} calls were against it" if one.calls else "no calls were recorded"
+        lines += ["", f"{promised.text} over {promised.seconds / 86_400:g} days: of the error budget {left}; {count}"]
         rows = [("", "window", "times as fast as it may", "told from", "since")]
         for burn in one.burns:
             state_now = burn.severity.upper() if burn.since_ms else "ok"

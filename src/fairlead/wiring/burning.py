@@ -36,6 +36,8 @@ _TURN_SECONDS: Final = 1.0
 _STRANGERS_SECONDS: Final = 60.0
 """Between two looks for what is known of endpoints that promise nothing any more."""
 NOBODY: Final = "nothing is promised (`slo` in the spec), or no controller has looked yet"
+_DOTS: Final = 2
+"""In the key of a standing."""
 _log = logging.getLogger("fairlead.monitor")
 
 
@@ -278,10 +280,10 @@ def _remembered(document: Document | None) -> Memory:
         return Memory()
 
 
-def firing(body: Mapping[str, Any]) -> list[str]:
-    """Kinds of the objectives whose budgets burn too fast, of a document as it is stored."""
-    keys = [key for key, one in body.get("standings", {}).items() if one.get("since_ms")]
-    return sorted({key.split(".")[1] for key in keys})
+def firing(document: Document) -> list[str]:
+    """Kinds of the objectives whose budgets burn too fast. Raises StateError."""
+    keys = [key for key, one in from_body(Memory, document.body).standings.items() if one.since_ms]
+    return sorted({key.split(".")[1] for key in keys if key.count(".") == _DOTS})
 
 
 def known(store: StateStore, endpoint: str) -> Memory | None:

@@ -22,7 +22,7 @@ from fairlead.monitor import feedback, timeline
 BATCH: Final = 5_000
 """Labels of a file that are kept in one transaction."""
 
-_BY_ENDPOINT: Final = ("split", "watch", "rollout-of", "monitor")
+_BY_ENDPOINT: Final = ("split", "watch", "rollout-of", "monitor", "slo")
 _APPLIED: Final = "applied"
 """By endpoint and worker; a name may have a slash, the place of a worker has none."""
 _SHOWN: Final = 10

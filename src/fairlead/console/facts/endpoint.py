@@ -87,12 +87,17 @@ class Burn:
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """An objective, in words. ``left``: of its error budget over ``days``, 1 for all; None: not read so far back."""
+    """An objective, in words. ``left``: of its error budget over ``days``, 1 for all; None: not read so far back.
+
+    ``bad`` of ``calls`` were against it, as far back as was read.
+    """
 
     text: str
     days: float
     left: float | None
     burns: tuple[Burn, ...]
+    bad: int
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,10 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class EndpointFacts:
-    """``codes``: calls by error code.  ``inside``: None with ``inside_why`` where no server said it."""
+    """``codes``: calls by error code.  ``inside``: None with ``inside_why`` where no server said it.
+
+    ``promised_ms``: when error budgets were looked at last; None: nothing is promised, or nobody looked.
+    """
 
     name: str
     model_name: str
@@ -133,10 +141,12 @@ class EndpointFacts:
     placed: tuple[Placed, ...]
     model: Model
     promises: tuple[Promise, ...]
+    promised_ms: int | None
     inside: Inside | None
     inside_why: str
     url: str
     lineage_trouble: Trouble | None = None
+    promises_trouble: Trouble | None = None
 
 
 class Endpoints(Protocol):

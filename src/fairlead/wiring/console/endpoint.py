@@ -18,7 +18,7 @@ from fairlead.console.facts.endpoint import (
     VersionLine,
 )
 from fairlead.console.facts.trouble import Trouble
-from fairlead.contracts.errors import FairleadError, SourceNotFound
+from fairlead.contracts.errors import FairleadError, SourceNotFound, StateError
 from fairlead.contracts.plans import Happening
 from fairlead.contracts.state import StateStore
 from fairlead.monitor import timeline
@@ -62,6 +62,7 @@ class EndpointPage:
         inside, why = self._inside(name)
         memory = store.get("monitor", name)
         covered = slots.covered(total.first_ms)
+        promised, promised_ms, untold = promises(store, name)
         return EndpointFacts(
             name,
             of,
@@ -81,11 +82,13 @@ class EndpointPage:
             versions,
             placed(store, name),
             model(memory.body if memory else None),
-            promises(store, name),
+            promised,
+            promised_ms,
             inside,
             why,
             self._url(),
             trouble,
+            untold,
         )
 
     def _versions(
@@ -161,18 +164,24 @@ def marks(lines: Iterable[Happening]) -> tuple[Mark, ...]:
     return tuple(found[-_MARKS:])
 
 
-def promises(store: StateStore, name: str) -> tuple[Promise, ...]:
-    """Of each objective, what is left of its error budget and how fast that burns."""
-    found = burning.known(store, name)
-    return tuple(
+def promises(store: StateStore, name: str) -> tuple[tuple[Promise, ...], int | None, Trouble | None]:
+    """Of each objective, what is left of its error budget and how fast that burns; when that was looked at."""
+    try:
+        found = burning.known(store, name)
+    except StateError as error:
+        return (), None, Trouble(error.code, str(error))
+    told = tuple(
         Promise(
             one.objective.text,
             one.objective.seconds / 86_400,
             one.left,
             tuple(Burn(burn.window, burn.rate, burn.threshold, burn.since_ms or None) for burn in one.burns),
+            one.bad,
+            one.calls,
         )
         for one in (found.told if found else ())
     )
+    return told, found.at_ms if found else None, None
 
 
 def placed(store: StateStore, name: str) -> tuple[Placed, ...]:

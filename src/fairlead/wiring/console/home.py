@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fairlead.console.facts.home import Change, HomeFacts, Model, Operations, Part, Row
 from fairlead.console.facts.trouble import Trouble
-from fairlead.contracts.errors import FairleadError
+from fairlead.contracts.errors import FairleadError, StateError
 from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening, TrafficSplit
 from fairlead.contracts.state import StateStore
@@ -38,23 +38,25 @@ class HomePage:
         store = self.kept.state
         stored = standing.told(store, 1)
         watched = {one.key: one.body for one in store.all("monitor")}
-        burns = {one.key: burning.firing(one.body) for one in store.all(burning.FOUND)}
+        burns = {one.key: one for one in store.all(burning.FOUND)}
         newest: dict[str, Happening] = {one.endpoint: one for one in timeline.read(store, limit=_LINES)}
         names = list(dict.fromkeys([*self.kept.names, *sorted({*store.endpoints(), *stored.splits})]))
         rows = []
         for name in names[:MOST]:
             rolling = stored.rollouts.get(name)
+            memory = watched.get(name)
             try:
-                windows = recent(store, name, now_ms)
+                burnt = burning.firing(burns[name]) if name in burns else None
+                seen = operations(recent(store, name, now_ms), memory, now_ms, burnt)
+                known = model(memory)
             except FairleadError as error:
                 rows.append(_broken(name, error))
                 continue
-            memory = watched.get(name)
             rows.append(
                 Row(
                     name,
-                    operations(windows, memory, now_ms, burns.get(name)),
-                    model(memory),
+                    seen,
+                    known,
                     parts(stored.splits.get(name)),
                     rolling.phase if rolling else "",
                     _change(newest.get(name)),
@@ -131,9 +133,12 @@ def parts(split: TrafficSplit | None) -> tuple[Part, ...]:
 
 
 def _firing(memory: Mapping[str, Any] | None, rule: str) -> int:
-    """Since when (Unix ms) a rule fires; 0 when it does not."""
-    known = (memory or {}).get("standings", {}).get(rule) or {}
-    return int(known.get("since_ms", 0))
+    """Since when (Unix ms) a rule fires; 0 when it does not. Raises StateError."""
+    try:
+        known = (memory or {}).get("standings", {}).get(rule) or {}
+        return int(known.get("since_ms", 0))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise StateError(f"what the monitors remember cannot be read: {error}; it may be of another release") from error
 
 
 def _change(line: Happening | None) -> Change | None:

@@ -95,3 +95,37 @@ def test_who_promised_nothing_is_told_so(
         main()
     assert ended.value.code
     assert "did you mean churn?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["slo", "monitor"])
+@pytest.mark.parametrize("standings", [[], {"slo.availability.1h": {"since_ms": "x"}, "Drift": 3}])
+def test_what_cannot_be_read_hides_no_other_endpoint(home: Home, kind: str, standings: object) -> None:
+    seen(home, Objective("availability", 0.99, 30 * 86_400))
+    state, now = stores.state(home), SystemClock.wall_ms() // MINUTE * MINUTE
+    latency = Latency.of(np.full(100, 0.004)).to_bytes()
+    state.put_windows([Window("other", "1", "champion", "w", now, MINUTE, 100, 100, {"": 100}, latency, {})])
+    document = state.get(kind, "churn")
+    state.put(kind, "churn", {"standings": standings}, document.revision if document else 0)
+    with testing.TestClient(opening.application(Kept(home), asks=False), base_url="http://127.0.0.1") as client:
+        churn, other = client.get("/console.json").json()["rows"]
+        own = client.get("/console/endpoints/churn")
+    assert churn["trouble"]["code"] == "state_error"
+    assert "it may be of another release" in churn["trouble"]["text"]
+    assert (other["trouble"], other["operations"]["calls"]) == (None, 100)
+    assert "it may be of another release" in own.text
+    assert own.status_code == (200 if kind == "slo" else 503)
+    assert ("Error budgets cannot be shown now" in own.text) == (kind == "slo")
+
+
+def test_no_calls_are_no_kept_promise(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, now = stores.state(home), SystemClock.wall_ms()
+    promised = Objective("availability", 0.99, 30 * 86_400)
+    Budgets(state, Pledged("churn", (promised,)), lambda *_: None).look(now)
+    assert "is left; no calls were recorded" in command(monkeypatch, capsys, "monitor", "slo", "churn")
+    with testing.TestClient(opening.application(Kept(home, names=("churn",)), asks=False)) as client:
+        page = client.get("/console/endpoints/churn", headers={"host": "127.0.0.1"}).text
+    card = page[page.index("Error budgets") : page.index("Versions")]
+    assert "no calls" in card
+    assert "holds" not in card
