@@ -91,7 +91,7 @@ def pairs(evidence: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _short(value: Any) -> str:
-    if value is None:
+    if value is None or value == "":
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -4,7 +4,7 @@ from datetime import timedelta, timezone
 
 from fairlead.contracts.plans import Happening
 from fairlead.contracts.state import Entry
-from fairlead.monitor.timeline import as_text, chosen, read, write
+from fairlead.monitor.timeline import as_text, chosen, pairs, read, write
 
 DAY = 86_400_000
 START = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -74,3 +74,9 @@ def test_through_the_store() -> None:
     for line in LINES:
         write(state, line)  # type: ignore[arg-type]
     assert read(state, "churn") == LINES[:2]  # type: ignore[arg-type]
+
+
+def test_a_number_that_is_empty_says_so() -> None:
+    assert pairs({"phase": "canary", "verdict": "", "before": None}) == [
+        "phase canary", "verdict none", "before none",
+    ]  # fmt: skip

@@ -114,6 +114,13 @@
     return long ? day + " " + time + ":" + two(at.getUTCSeconds()) + " UTC" : [day.slice(5), time];
   }
 
+  // Values between two that nobody knows: no line leads to them.
+  function alone(values) {
+    const found = [];
+    values.forEach((value, place) => { if (value != null && values[place - 1] == null && values[place + 1] == null) found.push(place); });
+    return found.length ? found : null;
+  }
+
   function options(told, width, height) {
     const write = UNITS[told.unit] || UNITS.number;
     const series = told.series.map((one) => {
@@ -125,7 +132,7 @@
         dash: one.dash ? [5, 4] : undefined,
         fill: one.fill ? tone + "22" : undefined,
         paths: one.step ? uPlot.paths.stepped({ align: 1 }) : undefined,
-        points: { show: one.thin ? false : one.values.length < 2 ? true : undefined, size: 4 },
+        points: { show: one.thin ? false : one.values.length < 2 ? true : undefined, size: 4, filter: (_, __, shown) => (shown || one.thin ? null : alone(one.values)) },
         spanGaps: false,
         value: (_, value, __, place) => {
           const shown = one.exact && place != null ? one.exact[place] : value;

@@ -77,6 +77,10 @@ def test_page_twin_and_command_say_the_same(
     assert "99 % of the calls are answered" in shown
     assert (first["state"], first["why"]) == ("alarm", "the error budget of availability burns too fast")
     assert {line["endpoint"] for line in lines} == {"churn"}
+    noted = json.loads(command(monkeypatch, capsys, "timeline", "churn", "--kind", "slo", "--limit", "2", "--json"))
+    assert [one["what"] for one in noted] == ["slo"] * 2
+    none = command(monkeypatch, capsys, "timeline", "churn", "--kind", "rollout")
+    assert "no line of the kind 'rollout' was noted of churn in this time; there are slo" in none
     text = command(monkeypatch, capsys, "monitor", "slo", "churn")
     assert "of the error budget -1900.0 % is left" in text
     assert re.search(r"CRITICAL +1h +20\.00 +14\.4 ", text)
