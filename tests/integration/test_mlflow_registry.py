@@ -7,8 +7,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +189,15 @@ def test_the_console_stays_quiet_and_telemetry_off(tmp_path: Path) -> None:
         env=environment,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_two_registries_are_made_at_once(tmp_path: Path) -> None:
+    """In one process: MLflow's migrations share a module."""
+    began = threading.Barrier(4)
+
+    def models(place: int) -> list[str]:
+        began.wait()
+        return MlflowRegistry(f"sqlite:///{tmp_path / str(place % 2)}.db").models()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(models, range(4))) == [[]] * 4

@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from fairlead.contracts.errors import (
     FairleadError,
@@ -62,6 +64,9 @@ __all__ = [
     "told",
 ]
 
+_MIGRATING: Final = threading.Lock()
+"""What migrates keeps its connection in a module: two databases at once would find each other's."""
+
 
 def connect(uri: str) -> MlflowClient:
     """A client that has been answered once. A fresh SQLite file is made under a lock: MLflow's migrations race."""
@@ -74,7 +79,7 @@ def connect(uri: str) -> MlflowClient:
         if uri.startswith("postgresql"):
             _probe(uri)
         return MlflowClient(uri, uri)
-    with locked(database.with_name(f"{database.name}.lock")):
+    with _MIGRATING, locked(database.with_name(f"{database.name}.lock")):
         if not database.exists() or database.stat().st_size == 0:
             # Only the store takes an artifact root; the client would put artifacts under ./mlruns.
             SqlAlchemyStore(uri, artifact_root(database).as_uri()).engine.dispose()
