@@ -158,10 +158,12 @@ def lineage(kept: Kept, store: StateStore, of: str, version: str) -> Lineage:
 
 
 def marks(lines: Iterable[Happening]) -> tuple[Mark, ...]:
-    """The newest lines that change what the charts show."""
-    kinds = _KINDS | _KINDS_MORE
-    found = [Mark(one.at_ms, one.what, kinds[one.what], one.text) for one in lines if one.what in kinds]
-    return tuple(found[-_MARKS:])
+    """The newest lines that change what the charts show; of several of a kind at the same time the first."""
+    kinds, found = _KINDS | _KINDS_MORE, dict[tuple[int, str], Mark]()
+    for one in lines:
+        if one.what in kinds:
+            found.setdefault((one.at_ms, one.what), Mark(one.at_ms, one.what, kinds[one.what], one.text))
+    return tuple(found.values())[-_MARKS:]
 
 
 def promises(store: StateStore, name: str) -> tuple[tuple[Promise, ...], int | None, Trouble | None]:

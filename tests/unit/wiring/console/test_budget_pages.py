@@ -82,7 +82,9 @@ def test_page_twin_and_command_say_the_same(
     none = command(monkeypatch, capsys, "timeline", "churn", "--kind", "rollout")
     assert "no line of the kind 'rollout' was noted of churn in this time; there are slo" in none
     text = command(monkeypatch, capsys, "monitor", "slo", "churn")
-    assert "of the error budget -1900.0 % is left" in text
+    assert "of the error budget 0.0 % is left, it was used up 20 times over; 600 of 3,000 calls were against it" in text
+    assert "0 % used up 20.0 \N{MULTIPLICATION SIGN}" in shown
+    assert len({(mark["at_ms"], mark["label"]) for mark in twin["marks"]}) == len(twin["marks"])
     assert re.search(r"CRITICAL +1h +20\.00 +14\.4 ", text)
 
 
@@ -127,7 +129,9 @@ def test_no_calls_are_no_kept_promise(
     state, now = stores.state(home), SystemClock.wall_ms()
     promised = Objective("availability", 0.99, 30 * 86_400)
     Budgets(state, Pledged("churn", (promised,)), lambda *_: None).look(now)
-    assert "is left; no calls were recorded" in command(monkeypatch, capsys, "monitor", "slo", "churn")
+    text = command(monkeypatch, capsys, "monitor", "slo", "churn")
+    assert "is left; no calls were recorded" in text
+    assert "ok" not in text.split()
     with testing.TestClient(opening.application(Kept(home, names=("churn",)), asks=False)) as client:
         page = client.get("/console/endpoints/churn", headers={"host": "127.0.0.1"}).text
     card = page[page.index("Error budgets") : page.index("Versions")]
