@@ -71,7 +71,9 @@ def _measured(files: list[Path], share: float) -> tuple[float, float]:
             one = json.loads(path.read_bytes())
             kept, objectives = float(one["goodput_share"]), one["objectives"]
             seconds, rate = float(one["e2el"]["mean"]), float(one["requests_per_second"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+        except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{path} is not what `fairlead bench llm --json` prints: {error!r}") from None
         if not objectives:
             raise UsageError(f"{path} has no objective, so nobody knows whether the load was held; measure with --slo")

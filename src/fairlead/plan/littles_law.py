@@ -37,7 +37,9 @@ class Load:
     def __post_init__(self) -> None:
         for name, least in (("rate", 0.0), ("seconds", 0.0), ("concurrency", 1.0)):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= least) or (name == "seconds" and value == 0):
+            if not math.isfinite(value):
+                raise UsageError(f"{name} is {value:g}; expected a finite number")
+            if not value >= least or (name == "seconds" and value == 0):
                 raise UsageError(f"{name} is {value:g}; expected {'at least 1' if least else 'more than 0'}")
         if not 0 <= self.headroom <= 10:
             raise UsageError(f"headroom is {self.headroom:g}; expected 0 to 10, a share of the load, such as 0.3")

@@ -92,6 +92,7 @@ def test_replicas_hold_the_load_and_one_less_does_not(
         ({"rate": -1}, "rate is -1"),
         ({"rate": math.nan}, "rate is nan"),
         ({"seconds": 0}, "seconds is 0; expected more than 0"),
+        ({"rate": math.inf}, "rate is inf; expected a finite number"),
         ({"concurrency": 0.5}, "concurrency is 0.5; expected at least 1"),
         ({"headroom": -0.1}, "headroom is -0.1"),
     ],

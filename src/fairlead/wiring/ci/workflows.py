@@ -96,6 +96,11 @@ def chosen(file: SpecFile, endpoint: str) -> str:
 
 def jobs(file: SpecFile, asked: Asked) -> tuple[Job, ...]:
     """Raises UsageError for an image name with a tag or without its registry, or a base that is another tomorrow."""
+    if not asked.image or images.has_tag(asked.image):
+        raise UsageError(
+            f"--image is {asked.image!r}; expected a name without a tag, as registry.example.com/churn: the version of "
+            "the model is its tag"
+        )
     images.tagged(f"{asked.image}:1")
     registry = _registry(asked.image)
     if asked.base:
