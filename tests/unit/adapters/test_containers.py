@@ -117,7 +117,9 @@ def test_a_container_is_hardened_and_published_on_this_machine_only(program: Any
     log = program("podman", run="abc\n")
     Podman().start(Launch("churn:4", 8080, network="host"))
     assert "--publish" not in log.read_text().splitlines()[-1]
-    assert Podman().port("abc", 8080) == 8080
+    assert Podman().port("abc", 8080) == 8080  # docker ends with 1
+    program("podman", port="")
+    assert Podman().port("abc", 8080) == 8080  # podman says nothing
 
 
 def test_what_is_not_there_and_what_fails_are_told_apart(program: Any, tmp_path: Path) -> None:
@@ -217,3 +219,45 @@ def test_a_command_that_is_interrupted_is_ended_first(
     assert words[1:] == (["cleared"] if "cleared" in hears else [])
     with pytest.raises(ProcessLookupError):
         os.kill(int(words[0]), 0)
+
+
+def test_a_build_that_is_interrupted_ends_by_its_step_and_clears_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As podman and buildah do: when a step fails they remove their working containers, when they are ended they do
+    not."""
+    log, step = tmp_path / "log", tmp_path / "step"
+    step.write_text("#!/bin/sh\nwhile :; do /bin/sleep 0.05; done\n")
+    script = f"#!/bin/sh\ntrap 'echo left >> {log}; exit 143' TERM\n{step}\necho cleared >> {log}\nexit 1\n"
+    (tmp_path / "podman").write_text(script)
+    for path in (step, tmp_path / "podman"):
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            Podman().build(Build(tmp_path, "churn:4", 7))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert log.read_text().split() == ["cleared"]
+
+
+def test_what_was_tried_again_is_no_last_word_where_there_is_another() -> None:
+    again = 'time="2026-11-30" level=warning msg="Failed, retrying in 1s ... (1/3). Error: no route"'
+    assert last_words(f"{again}\n{again}\nError: connection refused\n") == "Error: connection refused"
+    assert last_words(again) == again
+
+
+def test_a_docker_without_its_daemon_says_what_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+    (tmp_path / "docker").write_text(f"#!/bin/sh\necho 'Server:'\necho '{said}' >&2\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    remedy = "start the daemon (systemctl start docker), or use podman, which needs none"
+    assert Docker().usable() == f"docker does not work here: {said}; {remedy}"

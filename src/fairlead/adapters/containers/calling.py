@@ -9,7 +9,9 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from fairlead.contracts.errors import ContainerFailed
@@ -19,6 +21,8 @@ _LAST_WORDS: Final = 4
 _LONGEST: Final = 300
 _GRACE: Final = 10.0
 """Seconds from the wish that a command ends to its end."""
+_LOOK: Final = 0.1
+_TRIED_AGAIN: Final = re.compile(r"level=warning msg=|Failed, retrying in ")
 _UNITS: Final = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 
 
@@ -32,9 +36,11 @@ class Program:
     def here(self) -> bool:
         return shutil.which(self.name) is not None
 
-    def ended(self, words: Sequence[str], seconds: float | None = None) -> subprocess.CompletedProcess[str]:
-        """Its end, however that was; where we are interrupted it is ended first. Raises ContainerFailed where it cannot
-        be started, or takes longer than ``seconds``; None: however long it takes."""
+    def ended(
+        self, words: Sequence[str], seconds: float | None = None, *, steps: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Its end, however that was; where we are interrupted it is ended first, with ``steps`` by what it runs. Raises
+        ContainerFailed where it cannot be started, or takes longer than ``seconds``; None: however long it takes."""
         try:
             process = subprocess.Popen(  # noqa: S603 - the program that the user chose
                 [self.name, *words],
@@ -50,18 +56,18 @@ class Program:
         try:
             out, said = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            _end(process)
+            _end(process, steps=steps)
             raise ContainerFailed(
                 f"{self.name} {words[0]} did not answer in {seconds:g} seconds; is what it speaks to stuck?"
             ) from None
         except BaseException:
-            _end(process)
+            _end(process, steps=steps)
             raise
         return subprocess.CompletedProcess(process.args, process.returncode, out, said)
 
-    def said(self, words: Sequence[str], doing: str) -> str:
+    def said(self, words: Sequence[str], doing: str, *, steps: bool = False) -> str:
         """What it wrote to standard output. Raises ContainerFailed: ``doing`` is what did not work."""
-        done = self.ended(words)
+        done = self.ended(words, steps=steps)
         if done.returncode:
             raise ContainerFailed(
                 f"{self.name} ended with {done.returncode} {doing}: {last_words(done.stderr or done.stdout)}"
@@ -77,8 +83,11 @@ class Program:
             raise ContainerFailed(f"{self.name} said no JSON {doing}: {last_words(text)}") from None
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """SIGTERM, so that it clears away what it began; where that takes long, SIGKILL for it and what it started."""
+def _end(process: subprocess.Popen[str], *, steps: bool) -> None:
+    """SIGTERM, so that it clears away what it began; where that takes long, SIGKILL for it and what it started.
+    ``steps``: what it runs is ended first."""
+    if steps and _ended_by_its_steps(process):
+        return
     process.terminate()
     try:
         process.communicate(timeout=_GRACE)
@@ -88,9 +97,33 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.communicate()
 
 
+def _ended_by_its_steps(process: subprocess.Popen[str]) -> bool:
+    """podman and buildah clear away what they began when a step of a build fails, and not when they are ended."""
+    told: set[int] = set()
+    ends = time.monotonic() + _GRACE
+    while process.poll() is None and time.monotonic() < ends:
+        for child in _children(process.pid) - told:
+            told.add(child)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=_LOOK)
+    return process.poll() is not None
+
+
+def _children(pid: int) -> set[int]:
+    """Processes that it started; none where the system does not say."""
+    try:
+        listed = (Path(f"/proc/{pid}/task/{one.name}/children") for one in Path(f"/proc/{pid}/task").iterdir())
+        return {int(child) for one in listed for child in one.read_text().split()}
+    except OSError:
+        return set()
+
+
 def last_words(text: str) -> str:
-    """The last lines as one, without what URLs keep secret."""
+    """The last lines as one, without what URLs keep secret, and what was tried again where something is said after."""
     lines = [line.strip()[:_LONGEST] for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not _TRIED_AGAIN.search(line)] or lines
     return masked(" | ".join(lines[-_LAST_WORDS:])) or "nothing"
 
 

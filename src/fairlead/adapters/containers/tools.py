@@ -14,6 +14,9 @@ from fairlead.kit.machine import PLATFORM
 
 _HARDENED: Final = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")
 _LINES: Final = "40"
+_FOREIGN: Final = "exec format error"
+"""What a system says of a program that is for another machine."""
+_NO_DAEMON: Final = "; start the daemon (systemctl start docker), or use podman, which needs none"
 _PATIENCE: Final = 15.0
 """Seconds for a tool to say that it works: the daemon behind it may be stuck."""
 
@@ -34,7 +37,12 @@ class _Tool:
             done = self._program.ended(["info"], _PATIENCE)
         except ContainerFailed as error:
             return str(error)
-        return "" if done.returncode == 0 else f"{self._name} does not work here: {last_words(done.stderr)}"
+        if done.returncode == 0:
+            return ""
+        return f"{self._name} does not work here: {last_words(done.stderr)}{self._remedy(done.stderr)}"
+
+    def _remedy(self, said: str) -> str:  # noqa: ARG002 - of what was said
+        return ""
 
     def digest(self, name: str, platform: str = "") -> str:
         missing = self._program.ended(["image", "inspect", name]).returncode != 0
@@ -51,7 +59,15 @@ class _Tool:
         words += ["--no-cache"] if asked.fresh else []
         for key, value in asked.arguments.items():
             words += ["--build-arg", f"{key}={value}"]
-        self._program.said([*words, str(asked.context)], f"building {asked.tag}")
+        try:
+            self._program.said([*words, str(asked.context)], f"building {asked.tag}", steps=True)
+        except ContainerFailed as error:
+            if _FOREIGN not in str(error).lower() or asked.platform in ("", PLATFORM):
+                raise
+            raise ContainerFailed(
+                f"{self._name} cannot build {asked.tag} for {asked.platform}: this machine is {PLATFORM} and has no "
+                "emulator for it; install one (apt-get install qemu-user-static), or build it on such a machine"
+            ) from error
         return self.image(asked.tag)
 
     def image(self, name: str) -> Image:
@@ -79,7 +95,7 @@ class _Tool:
 
     def port(self, container: str, port: int) -> int:
         found = self._program.ended(["port", container, f"{port}/tcp"])
-        if found.returncode:  # on the network of the machine nothing is published
+        if found.returncode or not found.stdout.strip():  # on the network of the machine nothing is published
             return port
         return int(found.stdout.split()[0].rpartition(":")[2])
 
@@ -129,6 +145,9 @@ class Podman(_Tool):
 
 class Docker(_Tool):
     """docker with BuildKit, which takes the time of files from SOURCE_DATE_EPOCH."""
+
+    def _remedy(self, said: str) -> str:
+        return _NO_DAEMON if "docker daemon" in said else ""
 
     def __init__(self) -> None:
         words = ["build", "--quiet", "--build-arg"]
