@@ -28,7 +28,7 @@ class _Packaging(TyperGroup):
 app = typer.Typer(
     cls=_Packaging,
     name="package",
-    help="A model as an image, or in another format: image, export.",
+    help="A model as an image, or in another format. `fairlead package MODEL --image NAME:TAG` is short for image.",
     no_args_is_help=True,
     add_completion=False,
 )

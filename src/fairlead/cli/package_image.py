@@ -65,9 +65,10 @@ def image(
         model, name, context, base, bake, cuda, tuple(extra or ()), machine, insecure, trust_pickle, sbom, tool, build,
         no_cache,
     )  # fmt: skip
+    where = home_of(home, tracking)
     with unwound():
-        made = make(wanted, home_of(home, tracking))
-    emit(_document(made, name), _text(made, name, machine), as_json)
+        made = make(wanted, where)
+    emit(_document(made, name), _text(made, name, machine, where.tracking), as_json)
 
 
 def _document(made: Made, name: str) -> dict[str, Any]:
@@ -87,10 +88,16 @@ def _document(made: Made, name: str) -> dict[str, Any]:
     }
 
 
-def _text(made: Made, name: str, machine: str) -> str:
+def _text(made: Made, name: str, machine: str, tracking: str) -> str:
     lines = [f"{made.facts.uri} with {made.wheels} wheels on {made.facts.base}", f"context: {made.context}"]
+    if not made.facts.baked and tracking.startswith("sqlite:"):
+        lines.append(
+            "it pulls its weights when it starts, and this registry is SQLite, a file that no container reaches: give "
+            "it FAIRLEAD_TRACKING with the address of a server that has the model, or make it with --bake"
+        )
     if made.image is None:
         command = images.by_hand(made.facts, str(made.context), name, machine)
         return "\n".join([*lines, made.why, f"by hand: {command}"])
     lines.append(f"{name} built by {made.tool}: {made.image.id[:12]}, {len(made.image.layers)} layers")
-    return "\n".join([*lines, f"check it: fairlead doctor --image {name}"])
+    pulls = "" if made.facts.baked else " --env FAIRLEAD_TRACKING=URI"
+    return "\n".join([*lines, f"check it: fairlead doctor --image {name}{pulls}"])

@@ -32,10 +32,10 @@ EXAMPLE = f"{LABEL}example"
 LARGEST_EXAMPLE = 16 * 1024
 
 _OCI = "org.opencontainers.image."
-_NAME = re.compile(
-    r"(?P<path>[a-z0-9][a-z0-9._/-]*(:[0-9]+/[a-z0-9._/-]+)?)(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
-)
+_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"(?P<path>{_PART}(:[0-9]+(?=/))?(/{_PART})*)(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}))?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NOT_BUILT = "so the image was not built: install podman, buildah or docker"
 _GPU_RUNTIMES = ("onnx", "torch")
 _TESTS = (
     "-type d -name tests \\( -path '*/numpy/*' -o -path '*/scipy/*' -o -path '*/pandas/*' -o -path '*/sklearn/*' \\)"
@@ -123,6 +123,11 @@ def base(name: str) -> Base:
     return Base(plain, digest)
 
 
+def has_tag(name: str) -> bool:
+    """Whether a name of an image has one, or a digest."""
+    return ":" in name.rpartition("/")[2] or "@" in name
+
+
 def usual(python: str) -> str:
     """The base where none was named: Debian 12 with this Python, 45 MB compressed."""
     return f"docker.io/library/python:{python}-slim-bookworm"
@@ -179,6 +184,12 @@ def ready(port: int, *, secure: bool = False) -> list[str]:
     """A command in the container that ends with 0 while the server can answer. Its certificate is for others."""
     connect = (_SECURE if secure else _PLAIN).format(port=port)
     return [f"{ENVIRONMENT}/bin/python", "-I", "-S", "-c", _ASK.format(connect=connect)]
+
+
+def lately(path: str, seconds: int) -> list[str]:
+    """A command in the container that ends with 0 while a file was written to in the last ``seconds``."""
+    ask = f"import os, time; raise SystemExit(time.time() - os.stat({path!r}).st_mtime > {seconds})"
+    return [f"{ENVIRONMENT}/bin/python", "-I", "-S", "-c", ask]
 
 
 def labels(facts: Facts) -> dict[str, str]:
@@ -279,9 +290,7 @@ def _shell(text: str) -> str:
     return f'"{text}"'
 
 
-def tools(found: Sequence[str]) -> str:
-    """The sentence for a machine without a container tool."""
-    return (
-        "no container tool works here, so the image was not built: install podman, buildah or docker (apt-get install "
-        f"podman){': ' + '; '.join(found) if found else ''}"
-    )
+def tools(found: Sequence[str], *, runs: bool = False) -> str:
+    """The sentence for a machine without a container tool. ``runs``: one that runs containers was wanted."""
+    left = "so the image was not started: install podman or docker" if runs else _NOT_BUILT
+    return f"no container tool works here, {left} (apt-get install podman){': ' + '; '.join(found) if found else ''}"

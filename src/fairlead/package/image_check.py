@@ -50,7 +50,7 @@ def of_start(seconds: float | None, state: State, logs: str, budget: Budget) -> 
     """``seconds``: from the start until it was ready; None: it never was."""
     if seconds is not None:
         return Finding(Level.OK, "ready", f"ready {seconds:.2f} s after its start")
-    last = " | ".join(line.strip()[:300] for line in logs.splitlines()[-3:])
+    last = " | ".join(line.strip()[:300] for line in logs.splitlines()[-3:]) or "nothing"
     if not state.running:
         why = "killed: over its memory" if state.exit_code == _KILLED else f"ended with {state.exit_code}"
         return Finding(Level.FAIL, "ready", f"{why}, and said: {last}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from fairlead.contracts.errors import BrokenModel, UsageError
+from fairlead.contracts.errors import BrokenModel, StorageFull, UsageError
 from fairlead.contracts.runtime import Artefact
 from fairlead.kit.files import write_whole
 from fairlead.package import requirements
@@ -41,6 +41,8 @@ _MAKERS = {
 """Libraries that a runtime's answers depend on: the model must say which version."""
 _PINNED = re.compile(r"[A-Za-z0-9._-]+(\[[^\]]*\])?\s*===?\s*[^\s;,*]+(\s*;.*)?")
 _LAST_WORDS = 4
+_FULL = "No space left on device"
+_CONFLICT = "The conflict is caused by:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ class Wheel:
 def platforms() -> tuple[str, ...]:
     """What ``--platform`` takes."""
     return tuple(_MACHINES)
+
+
+def check_platform(name: str) -> None:
+    """Raises UsageError for one that no wheels are fetched for."""
+    if name not in _MACHINES:
+        raise UsageError(f"--platform is {name!r}; expected {' or '.join(_MACHINES)}")
 
 
 def asked(artefact: Artefact, manifest: Manifest | None) -> tuple[str, ...]:
@@ -103,8 +111,7 @@ def fetch(
 
     Blocks, for minutes. Raises UsageError for an unknown platform, BrokenModel with the last words of pip.
     """
-    if platform not in _MACHINES:
-        raise UsageError(f"--platform is {platform!r}; expected {' or '.join(_MACHINES)}")
+    check_platform(platform)
     request = _request(roots, platform)
     folder, lock = context / WHEELS, context / FILE
     kept = lock.read_text() if lock.is_file() and request in lock.read_text() else ""
@@ -121,8 +128,16 @@ def fetch(
         limits = context / "constraints.txt"
         limits.write_text("\n".join(_without(constraints, roots)) + "\n")
         command += ["--constraint", str(limits), *roots]
-    status, said = run(command)
-    (context / "constraints.txt").unlink(missing_ok=True)
+    fetched = False
+    try:
+        status, said = run(command)
+        fetched = not status
+    finally:  # what came of them is of no use, and may have filled the disk
+        (context / "constraints.txt").unlink(missing_ok=True)
+        if not fetched:
+            shutil.rmtree(folder, ignore_errors=True)
+    if _FULL in said and status:
+        raise StorageFull(f"no room for the libraries of the image in {folder}; free some space, or name --context DIR")
     if status:
         raise BrokenModel(f"the libraries of the image cannot be fetched: pip ended with {status}: {_words(said)}")
     wheels = tuple(_wheel(path) for path in sorted(folder.glob("*.whl")))
@@ -178,5 +193,9 @@ def _wheel(path: Path) -> Wheel:
 
 
 def _words(said: str) -> str:
+    """The last lines; of libraries that contradict one another who asks for what, which pip says before them."""
+    if _CONFLICT in said:
+        told = said.partition(_CONFLICT)[2].strip("\n").partition("\n\n")[0]
+        return "they contradict one another: " + ", ".join(line.strip()[:200] for line in told.splitlines())
     lines = [line.strip()[:200] for line in said.splitlines() if line.strip()]
     return " | ".join(lines[-_LAST_WORDS:]) or "nothing"

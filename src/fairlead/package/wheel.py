@@ -43,6 +43,11 @@ def build(into: Path, *, renamed: dict[str, str] | None = None) -> Path:
     return path
 
 
+def extras() -> list[str]:
+    """Names of what can be asked for beside the package itself."""
+    return sorted(distribution("fairlead").metadata.get_all("Provides-Extra") or ())
+
+
 def _sources() -> Iterator[tuple[str, Path]]:
     """Relative POSIX path and path of every file of the package, sorted; nothing compiled."""
     root = Path(fairlead.__file__).parent

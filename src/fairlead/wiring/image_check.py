@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from fairlead.client import Client
 from fairlead.contracts.containers import ContainerTool, Image, Launch
-from fairlead.contracts.errors import ContainerFailed, FairleadError, Forbidden, Unauthenticated
+from fairlead.contracts.errors import AddressInUse, ContainerFailed, FairleadError, Forbidden, Unauthenticated
 from fairlead.kit import owners
 from fairlead.package import image as images
 from fairlead.package import image_check as verdicts
@@ -22,6 +23,7 @@ from fairlead.wiring.images import tensors
 
 _OWNER: Final = f"{images.LABEL}doctor"
 """Label of the containers that it starts: the process that removes them."""
+_HERE: Final = "127.0.0.1"
 _CALLS: Final = 50
 _POLL: Final = 0.05
 _KEY_SECONDS: Final = 10.0
@@ -43,9 +45,10 @@ class Check:
 def check(asked: Check, tool: ContainerTool, now: Callable[[], float] = time.perf_counter) -> list[Finding]:
     """Everything that was found. The container is gone afterwards, whatever happens.
 
-    Raises SourceNotFound for an image that is not here, ContainerFailed where the tool itself fails.
+    Raises SourceNotFound for an image that is not here, AddressInUse, and ContainerFailed where the tool itself fails.
     """
     image = tool.image(asked.image)
+    _check_port(asked)
     for left, owner in tool.labelled(_OWNER).items():
         if owners.gone(owner):  # it was killed, and could not clear away
             tool.remove(left)
@@ -63,7 +66,7 @@ def check(asked: Check, tool: ContainerTool, now: Callable[[], float] = time.per
         state = tool.state(container)
         findings.append(verdicts.of_start(seconds, state, "" if seconds else tool.logs(container), asked.budget))
         if seconds is None:
-            return findings
+            return findings + _of_weights(image, asked)
         key = _key(tool, container) if "--access" in (asked.command or image.command) else ""
         findings += _asked(url, key, image, asked.budget, now)
         findings.append(verdicts.of_memory(tool.state(container), asked.budget))
@@ -73,6 +76,31 @@ def check(asked: Check, tool: ContainerTool, now: Callable[[], float] = time.per
     finally:
         tool.remove(container)
     return findings
+
+
+def _check_port(asked: Check) -> None:
+    """On the network of the machine its port is the machine's. Raises AddressInUse where somebody else answers there:
+    that one would be asked."""
+    if asked.network != "host":
+        return
+    with contextlib.suppress(OSError), socket.create_connection((_HERE, images.PORT), 1.0):
+        raise AddressInUse(
+            f"port {images.PORT} of this machine is another process's, and with --network host the container needs it; "
+            "end that process, or leave --network out"
+        )
+
+
+def _of_weights(image: Image, asked: Check) -> list[Finding]:
+    """Of one that did not start: whether anything said where its weights are."""
+    told = {"FAIRLEAD_WEIGHTS", "FAIRLEAD_TRACKING"} & {*image.environment, *asked.environment}
+    pulls = any("models:/" in word or "runs:/" in word for word in asked.command or image.command)
+    if told or not pulls:
+        return []
+    message = (
+        "it pulls them when it starts, and nothing says where from: give --env FAIRLEAD_TRACKING=URI, a --volume for "
+        f"{images.HOME} that has them, or package it with --bake"
+    )
+    return [Finding(Level.WARN, "weights", message)]
 
 
 def _address(tool: ContainerTool, container: str) -> str:

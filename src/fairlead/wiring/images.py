@@ -78,6 +78,7 @@ def make(wanted: Wanted, home: Home, run: Run | None = None) -> Made:
     Raises UsageError for what no image can have, ModelError, and ContainerFailed where it was to be built and was not.
     """
     tag = image.tagged(wanted.tag)
+    _check_wishes(wanted)
     asked = image.base(wanted.base) if wanted.base else image.base(image.usual(_python()))
     name, uri = sources.split_name(wanted.model)
     source = sources.parse(uri)
@@ -133,7 +134,9 @@ def tool_for(name: str, *, runs: bool = False) -> tuple[str, ContainerTool]:
         if not why:
             return one, found
         reasons.append(why)
-    raise ContainerFailed(image.tools(reasons))
+    if name:
+        raise ContainerFailed(f"{reasons[0]}; or leave --tool {name} out: the first tool that works is taken")
+    raise ContainerFailed(image.tools(reasons, runs=runs))
 
 
 def _tool(wanted: Wanted) -> tuple[tuple[str, ContainerTool] | None, str]:
@@ -150,7 +153,24 @@ def _tool(wanted: Wanted) -> tuple[tuple[str, ContainerTool] | None, str]:
 def _resolved(asked: Base, tool: tuple[str, ContainerTool] | None, platform: str) -> Base:
     if asked.digest or tool is None:
         return asked
-    return replace(asked, digest=tool[1].digest(asked.name, platform))
+    try:
+        return replace(asked, digest=tool[1].digest(asked.name, platform))
+    except ContainerFailed as error:
+        raise ContainerFailed(
+            f"{error}; name a base for {platform} that is here, or in a registry that answers (--base IMAGE:TAG), or "
+            "write the context alone (--no-build)"
+        ) from error
+
+
+def _check_wishes(wanted: Wanted) -> None:
+    """Raises UsageError for what pip, or a disk, would pass over or say late."""
+    lock.check_platform(wanted.platform)
+    for extra in wanted.extras:
+        if extra not in (known := wheel.extras()):
+            raise UsageError(f"--extra is {extra!r}{config.nearest(extra, known)}; expected one of {', '.join(known)}")
+    context = wanted.context
+    if context is not None and context.exists() and not context.is_dir():
+        raise UsageError(f"--context {context} is no folder; name one, which may be there or not")
 
 
 def _refuse(source: Source, wanted: Wanted) -> None:
@@ -169,6 +189,8 @@ def _refuse(source: Source, wanted: Wanted) -> None:
             f"{wanted.model} is a language model; run it with the image of vLLM or llama.cpp, and name that server in "
             "a spec: llm: {engine: openai, base_url: http://HOST:8000/v1}"
         )
+    if source.path is not None and not source.path.exists():
+        return  # fetching it says so, and what is beside it
     if source.kind is Kind.PATH and not wanted.bake:
         raise UsageError(
             f"{wanted.model} lies on this machine only, and a container could not pull it; add --bake, or log it: "

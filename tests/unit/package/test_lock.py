@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.contracts.errors import BrokenModel, SourceNotFound, UsageError
+from fairlead.contracts.errors import BrokenModel, SourceNotFound, StorageFull, UsageError
 from fairlead.contracts.runtime import Artefact
 from fairlead.contracts.types import Signature
 from fairlead.package import lock
@@ -122,3 +122,33 @@ def test_what_is_installed_is_held_to_but_for_ourselves() -> None:
     assert any(one.startswith("numpy==") for one in found)
     assert not any(one.startswith("fairlead==") for one in found)
     assert not any("+" in one for one in found)
+
+
+def test_libraries_that_contradict_one_another_are_told() -> None:
+    said = """ERROR: Cannot install fairlead and numpy because these have conflicting dependencies.
+
+The conflict is caused by:
+    fairlead 1 depends on numpy>=2
+    The user requested (constraint) numpy==1.26
+
+To fix this you could try to:
+ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/
+"""
+    told = lock._words(said)
+    assert told == (
+        "they contradict one another: fairlead 1 depends on numpy>=2, The user requested (constraint) numpy==1.26"
+    )
+
+
+@pytest.mark.parametrize("ends", ["full", "interrupted"])
+def test_what_was_fetched_in_vain_is_removed(tmp_path: Path, ends: str) -> None:
+    def pip(command: Sequence[str]) -> tuple[int, str]:
+        (Path(command[command.index("--dest") + 1]) / "numpy-2.0-py3-none-any.whl").write_bytes(b"half")
+        if ends == "interrupted":
+            raise SystemExit(143)
+        return 2, "OSError: [Errno 28] No space left on device: 'a' -> 'b'"
+
+    with pytest.raises(StorageFull if ends == "full" else SystemExit) as caught:
+        lock.fetch(tmp_path, ["numpy"], [], "linux/amd64", pip)
+    assert ends != "full" or "free some space, or name --context DIR" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

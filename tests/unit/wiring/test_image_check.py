@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 
 from fairlead import client as clients
 from fairlead.contracts.containers import Image, Launch, State
-from fairlead.contracts.errors import ContainerFailed, SourceNotFound
+from fairlead.contracts.errors import AddressInUse, ContainerFailed, SourceNotFound
 from fairlead.kit import owners
 from fairlead.package import image_check as verdicts
 from fairlead.package.doctor import Level
@@ -194,3 +195,37 @@ def test_budgets_are_held() -> None:
     assert verdicts.of_memory(State(True), Budget()).level is Level.WARN
     assert "over its memory" in verdicts.of_memory(State(False, 137), Budget()).message
     assert "killed: over its memory" in verdicts.of_start(None, State(False, 137), "", Budget()).message
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "hinted"),
+    [
+        (("serve", "churn=models:/churn/1#sha256:aa"), {}, True),
+        (("serve", "churn=models:/churn/1#sha256:aa"), {"FAIRLEAD_TRACKING": ""}, False),
+        (("serve", "churn=/opt/weights/m.onnx"), {}, False),
+    ],
+)
+def test_one_that_pulls_its_weights_and_is_told_no_registry_says_so(
+    command: tuple[str, ...], environment: dict[str, str], hinted: bool
+) -> None:
+    found = tool(lambda _: Container(running=False, exit_code=1))
+    found.images["churn:4"] = Image(IMAGE.id, IMAGE.layers, IMAGE.labels, command=command, user=IMAGE.user)
+    findings = check(Check("churn:4", Budget(ready=0.5), environment=environment), found)
+    assert ("weights" in levels(findings)) is hinted
+    assert findings[2].message == "ended with 1, and said: nothing"
+
+
+def test_the_port_of_the_machine_is_not_asked_where_somebody_else_answers_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = tool(lambda _: Container())
+    asked: list[object] = []
+
+    def answered(address: object, _timeout: float) -> contextlib.AbstractContextManager[None]:
+        asked.append(address)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("socket.create_connection", answered)
+    with pytest.raises(AddressInUse, match="port 8080 of this machine is another process's"):
+        check(Check("churn:4", network="host"), found)
+    assert (asked, found.launched) == ([("127.0.0.1", 8080)], {})

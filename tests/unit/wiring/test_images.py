@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fairlead.contracts.errors import BrokenModel, ContainerFailed, UsageError
+from fairlead.contracts.errors import BrokenModel, ContainerFailed, SourceNotFound, UsageError
 from fairlead.kit import plugins
 from fairlead.kit.config import Home
 from fairlead.package import image
@@ -230,6 +230,64 @@ def test_a_context_that_was_begun_is_gone_on_with(
     with pytest.raises(BrokenModel, match="cannot be fetched"):
         make(wanted, home, lambda _command: (1, "no network"))
     assert make(wanted, home, pip).wheels == make(wanted, home, pip).wheels == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"extras": ("postgre",)}, "--extra is 'postgre'; did you mean postgres\\?; expected one of .*postgres"),
+        ({"platform": "linux/arm"}, "--platform is 'linux/arm'; expected linux/amd64 or linux/arm64"),
+        ({"context": Path("/etc/passwd")}, "--context /etc/passwd is no folder"),
+        ({"tag": "localhost//churn:4"}, "--image is 'localhost//churn:4'; expected NAME:TAG"),
+        ({"tag": "churn-:4"}, "expected NAME:TAG"),
+        ({"tag": "Churn:4"}, "expected NAME:TAG"),
+    ],
+)
+def test_wishes_are_held_against_what_there_is_before_anything_is_fetched(
+    tools: dict[str, MemoryContainers], home: Home, tmp_path: Path, asked: dict[str, Any], said: str
+) -> None:
+    tools["podman"] = MemoryContainers()
+
+    def never(_: Sequence[str]) -> tuple[int, str]:
+        raise AssertionError
+
+    with pytest.raises(UsageError, match=said):
+        make(Wanted(**{"model": str(model(tmp_path / "m.onnx")), "tag": "m:1", "bake": True} | asked), home, never)
+    assert not tools["podman"].digested
+    assert not (home.root / "images").exists()
+
+
+@pytest.mark.parametrize("tag", ["churn:4", "localhost:5000/a/churn:4", "r.example.com/a__b/c--d/e_f.g:v1.0_x"])
+def test_names_as_registries_take_them(tag: str) -> None:
+    assert image.tagged(tag) == tag
+
+
+@pytest.mark.usefixtures("tools")
+def test_a_model_that_is_not_there_is_not_asked_to_be_baked(home: Home, tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFound, match="no such file"):
+        make(Wanted(str(tmp_path / "nope.onnx"), "m:1"), home, pip)
+
+
+def test_a_tool_that_was_named_is_the_one_that_is_told_of(tools: dict[str, MemoryContainers]) -> None:
+    tools["podman"], tools["buildah"].runs = MemoryContainers(), False  # type: ignore[misc] - as buildah has it
+    with pytest.raises(ContainerFailed, match="^docker is not on the PATH; or leave --tool docker out"):
+        images.tool_for("docker")
+    tools["podman"] = MemoryContainers(broken="podman is not on the PATH")
+    with pytest.raises(ContainerFailed, match="the image was not started: install podman or docker"):
+        images.tool_for("", runs=True)
+
+
+def test_a_base_that_cannot_be_fetched_says_what_else_there_is(
+    tools: dict[str, MemoryContainers], home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools["podman"] = MemoryContainers()
+
+    def refused(*_: object) -> str:
+        raise ContainerFailed("podman ended with 125 fetching python:3.11: no such host")
+
+    monkeypatch.setattr(tools["podman"], "digest", refused)
+    with pytest.raises(ContainerFailed, match=r"no such host; name a base for linux/amd64 .*--base .*--no-build"):
+        make(Wanted(str(model(tmp_path / "m.onnx")), "m:1", bake=True), home, pip)
 
 
 def test_an_example_becomes_arrays_again() -> None:
