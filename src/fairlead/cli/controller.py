@@ -21,6 +21,7 @@ from fairlead.cli.targets import ConfigOption, ContextOption, NamespaceOption
 from fairlead.contracts.errors import FairleadError
 from fairlead.contracts.target import Where
 from fairlead.kit import ids, log
+from fairlead.kit.beat import TURN, Beat
 from fairlead.kit.clock import SystemClock
 from fairlead.orchestrate.routing import Routing
 from fairlead.wiring import deploying
@@ -76,8 +77,18 @@ def controller(
         routing=Routing(state(place), there, clock) if there else None,
         pledged=known.pledged(),
     )
+    _carry_on(loop, stopped, Beat(place.root / TURN, clock.now))
+    try:
+        loop.close()
+    except FairleadError as error:
+        _log.warning("the lease was not given back", extra={"fields": {"error": str(error)}})
+
+
+def _carry_on(loop: Loop, stopped: threading.Event, beat: Beat) -> None:
+    """Turn after turn until ``stopped``; one in which a store is away is a turn, too."""
     leads, down = None, ""
     while not stopped.is_set():
+        beat()
         try:
             now = loop.tick()
             if now is not leads:
@@ -88,10 +99,6 @@ def controller(
                 _log.warning("nothing is decided meanwhile", extra={"fields": {"error": str(error)}})
             down = str(error)
         stopped.wait(TICK_SECONDS)
-    try:
-        loop.close()
-    except FairleadError as error:
-        _log.warning("the lease was not given back", extra={"fields": {"error": str(error)}})
 
 
 def _retrain(spec: Path | None, home: Path | None, tracking: str | None, endpoint: str, request: str) -> list[str]:

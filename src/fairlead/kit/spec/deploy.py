@@ -67,6 +67,8 @@ class Deploy(Part):
     """Namespace whose pods may ask for metrics."""
     monitoring_labels: dict[Key, Value] = Field(default_factory=dict, examples=[{"release": "kube-prometheus-stack"}])
     """Labels by which Prometheus' operator finds its ServiceMonitors and rules; none: it takes all."""
+    controller_memory: Quantity = "2Gi"
+    """Memory of the controller, in whose pod the pipelines of `retrain` run; one that takes more is ended."""
     egress_ports: tuple[Port, ...] = Field(default=(), max_length=64, examples=[[9000]])
     """Ports that pods may call beside those of addresses in the spec: where a Service leads to another port."""
 

@@ -20,7 +20,6 @@ PINNED: Final[Mapping[str, str]] = {
     "prometheus": "docker.io/prom/prometheus:v2.55.1",
 }
 """Images of what is beside the server, by exact version; MLflow's is that of the client in ``constraints.txt``."""
-HOME: Final = "/var/lib/fairlead"
 WORK: Final = "/srv"
 """Where the spec lies in the container, and relative paths of it begin."""
 SPEC: Final = f"{WORK}/fairlead.yaml"

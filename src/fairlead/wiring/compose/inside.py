@@ -9,7 +9,7 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit.spec.document import Path
 from fairlead.kit.spec.read import SpecFile
 from fairlead.package.sources import Kind, parse
-from fairlead.wiring import mentions
+from fairlead.wiring import contained, mentions
 from fairlead.wiring.compose.asked import WORK
 
 _SECRETS: Final = "/run/secrets/"
@@ -28,16 +28,14 @@ class Inside:
 def found(file: SpecFile) -> Inside:
     """Raises UsageError for what cannot be brought in."""
     inside = Inside()
-    for path, text in mentions.texts(file.spec.model_dump(mode="json", exclude_unset=True)):
-        _look(file, inside, path, text)
+    document = file.spec.model_dump(mode="json", exclude_unset=True)
+    for path, where, text, secret in contained.told(file, document, inside.variables):
+        _look(file, inside, path, where, text, secret)
     return inside
 
 
-def _look(file: SpecFile, inside: Inside, path: Path, text: str) -> None:
-    where = file.at(*path)
-    for name in mentions.variables(text):
-        inside.variables.setdefault(name, where)
-    if secret := mentions.secret_file(text):
+def _look(file: SpecFile, inside: Inside, path: Path, where: str, text: str, secret: str) -> None:
+    if secret:
         name = secret.removeprefix(_SECRETS)
         if not secret.startswith(_SECRETS) or "/" in name:
             raise UsageError(
@@ -57,16 +55,12 @@ def _look(file: SpecFile, inside: Inside, path: Path, text: str) -> None:
 
 def _local(file: SpecFile, path: Path, text: str) -> str:
     """The file or folder of this machine that a field names; empty: none."""
-    if not text or "://" in text:
+    if "://" in text:
         return ""
-    if mentions.fits(path, mentions.MODEL):
-        source = parse(text)
-        if source.kind is Kind.CLASS:
-            raise UsageError(
-                f"{file.at(*path)} is a class of yours, which no image has; log it as an MLflow model, and name that"
-            )
-        return text.partition("#sha256:")[0] if source.kind is Kind.PATH else ""
-    if mentions.fits(path, mentions.LLM):
-        served = file.spec.endpoints[str(path[1])].llm
-        return "" if served is not None and served.base_url else text
-    return mentions.local(path, text) or (text if text.startswith("/") and len(text) > 1 else "")
+    if mentions.fits(path, mentions.MODEL) and text and parse(text).kind is Kind.CLASS:
+        raise UsageError(
+            f"{file.at(*path)} is a class of yours, which no image has; log it as an MLflow model, and name that"
+        )
+    known = mentions.fits(path, mentions.MODEL) or mentions.fits(path, mentions.LLM)
+    absolute = text if text.startswith("/") and len(text) > 1 and not known else ""
+    return contained.local(file, path, text) or absolute

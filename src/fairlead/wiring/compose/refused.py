@@ -9,8 +9,9 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit.hosts import loopback
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint
-from fairlead.wiring.compose.asked import HOME, Rendering
-from fairlead.wiring.specs_identity import required
+from fairlead.wiring import contained
+from fairlead.wiring.compose.asked import Rendering
+from fairlead.wiring.contained import HOME
 
 _PROGRAMS: Final = ("vllm", "llama-server", "transformers")
 """Engines that are a program, or libraries, that our image has not."""
@@ -38,18 +39,7 @@ def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
             f"{file.at('server', 'host')} is {server.host}, which nothing outside of the container reaches; say "
             "host: 0.0.0.0, and access: {required: true}"
         )
-    for part in ("port", "grpc_port"):
-        if getattr(server, part) == 0:
-            yield f"{file.at('server', part)} is 0, a port that nobody knows before it runs; give it a number"
-    asked = required(file.spec.access)
-    if not asked and not how.insecure:
-        yield (
-            f"{file.at('access', 'required')} is not true, and a container is open to its network; say access: "
-            "{required: true}, or give --insecure where something in front asks who calls"
-        )
-    if asked and how.insecure:
-        where = file.at("access")
-        yield f"{where} asks callers who they are, and --insecure lets everybody call; leave one of them out"
+    yield from contained.wrong(file, "a container is open to its network", insecure=how.insecure)
     if server.tls is not None and server.tls.client_ca and how.prometheus:
         yield (
             f"{file.at('server', 'tls', 'client_ca')} asks Prometheus for a certificate, which it has not; give "
@@ -87,9 +77,9 @@ def _of_endpoint(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]
             f"{file.at('endpoints', name, 'llm', 'engine')} is {endpoint.llm.engine}, which is not in the image; run "
             "its own image, and say engine: openai with base_url"
         )
-    gpu = {"cuda", "tensorrt", "rocm"} & set(endpoint.providers)
-    if gpu and endpoint.runtime in ("sklearn", "xgboost", "lightgbm", "litert"):
+    gpu = contained.on_gpu(endpoint.providers)
+    if gpu and endpoint.runtime in contained.ON_CPU:
         yield (
-            f"{file.at('endpoints', name, 'providers')} is {', '.join(sorted(gpu))}, and the runtime "
+            f"{file.at('endpoints', name, 'providers')} is {', '.join(gpu)}, and the runtime "
             f"{endpoint.runtime} runs on the CPU; leave it out"
         )

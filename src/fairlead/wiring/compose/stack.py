@@ -11,11 +11,11 @@ from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
 from fairlead.package import image
 from fairlead.wiring.compose import inside, refused, services
-from fairlead.wiring.compose.asked import HOME, SPEC, WORK, Address, Rendering, address
+from fairlead.wiring.compose.asked import SPEC, WORK, Address, Rendering, address
 from fairlead.wiring.compose.inside import Inside
+from fairlead.wiring.contained import HOME, METRICS_KEY, USER
 from fairlead.wiring.specs_identity import required
 
-METRICS_KEY: Final = "FAIRLEAD_METRICS_KEY"
 _TAKEN: Final = ("server", "prometheus", "home")
 """Services that are always ours, and the volume of the server: each service has one by its own name."""
 _MARGIN: Final = 5
@@ -63,7 +63,7 @@ def _server(file: SpecFile, how: Rendering, found: Inside, after: list[str]) -> 
         "image": how.image or "${FAIRLEAD_IMAGE:?fairlead package MODEL --image NAME:TAG makes one}",
         "command": ["up", SPEC, *(["--insecure"] if how.insecure else [])],
         "working_dir": WORK,
-        "user": "10001:10001",
+        "user": f"{USER}:{USER}",
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],

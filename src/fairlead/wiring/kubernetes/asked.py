@@ -12,13 +12,8 @@ from fairlead.kit.spec.read import SpecFile
 
 SCALERS: Final = ("hpa", "keda")
 MESHES: Final = ("gateway-api", "istio")
-HOME: Final = "/var/lib/fairlead"
 SPEC_FOLDER: Final = "/etc/fairlead"
 SPEC: Final = f"{SPEC_FOLDER}/fairlead.yaml"
-USER: Final = 10001
-"""As images of ours have it (`fairlead package --image`)."""
-METRICS_KEY: Final = "FAIRLEAD_METRICS_KEY"
-"""Key of the Secret with which Prometheus asks for metrics, where callers must show one."""
 IN_FLIGHT: Final = "fairlead_requests_in_flight"
 STABLE: Final = "stable"
 CANARY: Final = "canary"

@@ -16,8 +16,7 @@ from fairlead.kit import noted_yaml
 from fairlead.kit.hosts import loopback
 from fairlead.kit.spec.document import Path
 from fairlead.kit.spec.read import SpecFile
-from fairlead.package.sources import Kind, parse
-from fairlead.wiring import mentions, specs_ledger
+from fairlead.wiring import contained, mentions, specs_ledger
 from fairlead.wiring.kubernetes.units import Unit, apart
 
 SLACK: Final = 1.0
@@ -117,24 +116,23 @@ def needs(file: SpecFile, told: dict[str, Any], beside: Sequence[str] = ()) -> N
     Raises UsageError for what is on this machine, or secret.
     """
     found = Needs()
-    for path, value in mentions.texts(told):
-        _look(file, found, path, value, beside)
+    for path, where, value, secret in contained.told(file, told, found.variables):
+        if secret:
+            _absolute(file, path, secret)
+            found.files.setdefault(secret, where)
+        else:
+            _look(file, found, path, where, value, beside)
     return found
 
 
-def _look(file: SpecFile, found: Needs, path: Path, value: str, beside: Sequence[str]) -> None:
-    where = file.at(*path)
-    for name in mentions.variables(value):
-        found.variables.setdefault(name, where)
-    if secret := mentions.secret_file(value):
-        _absolute(file, path, secret)
-        found.files.setdefault(secret, where)
-        return
+def _look(file: SpecFile, found: Needs, path: Path, where: str, value: str, beside: Sequence[str]) -> None:
     if mentions.fits(path, _SALT) and value and "${" not in value:
         raise UsageError(f"{where} is a secret, and a ConfigMap is none; write ${{env:NAME}} in its place")
     if "://" in value:
         _address(found, where, value, beside)
-    elif local := _local(file, path, value):
+    elif mentions.fits(path, mentions.LLM) and apart(file, str(path[1])):
+        return  # its pods pull it
+    elif local := contained.local(file, path, value):
         _absolute(file, path, local)
 
 
@@ -151,19 +149,6 @@ def _address(found: Needs, where: str, value: str, beside: Sequence[str]) -> Non
     found.s3 = found.s3 or parts.scheme == "s3"
     if (port or parts.scheme in _PORTS) and parts.hostname not in beside:
         found.ports.add(port or _PORTS[parts.scheme])
-
-
-def _local(file: SpecFile, path: Path, value: str) -> str:
-    """The file or folder of this machine that a field names; empty: none."""
-    if not value:
-        return ""
-    if mentions.fits(path, mentions.MODEL):
-        source = parse(value)
-        return value.partition("#sha256:")[0] if source.kind is Kind.PATH else ""
-    if mentions.fits(path, mentions.LLM):
-        served = file.spec.endpoints[str(path[1])].llm
-        return "" if served is None or served.base_url or apart(file, str(path[1])) else value
-    return mentions.local(path, value)
 
 
 def _absolute(file: SpecFile, path: Path, value: str) -> None:

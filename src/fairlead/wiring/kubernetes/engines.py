@@ -14,8 +14,9 @@ from fairlead.kit.options import given
 from fairlead.kit.spec.deploy import Pods
 from fairlead.kit.spec.llm import Llm
 from fairlead.kit.spec.read import SpecFile
+from fairlead.wiring.contained import HOME
 from fairlead.wiring.kubernetes import carried, network, pods, scaling, units
-from fairlead.wiring.kubernetes.asked import HOME, SCRAPED, Rendering, exact, labels, secret, selected, thing
+from fairlead.wiring.kubernetes.asked import SCRAPED, Rendering, exact, labels, secret, selected, thing
 from fairlead.wiring.kubernetes.carried import Needs
 from fairlead.wiring.kubernetes.units import Unit
 

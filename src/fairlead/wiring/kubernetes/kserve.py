@@ -15,8 +15,9 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit import noted_yaml
 from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
+from fairlead.wiring.contained import HOME, USER
 from fairlead.wiring.kubernetes import carried, network, pods, refused, units
-from fairlead.wiring.kubernetes.asked import HOME, SPEC, USER, Rendering, image, labels, thing
+from fairlead.wiring.kubernetes.asked import SPEC, Rendering, image, labels, thing
 from fairlead.wiring.kubernetes.units import Scale, Unit
 
 HEAD: Final = "# KServe, rendered from {} by `fairlead render kserve`: change that file, not this one.\n"

@@ -6,11 +6,10 @@ from typing import Any, Final
 
 from fairlead.contracts.errors import UsageError
 from fairlead.kit import noted_yaml
-from fairlead.kit.noted_yaml import Noted
-from fairlead.kit.spec.deploy import Pods
 from fairlead.kit.spec.read import SpecFile
 from fairlead.wiring.kubernetes import (
     carried,
+    control,
     engines,
     network,
     pods,
@@ -20,18 +19,7 @@ from fairlead.wiring.kubernetes import (
     units,
     watched,
 )
-from fairlead.wiring.kubernetes.asked import (
-    CANARY,
-    HOME,
-    SPEC,
-    STABLE,
-    Rendering,
-    image,
-    labels,
-    part_of,
-    selected,
-    thing,
-)
+from fairlead.wiring.kubernetes.asked import CANARY, STABLE, Rendering, image, labels, part_of, thing
 from fairlead.wiring.kubernetes.units import Unit
 
 HEAD: Final = "# Kubernetes, rendered from {} by `fairlead render kubernetes`: change that file, not this one.\n"
@@ -58,7 +46,7 @@ def objects(file: SpecFile, how: Rendering) -> Files:
     common.append(watched.rules(file, jobs, engine_jobs, how.rules))
     if how.mesh == "gateway-api" and any(units.scale(file, unit).least == 0 for unit in found):
         common.append(routes.granted(file))
-    common += _controller(file, how, found)
+    common += control.objects(file, how, [unit.name for unit in found if _arms(file, how, unit)])
     first = "common"
     while first in made:
         first = f"fairlead-{first}"
@@ -118,59 +106,6 @@ def _unit(file: SpecFile, how: Rendering, unit: Unit, found: list[Unit]) -> list
 def _config(file: SpecFile, unit: Unit, name: str, told: dict[str, Any]) -> dict[str, Any]:
     body = {"data": {"fairlead.yaml": carried.text(told, file.name)}}
     return thing(file, "v1", "ConfigMap", name, body, labels(file, unit.name))
-
-
-def _controller(file: SpecFile, how: Rendering, found: list[Unit]) -> list[Any]:
-    """One for all: rollouts, monitors and retraining of every endpoint. None where nothing is recorded."""
-    if file.spec.record is False or not any(one.model for one in file.spec.endpoints.values()):
-        return []
-    name = network.controller(file)
-    told = carried.data(file, tuple(file.spec.endpoints))
-    needs = carried.needs(file, told)
-    moved = [unit.name for unit in found if _arms(file, how, unit)]
-    asked = Pods(volumes=_claims(file))
-    container = {
-        "name": "controller",
-        "image": image(file, how),
-        "args": ["controller", SPEC, *(["--target", "kubernetes"] if moved else [])],
-        "workingDir": HOME,
-        "env": [{"name": "FAIRLEAD_HOME", "value": HOME}, *pods.environment(file, needs)],
-        "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
-        "securityContext": pods.contained(),
-        "volumeMounts": pods.mounts(file, asked, needs),
-    }
-    inside = pods.spec(file, name, asked, needs, [container], name)
-    inside["automountServiceAccountToken"] = Noted(True, "it moves the weights of routes") if moved else False
-    inside["terminationGracePeriodSeconds"] = 30
-    marks = labels(file, name)
-    body = {
-        "replicas": Noted(1, "of several one would lead, by a lease in the state store"),
-        "selector": {"matchLabels": selected(name)},
-        "template": {"metadata": {"labels": marks}, "spec": inside},
-    }
-    return [
-        network.account(file, name, told=bool(moved)),
-        thing(file, "v1", "ConfigMap", name, {"data": {"fairlead.yaml": carried.text(told, file.name)}}, marks),
-        thing(file, "apps/v1", "Deployment", name, {"spec": body}, marks),
-        network.closed(file, name, needs, told=bool(moved)),
-        *(network.controls(file, name, moved) if moved else []),
-    ]
-
-
-def _claims(file: SpecFile) -> dict[str, str]:
-    """Folder to claim, of the endpoints that are trained again: their pipelines run beside the controller."""
-    found: dict[str, str] = {}
-    for name, endpoint in file.spec.endpoints.items():
-        if endpoint.retrain is None:
-            continue
-        for folder, claim in endpoint.deploy.volumes.items():
-            if found.setdefault(folder, claim) != claim:
-                where = file.at("endpoints", name, "deploy", "volumes")
-                raise UsageError(
-                    f"{where} has {claim} at {folder}, and another endpoint that is trained again has {found[folder]} "
-                    "there; give one of them another folder"
-                )
-    return found
 
 
 def plain(files: Files) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from typing import Any, Final
 from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.deploy import Pods
 from fairlead.kit.spec.read import SpecFile
+from fairlead.wiring.contained import HOME, USER
 from fairlead.wiring.kubernetes import carried, units
 from fairlead.wiring.kubernetes.asked import (
     ARMS,
-    HOME,
     SPEC,
     SPEC_FOLDER,
-    USER,
     Rendering,
     image,
     labels,
@@ -73,11 +72,19 @@ def deployment(
 
 
 def spec(
-    file: SpecFile, instance: str, asked: Pods, needs: Needs, containers: list[Any], config: str, shared: str = "256Mi"
+    file: SpecFile,
+    instance: str,
+    asked: Pods,
+    needs: Needs,
+    containers: list[Any],
+    config: str,
+    shared: str = "256Mi",
+    *,
+    serves: bool = True,
 ) -> dict[str, Any]:
-    """Of a pod, without the time that it has to end. ``config``: its ConfigMap; empty: it is no server of ours.
+    """Of a pod, without the time that it has to end. ``config``: its ConfigMap; empty: it is no pod of ours.
 
-    ``shared``: memory between its processes.
+    ``shared``: memory between its processes.  ``serves``: it answers calls, and has the certificate for that.
     """
     found: dict[str, Any] = {
         "serviceAccountName": instance,
@@ -94,7 +101,7 @@ def spec(
         "topologySpreadConstraints": spread(instance),
         **placed(asked),
         "containers": containers,
-        "volumes": _volumes(file, asked, needs, config, shared),
+        "volumes": _volumes(file, asked, needs, config, shared, serves=serves and bool(config)),
     }
     if file.spec.deploy.pull_secret:
         found["imagePullSecrets"] = [{"name": file.spec.deploy.pull_secret}]
@@ -161,12 +168,12 @@ def environment(file: SpecFile, needs: Needs) -> list[Any]:
     return found
 
 
-def mounts(file: SpecFile, asked: Pods, needs: Needs) -> list[Any]:
-    """Of a server of ours."""
+def mounts(file: SpecFile, asked: Pods, needs: Needs, *, serves: bool = True) -> list[Any]:
+    """Of a pod of ours. ``serves``: it answers calls."""
     found: list[Any] = [*own(), {"name": "spec", "mountPath": SPEC_FOLDER, "readOnly": True}]
     for place, folder in enumerate(_folders(needs)):
         found.append({"name": f"secret-{place}", "mountPath": folder, "readOnly": True})
-    if (tls := file.spec.server.tls) is not None:
+    if serves and (tls := file.spec.server.tls) is not None:
         where = file.at("server", "tls")
         found.append(Noted({"name": "tls", "mountPath": posixpath.dirname(tls.cert), "readOnly": True}, where))
     return [*found, *claims(asked)]
@@ -220,7 +227,7 @@ def probe(file: SpecFile, path: str, failures: int) -> dict[str, Any]:
     return {"httpGet": asked, "periodSeconds": _EVERY, "timeoutSeconds": 3, "failureThreshold": failures}
 
 
-def _volumes(file: SpecFile, asked: Pods, needs: Needs, config: str, shared: str) -> list[Any]:
+def _volumes(file: SpecFile, asked: Pods, needs: Needs, config: str, shared: str, *, serves: bool) -> list[Any]:
     found: list[Any] = [
         {"name": "home", "emptyDir": {"sizeLimit": asked.storage}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
@@ -237,7 +244,7 @@ def _volumes(file: SpecFile, asked: Pods, needs: Needs, config: str, shared: str
                 f"for {folder}: {note}",
             )
         )
-    if config and (tls := file.spec.server.tls) is not None:
+    if serves and (tls := file.spec.server.tls) is not None:
         items = [{"key": "tls.crt", "path": posixpath.basename(tls.cert)}]
         items += [{"key": "tls.key", "path": posixpath.basename(tls.key)}] if tls.key else []
         note = f"{file.at('server', 'tls')}: of type kubernetes.io/tls"

@@ -13,8 +13,10 @@ from fairlead.kit.hosts import loopback
 from fairlead.kit.spec.read import SpecFile
 from fairlead.kit.spec.spec import Endpoint
 from fairlead.package.sources import parse
+from fairlead.wiring import contained
+from fairlead.wiring.contained import HOME
 from fairlead.wiring.kubernetes import carried, units
-from fairlead.wiring.kubernetes.asked import HOME, SPEC_FOLDER, Rendering
+from fairlead.wiring.kubernetes.asked import SPEC_FOLDER, Rendering
 from fairlead.wiring.kubernetes.units import Unit
 from fairlead.wiring.specs_identity import required
 
@@ -24,9 +26,6 @@ CLASSES: Final = (
     "istio", "kgateway", "kong", "nginx", "openshift-default", "traefik",
 )  # fmt: skip
 """GatewayClasses as their makers' own installations name them."""
-_ON_CPU: Final = ("sklearn", "xgboost", "lightgbm", "litert")
-"""Runtimes that have no GPU."""
-_GPU: Final = frozenset({"cuda", "tensorrt", "rocm"})
 _OURS: Final = ("/tmp", "/dev/shm", HOME, SPEC_FOLDER)  # noqa: S108 - in a pod
 """Folders in which a pod has something else."""
 _KEY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
@@ -57,23 +56,12 @@ def check_unit(file: SpecFile, unit: Unit) -> None:
 
 
 def _of_server(file: SpecFile, how: Rendering) -> Iterator[str]:
-    server, asked = file.spec.server, required(file.spec.access)
+    server = file.spec.server
     if "host" in server.model_fields_set and loopback(server.host):
         yield (
             f"{file.at('server', 'host')} is {server.host}, which nobody reaches in a pod; leave it out, or say 0.0.0.0"
         )
-    for part in ("port", "grpc_port"):
-        if getattr(server, part) == 0:
-            yield f"{file.at('server', part)} is 0, a port that nobody knows before it runs; give it a number"
-    if not asked and not how.insecure:
-        yield (
-            f"{file.at('access', 'required')} is not true, and pods are open to their network; say access: {{required: "
-            "true}, or give --insecure where something in front asks who calls"
-        )
-    if asked and how.insecure:
-        yield (
-            f"{file.at('access')} asks callers who they are, and --insecure lets everybody call; leave one of them out"
-        )
+    yield from contained.wrong(file, "pods are open to their network", insecure=how.insecure)
     if server.tls is not None and server.tls.client_ca:
         where = file.at("server", "tls", "client_ca")
         yield (
@@ -189,10 +177,10 @@ def _of_gpus(file: SpecFile, name: str, endpoint: Endpoint) -> Iterator[str]:
         return file.at("endpoints", name, *path)
 
     asked, given = endpoint.deploy, ", ".join(endpoint.providers)
-    gpu = bool(_GPU & set(endpoint.providers))
+    gpu = bool(contained.on_gpu(endpoint.providers))
     if asked.mig and not asked.gpus:
         yield f"{at('deploy', 'mig')} is {asked.mig}, and gpus says how many of them; give deploy.gpus"
-    if endpoint.runtime in _ON_CPU and (gpu or asked.gpus):
+    if endpoint.runtime in contained.ON_CPU and (gpu or asked.gpus):
         where = f"{at('deploy', 'gpus')} is {asked.gpus}" if asked.gpus else f"{at('providers')} is {given}"
         yield f"{where}, and the runtime {endpoint.runtime} runs on the CPU; leave it out"
     if asked.gpus and not gpu:

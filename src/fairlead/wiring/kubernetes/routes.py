@@ -10,8 +10,10 @@ import math
 import re
 from typing import Any, Final
 
+from fairlead.contracts.access import EVERY, Action
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.noted_yaml import Noted
+from fairlead.kit.scopes import scope
 from fairlead.kit.spec.read import SpecFile
 from fairlead.wiring.kubernetes import carried, units
 from fairlead.wiring.kubernetes.asked import (
@@ -38,6 +40,9 @@ _OPENAI: Final = (
     "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/files", "/v1/batches",
     "/tokenize", "/detokenize",
 )  # fmt: skip
+LABELS: Final = "/v1/feedback"
+LABELS_SECONDS: Final = 10.0 + _SLACK
+"""Seconds that a route gives labels: a server has 10 to keep them (``serve.http.KEEP_SECONDS``)."""
 _GRPC: Final = (
     "inference.GRPCInferenceService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
@@ -92,7 +97,7 @@ def check(file: SpecFile, how: Rendering, found: list[Unit]) -> None:
             "it out, or render without --mesh"
         )
     for unit in found if how.mesh == "gateway-api" else ():
-        paths = 0 if alone(file, unit, found) else len(prefixes(file, unit))
+        paths = 0 if alone(file, unit, found) else len(paths_of(file, unit, found))
         if paths > 2 * _MOST:
             raise UsageError(
                 f"{file.at('endpoints', unit.head)} is in a pod with {len(unit.endpoints) - 1} others, which have "
@@ -146,6 +151,30 @@ def prefixes(file: SpecFile, unit: Unit) -> list[str]:
         found += [f"/v2/models/{name}", f"/v1/models/{name}", f"/serving-endpoints/{name}"]
         found += [f"/v1/models/{name}:predict", f"/v1/models/{name}:explain"]
     return [*found, *(_OPENAI if _speaks(file, unit) else ())]
+
+
+def paths_of(file: SpecFile, unit: Unit, found: list[Unit]) -> list[str]:
+    """The same, and that of labels where the unit keeps those of all: what leads to its pods and to no others."""
+    return [*prefixes(file, unit), *([LABELS] if keeps_labels(file, unit, found) else [])]
+
+
+def keeps_labels(file: SpecFile, unit: Unit, found: list[Unit]) -> bool:
+    """Whether the labels that come under the unit's host are led to it. They name their endpoint, and the store is one,
+    so that any pod can keep those of all; who may give them is known to the pods of an endpoint alone where its own
+    scopes say it, so that such a unit keeps them, and with two of them none does."""
+    if file.spec.record is False:
+        return False
+    here = [unit] if alone(file, unit, found) else [one for one in found if not alone(file, one, found)]
+    strict = [one for one in here if any(_names_givers(file, name) for name in one.endpoints)]
+    if len(strict) > 1:
+        return False
+    awake = [one for one in here if units.scale(file, one).least]
+    return unit == (strict or awake or here)[0]
+
+
+def _names_givers(file: SpecFile, endpoint: str) -> bool:
+    asked = map(scope, file.spec.endpoints[endpoint].access.scopes)
+    return any(one.action in (Action.FEEDBACK, EVERY) for one in asked)
 
 
 def longest(file: SpecFile, unit: Unit) -> float:
@@ -204,6 +233,10 @@ def _http_route(
         backends.append(one)
     timeouts = {"request": Noted(duration(_patience(file, unit)), _why(file, unit))}
     rules = [{"matches": some, "backendRefs": backends, "timeouts": timeouts} for some in _matches(file, unit, found)]
+    if keeps_labels(file, unit, found):
+        patience = {"request": Noted(duration(LABELS_SECONDS), "labels are answered when they are durable")}
+        kept = [{"path": {"type": "Exact", "value": LABELS}}]
+        rules.append({"matches": kept, "backendRefs": backends, "timeouts": patience})
     if file.spec.deploy.gateway is not None and (port := file.spec.server.grpc_port):  # else it has a port of its own
         paths = [{"path": {"type": "PathPrefix", "value": f"/{one}"}} for one in _GRPC]
         rules.append({"matches": paths, "backendRefs": [{"name": unit.name, "port": port}], "timeouts": timeouts})
@@ -270,6 +303,9 @@ def _virtual_service(file: SpecFile, unit: Unit, found: list[Unit], shares: list
     one |= {"route": to, "timeout": Noted(f"{whole(_patience(file, unit))}s", _why(file, unit))}
     one["retries"] = Noted({"attempts": 0}, "the pods try again by themselves")
     every = [one]
+    if keeps_labels(file, unit, found):
+        patience = Noted(f"{whole(LABELS_SECONDS)}s", "labels are answered when they are durable")
+        every.insert(0, {**one, "match": [{"uri": {"exact": LABELS}}], "timeout": patience})
     if grpc := file.spec.server.grpc_port:
         there = [{"destination": {**to[0]["destination"], "port": {"number": grpc}}}]
         every.insert(0, {**one, "match": [{"uri": {"prefix": f"/{name}/"}} for name in _GRPC], "route": there})

@@ -100,7 +100,7 @@ def _from_none(file: SpecFile, unit: Unit, scale: Scale, name: str, found: list[
     assert scale.target is not None  # noqa: S101 - asked by the caller
     body = {
         "hosts": [Noted(one, file.at("deploy", "host")) for one in routes.hosts(file, unit, found)],
-        **({} if routes.alone(file, unit, found) else {"pathPrefixes": routes.prefixes(file, unit)}),
+        **({} if routes.alone(file, unit, found) else {"pathPrefixes": routes.paths_of(file, unit, found)}),
         "scaleTargetRef": {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -113,12 +113,17 @@ def _from_none(file: SpecFile, unit: Unit, scale: Scale, name: str, found: list[
         "scalingMetric": {"concurrency": {"targetValue": Noted(max(1, math.floor(scale.target)), scale.why)}},
         "timeouts": {
             "conditionWait": Noted(f"{whole(scale.wake)}s", f"{scale.where}.wake_deadline"),
-            "responseHeader": Noted(
-                routes.duration(routes.longest(file, unit)), "the longest deadline_ms, and a quarter of a second"
-            ),
+            "responseHeader": _patience(file, unit, found),
         },
     }
     return thing(file, "http.keda.sh/v1alpha1", "HTTPScaledObject", name, {"spec": body}, labels(file, unit.name))
+
+
+def _patience(file: SpecFile, unit: Unit, found: list[Unit]) -> Noted:
+    longest = routes.longest(file, unit)
+    if routes.keeps_labels(file, unit, found) and longest < routes.LABELS_SECONDS:
+        return Noted(routes.duration(routes.LABELS_SECONDS), "labels are answered when they are durable")
+    return Noted(routes.duration(longest), "the longest deadline_ms, and a quarter of a second")
 
 
 def _behavior() -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from fairlead.kit.noted_yaml import Noted
 from fairlead.kit.spec.read import SpecFile
+from fairlead.wiring.contained import METRICS_KEY
 from fairlead.wiring.kubernetes import scaling
-from fairlead.wiring.kubernetes.asked import IN_FLIGHT, METRICS_KEY, SCRAPED, labels, part_of, secret, thing
+from fairlead.wiring.kubernetes.asked import IN_FLIGHT, SCRAPED, labels, part_of, secret, thing
 from fairlead.wiring.specs_identity import required
 
 _API: Final = "monitoring.coreos.com/v1"
