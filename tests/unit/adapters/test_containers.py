@@ -146,8 +146,9 @@ def test_buildah_looks_at_images_its_own_way(program: Any, tmp_path: Path) -> No
         "FromImageDigest": "sha256:def",
         "Docker": {"config": {"User": "1"}, "rootfs": {"diff_ids": ["sha256:1"]}},
     }
-    program("buildah", inspect=json.dumps(said), build="", pull="")
+    log = program("buildah", inspect=json.dumps(said), build="", pull="")
     assert Buildah().build(Build(tmp_path, "churn:4", 7)).layers == ("sha256:1",)
+    assert "--force-rm" in log.read_text()  # also what a step that failed left: podman does so by itself
     assert Buildah().digest("python:3.11") == "sha256:def"
     program("buildah", inspect=json.dumps({**said, "FromImageDigest": ""}), pull="")
     with pytest.raises(ContainerFailed, match="knows no digest"):

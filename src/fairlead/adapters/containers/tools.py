@@ -162,7 +162,7 @@ class Buildah(_Tool):
     runs = False
 
     def __init__(self) -> None:
-        words = ["build", "--quiet", "--layers", "--format=docker", "--timestamp"]
+        words = ["build", "--quiet", "--layers", "--force-rm", "--format=docker", "--timestamp"]
         super().__init__("buildah", lambda asked: [*words, str(asked.epoch), *_other(asked.platform)])
 
     def digest(self, name: str, platform: str = "") -> str:
