@@ -55,6 +55,16 @@ class Latency:
     def __add__(self, other: Latency) -> Latency:
         return Latency(self.counts + other.counts)
 
+    @staticmethod
+    def quantiles(counts: Array, q: float) -> Array:
+        """What ``quantile(q)`` is of each row of ``counts``, int64 of shape [n, BINS]: float64, shape [n]."""
+        reached = counts.cumsum(axis=1)
+        total = reached[:, -1]
+        rank = np.maximum(1, np.ceil(q * total))
+        place = np.minimum((reached < rank[:, None]).sum(axis=1), BINS - 1)
+        middle = np.where(place == 0, LOWEST, np.where(place == BINS - 1, HIGHEST, 2 * EDGES[place] / (1 + _GROWTH)))
+        return np.where(total, middle, math.nan)
+
     @property
     def total(self) -> int:
         return int(self.counts.sum())

@@ -86,7 +86,7 @@ def answering(server: Presence, transport: httpx.BaseTransport | None = None, ke
 
 
 def stored(home: Home, count: int) -> Stored:
-    """``count``: of alerts. Opens the state store only where there is one."""
+    """``count``: of alerts, 0 for none. Opens the state store only where there is one."""
     database = home.state.removeprefix("sqlite:///")
     if not watching.has_state() or (database != home.state and not Path(database).exists()):
         return Stored()
@@ -105,8 +105,8 @@ def told(store: StateStore, count: int) -> Stored:
         document = store.get("rollout", claim.body["rollout"]) if claim.body.get("rollout") else None
         if document is not None:
             rollouts[claim.key] = _rolling(document.body)
-    alerts = timeline.chosen(timeline.read(store, limit=_LOOKED_BACK), what=ALERTS)
-    return Stored(splits, rollouts, lease.owner if lease else "", alerts[-count:])
+    alerts = timeline.chosen(timeline.read(store, limit=_LOOKED_BACK), what=ALERTS) if count else []
+    return Stored(splits, rollouts, lease.owner if lease else "", alerts[-count:] if count else ())
 
 
 def _rolling(body: dict[str, Any]) -> Rolling:

@@ -47,3 +47,12 @@ def test_packing(largest: int, filled: int) -> None:
 def test_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(StateError):
         unpacked(data, 5)
+
+
+def test_quantiles_of_rows_are_those_of_each() -> None:
+    rng = np.random.default_rng(5)
+    samples = [rng.lognormal(-6, 3, size) for size in (0, 1, 2, 7, 1000)] + [np.full(9, 1e-9), np.full(9, 1e4)]
+    counts = np.stack([Latency.of(one).counts for one in samples])
+    for q in (0.0, 0.5, 0.99, 1.0):
+        expected = [Latency(one).quantile(q) for one in counts]
+        assert np.array_equal(Latency.quantiles(counts, q), expected, equal_nan=True)

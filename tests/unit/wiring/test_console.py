@@ -14,6 +14,7 @@ from fairlead.console.rendering import Templates
 from fairlead.contracts.errors import Unavailable
 from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening, Share, TrafficSplit
+from fairlead.contracts.state import Entry
 from fairlead.kit.codec.json import encode
 from fairlead.kit.codec.records import to_body
 from fairlead.kit.config import Home
@@ -24,8 +25,8 @@ from fairlead.testing.clock import ManualClock
 from fairlead.testing.state import MemoryState
 from fairlead.wiring.console import measured
 from fairlead.wiring.console.endpoint import EndpointPage
-from fairlead.wiring.console.folding import HOUR_MS, Folds, Slots
-from fairlead.wiring.console.home import HomePage
+from fairlead.wiring.console.folding import HOUR_MS, Folds, Slots, Strip, Totals
+from fairlead.wiring.console.home import HomePage, Newest
 
 pytest.importorskip("jinja2", reason="needs fairlead[console]")
 np = pytest.importorskip("numpy")
@@ -212,3 +213,40 @@ def test_pages_are_safe_whatever_a_store_holds(store: MemoryState) -> None:
     kept = Kept(store)
     for facts in (HomePage(kept).home(NOW), EndpointPage(kept).endpoint(NASTY, NOW - 86_400_000, NOW, NOW)):  # type: ignore[arg-type]
         assert not re.search(rb"NaN|Infinity", encode(facts))
+
+
+def test_a_strip_is_what_its_slots_are(store: MemoryState) -> None:
+    windows = [*store.windows("churn"), window("churn", NOW + 120_000, 7), window("churn", NOW - 3 * HOUR_MS, 9)]
+    slots = Slots(NOW - HOUR_MS, NOW, 61)
+    for one in windows:
+        if one.arm != "shadow":
+            slots.add(one)
+    seen = [one for one in windows if one.arm != "shadow"]
+    strip = Strip(Slots(NOW - HOUR_MS, NOW, 61), seen)
+    assert strip.rates() == tuple(one.rate for one in slots.all())
+    assert strip.quantiles(0.99) == tuple(one.totals.quantile(0.99) for one in slots.all())
+    whole = Totals()
+    for one in seen:
+        whole.add(one)
+    assert (strip.total.calls, strip.total.codes, strip.total.first_ms) == (whole.calls, whole.codes, whole.first_ms)
+    assert strip.total.quantile(0.5) == whole.quantile(0.5)
+
+
+def test_the_newest_line_of_each_is_known_though_only_what_came_is_read(store: MemoryState) -> None:
+    newest, asked = Newest(), []
+    read = store.entries
+
+    def counted(kind: str, subject: str = "", **how: object) -> list[Entry]:
+        found = read(kind, subject, **how)  # type: ignore[arg-type]
+        asked.append(len(found))
+        return found
+
+    store.entries = counted  # type: ignore[method-assign]
+    for number in range(400):
+        timeline.write(store, Happening(f"e{number % 3}", "deploy", f"{number}", NOW))
+    assert newest.read(store)["churn"].text == "version 3 serves"
+    timeline.write(store, Happening("e1", "alias", "new", NOW))
+    found = newest.read(store)
+    assert (found["e1"].text, found["e0"].text, found["churn"].what) == ("new", "399", "deploy")
+    assert asked[0] == 401
+    assert asked[1] < 100

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
 from fairlead.contracts.events import Window
 from fairlead.contracts.state import StateStore
 from fairlead.monitor.degraded import CODE
-from fairlead.monitor.latency import Latency
+from fairlead.monitor.latency import BINS, Latency
 from fairlead.monitor.mapping import SHADOW
 from fairlead.wiring.hours import CHECKED_MS, HOUR_MS, Hours
 
@@ -35,11 +37,15 @@ class Totals:
     first_ms: int | None = None
 
     def add(self, window: Window) -> None:
+        self.count(window)
+        self.latency += Latency.from_bytes(window.latency)
+
+    def count(self, window: Window) -> None:
+        """Add all but the latencies."""
         self.calls += window.calls
         self.rows += window.rows
         for code, count in window.codes.items():  # not ``update``, which asks much before it adds little
             self.codes[code] += count
-        self.latency += Latency.from_bytes(window.latency)
         self.first_ms = window.start_ms if self.first_ms is None else min(self.first_ms, window.start_ms)
 
     def merge(self, other: Totals) -> None:
@@ -83,6 +89,8 @@ class Slot:
 class Slots:
     """A span in ``count`` equal parts or fewer, each whole minutes (from an hour on: whole hours) long, so that windows
     of a minute fall into one. The first begins before the span where its end does not.
+
+    ``spans``: when each begins (Unix ms), and how much of it is over (seconds).
     """
 
     def __init__(self, since_ms: int, until_ms: int, count: int) -> None:
@@ -92,7 +100,8 @@ class Slots:
         self.since_ms = since_ms // self.length * self.length
         self.until_ms = until_ms
         starts = range(self.since_ms, max(until_ms, self.since_ms + 1), self.length)
-        self._slots = [Slot(start, (min(start + self.length, until_ms) - start) / 1000) for start in starts]
+        self.spans = [(start, (min(start + self.length, until_ms) - start) / 1000) for start in starts]
+        self._slots: list[Slot] = []
 
     @property
     def hourly(self) -> bool:
@@ -102,7 +111,7 @@ class Slots:
     def at(self, start_ms: int) -> Slot | None:
         """The part in which this moment is."""
         place = (start_ms - self.since_ms) // self.length
-        return self._slots[place] if 0 <= place < len(self._slots) else None
+        return self._made()[place] if 0 <= place < len(self.spans) else None
 
     def add(self, window: Window) -> None:
         slot = self.at(window.start_ms)
@@ -110,11 +119,47 @@ class Slots:
             slot.totals.add(window)
 
     def all(self) -> Iterator[Slot]:
-        return iter(self._slots)
+        return iter(self._made())
+
+    def _made(self) -> list[Slot]:
+        if not self._slots:
+            self._slots = [Slot(start, seconds) for start, seconds in self.spans]
+        return self._slots
 
     def covered(self, first_ms: int | None) -> float:
         """Seconds from the first call to the end; 0 without one."""
         return 0.0 if first_ms is None else max(1.0, (self.until_ms - max(first_ms, self.since_ms)) / 1000)
+
+
+class Strip:
+    """Windows in the parts of a span, added up at once: what a row of the first page is drawn from.
+
+    ``total``: of all of them, also those that lie in no part.
+    """
+
+    def __init__(self, slots: Slots, windows: Iterable[Window]) -> None:
+        self.total = Totals()
+        parts = self._spans = slots.spans
+        self._calls: list[int | None] = [None] * len(parts)
+        self._counts = np.zeros((len(parts) + 1, BINS), np.int64)  # the last: of those in no part
+        for window in windows:
+            place = (window.start_ms - slots.since_ms) // slots.length
+            inside = 0 <= place < len(parts)
+            self._counts[place if inside else -1] += Latency.from_bytes(window.latency).counts
+            self.total.count(window)
+            if inside:
+                self._calls[place] = (self._calls[place] or 0) + window.calls
+        self.total.latency = Latency(self._counts.sum(axis=0))
+
+    def rates(self) -> tuple[float | None, ...]:
+        """As ``Slot.rate`` of each part."""
+        known = [(calls, seconds) for calls, (_, seconds) in zip(self._calls, self._spans, strict=True)]
+        return tuple(None if calls is None or span < _LEAST_SECONDS else calls / span for calls, span in known)
+
+    def quantiles(self, q: float) -> tuple[float | None, ...]:
+        """Of each part, in seconds; None where nothing was recorded."""
+        found = Latency.quantiles(self._counts[:-1], q).tolist()
+        return tuple(None if math.isnan(one) else one for one in found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fairlead.console.facts.home import Change, HomeFacts, Model, Operations, Part, Row
@@ -12,10 +13,11 @@ from fairlead.contracts.errors import FairleadError, StateError
 from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening, TrafficSplit
 from fairlead.contracts.state import StateStore
+from fairlead.kit.codec.records import from_body
 from fairlead.monitor import timeline
 from fairlead.monitor.mapping import SHADOW
 from fairlead.wiring import burning, standing
-from fairlead.wiring.console.folding import Slots, Totals
+from fairlead.wiring.console.folding import Slots, Strip
 from fairlead.wiring.console.kept import Kept
 
 SHOWN_MS: Final = 3_600_000
@@ -24,8 +26,28 @@ LATELY_MS: Final = 300_000
 MOST: Final = 500
 """Endpoints of one page."""
 _LINES: Final = 2_000
+_AGAIN: Final = 50
 _WATCHED: Final = {"ErrorRate": "ops", "Drift": "drift", "PerformanceDecay": "performance"}
 _NOBODY: Final = "no controller has looked at it yet"
+
+
+class Newest:
+    """The newest line of each endpoint's journal: a look reads what came since the one before. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lines: dict[str, Happening] = {}
+        self._number = 0
+
+    def read(self, store: StateStore) -> dict[str, Happening]:
+        """Of those among the newest 2,000 lines, and all since. Raises what the store raises."""
+        with self._lock:
+            # Numbers are given before lines are there to see: some that were read are read again.
+            found = store.entries(timeline.KIND, after=max(0, self._number - _AGAIN), limit=_LINES)
+            for one in found:
+                self._lines[one.subject] = from_body(Happening, one.body)
+            self._number = found[-1].number if found else self._number
+            return dict(self._lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +55,14 @@ class HomePage:
     """``Homes`` over the stores."""
 
     kept: Kept
+    newest: Newest = field(default_factory=Newest)
 
     def home(self, now_ms: int) -> HomeFacts:
         store = self.kept.state
-        stored = standing.told(store, 1)
+        stored = standing.told(store, 0)
         watched = {one.key: one.body for one in store.all("monitor")}
         burns = {one.key: one for one in store.all(burning.FOUND)}
-        newest: dict[str, Happening] = {one.endpoint: one for one in timeline.read(store, limit=_LINES)}
+        newest = self.newest.read(store)
         names = list(dict.fromkeys([*self.kept.names, *sorted({*store.endpoints(), *stored.splits})]))
         rows = []
         for name in names[:MOST]:
@@ -73,13 +96,9 @@ def operations(
     windows: Sequence[Window], memory: Mapping[str, Any] | None, now_ms: int, burnt: Sequence[str] | None = None
 ) -> Operations:
     """What callers saw in the last hour, and whether the share of errors or the burn of an error budget alarms."""
-    slots = Slots(now_ms - SHOWN_MS, now_ms, PARTS)
-    total = Totals()
     seen = [one for one in windows if one.arm != SHADOW]
-    for window in seen:
-        (total if slots.at(window.start_ms) is None else slots).add(window)
-    for slot in slots.all():
-        total.merge(slot.totals)
+    strip = Strip(Slots(now_ms - SHOWN_MS, now_ms, PARTS), seen)
+    total = strip.total
     lately = [one for one in seen if one.start_ms >= now_ms - LATELY_MS]
     state, why = _judged(memory, burnt)
     return Operations(
@@ -90,8 +109,8 @@ def operations(
         total.errors,
         total.quantile(0.5),
         total.quantile(0.99),
-        tuple(slot.rate for slot in slots.all()),
-        tuple(slot.totals.quantile(0.99) for slot in slots.all()),
+        strip.rates(),
+        strip.quantiles(0.99),
     )
 
 
