@@ -1,8 +1,8 @@
 """Plugin contract: the state store, where the stages meet. Entry-point group ``fairlead.state``.
 
 Five shapes and no more: documents (compare-and-set), journals (append only), windows (with the hours that were added up
-of them), labels and leases. What a body
-means is in ``contracts/plans.py``; bodies are JSON, so that two releases can read each other's.
+of them), labels and leases. What a body means is in ``contracts/plans.py``; bodies are JSON, so that two releases can
+read each other's.
 """
 
 from __future__ import annotations
@@ -143,7 +143,10 @@ class StateStore(Protocol):
         """Keep each, in the place of an earlier one of the same start; all or none. Windows of it stay as they are."""
 
     def hours(self, endpoint: str, *, since_ms: int, until_ms: int, columns: bool = True) -> list[Hour]:
-        """Those kept that start in ``[since_ms, until_ms)``, oldest first; ``columns`` as for ``windows``."""
+        """Those kept that start in ``[since_ms, until_ms)``, oldest first; ``columns`` as for ``windows``.
+
+        One that cannot be read is left out, as if it was never kept: its windows say the same.
+        """
 
     def prune_windows(self, before_ms: int) -> int:
         """Drop the windows that start before it, and the hours that do; how many windows went."""

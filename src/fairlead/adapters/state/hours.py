@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from fairlead.adapters.state.tables import HOURS, insert
+from fairlead.contracts.errors import StateError
 from fairlead.contracts.state import Hour, Tally
 from fairlead.kit.codec.records import pack_windows, unpack_windows
 from fairlead.kit.known import check_names
 
 _PLACE = ("endpoint", "start_ms")
+_log = logging.getLogger("fairlead.state")
 
 
 def cells(endpoint: str, hours: Sequence[Hour]) -> list[dict[str, Any]]:
@@ -37,14 +40,18 @@ def read(connection: sa.Connection, endpoint: str, span: tuple[int, int], *, col
 
 
 def hours(rows: Sequence[sa.Row[Any]], *, columns: bool) -> list[Hour]:
-    return [
-        Hour(
-            row.start_ms,
-            Tally(row.windows, row.calls, row.rows),
-            unpack_windows(row.totals, row.columns if columns else None),
-        )
-        for row in rows
-    ]
+    """Those that can be read. One of another release is none: whoever reads adds its windows up in its place."""
+    found, told = [], ""
+    for row in rows:
+        try:
+            windows = unpack_windows(row.totals, row.columns if columns else None)
+        except StateError as error:
+            told = str(error)
+            continue
+        found.append(Hour(row.start_ms, Tally(row.windows, row.calls, row.rows), windows))
+    if told:
+        _log.warning("hours are left out", extra={"fields": {"hours": len(rows) - len(found), "error": told}})
+    return found
 
 
 def prune(connection: sa.Connection, before_ms: int) -> None:
