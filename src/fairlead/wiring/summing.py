@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fairlead.contracts.errors import FairleadError, LeaseLost, StateError
+from fairlead.contracts.events import Window
 from fairlead.contracts.state import Hour, Lease, StateStore, Tally
 from fairlead.kit.clock import Clock
 from fairlead.monitor.findings import DAY_MS
@@ -24,7 +25,9 @@ MARGIN_MS: Final = 600_000
 """After its end, before an hour is added up: windows of a minute are put for the last time two minutes after theirs."""
 PAUSE_SECONDS: Final = 5.0
 MOST_WINDOWS: Final = 300
-"""That are read at once, or those of one hour where it has more."""
+"""That are read at once, about, and added up in one step: where one hour has more, all of that hour."""
+TRIES: Final = 3
+"""Of a day that fails, before others have their turn."""
 _WALKED_MS: Final = (KEPT_DAYS - 2) * DAY_MS
 """How far back: not to where windows are being pruned."""
 _log = logging.getLogger("fairlead.controller")
@@ -40,6 +43,7 @@ class Summing:
         self._newest: dict[str, int] = {}
         self._gone: dict[str, int] = {}
         self._turned: float | None = None
+        self._failed = 0
 
     def turn(self, clock: Clock, fence: Callable[[], Lease]) -> None:
         """When it is time. What cannot be read or kept is left for another turn. Raises LeaseLost."""
@@ -61,16 +65,32 @@ class Summing:
         over = (now_ms - MARGIN_MS) // HOUR_MS * HOUR_MS
         name = next((one for one in names if self._newest.get(one) != over), "")
         if name:
-            made, whole = self._day(name, over, fence)
+            made, whole = self._tried(name, over, fence)
             if whole:
                 self._newest[name] = over
             return made
         name = min(names, key=lambda one: self._gone.get(one, 0))
         gone = self._gone.get(name, 0)
-        made, whole = self._day(name, over - DAY_MS - gone % _WALKED_MS, fence)
+        made, whole = self._tried(name, over - DAY_MS - gone % _WALKED_MS, fence)
         if whole:
             self._gone[name] = gone + DAY_MS
         return made
+
+    def _tried(self, name: str, until_ms: int, fence: Callable[[], Lease]) -> tuple[int, bool]:
+        """As ``_day``. One that fails again and again is passed over, until its turn comes again."""
+        try:
+            told = self._day(name, until_ms, fence)
+        except LeaseLost:
+            raise
+        except FairleadError as error:
+            self._failed += 1
+            if self._failed < TRIES:
+                raise
+            fields = {"endpoint": name, "until_ms": until_ms, "error": str(error)}
+            _log.warning("a day is not added up", extra={"fields": fields})
+            told = 0, True
+        self._failed = 0
+        return told
 
     def _day(self, name: str, until_ms: int, fence: Callable[[], Lease]) -> tuple[int, bool]:
         """The hours of the day that ends then, the newest first; whether all are added up now."""
@@ -85,16 +105,33 @@ class Summing:
             if made and read + tallies[hour].windows > MOST_WINDOWS:
                 break
             try:
-                windows = self._state.windows(name, since_ms=hour, until_ms=hour + HOUR_MS)
+                made.append(self._hour(name, hour, tallies[hour].windows, fence))
+            except LeaseLost:
+                raise
             except StateError as error:  # one that cannot be read holds nothing else up
                 fields = {"endpoint": name, "start_ms": hour, "error": str(error)}
                 _log.warning("an hour is not added up", extra={"fields": fields})
                 left += 1
                 continue
-            read += len(windows)
-            # Its own count of what it read, whatever was put since the tallies were.
-            tally = Tally(len(windows), sum(one.calls for one in windows), sum(one.rows for one in windows))
-            made.append(Hour(hour, tally, rolled(windows)))
+            read += made[-1].tally.windows
         if made:
             self._state.put_hours(name, made, fence=fence())
         return len(made), len(made) + left == len(stale)
+
+    def _hour(self, name: str, hour: int, many: int, fence: Callable[[], Lease]) -> Hour:
+        """With the tally of what it read, whatever was put since the store was asked for its.
+
+        One of many windows is read in pieces, and the lease extended between them: it may take longer than that lasts.
+        """
+        length = HOUR_MS // -(-many // MOST_WINDOWS)
+        windows = calls = rows = 0
+        parts: list[Window] = []
+        for since_ms in range(hour, hour + HOUR_MS, length):
+            if since_ms > hour:
+                fence()
+            until_ms = min(since_ms + length, hour + HOUR_MS)
+            some = self._state.windows(name, since_ms=since_ms, until_ms=until_ms)
+            windows, calls = windows + len(some), calls + sum(one.calls for one in some)
+            rows += sum(one.rows for one in some)
+            parts += rolled(some)
+        return Hour(hour, Tally(windows, calls, rows), rolled(parts))

@@ -231,6 +231,58 @@ def test_a_store_that_is_down_while_hours_are_read_says_so() -> None:
         hourly(store)
 
 
+def test_an_hour_of_many_windows_is_read_in_pieces_and_the_lease_kept_meanwhile() -> None:
+    store, asked = Counting(), list[int]()
+    some = [window(START + place * 10 * MINUTE) for place in range(6)]
+    store.put_windows([replace(one, worker=f"w{number}") for one in some for number in range(120)])
+
+    def fence() -> Lease:
+        asked.append(store.read)
+        if len(asked) == refuses:
+            raise LeaseLost("another controller leads now")
+        return held()
+
+    refuses = 2
+    with pytest.raises(LeaseLost):
+        Summing(store).step(START + HOUR_MS + MARGIN_MS, fence)
+    assert (asked, store.hours("churn", since_ms=START, until_ms=END)) == ([240, 480], [])
+    asked.clear()
+    store.read = refuses = 0
+    assert Summing(store).step(START + HOUR_MS + MARGIN_MS, fence) == 1
+    assert asked == [240, 480, 720]
+    (hour,) = store.hours("churn", since_ms=START, until_ms=END)
+    assert {START: hour.tally} == store.tallies("churn", since_ms=START, until_ms=END, unit_ms=HOUR_MS)
+    assert len(hour.windows) == 1
+    assert over_time(store) == over_time(without_hours(store))
+
+
+def test_one_endpoint_whose_hours_are_not_taken_leaves_the_others_their_turn() -> None:
+    class Refusing(Counting):
+        full = "churn"
+
+        def put_hours(self, endpoint: str, hours: object, *, fence: Lease | None = None) -> None:
+            if endpoint == self.full:
+                raise Unavailable("the statement took too long")
+            super().put_hours(endpoint, hours, fence=fence)
+
+    store, clock = Refusing(), ManualClock(NOW / 1000)
+    filled(store)
+    store.put_windows([replace(one, endpoint="other") for one in store.windows("churn")])
+    summing = Summing(store)
+
+    def kept(name: str) -> int:
+        return len(store.hours(name, since_ms=START, until_ms=END))
+
+    for _ in range(20):
+        summing.turn(clock, held)
+        clock.advance(PAUSE_SECONDS)
+    assert (kept("churn"), kept("other")) == (0, HOURS)
+    store.full = ""
+    clock.advance(HOUR_MS / 1000)
+    summing.turn(clock, held)
+    assert kept("churn") > 0, "its turn came again"
+
+
 def test_latencies_of_no_calls_are_kept_too() -> None:
     empty = Window("churn", "1", "champion", "w0", START, MINUTE, 0, 0, {}, Latency.none().to_bytes(), {})
     store = Counting()
