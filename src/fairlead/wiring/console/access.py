@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from fairlead.audit import reading
+from fairlead.audit.chain import place_of
 from fairlead.audit.entry import Line
 from fairlead.audit.heads import Head
 from fairlead.audit.reading import Told
+from fairlead.audit.segments import chains
 from fairlead.audit.verify import verify
 from fairlead.console.facts.access import AccessFacts, Entry, Key, Limited, Proof, Refused
 from fairlead.console.facts.llm import Budget
@@ -39,7 +41,8 @@ SETTLED_NS: Final = 2 * 10**9
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What a proof is of. ``files``: name, inode, size and times of each; the time at which its inode changed is one
-    that nobody sets, as one may the other.  ``heads``: those of the chains, which the state store keeps.
+    that nobody sets, as one may the other.  ``heads``: those of its chains, which the state store keeps beside those of
+    other homes.
     """
 
     files: tuple[tuple[str, int, int, int, int], ...]
@@ -144,9 +147,11 @@ class AccessPage:
     def _seen(self, folder: Path) -> Seen:
         stats = [(path.name, path.stat()) for path in sorted(folder.glob("*.jsonl"))]
         kept = auditing.heads(self.kept.home) if stats else None
+        known, here = chains(folder), place_of(folder)
+        heads = [one for one in kept.all() if one.chain in known or one.home == here] if kept else []
         return Seen(
             tuple((name, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for name, one in stats),
-            tuple(sorted(kept.all(), key=lambda head: head.chain)) if kept else (),
+            tuple(sorted(heads, key=lambda head: head.chain)),
         )
 
     def _proved(self, folder: Path, size: int) -> Proof:

@@ -18,6 +18,7 @@ import pytest
 from fairlead.adapters.traces.files import FileTracer
 from fairlead.audit.chain import opened
 from fairlead.audit.entry import Noted, Seal
+from fairlead.audit.heads import Head
 from fairlead.cli.main import main
 from fairlead.console.facts.access import Limited
 from fairlead.contracts.access import Scope
@@ -287,6 +288,8 @@ def test_a_proof_is_made_anew_for_a_file_and_a_head_that_changed_whatever_its_ti
 
     assert [told(0), told(0), len(proved)] == [True, True, 2], "a file that changed just now may change unseen"
     assert [told(9), told(9), told(9), len(proved)] == [True, True, True, 3], "a proof of what rests is kept"
+    heads.put(Head("0" * 8, 5, "0" * 64, "another:/home/audit"))
+    assert [told(9), len(proved)] == [True, 3], "whatever other homes write"
     (file,) = auditing.folder(home).glob("*.jsonl")
     as_written, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
     file.write_bytes(as_written.replace(b'"count":41', b'"count":14'))
@@ -296,7 +299,7 @@ def test_a_proof_is_made_anew_for_a_file_and_a_head_that_changed_whatever_its_ti
     file.write_bytes(as_written)
     os.utime(file, ns=times)
     assert told(9) is True
-    (head,) = heads.all()
+    head = next(one for one in heads.all() if one.seq != 5)
     heads.put(replace(head, seq=head.seq + 5, hash="0" * 64))
     assert told(9) is False, "the last entries are gone, by the head that is kept"
 
