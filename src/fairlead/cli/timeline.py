@@ -14,16 +14,13 @@ from fairlead.kit.codec.records import to_body
 from fairlead.monitor import timeline as timelines
 from fairlead.wiring import reading, stores, watching
 
-MOST = 10_000
-"""Lines that are read."""
-
 
 def timeline(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="The name that clients call.")],
     since: SinceOption = "30d",
     until: UntilOption = "",
     kind: Annotated[str, typer.Option(help="Lines of one kind, such as slo.", show_default="every")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=MOST, help="The newest so many lines.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="The newest so many lines.")] = 50,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,7 +29,7 @@ def timeline(
     state, start = stores.state(settings), since_ms(since, now)
     end = since_ms(until, now, "--until") if until else None
     reading.check(state, stores.events(settings) if watching.has_events() else None, endpoint)
-    known = timelines.read(state, endpoint, since_ms=start, until_ms=end, limit=MOST if kind else limit)
+    known = timelines.read(state, endpoint, since_ms=start, until_ms=end, limit=0 if kind else limit)
     lines = timelines.chosen(known, what=(kind,))[-limit:] if kind else known
     text = timelines.as_text(lines)
     if not text and known:

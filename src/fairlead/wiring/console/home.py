@@ -122,7 +122,8 @@ def _judged(memory: Mapping[str, Any] | None, burnt: Sequence[str] | None) -> tu
         return "none", _NOBODY
     if _firing(memory, "ErrorRate"):
         return "alarm", "more calls fail than the rule ErrorRate allows"
-    return "ok", "errors are watched" if burnt is None else "errors and error budgets are watched"
+    watched = [*(["errors"] if memory is not None else []), *(["error budgets"] if burnt is not None else [])]
+    return "ok", f"{' and '.join(watched)} are watched"
 
 
 def model(memory: Mapping[str, Any] | None) -> Model:

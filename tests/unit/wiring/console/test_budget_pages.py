@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,16 @@ import pytest
 
 from fairlead.cli.main import main
 from fairlead.contracts.events import Window
+from fairlead.contracts.plans import Happening
 from fairlead.kit import config
 from fairlead.kit.clock import SystemClock
 from fairlead.kit.config import Home
+from fairlead.monitor import timeline
 from fairlead.monitor.burn import Objective
 from fairlead.monitor.latency import Latency
 from fairlead.wiring import stores
 from fairlead.wiring.burning import Budgets, Pledged
+from fairlead.wiring.console.home import operations
 from fairlead.wiring.console.kept import Kept
 
 pytest.importorskip("jinja2", reason="needs fairlead[console]")
@@ -144,3 +149,32 @@ def test_no_calls_are_no_kept_promise(
     card = page[page.index("Error budgets") : page.index("Versions")]
     assert "no calls" in card
     assert "holds" not in card
+
+
+def test_lines_of_a_kind_are_found_behind_many_of_others(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, now = stores.state(home), SystemClock.wall_ms()
+    for kind in ("slo", "deploy"):
+        timeline.write(state, Happening("churn", kind, f"a line {kind}", now))
+    with closing(sqlite3.connect(home.state.removeprefix("sqlite:///"))) as other:
+        other.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO state_entries "
+            "(kind, subject, at_ms, body) SELECT kind, subject, at_ms, body FROM state_entries, n WHERE number = 2"
+        )
+        other.commit()
+    noted = json.loads(command(monkeypatch, capsys, "timeline", "churn", "--kind", "slo", "--json"))
+    assert [one["text"] for one in noted] == ["a line slo"]
+
+
+@pytest.mark.parametrize(
+    ("memory", "burnt", "why"),
+    [
+        ({}, None, "errors are watched"),
+        (None, [], "error budgets are watched"),
+        ({}, [], "errors and error budgets are watched"),
+    ],
+)
+def test_what_is_watched_is_said_and_no_more(memory: dict[str, Any] | None, burnt: list[str] | None, why: str) -> None:
+    found = operations([], memory, SystemClock.wall_ms(), burnt)
+    assert (found.state, found.why) == ("ok", why)
