@@ -155,7 +155,7 @@ class Budgets:
         hour, last = now_ms // HOUR_MS * HOUR_MS, self._read_ms // HOUR_MS * HOUR_MS
         self._renew(last - max(_AGAIN_MS, self._sums[0].length_ms), hour + 2 * HOUR_MS)  # a worker's may be ahead
         self._read_ms = now_ms
-        self._further(hour - max(one.reach_ms for one in self._sums) // HOUR_MS * HOUR_MS)
+        self._further(hour - -(-max(one.reach_ms for one in self._sums) // HOUR_MS) * HOUR_MS)
         for one in self._sums:
             one.forget(now_ms)
 
@@ -166,10 +166,11 @@ class Budgets:
         first, many = None, 0
         for part in range(since, until_ms, _PART_MS):
             other = there.get(part) != self._tallies.get(part)
-            many += there[part].windows if other and part in there else 0
-            if first is not None and (not other or many > MOST):
+            more = there[part].windows if other and part in there else 0
+            if first is not None and (not other or many + more > MOST):
                 self._put(first, part)
-                first, many = None, there[part].windows if part in there else 0
+                first, many = None, 0
+            many += more
             if other and first is None:
                 first = part
         if first is not None:

@@ -339,3 +339,18 @@ def test_a_look_reads_what_changed_and_no_more_than_so_many_windows(
     assert found is not None
     assert (found.told[0].bad, found.told[0].calls) == (361, 36_100), "as many calls as before are the same window"
     assert got == [5]
+    got.clear()
+    for back in (36, 24, 19):  # a part, not the next, and two after it
+        call(store, NOW - back * MINUTE, bad=2, calls=300)
+    monkeypatch.setattr(burning, "MOST", 12)
+    looks += 1
+    one.look(NOW + looks * LOOK_MS)
+    assert got == [5, 10], "what did not change takes no room"
+
+
+def test_a_promise_over_part_of_an_hour_is_known_at_once(store: MemoryState) -> None:
+    call(store, NOW)
+    Budgets(store, Pledged("churn", (Objective("availability", 0.99, 7 * 86_400 + 1_800),)), Posts()).look(NOW)
+    found = burning.known(store, "churn")
+    assert found is not None
+    assert found.told[0].left == 1.0
