@@ -25,8 +25,8 @@ ON_CPU: Final = ("sklearn", "xgboost", "lightgbm", "litert")
 _GPU: Final = frozenset({"cuda", "tensorrt", "rocm"})
 
 
-def told(file: SpecFile, document: Any, variables: dict[str, str]) -> Iterator[tuple[Path, str, str, str]]:
-    """Of every text: its path, where it stands, itself, and the path of the secret that it names, if it is one.
+def told(file: SpecFile, document: Any, variables: dict[str, str]) -> Iterator[tuple[Path, str, str, tuple[str, ...]]]:
+    """Of every text: its path, where it stands, itself as ``mentions.legible`` has it, and the files of secrets in it.
 
     ``variables``: environment variable to where it is named; filled on the way.
     """
@@ -34,7 +34,7 @@ def told(file: SpecFile, document: Any, variables: dict[str, str]) -> Iterator[t
         where = file.at(*path)
         for name in mentions.variables(text):
             variables.setdefault(name, where)
-        yield path, where, text, mentions.secret_file(text)
+        yield path, where, mentions.legible(text), mentions.secret_files(text)
 
 
 def local(file: SpecFile, path: Path, text: str) -> str:

@@ -30,6 +30,7 @@ _FILES: Final = (
 _ENV: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _ENV_INSIDE: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 _FILE: Final = re.compile(r"(?:\$\{)?file:([^}]+)\}?")
+_FILE_INSIDE: Final = re.compile(r"\$\{file:([^}]+)\}")
 _CLASS: Final = re.compile(r"(\.py):[A-Za-z_]\w*$")
 
 
@@ -55,10 +56,16 @@ def variables(text: str) -> tuple[str, ...]:
     return (*_ENV_INSIDE.findall(text), *(whole.groups() if whole else ()))
 
 
-def secret_file(text: str) -> str:
-    """The path of ``file:PATH`` or ``${file:PATH}``; empty: it is none."""
-    found = _FILE.fullmatch(text)
-    return found[1] if found else ""
+def secret_files(text: str) -> tuple[str, ...]:
+    """Paths of secrets: of ``file:PATH`` as a whole, and of each ``${file:PATH}`` within."""
+    whole = _FILE.fullmatch(text)
+    return whole.groups() if whole else tuple(_FILE_INSIDE.findall(text))
+
+
+def legible(text: str) -> str:
+    """The same as a URL that can be taken apart: paths of secrets, which have slashes, are left out of it. Empty: it
+    is nothing but such a path."""
+    return "" if _FILE.fullmatch(text) else _FILE_INSIDE.sub("${file}", text)
 
 
 def local(path: Path, text: str) -> str:

@@ -122,6 +122,15 @@ def test_no_secret_stands_in_it_and_every_one_is_asked_for() -> None:
     assert rendered(WHOLE)["secrets"]["metrics_key"] == {"environment": "FAIRLEAD_METRICS_KEY"}
 
 
+def test_a_secret_of_a_file_inside_a_url_is_mounted() -> None:
+    text = LEAST + 'state: "postgresql://u:${file:/run/secrets/db}@db.example.com/f"\n'
+    found = rendered(text, prometheus=False)
+    assert found["services"]["server"]["secrets"] == ["db"]
+    assert list(found["services"]) == ["server"]
+    with pytest.raises(UsageError, match=r"state is a secret in a file, which compose puts under /run/secrets/"):
+        rendered(text.replace("/run/secrets/db", "/etc/db"))
+
+
 def test_the_server_is_hardened_and_gets_time_to_end() -> None:
     server = rendered(WHOLE)["services"]["server"]
     assert (server["read_only"], server["user"], server["cap_drop"]) == (True, "10001:10001", ["ALL"])
@@ -193,7 +202,14 @@ def test_what_cannot_be_is_refused_with_its_field_and_line(where: str) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("state: postgresql://fairlead:hunter2@db/fairlead", r"has a password in it"),
+        (
+            "state: postgresql://fairlead:hunter2@db/fairlead",
+            r"has a password in it that is no variable; write \$\{env:NAME\}",
+        ),
+        (
+            "state: postgresql://fairlead:${file:/run/secrets/db}@db/fairlead",
+            r"has a password in it that is no variable",
+        ),
         ("state: postgresql://db/fairlead", "names no user"),
         ("state: postgresql://u:${env:P}@db:5433/f", "has the port 5433"),
         ("redis: redis://someone:${env:P}@redis:6379/0", "names the user"),

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from fairlead.contracts.errors import UsageError
 from fairlead.kit.hosts import loopback
 from fairlead.kit.spec.read import SpecFile
+from fairlead.wiring import mentions
 
 PINNED: Final[Mapping[str, str]] = {
     "postgres": "docker.io/library/postgres:17.2",
@@ -66,7 +67,7 @@ def address(file: SpecFile, name: str, url: str) -> Address | None:
     A host of one word is a service of this file; with a dot it is a machine elsewhere. Raises UsageError for this
     machine: in a container that is the container.
     """
-    parts = urlsplit(url)
+    parts = urlsplit(mentions.legible(url))
     host = parts.hostname or ""
     where = file.at(name)
     if loopback(host) or not host:

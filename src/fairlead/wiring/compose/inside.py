@@ -29,13 +29,13 @@ def found(file: SpecFile) -> Inside:
     """Raises UsageError for what cannot be brought in."""
     inside = Inside()
     document = file.spec.model_dump(mode="json", exclude_unset=True)
-    for path, where, text, secret in contained.told(file, document, inside.variables):
-        _look(file, inside, path, where, text, secret)
+    for path, where, text, secrets in contained.told(file, document, inside.variables):
+        _look(file, inside, path, where, text, secrets)
     return inside
 
 
-def _look(file: SpecFile, inside: Inside, path: Path, where: str, text: str, secret: str) -> None:
-    if secret:
+def _look(file: SpecFile, inside: Inside, path: Path, where: str, text: str, secrets: tuple[str, ...]) -> None:
+    for secret in secrets:
         name = secret.removeprefix(_SECRETS)
         if not secret.startswith(_SECRETS) or "/" in name:
             raise UsageError(
@@ -43,7 +43,7 @@ def _look(file: SpecFile, inside: Inside, path: Path, where: str, text: str, sec
                 f"file:{_SECRETS}NAME, or env:NAME"
             )
         inside.secrets.setdefault(name, where)
-    elif local := _local(file, path, text):
+    if local := _local(file, path, text):
         target = local if local.startswith("/") else f"{WORK}/{local.removeprefix('./')}"
         if ".." in local.split("/"):
             raise UsageError(f"{where} is {text}, outside of the folder of the spec; put it beside the spec")

@@ -138,9 +138,10 @@ def _beside(file: SpecFile, how: Rendering) -> dict[str, Any]:
 
 
 def _checked(found: Address) -> Address:
-    """Raises UsageError for a password that stands in the spec: this file is shown to others."""
+    """Raises UsageError for a password that stands in the spec, since this file is shown to others, or in a file: the
+    service beside takes it from the environment."""
     if found.password and not re.fullmatch(r"\$\{env:[A-Za-z_][A-Za-z0-9_]*\}", found.password):
-        raise UsageError(f"{found.field} has a password in it; write ${{env:NAME}} in its place")
+        raise UsageError(f"{found.field} has a password in it that is no variable; write ${{env:NAME}} in its place")
     return found
 
 

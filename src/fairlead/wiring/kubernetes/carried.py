@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import pathlib
 import posixpath
 import re
@@ -95,6 +96,12 @@ def vllm_name(unit: Unit, endpoint: str) -> str:
     return f"{unit.name}-vllm" if endpoint == unit.head else f"{unit.name}-{unit.endpoints.index(endpoint)}-vllm"
 
 
+def stamp(told: dict[str, Any], name: str) -> dict[str, Any]:
+    """Annotation of pods, by which another spec makes other pods."""
+    digest = hashlib.sha256(text(told, name).encode()).hexdigest()[:16]
+    return {"fairlead.dev/spec": noted_yaml.Noted(digest, "a new spec, new pods")}
+
+
 def text(spec: dict[str, Any], name: str) -> str:
     return f"# Out of {name} by `fairlead render`: change that file, not this one.\n{noted_yaml.text(spec)}"
 
@@ -116,12 +123,11 @@ def needs(file: SpecFile, told: dict[str, Any], beside: Sequence[str] = ()) -> N
     Raises UsageError for what is on this machine, or secret.
     """
     found = Needs()
-    for path, where, value, secret in contained.told(file, told, found.variables):
-        if secret:
+    for path, where, value, secrets in contained.told(file, told, found.variables):
+        for secret in secrets:
             _absolute(file, path, secret)
             found.files.setdefault(secret, where)
-        else:
-            _look(file, found, path, where, value, beside)
+        _look(file, found, path, where, value, beside)
     return found
 
 

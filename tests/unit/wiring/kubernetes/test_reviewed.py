@@ -50,6 +50,18 @@ def refused(text: str, **how: Any) -> str:
     return str(caught.value)
 
 
+def test_a_secret_of_a_file_inside_a_url_is_mounted_and_its_port_may_be_called() -> None:
+    """A path has slashes, at which a URL would end."""
+    text = BARE.replace("postgresql://db/f", '"postgresql://f:${file:/run/secrets/db/password}@db.data.svc:5433/f"')
+    (pod,) = [one["spec"]["template"]["spec"] for one in made(text + MODEL.format("a"), "Deployment")]
+    (secret,) = [one["secret"] for one in pod["volumes"] if "secret" in one]
+    assert secret == {"secretName": "fairlead-secrets", "items": [{"key": "password", "path": "password"}]}
+    assert "/run/secrets/db" in [one["mountPath"] for one in pod["containers"][0]["volumeMounts"]]
+    (policy,) = made(text + MODEL.format("a"), "NetworkPolicy")
+    assert 5433 in [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+    assert "leads to 127.0.0.1" in refused(text.replace("db.data.svc", "127.0.0.1") + MODEL.format("a"))
+
+
 def test_a_port_with_a_certificate_is_not_told_as_cleartext() -> None:
     ports = {one["name"]: one["appProtocol"] for body in bodies("plain-hpa") if body["kind"] == "Service"
              for one in body["spec"]["ports"]}  # fmt: skip
