@@ -15,7 +15,7 @@ from fairlead.wiring.contained import HOME
 from fairlead.wiring.kubernetes import carried, network, pods, units
 from fairlead.wiring.kubernetes.asked import SPEC, Rendering, image, labels, selected, thing
 
-_WHOLE: Final = ("project", "tracking", "state", "events", "record", "audit")
+_WHOLE: Final = ("project", "tracking", "state", "events", "record")
 _OF_ENDPOINT: Final = (
     "model", "upstream", "graph", "runtime", "trust_pickle", "deadline_ms", "record", "abuse", "slo", "monitor",
     "rollout", "retrain",
@@ -36,7 +36,7 @@ _USUAL: Final = "1Gi"
 def objects(file: SpecFile, how: Rendering, moved: list[str]) -> list[Any]:
     """Rollouts, monitors and retraining of every endpoint. None where nothing is recorded. ``moved``: routes whose
     weights it moves."""
-    if file.spec.record is False or not any(one.model for one in file.spec.endpoints.values()):
+    if file.spec.record is False or not _followed(file):
         return []
     name = network.controller(file)
     told = _told(file)
@@ -45,7 +45,7 @@ def objects(file: SpecFile, how: Rendering, moved: list[str]) -> list[Any]:
     return [
         network.account(file, name, told=bool(moved)),
         thing(file, "v1", "ConfigMap", name, {"data": {"fairlead.yaml": carried.text(told, file.name)}}, marks),
-        _deployment(file, how, name, needs, told=bool(moved)),
+        _deployment(file, how, name, told, needs, routed=bool(moved)),
         network.closed(file, name, needs, told=bool(moved)),
         *(network.controls(file, name, moved) if moved else []),
     ]
@@ -87,12 +87,15 @@ def _plain(endpoint: Endpoint) -> bool:
     return not endpoint.speaks and not (endpoint.graph is not None and endpoint.graph.python)
 
 
-def _deployment(file: SpecFile, how: Rendering, name: str, needs: carried.Needs, *, told: bool) -> dict[str, Any]:
+def _deployment(
+    file: SpecFile, how: Rendering, name: str, told: dict[str, Any], needs: carried.Needs, *, routed: bool
+) -> dict[str, Any]:
+    """``routed``: it moves the weights of routes."""
     asked = Pods(volumes=_claims(file))
     container = {
         "name": "controller",
         "image": image(file, how),
-        "args": ["controller", SPEC, *(["--target", "kubernetes"] if told else [])],
+        "args": ["controller", SPEC, *(["--target", "kubernetes"] if routed else [])],
         "workingDir": HOME,
         "env": [{"name": "FAIRLEAD_HOME", "value": HOME}, *pods.environment(file, needs)],
         "resources": _resources(file),
@@ -110,13 +113,16 @@ def _deployment(file: SpecFile, how: Rendering, name: str, needs: carried.Needs,
         "volumeMounts": pods.mounts(file, asked, needs, serves=False),
     }
     inside = pods.spec(file, name, asked, needs, [container], name, serves=False)
-    inside["automountServiceAccountToken"] = Noted(True, "it moves the weights of routes") if told else False
+    inside["automountServiceAccountToken"] = Noted(True, "it moves the weights of routes") if routed else False
     inside["terminationGracePeriodSeconds"] = 30
     marks = labels(file, name)
     body = {
         "replicas": Noted(1, "of several one would lead, by a lease in the state store"),
         "selector": {"matchLabels": selected(name)},
-        "template": {"metadata": {"labels": marks}, "spec": inside},
+        "template": {
+            "metadata": {"labels": marks, "annotations": carried.stamp(told, file.name)},
+            "spec": inside,
+        },
     }
     return thing(file, "apps/v1", "Deployment", name, {"spec": body}, marks)
 

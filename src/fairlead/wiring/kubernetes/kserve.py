@@ -6,7 +6,6 @@ KServe's, and refused here where the spec asks for it.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from typing import Any, Final
@@ -87,13 +86,12 @@ def _refused(file: SpecFile, found: list[Unit]) -> Iterator[str]:
 def _runtime(file: SpecFile, how: Rendering, unit: Unit, told: dict[str, Any]) -> dict[str, Any]:
     name, asked = units.pods(file, unit)
     needs = carried.needs(file, told)
-    config = hashlib.sha256(carried.text(told, file.name).encode()).hexdigest()[:16]
     inside = pods.spec(file, unit.name, asked, needs, [], unit.name)
     body: dict[str, Any] = {
         "annotations": {
             "prometheus.kserve.io/port": str(file.spec.server.port),
             "prometheus.kserve.io/path": "/metrics",
-            "fairlead.dev/spec": Noted(config, "a new spec, new pods"),
+            **carried.stamp(told, file.name),
         },
         "supportedModelFormats": [{"name": FORMAT, "version": "1", "autoSelect": False}],
         "protocolVersions": Noted(["v1", "v2"], "KServe V1, and the Open Inference Protocol"),

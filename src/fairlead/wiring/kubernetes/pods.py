@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 from typing import Any, Final
 
@@ -44,14 +43,8 @@ def deployment(
     more = {"arm": arm} if arm else {}
     body: dict[str, Any] = {} if count is None else {"replicas": count}
     marks = labels(file, unit.name, **more)
-    config = carried.text(told, file.name)
     pod = {
-        "metadata": {
-            "labels": marks,
-            "annotations": {
-                "fairlead.dev/spec": Noted(hashlib.sha256(config.encode()).hexdigest()[:16], "a new spec, new pods")
-            },
-        },
+        "metadata": {"labels": marks, "annotations": carried.stamp(told, file.name)},
         "spec": spec(file, unit.name, asked, carried.needs(file, told), [_container(file, how, unit, arm, told)], name),
     }
     seconds = SETTLE + carried.grace(file, unit.endpoints) + _MARGIN
