@@ -69,5 +69,5 @@ def asked(spec: Path | None, home: Path | None, tracking: str | None) -> Asked:
     if path is None:
         return Asked(read_home(home, tracking), None)
     file = specs.read(path)
-    specs.check(file)
+    specs.check_loop(file)
     return Asked(specs.home(file.spec, home, tracking), file.spec)

@@ -232,6 +232,13 @@ def test_what_the_rooms_refuse_names_the_line_too(tmp_path: Path, text: str, sai
     assert said in str(caught.value)
 
 
+def test_who_serves_nothing_needs_no_files_of_models(tmp_path: Path) -> None:
+    specs.check_loop(specs.read(write(tmp_path, "endpoints: {c: {model: ./none.onnx}}")))
+    file = specs.read(write(tmp_path, "endpoints: {c: {model: 'models:/m@a', retrain: {pipeline: p.py}}}"))
+    with pytest.raises(UsageError, match=r"endpoints\.c\.retrain\.pipeline is p\.py, which is no file"):
+        specs.check_loop(file)
+
+
 def test_only_what_was_written_down_is_checked(tmp_path: Path) -> None:
     file = specs.read(write(tmp_path, "endpoints: {c: {model: 'models:/m@a', retrain: null}}"))
     assert specs.loops(file) == []

@@ -26,6 +26,7 @@ state: "postgresql://fairlead:${env:DB_PASSWORD}@db/f"
 events: s3://b/c
 redis: "redis://:${env:REDIS_PASSWORD}@redis/0"
 access: {required: true}
+audit: {key: "env:AUDIT_KEY"}
 server: {tls: {cert: /etc/tls/a.crt, key: /etc/tls/a.key}}
 deploy: {image: "a:4", namespace: shop}
 endpoints:
@@ -77,6 +78,32 @@ def test_what_it_is_told_is_a_spec_that_it_can_follow_where_nothing_of_the_other
     assert course.monitored.webhook == "https://alerts.example.org/hook"
 
 
+def test_a_model_in_a_volume_that_it_has_not_does_not_hold_it_up(tmp_path: Path) -> None:
+    more = "  d:\n    model: /models/d.onnx\n    slo: {availability: 0.99}\n    deploy: {volumes: {/models: weights}}\n"
+    text = SPEC.replace("    retrain: {pipeline: /opt/a.py}\n", "") + more
+    told = controller(text, "ConfigMap")["data"]["fairlead.yaml"]
+    path = tmp_path / "fairlead.yaml"
+    path.write_text(told.replace("${env:TRACKING_PASSWORD}", "x").replace("${env:DB_PASSWORD}", "y"))
+    known = asked(path, tmp_path, None)
+    assert [one.endpoint for one in known.every()] == ["a"]
+    assert [one.endpoint for one in known.pledged() if one.objectives] == ["d"]
+
+
+def test_what_others_promise_is_followed_where_no_model_is_ours() -> None:
+    promises = "endpoints:\n  b:\n    upstream: {urls: ['https://h:1']}\n    slo: {availability: 0.99}\n"
+    assert (
+        "availability" in controller(SPEC.partition("endpoints:")[0] + promises, "ConfigMap")["data"]["fairlead.yaml"]
+    )
+
+
+def test_another_spec_makes_another_pod_of_what_it_reads_alone() -> None:
+    def stamp(text: str) -> str:
+        return str(controller(text, "Deployment")["spec"]["template"]["metadata"]["annotations"]["fairlead.dev/spec"])
+
+    assert stamp(SPEC) != stamp(SPEC.replace("/opt/a.py", "/opt/b.py"))
+    assert stamp(SPEC) == stamp(SPEC.replace("/models/embedder", "/models/another"))
+
+
 def test_it_is_told_what_others_promise_without_their_secrets(tmp_path: Path) -> None:
     promised = SPEC.replace("  c:\n", "    slo: {availability: 0.99}\n  c:\n").replace(
         "    retrain: {pipeline: /opt/a.py}\n", ""
@@ -88,7 +115,7 @@ def test_it_is_told_what_others_promise_without_their_secrets(tmp_path: Path) ->
     assert "token" not in told
     path = tmp_path / "fairlead.yaml"
     path.write_text(told.replace("${env:TRACKING_PASSWORD}", "x").replace("${env:DB_PASSWORD}", "y"))
-    assert [one.endpoint for one in asked(path, tmp_path, None).pledged()] == ["b", "g"]
+    assert [one.endpoint for one in asked(path, tmp_path, None).pledged() if one.objectives] == ["b", "g"]
 
 
 @pytest.mark.parametrize(
