@@ -65,6 +65,7 @@ def controller(
         running.when_alone(stopped.set)
     there = deploying.target(target, Where(namespace, kubeconfig, context, ASK_SECONDS, 1)) if target else None
     clock = SystemClock()
+    beat = Beat(place.root / TURN, clock.now)
     loop = Loop(
         state(place),
         events(place) if has_events() else None,
@@ -76,8 +77,9 @@ def controller(
         lease_seconds=lease_seconds,
         routing=Routing(state(place), there, clock) if there else None,
         pledged=known.pledged(),
+        beat=beat,
     )
-    _carry_on(loop, stopped, Beat(place.root / TURN, clock.now))
+    _carry_on(loop, stopped, beat)
     try:
         loop.close()
     except FairleadError as error:

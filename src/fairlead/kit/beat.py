@@ -13,7 +13,7 @@ _PAUSE: Final = 5.0
 
 
 class Beat:
-    """Called once a turn. ``now``: monotonic seconds. A disk that takes nothing is for others to tell."""
+    """Called once a turn at least. ``now``: monotonic seconds. A disk that takes nothing is for others to tell."""
 
     def __init__(self, path: Path, now: Callable[[], float]) -> None:
         self._path, self._now = path, now

@@ -7,7 +7,7 @@ is logged and tried again at the next turn; the others go on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -71,7 +71,8 @@ class Course:
 
 class Loop:
     """``moves``: the registry's aliases.  ``runs``: starts retrainings.  ``owner``: tells this process from others.
-    ``routing``: carries splits out where a route shares the calls.  ``pledged``: endpoints with error budgets."""
+    ``routing``: carries splits out where a route shares the calls.  ``pledged``: endpoints with error budgets.
+    ``beat``: called before whatever may wait for a store, so that many short waits are not taken for one that hangs."""
 
     def __init__(
         self,
@@ -86,8 +87,9 @@ class Loop:
         lease_seconds: float = 10.0,
         routing: Routing | None = None,
         pledged: Sequence[Pledged] = (),
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
-        self._routing = routing
+        self._routing, self._beat = routing, beat
         self._state, self._events, self._courses = state, events, courses
         self._moves, self._runs, self._clock = moves, runs, clock
         self._owner, self._lease_seconds = owner, lease_seconds
@@ -121,6 +123,7 @@ class Loop:
                 continue
             self._looked[course.endpoint] = self._clock.now()
             try:
+                self._beat()
                 self._fence()
                 self._turn(course)
             except LeaseLost:
@@ -128,6 +131,7 @@ class Loop:
             except (FairleadError, OSError) as error:  # a conflict too: somebody else wrote meanwhile
                 fields = {"endpoint": course.endpoint, "error": str(error)}
                 _log.warning("endpoint left for the next look", extra={"fields": fields})
+        self._beat()
         try:
             self._budgets.take(self._clock.wall_ms(), self._fence)
             self._summing.turn(self._clock, self._fence)
@@ -248,6 +252,7 @@ class Loop:
 
     def _observed(self, rollout: Rollout) -> Observed:
         """What cannot be read is no evidence; the step's time runs on."""
+        self._beat()
         try:
             return observed(self._state, rollout, self._events)
         except FairleadError as error:

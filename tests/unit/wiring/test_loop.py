@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fairlead.contracts.errors import Unavailable
 from fairlead.contracts.events import Window
 from fairlead.contracts.plans import Happening, RetrainRequest
 from fairlead.contracts.state import Tally
@@ -98,6 +100,33 @@ def test_one_leads_and_another_takes_over(world: World) -> None:
     world.loop.close()
     assert world.runs.closed
     assert other.tick()
+
+
+def test_a_turn_of_many_endpoints_is_no_hang(world: World) -> None:
+    """Each may wait for a store that is away, for a minute and longer."""
+    times: list[float] = []
+
+    class Away(Aliases):
+        def current(self, model: str, alias: str) -> str:
+            world.clock.advance(90.0)
+            raise Unavailable("the registry does not answer")
+
+    courses = [replace(COURSE, endpoint=f"e{place}") for place in range(20)]
+    loop = Loop(
+        world.state,
+        None,
+        courses,
+        moves=Away(),  # type: ignore[arg-type]
+        runs=world.runs,  # type: ignore[arg-type]
+        clock=world.clock,
+        owner="me",
+        lease_seconds=3600.0,
+        beat=lambda: times.append(world.clock.now()),
+    )
+    before = world.clock.now()
+    assert loop.tick()
+    assert world.clock.now() - before == 20 * 90.0
+    assert max(later - sooner for sooner, later in pairwise([before, *times])) <= 90.0
 
 
 def test_an_open_request_is_run_once(world: World) -> None:
