@@ -184,8 +184,21 @@ def longest(file: SpecFile, unit: Unit) -> float:
 
 def _patience(file: SpecFile, unit: Unit) -> float:
     """Seconds that a route gives a call; where there may be no pod, with the time that one takes to wake."""
+    return longest(file, unit) + _waking(file, unit)
+
+
+def _for_labels(file: SpecFile, unit: Unit) -> tuple[float, str]:
+    """Seconds that a route gives labels, and what for."""
+    waking = _waking(file, unit)
+    return (
+        LABELS_SECONDS + waking,
+        f"labels are answered when they are durable{', after wake_deadline' if waking else ''}",
+    )
+
+
+def _waking(file: SpecFile, unit: Unit) -> float:
     scale = units.scale(file, unit)
-    return longest(file, unit) + (0.0 if scale.least else scale.wake)
+    return 0.0 if scale.least else scale.wake
 
 
 def _why(file: SpecFile, unit: Unit) -> str:
@@ -234,9 +247,9 @@ def _http_route(
     timeouts = {"request": Noted(duration(_patience(file, unit)), _why(file, unit))}
     rules = [{"matches": some, "backendRefs": backends, "timeouts": timeouts} for some in _matches(file, unit, found)]
     if keeps_labels(file, unit, found):
-        patience = {"request": Noted(duration(LABELS_SECONDS), "labels are answered when they are durable")}
+        seconds, why = _for_labels(file, unit)
         kept = [{"path": {"type": "Exact", "value": LABELS}}]
-        rules.append({"matches": kept, "backendRefs": backends, "timeouts": patience})
+        rules.append({"matches": kept, "backendRefs": backends, "timeouts": {"request": Noted(duration(seconds), why)}})
     if file.spec.deploy.gateway is not None and (port := file.spec.server.grpc_port):  # else it has a port of its own
         paths = [{"path": {"type": "PathPrefix", "value": f"/{one}"}} for one in _GRPC]
         rules.append({"matches": paths, "backendRefs": [{"name": unit.name, "port": port}], "timeouts": timeouts})
@@ -304,7 +317,8 @@ def _virtual_service(file: SpecFile, unit: Unit, found: list[Unit], shares: list
     one["retries"] = Noted({"attempts": 0}, "the pods try again by themselves")
     every = [one]
     if keeps_labels(file, unit, found):
-        patience = Noted(f"{whole(LABELS_SECONDS)}s", "labels are answered when they are durable")
+        seconds, why = _for_labels(file, unit)
+        patience = Noted(f"{whole(seconds)}s", why)
         every.insert(0, {**one, "match": [{"uri": {"exact": LABELS}}], "timeout": patience})
     if grpc := file.spec.server.grpc_port:
         there = [{"destination": {**to[0]["destination"], "port": {"number": grpc}}}]

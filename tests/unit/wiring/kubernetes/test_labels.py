@@ -22,6 +22,8 @@ endpoints:
 """
 MODEL = "  {}:\n    model: models:/{}@champion\n"
 SLEEPS = "    replicas: {min: 0, max: 3, target_concurrency: 4}\n"
+WOKEN = "interceptor"
+"""In the name of what holds a call until a pod is awake, 5 seconds as usual, and leads it there then."""
 CHAT = "  {}:\n    llm: {{engine: openai, base_url: 'https://x.y/v1'}}\n"
 
 
@@ -44,7 +46,7 @@ def keepers(text: str) -> list[str]:
         assert len(rules) <= 1
         if rules:
             assert rules[0]["matches"] == [{"path": {"type": "Exact", "value": "/v1/feedback"}}]
-            assert rules[0]["timeouts"] == {"request": "10250ms"}
+            assert rules[0]["timeouts"] == {"request": "15250ms" if WOKEN in str(rules) else "10250ms"}
             assert rules[0]["backendRefs"] == route["spec"]["rules"][0]["backendRefs"]
             found.append(name)
     return found
@@ -79,6 +81,11 @@ def test_istio_leads_them_to_the_same_unit_before_its_other_paths() -> None:
     assert first["spec"]["http"][0]["match"] == [{"uri": {"exact": "/v1/feedback"}}]
     assert first["spec"]["http"][0]["timeout"] == "10.25s"
     assert "/v1/feedback" not in str(second)
+
+
+def test_istio_waits_for_a_pod_to_wake_too() -> None:
+    (one,) = made(given("a", extra=SLEEPS.replace("4}", "4, wake_deadline: 30s}")), "VirtualService", "istio").values()
+    assert one["spec"]["http"][0]["timeout"] == "40.25s"
 
 
 def test_a_sleeping_unit_is_woken_by_labels_and_has_time_to_keep_them() -> None:
