@@ -89,7 +89,8 @@ class ContainerTool(Protocol):
         """A container with a read-only root, no capabilities and no way to gain any; returns its id."""
 
     def port(self, container: str, port: int) -> int:
-        """The port of 127.0.0.1 that leads to ``port`` of the container."""
+        """The port of 127.0.0.1 that leads to ``port`` of the container. Raises ContainerFailed where none does: it has
+        ended, or it has the network of the machine."""
 
     def run(self, container: str, words: Sequence[str]) -> str:
         """What a command in a running container writes to its standard output."""

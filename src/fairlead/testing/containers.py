@@ -88,7 +88,10 @@ class MemoryContainers:
         return key
 
     def port(self, container: str, port: int) -> int:
-        return self._known(container).port or port
+        one = self._known(container)
+        if not one.running:
+            raise ContainerFailed(f"memory publishes no port {port} of {container}; has it ended?")
+        return one.port or port
 
     def run(self, container: str, words: Sequence[str]) -> str:
         answers = self._known(container).answers

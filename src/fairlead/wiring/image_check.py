@@ -61,7 +61,7 @@ def check(asked: Check, tool: ContainerTool, now: Callable[[], float] = time.per
     )  # fmt: skip
     try:
         tool.start(launch)
-        url = _address(tool, container)
+        url = _address(tool, container, asked.network)
         seconds = _ready(tool, container, url, began, asked.budget, now)
         state = tool.state(container)
         findings.append(verdicts.of_start(seconds, state, "" if seconds else tool.logs(container), asked.budget))
@@ -103,10 +103,12 @@ def _of_weights(image: Image, asked: Check) -> list[Finding]:
     return [Finding(Level.WARN, "weights", message)]
 
 
-def _address(tool: ContainerTool, container: str) -> str:
+def _address(tool: ContainerTool, container: str, network: str) -> str:
     """Empty where it has ended already, and has no port any more."""
+    if network == "host":
+        return f"http://{_HERE}:{images.PORT}"
     try:
-        return f"http://127.0.0.1:{tool.port(container, images.PORT)}"
+        return f"http://{_HERE}:{tool.port(container, images.PORT)}"
     except (ContainerFailed, ValueError, IndexError):
         return ""
 

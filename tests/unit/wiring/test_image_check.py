@@ -215,6 +215,19 @@ def test_one_that_pulls_its_weights_and_is_told_no_registry_says_so(
     assert findings[2].message == "ended with 1, and said: nothing"
 
 
+@pytest.mark.parametrize(("network", "asked"), [("", "http://127.0.0.1:1"), ("host", "http://127.0.0.1:8080")])
+def test_a_server_of_this_machine_is_not_asked_for_a_container_that_ended(
+    monkeypatch: pytest.MonkeyPatch, network: str, asked: str
+) -> None:
+    urls: set[str] = set()
+    monkeypatch.setattr(clients.Client, "ready", lambda self: urls.add(self._core.url) or False)
+    monkeypatch.setattr("socket.create_connection", lambda *_: (_ for _ in ()).throw(ConnectionRefusedError()))
+    found = tool(lambda _: Container(running=False, exit_code=1, said="no such model"))
+    findings = check(Check("churn:4", Budget(ready=2.0), network=network), found)
+    assert findings[2].message == "ended with 1, and said: no such model"
+    assert urls == {asked}
+
+
 def test_the_port_of_the_machine_is_not_asked_where_somebody_else_answers_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -95,8 +95,8 @@ class _Tool:
 
     def port(self, container: str, port: int) -> int:
         found = self._program.ended(["port", container, f"{port}/tcp"])
-        if found.returncode or not found.stdout.strip():  # on the network of the machine nothing is published
-            return port
+        if found.returncode or not found.stdout.strip():
+            raise ContainerFailed(f"{self._name} publishes no port {port} of {container}; has it ended?")
         return int(found.stdout.split()[0].rpartition(":")[2])
 
     def run(self, container: str, words: Sequence[str]) -> str:
