@@ -102,13 +102,30 @@ def _ended_by_its_steps(process: subprocess.Popen[str]) -> bool:
     told: set[int] = set()
     ends = time.monotonic() + _GRACE
     while process.poll() is None and time.monotonic() < ends:
-        for child in _children(process.pid) - told:
+        for child in _steps(process.pid) - told:
             told.add(child)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(child, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=_LOOK)
     return process.poll() is not None
+
+
+def _steps(pid: int) -> set[int]:
+    """What a tool runs. One that is not root starts itself again, in users of its own: then what that one runs."""
+    found: set[int] = set()
+    for child in _children(pid):
+        again = _arguments(child)
+        found |= _steps(child) if again and again == _arguments(pid) else {child}
+    return found
+
+
+def _arguments(pid: int) -> list[bytes]:
+    """Without the name; none where the system does not say."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")[1:]
+    except OSError:
+        return []
 
 
 def _children(pid: int) -> set[int]:
