@@ -21,7 +21,7 @@ from tests.browser.looping import NAME, Story, looping
 THEMES = ("light", "dark")
 WIDE, NARROW = 1280, 360
 ONE = f"/console/endpoints/{NAME}"
-SHOWN = {"rollout": (f"{ONE}/rollout", 1180), "home": ("/console", 330), "drift": (f"{ONE}/drift", 1040)}
+SHOWN = {"rollout": (f"{ONE}/rollout", 1180), "home": ("/console", 284), "drift": (f"{ONE}/drift", 1040)}
 """In the documentation: path, and the most pixels of its height."""
 DRAWN = "[...document.querySelectorAll('[data-chart]')].every((one) => one.querySelector('.uplot, .gone'))"
 
