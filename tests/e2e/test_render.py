@@ -108,5 +108,8 @@ def test_replicas_are_planned(run: Any, tmp_path: Path) -> None:
     told = run("plan", "replicas", "--rate", "1", "--measured", "late.json")
     assert told.returncode == 2
     assert "in none of 1 files 99% of the requests keep the objectives" in told.stderr
+    told = run("plan", "replicas", "--rate", "1", "--measured", "gone.json")
+    assert "cannot read gone.json: No such file" in told.stderr
+    (tmp_path / "fairlead.yaml").write_text("endpoints: {}\n")
     told = run("plan", "replicas", "--rate", "1", "--measured", "fairlead.yaml")
     assert "fairlead.yaml is not what `fairlead bench llm --json` prints" in told.stderr
