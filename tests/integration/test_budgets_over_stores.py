@@ -17,7 +17,7 @@ from fairlead.monitor import timeline
 from fairlead.monitor.burn import HOUR_MS, Objective
 from fairlead.monitor.latency import Latency
 from fairlead.wiring import burning
-from fairlead.wiring.burning import Pledged, Turns
+from fairlead.wiring.burning import Budgeted, Turns
 from services import fresh_schema
 
 MINUTE = 60_000
@@ -44,8 +44,8 @@ def call(store: SqlState, since_ms: int, minutes: int, bad: int) -> None:
 
 class Controller:
     def __init__(self, store: SqlState, owner: str, *promised: Objective) -> None:
-        pledged = [Pledged("churn", promised)] if promised else []
-        self.turns = Turns(store, pledged, lambda *_: None, lambda: 0.0)
+        budgeted = [Budgeted("churn", promised)] if promised else []
+        self.turns = Turns(store, budgeted, lambda *_: None, lambda: 0.0)
         self._store, self._owner = store, owner
 
     def lease(self) -> Lease:

@@ -76,7 +76,7 @@ def controller(
         owner=f"{socket.gethostname()}:{os.getpid()}:{ids.request_id()}",
         lease_seconds=lease_seconds,
         routing=Routing(state(place), there, clock) if there else None,
-        pledged=known.pledged(),
+        budgeted=known.budgeted(),
         beat=beat,
     )
     _carry_on(loop, stopped, beat)

@@ -86,11 +86,11 @@ def slo(endpoint: EndpointArgument, home: HomeOption = None, as_json: AsJson = F
         return
     lines = [f"{endpoint}, {time(found.at_ms)} UTC"]
     for one in found.told:
-        promised = one.objective
+        objective = one.objective
         left = "not yet read so far back" if one.left is None else f"{percent(max(0.0, one.left), 1)} is left"
         left += f", it was used up {1 - one.left:.3g} times over" if one.left is not None and one.left < 0 else ""
         count = f"{one.bad:,} of {one.calls:,} calls were against it" if one.calls else "no calls were recorded"
-        lines += ["", f"{promised.text} over {promised.seconds / 86_400:g} days: of the error budget {left}; {count}"]
+        lines += ["", f"{objective.text} over {objective.seconds / 86_400:g} days: of the error budget {left}; {count}"]
         rows = [("", "window", "times as fast as it may", "told from", "since")]
         for burn in one.burns:
             state_now = burn.severity.upper() if burn.since_ms else "ok" if one.calls else "-"

@@ -13,8 +13,8 @@ from fairlead.contracts.errors import UsageError
 from fairlead.kit.config import Home, nearest
 from fairlead.kit.config import home as read_home
 from fairlead.kit.spec.spec import Spec
-from fairlead.wiring import pledges, retraining, specs, specs_course
-from fairlead.wiring.burning import Pledged
+from fairlead.wiring import retraining, slos, specs, specs_course
+from fairlead.wiring.burning import Budgeted
 from fairlead.wiring.loop import Course
 from fairlead.wiring.stores import registry
 
@@ -48,11 +48,11 @@ class Asked:
             return specs_course.courses(self.spec)
         return [Course(name, name) for name in registry(self.home).models()]
 
-    def pledged(self) -> list[Pledged]:
+    def budgeted(self) -> list[Budgeted]:
         """The endpoints of the spec that have windows, with what each promises: no language models."""
         found = {} if self.spec is None else self.spec.endpoints
         return [
-            Pledged(name, tuple(pledges.of(one)), one.monitor.alerts.webhook)
+            Budgeted(name, tuple(slos.objectives(one)), one.monitor.alerts.webhook)
             for name, one in found.items()
             if not one.speaks
         ]

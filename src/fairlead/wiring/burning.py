@@ -68,11 +68,6 @@ class Told:
     bad: int = 0
     calls: int = 0
 
-    @property
-    def since_ms(self) -> int:
-        """Since when one of them burns too fast; 0: none does."""
-        return min((one.since_ms for one in self.burns if one.since_ms), default=0)
-
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -84,7 +79,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Pledged:
+class Budgeted:
     """An endpoint and its objectives; none: alerts on those that it had end.
 
     ``webhook``: a URL that alerts are posted to, empty for none.
@@ -98,15 +93,15 @@ class Pledged:
 class Budgets:
     """Of one endpoint. ``post``: sends a body to a URL; it may raise Unavailable."""
 
-    def __init__(self, state: StateStore, pledged: Pledged, post: Callable[[str, Mapping[str, Any]], None]) -> None:
-        self._state, self._pledged, self._post = state, pledged, post
+    def __init__(self, state: StateStore, budgeted: Budgeted, post: Callable[[str, Mapping[str, Any]], None]) -> None:
+        self._state, self._budgeted, self._post = state, budgeted, post
         self._sums: list[Sums] = []
         self._tallies: Mapping[int, Tally] = {}
         self._looked_ms = self._read_ms = 0
 
     @property
     def endpoint(self) -> str:
-        return self._pledged.endpoint
+        return self._budgeted.endpoint
 
     @property
     def looked_ms(self) -> int:
@@ -120,11 +115,11 @@ class Budgets:
         if abs(now_ms - self._looked_ms) < LOOK_MS:
             return []
         self._looked_ms = now_ms
-        document = self._state.get(FOUND, self._pledged.endpoint)
-        if not self._pledged.objectives and document is None:
+        document = self._state.get(FOUND, self._budgeted.endpoint)
+        if not self._budgeted.objectives and document is None:
             return []
         self._read(now_ms)
-        after, told = judged(self._pledged.endpoint, self._sums, _remembered(document), now_ms)
+        after, told = judged(self._budgeted.endpoint, self._sums, _remembered(document), now_ms)
         try:
             lease = fence()
         except LeaseLost:
@@ -132,25 +127,25 @@ class Budgets:
             raise
         for alert in told:
             line = replace(alerts.happening(alert), what=FOUND)
-            self._state.append(timeline.KIND, self._pledged.endpoint, to_body(line), fence=lease)
+            self._state.append(timeline.KIND, self._budgeted.endpoint, to_body(line), fence=lease)
             _log.warning("alert", extra={"fields": webhook.fields(alert)})
-        if self._pledged.objectives:
+        if self._budgeted.objectives:
             revision = document.revision if document else 0
-            self._state.put(FOUND, self._pledged.endpoint, to_body(after), revision, fence=lease)
+            self._state.put(FOUND, self._budgeted.endpoint, to_body(after), revision, fence=lease)
         elif document is not None:
-            self._state.remove(FOUND, self._pledged.endpoint, document.revision, fence=lease)
-        if told and self._pledged.webhook:
+            self._state.remove(FOUND, self._budgeted.endpoint, document.revision, fence=lease)
+        if told and self._budgeted.webhook:
             try:
-                self._post(self._pledged.webhook, webhook.body(told))
+                self._post(self._budgeted.webhook, webhook.body(told))
             except Unavailable as error:
                 _log.warning("alerts not posted", extra={"fields": {"alerts": len(told), "error": str(error)}})
         return told
 
     def _read(self, now_ms: int) -> None:
-        if not self._pledged.objectives:
+        if not self._budgeted.objectives:
             return
         if not 0 <= now_ms - self._read_ms <= _BACK * HOUR_MS:  # never, too long ago, or the clock was put back
-            self._sums, self._tallies = [Sums(one, now_ms) for one in self._pledged.objectives], {}
+            self._sums, self._tallies = [Sums(one, now_ms) for one in self._budgeted.objectives], {}
             self._read_ms = now_ms
         hour, last = now_ms // HOUR_MS * HOUR_MS, self._read_ms // HOUR_MS * HOUR_MS
         self._renew(last - max(_AGAIN_MS, self._sums[0].length_ms), hour + 2 * HOUR_MS)  # a worker's may be ahead
@@ -197,7 +192,7 @@ class Budgets:
             return
 
     def _put(self, since_ms: int, until_ms: int) -> None:
-        found = self._state.windows(self._pledged.endpoint, since_ms=since_ms, until_ms=until_ms, columns=False)
+        found = self._state.windows(self._budgeted.endpoint, since_ms=since_ms, until_ms=until_ms, columns=False)
         windows = [one for one in found if one.arm != SHADOW]
         for one in self._sums:
             one.put(since_ms, until_ms, windows)
@@ -209,12 +204,12 @@ class Turns:
     def __init__(
         self,
         state: StateStore,
-        pledged: Sequence[Pledged],
+        budgeted: Sequence[Budgeted],
         post: Callable[[str, Mapping[str, Any]], None],
         now: Callable[[], float],
     ) -> None:
         self._state, self._post, self._now = state, post, now
-        self._budgets = {one.endpoint: Budgets(state, one, post) for one in pledged}
+        self._budgets = {one.endpoint: Budgets(state, one, post) for one in budgeted}
         self._asked: float | None = None
 
     def take(self, now_ms: int, fence: Callable[[], Lease | None]) -> None:
@@ -226,7 +221,7 @@ class Turns:
         if self._asked is None or began - self._asked >= _STRANGERS_SECONDS:
             self._asked = began
             for one in self._state.all(FOUND):  # of an endpoint that the spec had
-                self._budgets.setdefault(one.key, Budgets(self._state, Pledged(one.key, ()), self._post))
+                self._budgets.setdefault(one.key, Budgets(self._state, Budgeted(one.key, ()), self._post))
         for budgets in sorted(self._budgets.values(), key=lambda one: one.looked_ms):
             if self._now() - began > _TURN_SECONDS:
                 return

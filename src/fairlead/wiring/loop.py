@@ -31,7 +31,7 @@ from fairlead.retrain import requests, triggers
 from fairlead.retrain.journal import Journal
 from fairlead.retrain.triggers import Known, Triggers
 from fairlead.wiring import abuse, baselines
-from fairlead.wiring.burning import Pledged, Turns
+from fairlead.wiring.burning import Budgeted, Turns
 from fairlead.wiring.callers import Watched
 from fairlead.wiring.monitors import Monitor, Monitored
 from fairlead.wiring.observing import EDGES, observed
@@ -71,7 +71,7 @@ class Course:
 
 class Loop:
     """``moves``: the registry's aliases.  ``runs``: starts retrainings.  ``owner``: tells this process from others.
-    ``routing``: carries splits out where a route shares the calls.  ``pledged``: endpoints with error budgets.
+    ``routing``: carries splits out where a route shares the calls.  ``budgeted``: endpoints with error budgets.
     ``beat``: called before whatever may wait for a store, so that many short waits are not taken for one that hangs."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Loop:
         owner: str,
         lease_seconds: float = 10.0,
         routing: Routing | None = None,
-        pledged: Sequence[Pledged] = (),
+        budgeted: Sequence[Budgeted] = (),
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._routing, self._beat = routing, beat
@@ -104,7 +104,7 @@ class Loop:
         self._monitors = {
             one.endpoint: Monitor(state, events, one.endpoint, one.model, one.monitored, post) for one in courses
         }
-        self._budgets = Turns(state, pledged, post, clock.now)
+        self._budgets = Turns(state, budgeted, post, clock.now)
         self._looked: dict[str, float] = {}
         self._started: dict[str, tuple[str, float]] = {}
         self._unread: dict[str, str] = {}

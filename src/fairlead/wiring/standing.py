@@ -106,7 +106,7 @@ def told(store: StateStore, count: int) -> Stored:
         if document is not None:
             rollouts[claim.key] = _rolling(document.body)
     alerts = timeline.chosen(timeline.read(store, limit=_LOOKED_BACK), what=ALERTS) if count else []
-    return Stored(splits, rollouts, lease.owner if lease else "", alerts[-count:] if count else ())
+    return Stored(splits, rollouts, lease.owner if lease else "", alerts[-count:])
 
 
 def _rolling(body: dict[str, Any]) -> Rolling:

@@ -206,18 +206,7 @@ def test_a_command_that_is_interrupted_is_ended_first(
     (tmp_path / "podman").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr("fairlead.adapters.containers.calling._GRACE", seconds)
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
-        with pytest.raises(KeyboardInterrupt):
-            Podman().build(Build(tmp_path, "churn:4", 7))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    _interrupted_build(tmp_path)
     words = log.read_text().split()
     assert words[1:] == (["cleared"] if "cleared" in hears else [])
     with pytest.raises(ProcessLookupError):
@@ -237,18 +226,7 @@ def test_a_build_that_is_interrupted_ends_by_its_step_and_clears_away(
     for path in (step, tmp_path / "podman"):
         path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
-        with pytest.raises(KeyboardInterrupt):
-            Podman().build(Build(tmp_path, "churn:4", 7))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    _interrupted_build(tmp_path)
     assert log.read_text().split() == ["cleared"]
 
 
@@ -265,3 +243,19 @@ def test_a_docker_without_its_daemon_says_what_to_start(tmp_path: Path, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     remedy = "start the daemon (systemctl start docker), or use podman, which needs none"
     assert Docker().usable() == f"docker does not work here: {said}; {remedy}"
+
+
+def _interrupted_build(folder: Path) -> None:
+    """Ctrl-C half a second after it began."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            Podman().build(Build(folder, "churn:4", 7))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -218,10 +218,10 @@ def test_pages_are_safe_whatever_a_store_holds(store: MemoryState) -> None:
 def test_a_strip_is_what_its_slots_are(store: MemoryState) -> None:
     windows = [*store.windows("churn"), window("churn", NOW + 120_000, 7), window("churn", NOW - 3 * HOUR_MS, 9)]
     slots = Slots(NOW - HOUR_MS, NOW, 61)
-    for one in windows:
-        if one.arm != "shadow":
-            slots.add(one)
     seen = [one for one in windows if one.arm != "shadow"]
+    for one in seen:
+        if (slot := slots.at(one.start_ms)) is not None:
+            slot.totals.add(one)
     strip = Strip(Slots(NOW - HOUR_MS, NOW, 61), seen)
     assert strip.rates() == tuple(one.rate for one in slots.all())
     assert strip.quantiles(0.99) == tuple(one.totals.quantile(0.99) for one in slots.all())

@@ -86,7 +86,7 @@ class Burn:
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class Objective:
     """An objective, in words. ``left``: of its error budget over ``days``, 1 for all; None: not read so far back.
 
     ``bad`` of ``calls`` were against it, as far back as was read.
@@ -119,7 +119,7 @@ class Inside:
 class EndpointFacts:
     """``codes``: calls by error code.  ``inside``: None with ``inside_why`` where no server said it.
 
-    ``promised_ms``: when error budgets were looked at last; None: nothing is promised, or nobody looked.
+    ``objectives_ms``: when error budgets were looked at last; None: nothing is promised, or nobody looked.
     """
 
     name: str
@@ -140,13 +140,13 @@ class EndpointFacts:
     versions: tuple[VersionLine, ...]
     placed: tuple[Placed, ...]
     model: Model
-    promises: tuple[Promise, ...]
-    promised_ms: int | None
+    objectives: tuple[Objective, ...]
+    objectives_ms: int | None
     inside: Inside | None
     inside_why: str
     url: str
     lineage_trouble: Trouble | None = None
-    promises_trouble: Trouble | None = None
+    objectives_trouble: Trouble | None = None
 
 
 class Endpoints(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,7 +33,7 @@ PROVED_BYTES: Final = 32 * 2**20
 """A log that is larger is not proved by a page."""
 _LONGEST: Final = 300
 ALLOWED: Final = "allowed"
-SETTLED_NS: Final = 2 * 10**9
+SETTLED_MS: Final = 2_000
 """So long after its last change another one gives a file another time, whatever the clock of the file system."""
 
 
@@ -48,9 +47,9 @@ class Seen:
     files: tuple[tuple[str, int, int, int, int], ...]
     heads: tuple[Head, ...]
 
-    def settled(self, now_ns: int) -> bool:
+    def settled(self, now_ms: int) -> bool:
         """Whether a change from now on would show."""
-        return all(now_ns - changed > SETTLED_NS for *_, changed in self.files)
+        return all(now_ms - changed // 10**6 > SETTLED_MS for *_, changed in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ class AccessPage:
             return Proof(None, str(error), 0, 0, 0, (), ())
         proof = self.proofs.get(seen)
         if proof is None:
-            settled = seen.settled(time.time_ns())  # before it is read
+            settled = seen.settled(SystemClock.wall_ms())  # before it is read
             proof = self._proved(folder, sum(size for _, _, size, *_ in seen.files))
             self.proofs.clear()
             if proof.ok is not None and settled:

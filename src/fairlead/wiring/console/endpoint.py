@@ -12,8 +12,8 @@ from fairlead.console.facts.endpoint import (
     Inside,
     Lineage,
     Mark,
+    Objective,
     Placed,
-    Promise,
     Series,
     VersionLine,
 )
@@ -62,7 +62,7 @@ class EndpointPage:
         inside, why = self._inside(name)
         memory = store.get("monitor", name)
         covered = slots.covered(total.first_ms)
-        promised, promised_ms, untold = promises(store, name)
+        objectives_told, objectives_ms, untold = objectives(store, name)
         return EndpointFacts(
             name,
             of,
@@ -82,8 +82,8 @@ class EndpointPage:
             versions,
             placed(store, name),
             model(memory.body if memory else None),
-            promised,
-            promised_ms,
+            objectives_told,
+            objectives_ms,
             inside,
             why,
             self._url(),
@@ -166,14 +166,14 @@ def marks(lines: Iterable[Happening]) -> tuple[Mark, ...]:
     return tuple(found.values())[-_MARKS:]
 
 
-def promises(store: StateStore, name: str) -> tuple[tuple[Promise, ...], int | None, Trouble | None]:
+def objectives(store: StateStore, name: str) -> tuple[tuple[Objective, ...], int | None, Trouble | None]:
     """Of each objective, what is left of its error budget and how fast that burns; when that was looked at."""
     try:
         found = burning.known(store, name)
     except StateError as error:
         return (), None, Trouble(error.code, str(error))
     told = tuple(
-        Promise(
+        Objective(
             one.objective.text,
             one.objective.seconds / 86_400,
             one.left,

@@ -113,11 +113,6 @@ class Slots:
         place = (start_ms - self.since_ms) // self.length
         return self._made()[place] if 0 <= place < len(self.spans) else None
 
-    def add(self, window: Window) -> None:
-        slot = self.at(window.start_ms)
-        if slot is not None and window.arm != SHADOW:
-            slot.totals.add(window)
-
     def all(self) -> Iterator[Slot]:
         return iter(self._made())
 

@@ -13,7 +13,7 @@ from fairlead.contracts.errors import UsageError
 from fairlead.contracts.figures import ANSWER_SECONDS, REQUEST_SECONDS
 from fairlead.kit.spec.read import SpecFile
 from fairlead.monitor.burn import CALLERS, FEWEST, OWN, Objective
-from fairlead.wiring import pledges
+from fairlead.wiring import slos
 
 WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
@@ -43,7 +43,7 @@ def objectives(file: SpecFile) -> list[Expressed]:
         speaks = endpoint.speaks and endpoint.embedding is None
         found += [
             _available(name, one, speaks) if one.kind == "availability" else _quick(file, name, one, speaks)
-            for one in pledges.of(endpoint)
+            for one in slos.objectives(endpoint)
         ]
     return found
 
@@ -93,26 +93,26 @@ def recording(one: Expressed) -> list[dict[str, Any]]:
 
 def alerts(one: Expressed) -> Iterator[dict[str, Any]]:
     """Those whose burn rate is faster than the budget; a short window of an objective has fewer."""
-    promised = one.objective
-    for burn, factor in promised.burns():
-        share = factor * (1 - promised.target)
+    objective = one.objective
+    for burn, factor in objective.burns():
+        share = factor * (1 - objective.target)
         seen, soon = (f"{one.record}{window}{one.labels}" for window in (burn.long, burn.short))
         many = f"{one.bad} * {burn.hours * 3600:g} >= {FEWEST}".replace("WINDOW", burn.long)
         yield {
-            "alert": promised.alert,
+            "alert": objective.alert,
             "expr": f"{seen} > {share:.6g} and {soon} > {share:.6g} and on() ({many})",
             "labels": {
                 "endpoint": one.endpoint,
                 "severity": burn.severity,
                 "window": burn.long,
-                "objective": promised.kind,
+                "objective": objective.kind,
             },
             "annotations": {
                 "summary": (
-                    f"{one.endpoint}: the error budget of {promised.kind} burns {factor:g} times as fast as it may"
+                    f"{one.endpoint}: the error budget of {objective.kind} burns {factor:g} times as fast as it may"
                 ),
                 "description": (
-                    f"Objective: {promised.text} over {promised.seconds / 86_400:g} days. In the last {burn.long} "
+                    f"Objective: {objective.text} over {objective.seconds / 86_400:g} days. In the last {burn.long} "
                     "{{ $value | humanizePercentage }} were not; at this rate "
                     f"{100 * burn.budget:g} % of the budget goes in {burn.long}."
                 ),

@@ -23,7 +23,7 @@ from fairlead.monitor import timeline
 from fairlead.monitor.burn import Objective
 from fairlead.monitor.latency import Latency
 from fairlead.wiring import stores
-from fairlead.wiring.burning import Budgets, Pledged
+from fairlead.wiring.burning import Budgeted, Budgets
 from fairlead.wiring.console.home import operations
 from fairlead.wiring.console.kept import Kept
 
@@ -55,7 +55,7 @@ def seen(home: Home, *promised: Objective) -> None:
         start = now - back * MINUTE
         state.put_windows([Window("churn", "1", "champion", "w", start, MINUTE, 100, 100, codes, latency, {})])
     if promised:
-        Budgets(state, Pledged("churn", promised), lambda *_: None).look(now)
+        Budgets(state, Budgeted("churn", promised), lambda *_: None).look(now)
 
 
 def patient(client: Any, path: str) -> Any:
@@ -75,12 +75,12 @@ def test_page_twin_and_command_say_the_same(
         first = client.get("/console.json").json()["rows"][0]["operations"]
         lines = client.get("/console/timeline.json?kind=slo").json()["lines"]
     told = json.loads(command(monkeypatch, capsys, "monitor", "slo", "churn", "--json"))
-    for promise, one in zip(twin["promises"], told["told"], strict=True):
+    for promise, one in zip(twin["objectives"], told["told"], strict=True):
         assert promise["left"] == one["left"]
         assert [(burn["window"], burn["rate"]) for burn in promise["burns"]] == [
             (burn["window"], burn["rate"]) for burn in one["burns"]
         ]
-    available, quick = twin["promises"]
+    available, quick = twin["objectives"]
     assert [round(burn["rate"]) for burn in available["burns"]] == [20] * 4
     assert available["left"] == pytest.approx(-19)
     assert (quick["left"], [burn["window"] for burn in quick["burns"]]) == (1.0, ["1h", "6h"])
@@ -140,7 +140,7 @@ def test_no_calls_are_no_kept_promise(
 ) -> None:
     state, now = stores.state(home), SystemClock.wall_ms()
     promised = Objective("availability", 0.99, 30 * 86_400)
-    Budgets(state, Pledged("churn", (promised,)), lambda *_: None).look(now)
+    Budgets(state, Budgeted("churn", (promised,)), lambda *_: None).look(now)
     text = command(monkeypatch, capsys, "monitor", "slo", "churn")
     assert "is left; no calls were recorded" in text
     assert "ok" not in text.split()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -278,12 +277,12 @@ def test_a_proof_is_made_anew_for_a_file_and_a_head_that_changed_whatever_its_ti
     chain.anchor(heads, now)
     chain.close()
     page, proved = AccessPage(Kept(home)), []
-    first = time.time_ns
+    first = SystemClock.wall_ms
     whole = page._proved
     monkeypatch.setattr(AccessPage, "_proved", lambda _, *how: proved.append(1) or whole(*how))
 
     def told(seconds: int) -> bool | None:
-        monkeypatch.setattr(time, "time_ns", lambda: first() + seconds * 10**9)
+        monkeypatch.setattr(SystemClock, "wall_ms", staticmethod(lambda: first() + seconds * 1000))
         return page.access("", "", "", now - HOUR, now + HOUR).proof.ok
 
     assert [told(0), told(0), len(proved)] == [True, True, 2], "a file that changed just now may change unseen"

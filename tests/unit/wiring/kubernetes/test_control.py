@@ -86,7 +86,7 @@ def test_a_model_in_a_volume_that_it_has_not_does_not_hold_it_up(tmp_path: Path)
     path.write_text(told.replace("${env:TRACKING_PASSWORD}", "x").replace("${env:DB_PASSWORD}", "y"))
     known = asked(path, tmp_path, None)
     assert [one.endpoint for one in known.every()] == ["a"]
-    assert [one.endpoint for one in known.pledged() if one.objectives] == ["d"]
+    assert [one.endpoint for one in known.budgeted() if one.objectives] == ["d"]
 
 
 def test_what_others_promise_is_followed_where_no_model_is_ours() -> None:
@@ -115,7 +115,7 @@ def test_it_is_told_what_others_promise_without_their_secrets(tmp_path: Path) ->
     assert "token" not in told
     path = tmp_path / "fairlead.yaml"
     path.write_text(told.replace("${env:TRACKING_PASSWORD}", "x").replace("${env:DB_PASSWORD}", "y"))
-    assert [one.endpoint for one in asked(path, tmp_path, None).pledged() if one.objectives] == ["b", "g"]
+    assert [one.endpoint for one in asked(path, tmp_path, None).budgeted() if one.objectives] == ["b", "g"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fairlead.kit.spec.spec import Endpoint
 
 
-def of(endpoint: Endpoint) -> list[Objective]:
+def objectives(endpoint: Endpoint) -> list[Objective]:
     """Those of an endpoint; none where it has no ``slo``."""
     slo, found = endpoint.slo, []
     if slo is not None and slo.availability is not None:
